@@ -1,0 +1,265 @@
+"""What a dataset publishes (TaskSpec), what it yields (Batch), and the way from one to the other.
+
+A dataset is a subclass of `SequenceData` with one method, `build() -> Splits`; batching, bucketing,
+padding and seeds live here.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+IGNORE = -100
+"""Target of a position that no loss and no metric counts (torch's own `ignore_index`)."""
+
+Kind = Literal["classification", "regression", "next_step", "transduction"]
+
+
+class DataError(ValueError):
+    """The data are not what the task needs; the message names the row and the remedy."""
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """All that a model, a loss and a report need to know of a dataset.
+
+    `input_size` is the number of token ids (inputs "tokens") or of features ("features").
+    `output_size` is 1 for a regression target and for two classes (one sigmoid output), else the number
+    of classes. `metric` with `direction` is what a study compares on, named as it is logged after
+    "validation/" and "test/". `tolerance`: a regression example counts as solved below this |error|.
+    """
+
+    kind: Kind
+    inputs: Literal["tokens", "features"]
+    input_size: int
+    output_size: int
+    metric: str
+    direction: Literal["max", "min"]
+    labels: tuple[str, ...] = ()
+    vocabulary: tuple[str, ...] = ()
+    padding_index: int | None = None
+    tolerance: float | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+    """Facts of the data worth keeping in the record (rows dropped, share of unknown words …)."""
+
+
+class Batch(NamedTuple):
+    """inputs (B, T) int64 or (B, T, F) float32, right-padded; lengths (B,) int64, at least 1; targets (B,),
+    (B, K) or (B, T); ids (B,) int64, the example's index within its split."""
+
+    inputs: Tensor
+    lengths: Tensor
+    targets: Tensor
+    ids: Tensor
+
+
+def valid_mask(lengths: Tensor, steps: int) -> Tensor:
+    """(B,) -> (B, T) bool, true where t < length. The one place a mask is made."""
+    return torch.arange(steps, device=lengths.device) < lengths[:, None]
+
+
+@dataclass
+class Examples(Dataset[int]):
+    """One split: `inputs[i]` is (T_i,) int64 or (T_i, F) float32; `targets[i]` a scalar or (T_i,)."""
+
+    inputs: Sequence[Tensor]
+    targets: Tensor | Sequence[Tensor]
+
+    def __post_init__(self) -> None:
+        self.lengths = np.array([len(x) for x in self.inputs], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+@dataclass
+class Splits:
+    train: Examples
+    validation: Examples
+    test: Examples
+    task: TaskSpec
+
+
+def collate(examples: Examples, indices: Sequence[int], padding_value: float = 0) -> Batch:
+    """Right-pads the named examples into one Batch."""
+    chosen = list(indices)
+    inputs = pad_sequence([examples.inputs[i] for i in chosen], batch_first=True, padding_value=padding_value)
+    lengths = torch.from_numpy(examples.lengths[chosen])
+    if isinstance(examples.targets, Tensor):
+        targets = examples.targets[chosen]
+    else:
+        targets = pad_sequence([examples.targets[i] for i in chosen], batch_first=True, padding_value=IGNORE)
+    return Batch(inputs, lengths, targets, torch.tensor(chosen))
+
+
+class BucketSampler(Sampler[list[int]]):
+    """Batches of examples of like length, in an order that depends on (seed, epoch) alone.
+
+    Examples are shuffled, cut into pools of `pool` batches, sorted by length within a pool, and the
+    batches shuffled. Under DDP each rank takes its interleaved share of every global batch.
+    """
+
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        batch_size: int,
+        seed: int,
+        shuffle: bool = True,
+        pool: int = 50,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.lengths, self.batch_size, self.seed, self.shuffle = lengths, batch_size, seed, shuffle
+        self.pool, self.rank, self.world_size, self.epoch = pool, rank, world_size, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.lengths) // self.batch_size)
+
+    def _batches(self) -> list[np.ndarray]:
+        size = self.batch_size
+        if not self.shuffle:
+            order = np.argsort(self.lengths, kind="stable")
+            return [order[i : i + size] for i in range(0, len(order), size)]
+        generator = np.random.default_rng((self.seed, self.epoch))
+        order = generator.permutation(len(self.lengths))
+        pools = [order[i : i + size * self.pool] for i in range(0, len(order), size * self.pool)]
+        order = np.concatenate([p[np.argsort(self.lengths[p], kind="stable")] for p in pools])
+        batches = [order[i : i + size] for i in range(0, len(order), size)]
+        return [batches[i] for i in generator.permutation(len(batches))]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self._batches():
+            yield batch[self.rank :: self.world_size].tolist()
+
+
+class SequenceData(pl.LightningDataModule):
+    """Base of every dataset.
+
+    Args:
+        batch_size: examples in a global batch.
+        seed: of the *data* (splits, generation), apart from the model's seed.
+        workers: loader processes.
+    """
+
+    order_seed: int = 0
+    """Seed of the order of batches: the run's seed, set by `run`; variants of one seed share their order."""
+
+    def __init__(
+        self,
+        batch_size: Annotated[int, Field(ge=1)] = 128,
+        seed: Annotated[int, Field(ge=0)] = 0,
+        workers: Annotated[int, Field(ge=0)] = 0,
+    ) -> None:
+        super().__init__()
+        self.batch_size, self.seed, self.workers = batch_size, seed, workers
+        self.splits: Splits | None = None
+
+    @abstractmethod
+    def build(self) -> Splits:
+        """Loads or generates everything, deterministically from the arguments alone.
+
+        Raises DataError naming the row, or the package to install.
+        """
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.splits is None:
+            self.splits = self.build()
+            check_splits(self.splits)
+
+    @property
+    def task(self) -> TaskSpec:
+        if self.splits is None:
+            raise RuntimeError("call setup() before task")
+        return self.splits.task
+
+    def batch(self, split: Literal["train", "validation", "test"], indices: Sequence[int]) -> Batch:
+        """The named examples of a split as one Batch."""
+        if self.splits is None:
+            raise RuntimeError("call setup() before batch()")
+        return collate(getattr(self.splits, split), indices, self.task.padding_index or 0)
+
+    def _loader(self, split: Literal["train", "validation", "test"]) -> DataLoader[Any]:
+        assert self.splits is not None
+        examples: Examples = getattr(self.splits, split)
+        world = self.trainer.world_size if self.trainer else 1
+        rank = self.trainer.global_rank if self.trainer else 0
+        sampler = BucketSampler(
+            examples.lengths, self.batch_size, self.order_seed, split == "train", rank=rank, world_size=world
+        )
+        return DataLoader(
+            examples,
+            batch_sampler=sampler,
+            collate_fn=Collate(examples, self.task.padding_index or 0),
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+        )
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return self._loader("train")
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self._loader("validation")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return self._loader("test")
+
+
+class Collate:
+    """`collate` bound to a split, so that a spawned loader worker can unpickle it."""
+
+    def __init__(self, examples: Examples, padding_value: float) -> None:
+        self.examples, self.padding_value = examples, padding_value
+
+    def __call__(self, indices: Sequence[int]) -> Batch:
+        return collate(self.examples, indices, self.padding_value)
+
+
+def check_splits(splits: Splits) -> None:
+    """Refuses what no model could train on: empty splits or sequences, NaN or infinity, labels out of range.
+
+    Raises:
+        DataError: naming the split, the first five rows at fault and their count.
+    """
+    task = splits.task
+    for name in ("train", "validation", "test"):
+        examples: Examples = getattr(splits, name)
+        if len(examples) == 0:
+            raise DataError(f"the {name} split is empty")
+        _complain(name, np.flatnonzero(examples.lengths == 0), "the sequence is empty", "drop these rows")
+        if task.inputs == "features":
+            bad = [i for i, x in enumerate(examples.inputs) if not torch.isfinite(x).all()]
+            _complain(name, bad, "NaN or infinity in the features", "mend or drop these rows")
+        targets = (
+            examples.targets if isinstance(examples.targets, Tensor) else torch.cat(list(examples.targets))
+        )
+        if task.kind in ("classification", "next_step") and not targets.is_floating_point():
+            classes = max(task.output_size, 2)
+            outside = ((targets < 0) & (targets != IGNORE)) | (targets >= classes)
+            what = f"a label outside the {classes} declared classes (0 to {classes - 1})"
+            _complain(name, outside.nonzero()[:, 0].tolist(), what, "correct the labels or declare the class")
+        elif not torch.isfinite(targets).all():
+            rows = (~torch.isfinite(targets)).nonzero()[:, 0].tolist()
+            _complain(name, rows, "NaN or infinity in the target", "mend or drop these rows")
+
+
+def _complain(split: str, rows: Sequence[int] | np.ndarray, what: str, remedy: str) -> None:
+    if len(rows):
+        first = ", ".join(str(int(r)) for r in rows[:5])
+        raise DataError(f"{split} split: {what} in {len(rows)} row(s), first: {first}; {remedy}")

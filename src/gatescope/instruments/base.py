@@ -1,0 +1,41 @@
+"""The two kinds of instrument. Each is a pure object: values in, Readings out, tested without a Trainer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from gatescope.instruments.probe import Probe
+from gatescope.instruments.readings import Readings
+from gatescope.models.encoder import Encoder
+
+
+@dataclass
+class Update:
+    """One optimiser step as training took it, by parameter name: gradients unscaled and before clipping,
+    after clipping, and the measured change of the weights; `clipped` says whether clipping acted."""
+
+    step: int
+    model: Encoder
+    before: dict[str, Tensor]
+    after: dict[str, Tensor]
+    delta: dict[str, Tensor]
+    clip_at: float | None
+    clipped_share: float
+    """Share of the steps since the last Update in which clipping acted."""
+
+
+class ProbeInstrument(ABC):
+    """Reads a Probe: the model on a fixed batch, at step 0, at a cadence and at the end."""
+
+    @abstractmethod
+    def read(self, probe: Probe) -> Readings: ...
+
+
+class UpdateInstrument(ABC):
+    """Reads an Update: what training itself did to the parameters."""
+
+    @abstractmethod
+    def read(self, update: Update) -> Readings: ...

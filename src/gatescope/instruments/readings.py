@@ -1,0 +1,79 @@
+"""What an instrument returns: named readings, each a plain value that the record, W&B and a figure can take.
+
+A name is "<instrument>/<layer>/<quantity>" with slashes, never dots.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Scalar:
+    kind: ClassVar[str] = "scalar"
+    value: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """y over x, with a band where one is meaningful; `x_label` and `y_label` carry the units."""
+
+    kind: ClassVar[str] = "curve"
+    x: list[float]
+    y: list[float]
+    x_label: str
+    y_label: str
+    low: list[float] | None = None
+    high: list[float] | None = None
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Pre-binned, at most 64 bins: len(edges) == len(counts) + 1."""
+
+    kind: ClassVar[str] = "histogram"
+    edges: list[float]
+    counts: list[float]
+
+
+@dataclass(frozen=True)
+class Points:
+    """One point a unit (or example): equally long columns by name."""
+
+    kind: ClassVar[str] = "points"
+    columns: dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    kind: ClassVar[str] = "heatmap"
+    values: list[list[float]]
+    x: list[str]
+    y: list[str]
+    x_label: str
+    y_label: str
+
+
+@dataclass(frozen=True)
+class Undefined:
+    """A reading that has no value here, and why; never a NaN in a chart."""
+
+    kind: ClassVar[str] = "undefined"
+    why: str
+
+
+Reading = Scalar | Curve | Histogram | Points | Heatmap | Undefined
+Readings = dict[str, Reading]
+
+
+def scalar(value: float, why: str = "not a finite number") -> Scalar | Undefined:
+    """A Scalar, or Undefined(why) when the value is NaN or infinite."""
+    value = float(value)
+    return Scalar(value) if math.isfinite(value) else Undefined(why)
+
+
+def to_json(reading: Reading) -> dict[str, Any]:
+    """The form in which a reading stands in `readings.jsonl`."""
+    return {"kind": reading.kind, **asdict(reading)}

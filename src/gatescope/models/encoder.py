@@ -1,0 +1,97 @@
+"""embed -> recurrent stack -> pooling or attention -> head, built from a TaskSpec and the config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gatescope.data.base import Batch, TaskSpec
+from gatescope.models.attention import Readout
+from gatescope.models.budget import hidden_size_for
+from gatescope.models.heads import make_head
+from gatescope.models.stack import CellFactory, LayerTrace, RecurrentStack
+
+
+class Prediction(NamedTuple):
+    """values (B, K), or (B, T, K) for a task that predicts at every step; attention weights (B, heads, T)."""
+
+    values: Tensor
+    attention: Tensor | None
+
+
+class Encoder(nn.Module):
+    """A recurrent encoder for classification, regression and next-step prediction.
+
+    Args:
+        task: published by the datamodule; fixes every outer dimension.
+        cell: makes a recurrent layer from (input_size, hidden_size).
+        attention: makes the readout from (size, bidirectional).
+        hidden_size: units a layer and direction; or None with `parameters`.
+        parameters: budget of the recurrent stack, from which the hidden size follows (INSTRUMENTS.md §7).
+        embedding_size: width of token embeddings, unused for features.
+    """
+
+    def __init__(
+        self,
+        task: TaskSpec,
+        cell: CellFactory,
+        attention: Callable[[int, bool], nn.Module],
+        hidden_size: int | None = 64,
+        parameters: int | None = None,
+        layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        embedding_size: int = 100,
+    ) -> None:
+        super().__init__()
+        self.task = task
+        self.embedding: nn.Embedding | None = None
+        size = task.input_size
+        if task.inputs == "tokens":
+            self.embedding = nn.Embedding(task.input_size, embedding_size, padding_idx=task.padding_index)
+            size = embedding_size
+        self.embedding_dropout = nn.Dropout(dropout)
+        if hidden_size is None:
+            assert parameters is not None
+            hidden_size = hidden_size_for(parameters, cell, size, layers, bidirectional)
+        self.stack = RecurrentStack(cell, size, hidden_size, layers, bidirectional, dropout)
+        self.attention = attention(self.stack.output_size, bidirectional)
+        self.head = make_head(task, self.stack.output_size, dropout)
+
+    def embed(self, inputs: Tensor) -> Tensor:
+        """(B, T) ids or (B, T, F) features -> (B, T, D)."""
+        embedded = inputs if self.embedding is None else self.embedding(inputs)
+        return self.embedding_dropout(embedded)
+
+    def readout(self, states: Tensor, lengths: Tensor) -> Prediction:
+        """States of the top layer (B, T, S) -> the prediction."""
+        if self.task.kind == "next_step":
+            return Prediction(self.head(states), None)
+        pooled: Readout = self.attention(states, lengths)
+        return Prediction(self.head(pooled.context), pooled.weights)
+
+    def forward(self, batch: Batch) -> Prediction:
+        return self.readout(self.stack(self.embed(batch.inputs), batch.lengths), batch.lengths)
+
+    def trace(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, LayerTrace]]:
+        """Embedded inputs (B, T, D), top states (B, T, S), and every layer's trace."""
+        embedded = self.embed(batch.inputs)
+        states, traces = self.stack.trace(embedded, batch.lengths)
+        return embedded, states, traces
+
+
+def count_parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def build_encoder(task: TaskSpec, model: Any, attention: Any) -> Encoder:
+    """From the instantiated `model` and `attention` config groups (partials in place of `cell` and attention)."""
+    return Encoder(task=task, attention=attention, **model)
+
+
+@torch.no_grad()
+def tensors_finite(module: nn.Module) -> bool:
+    return all(bool(torch.isfinite(p).all()) for p in module.parameters())

@@ -1,0 +1,88 @@
+"""A stack of recurrent layers, each direction its own `RecurrentLayer`, so that each layer's states are seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gatescope.cells.base import Adjoint, RecurrentLayer, States, reverse_within
+
+CellFactory = Callable[[int, int], RecurrentLayer]
+
+
+@dataclass
+class LayerTrace:
+    """One layer and direction of a traced pass: input x (B, T, D) and states, both in the layer's own time
+    (a backward layer sees each sequence reversed within its length)."""
+
+    cell: RecurrentLayer
+    x: Tensor
+    states: States
+    backward: bool
+
+
+class RecurrentStack(nn.Module):
+    """(B, T, D) -> (B, T, H·directions).
+
+    Args:
+        cell: makes a layer from (input_size, hidden_size).
+        dropout: applied to the output of every layer but the last, as in torch.nn.GRU.
+    """
+
+    def __init__(
+        self,
+        cell: CellFactory,
+        input_size: int,
+        hidden_size: int,
+        layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.directions = 2 if bidirectional else 1
+        self.hidden_size, self.depth = hidden_size, layers
+        self.output_size = hidden_size * self.directions
+        self.layers = nn.ModuleDict()
+        for depth in range(layers):
+            size = input_size if depth == 0 else self.output_size
+            for name in self._names(depth):
+                self.layers[name] = cell(size, hidden_size)
+        self.dropout = nn.Dropout(dropout)
+
+    def _names(self, depth: int) -> list[str]:
+        return [f"layer{depth}", f"layer{depth}_backward"][: self.directions]
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        return self._run(x, lengths, None)
+
+    def trace(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, dict[str, LayerTrace]]:
+        """As `forward`, and every layer's input and states by name ("layer0", "layer0_backward", …)."""
+        traces: dict[str, LayerTrace] = {}
+        return self._run(x, lengths, traces), traces
+
+    def _run(self, x: Tensor, lengths: Tensor | None, traces: dict[str, LayerTrace] | None) -> Tensor:
+        for depth in range(self.depth):
+            outputs = []
+            for name in self._names(depth):
+                backward = name.endswith("_backward")
+                inputs = reverse_within(x, lengths) if backward else x
+                states = self.layers[name](inputs, lengths)
+                if traces is not None:
+                    traces[name] = LayerTrace(self.layers[name], inputs, states, backward)  # type: ignore[arg-type]
+                outputs.append(reverse_within(states.h, lengths) if backward else states.h)
+            x = outputs[0] if self.directions == 1 else torch.cat(outputs, dim=-1)
+            if depth < self.depth - 1:
+                x = self.dropout(x)
+        return x
+
+    def adjoint(
+        self, traces: dict[str, LayerTrace], direct: Tensor, renormalise: bool = False
+    ) -> dict[str, Adjoint]:
+        """Exact ∂L/∂state of every layer from `direct` = ∂L/∂output (B, T, H·directions), top to bottom.
+
+        Dropout must be off (eval mode). Each adjoint is in its layer's own time, as its `LayerTrace` is.
+        """
+        raise NotImplementedError
