@@ -7,9 +7,9 @@ padding and seeds live here.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, overload
 
 import numpy as np
 import pytorch_lightning as pl
@@ -68,15 +68,51 @@ def valid_mask(lengths: Tensor, steps: int) -> Tensor:
     return torch.arange(steps, device=lengths.device) < lengths[:, None]
 
 
+class Ragged(Sequence[Tensor]):
+    """Sequences of unlike length in one tensor: item i is a view (T_i, …).
+
+    One tensor, because a spawned loader worker receives each tensor by a file descriptor of its own, and
+    a process has fewer of those than a corpus has texts.
+    """
+
+    def __init__(self, sequences: Sequence[Tensor]) -> None:
+        self.lengths = np.array([len(x) for x in sequences], dtype=np.int64)
+        self.flat = torch.cat(list(sequences)) if len(sequences) else torch.empty(0)
+        self._ends = np.cumsum(self.lengths)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> Ragged: ...
+    def __getitem__(self, index: int | slice) -> Tensor | Ragged:
+        if isinstance(index, slice):
+            return Ragged([self[i] for i in range(*index.indices(len(self)))])
+        end = int(self._ends[index])
+        return self.flat[end - int(self.lengths[index]) : end]
+
+    def rows(self, flagged: Tensor) -> list[int]:
+        """The items that hold a flagged element: `flagged` (sum of T_i,) bool -> indices, ascending."""
+        positions = flagged.nonzero()[:, 0].numpy()
+        return np.unique(np.searchsorted(self._ends, positions, side="right")).tolist()
+
+
 @dataclass
 class Examples(Dataset[int]):
-    """One split: `inputs[i]` is (T_i,) int64 or (T_i, F) float32; `targets[i]` a scalar or (T_i,)."""
+    """One split: `inputs[i]` is (T_i,) int64 or (T_i, F) float32; `targets[i]` a scalar, (K,) or (T_i,)."""
 
     inputs: Sequence[Tensor]
     targets: Tensor | Sequence[Tensor]
 
     def __post_init__(self) -> None:
-        self.lengths = np.array([len(x) for x in self.inputs], dtype=np.int64)
+        if len(self.inputs) != len(self.targets):
+            raise DataError(f"{len(self.inputs)} inputs but {len(self.targets)} targets")
+        self.inputs = self.inputs if isinstance(self.inputs, Ragged) else Ragged(self.inputs)
+        if not isinstance(self.targets, Tensor | Ragged):
+            self.targets = Ragged(self.targets)
+        self.lengths = self.inputs.lengths
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -109,7 +145,14 @@ class BucketSampler(Sampler[list[int]]):
     """Batches of examples of like length, in an order that depends on (seed, epoch) alone.
 
     Examples are shuffled, cut into pools of `pool` batches, sorted by length within a pool, and the
-    batches shuffled. Under DDP each rank takes its interleaved share of every global batch.
+    batches shuffled. Without `shuffle` they are sorted by length once, in the same order every epoch.
+
+    Under DDP each rank takes its interleaved share of every global batch, so that all ranks take the same
+    number of steps and see each example once; a last batch with fewer examples than ranks joins the one
+    before it. The trainer must not add a sampler of its own (`use_distributed_sampler=False`).
+
+    Raises:
+        DataError: fewer examples, or a smaller batch, than ranks: a rank would have nothing to do.
     """
 
     def __init__(
@@ -124,24 +167,34 @@ class BucketSampler(Sampler[list[int]]):
     ) -> None:
         self.lengths, self.batch_size, self.seed, self.shuffle = lengths, batch_size, seed, shuffle
         self.pool, self.rank, self.world_size, self.epoch = pool, rank, world_size, 0
+        if min(batch_size, len(lengths)) < world_size:
+            raise DataError(
+                f"{len(lengths)} examples in batches of {batch_size} cannot be shared by {world_size} "
+                "processes; use a larger data.batch_size or fewer devices"
+            )
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.lengths) // self.batch_size)
+        return len(self._cut(np.arange(len(self.lengths))))
+
+    def _cut(self, order: np.ndarray) -> list[np.ndarray]:
+        batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+        if len(batches[-1]) < self.world_size:
+            batches[-2:] = [np.concatenate(batches[-2:])]
+        return batches
 
     def _batches(self) -> list[np.ndarray]:
-        size = self.batch_size
         if not self.shuffle:
-            order = np.argsort(self.lengths, kind="stable")
-            return [order[i : i + size] for i in range(0, len(order), size)]
+            return self._cut(np.argsort(self.lengths, kind="stable"))
         generator = np.random.default_rng((self.seed, self.epoch))
         order = generator.permutation(len(self.lengths))
-        pools = [order[i : i + size * self.pool] for i in range(0, len(order), size * self.pool)]
+        size = self.batch_size * self.pool
+        pools = [order[i : i + size] for i in range(0, len(order), size)]
         order = np.concatenate([p[np.argsort(self.lengths[p], kind="stable")] for p in pools])
-        batches = [order[i : i + size] for i in range(0, len(order), size)]
+        batches = self._cut(order)
         return [batches[i] for i in generator.permutation(len(batches))]
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -195,6 +248,16 @@ class SequenceData(pl.LightningDataModule):
             raise RuntimeError("call setup() before batch()")
         return collate(getattr(self.splits, split), indices, self.task.padding_index or 0)
 
+    def tokens(self, batch: Batch) -> list[list[str]] | None:
+        """The words of each example of a batch, without padding; None where inputs are features."""
+        if self.task.inputs == "features":
+            return None
+        vocabulary = self.task.vocabulary
+        return [
+            [vocabulary[i] for i in row[:length]]
+            for row, length in zip(batch.inputs.tolist(), batch.lengths.tolist(), strict=True)
+        ]
+
     def _loader(self, split: Literal["train", "validation", "test"]) -> DataLoader[Any]:
         assert self.splits is not None
         examples: Examples = getattr(self.splits, split)
@@ -243,20 +306,33 @@ def check_splits(splits: Splits) -> None:
         if len(examples) == 0:
             raise DataError(f"the {name} split is empty")
         _complain(name, np.flatnonzero(examples.lengths == 0), "the sequence is empty", "drop these rows")
+        assert isinstance(examples.inputs, Ragged)
         if task.inputs == "features":
-            bad = [i for i, x in enumerate(examples.inputs) if not torch.isfinite(x).all()]
-            _complain(name, bad, "NaN or infinity in the features", "mend or drop these rows")
-        targets = (
-            examples.targets if isinstance(examples.targets, Tensor) else torch.cat(list(examples.targets))
-        )
+            bad = ~torch.isfinite(examples.inputs.flat).all(dim=-1)
+            _complain(name, examples.inputs.rows(bad), "NaN or infinity in the features", _MEND)
+        else:
+            outside = (examples.inputs.flat < 0) | (examples.inputs.flat >= task.input_size)
+            what = f"a token id outside the vocabulary of {task.input_size}"
+            _complain(name, examples.inputs.rows(outside), what, "encode with the task's vocabulary")
+        targets, rows_of = _flat_targets(examples)
         if task.kind in ("classification", "next_step") and not targets.is_floating_point():
             classes = max(task.output_size, 2)
             outside = ((targets < 0) & (targets != IGNORE)) | (targets >= classes)
             what = f"a label outside the {classes} declared classes (0 to {classes - 1})"
-            _complain(name, outside.nonzero()[:, 0].tolist(), what, "correct the labels or declare the class")
+            _complain(name, rows_of(outside), what, "correct the labels or declare the class")
         elif not torch.isfinite(targets).all():
-            rows = (~torch.isfinite(targets)).nonzero()[:, 0].tolist()
-            _complain(name, rows, "NaN or infinity in the target", "mend or drop these rows")
+            _complain(name, rows_of(~torch.isfinite(targets)), "NaN or infinity in the target", _MEND)
+
+
+_MEND = "mend or drop these rows"
+
+
+def _flat_targets(examples: Examples) -> tuple[Tensor, Callable[[Tensor], list[int]]]:
+    """All targets, and the way back from flags over them (same shape) to the rows at fault."""
+    if isinstance(examples.targets, Ragged):
+        return examples.targets.flat, examples.targets.rows
+    assert isinstance(examples.targets, Tensor)
+    return examples.targets, lambda flags: flags.nonzero()[:, 0].unique().tolist()
 
 
 def _complain(split: str, rows: Sequence[int] | np.ndarray, what: str, remedy: str) -> None:

