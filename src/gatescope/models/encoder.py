@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from gatescope.data.base import Batch, TaskSpec
@@ -29,8 +28,8 @@ class Encoder(nn.Module):
         task: published by the datamodule; fixes every outer dimension.
         cell: makes a recurrent layer from (input_size, hidden_size).
         attention: makes the readout from (size, bidirectional).
-        hidden_size: units a layer and direction; or None with `parameters`.
-        parameters: budget of the recurrent stack, from which the hidden size follows (INSTRUMENTS.md §7).
+        hidden_size: units a layer and direction.
+        parameters: budget of the recurrent stack; when given, the hidden size follows from it.
         embedding_size: width of token embeddings, unused for features.
     """
 
@@ -39,7 +38,7 @@ class Encoder(nn.Module):
         task: TaskSpec,
         cell: CellFactory,
         attention: Callable[[int, bool], nn.Module],
-        hidden_size: int | None = 64,
+        hidden_size: int = 64,
         parameters: int | None = None,
         layers: int = 1,
         bidirectional: bool = False,
@@ -54,8 +53,7 @@ class Encoder(nn.Module):
             self.embedding = nn.Embedding(task.input_size, embedding_size, padding_idx=task.padding_index)
             size = embedding_size
         self.embedding_dropout = nn.Dropout(dropout)
-        if hidden_size is None:
-            assert parameters is not None
+        if parameters is not None:
             hidden_size = hidden_size_for(parameters, cell, size, layers, bidirectional)
         self.stack = RecurrentStack(cell, size, hidden_size, layers, bidirectional, dropout)
         self.attention = attention(self.stack.output_size, bidirectional)
@@ -87,11 +85,7 @@ def count_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def build_encoder(task: TaskSpec, model: Any, attention: Any) -> Encoder:
-    """From the instantiated `model` and `attention` config groups (partials in place of `cell` and attention)."""
-    return Encoder(task=task, attention=attention, **model)
-
-
-@torch.no_grad()
-def tensors_finite(module: nn.Module) -> bool:
-    return all(bool(torch.isfinite(p).all()) for p in module.parameters())
+def build_encoder(task: TaskSpec, model: dict[str, Any], attention: Any) -> Encoder:
+    """From the instantiated `model` and `attention` config groups; `name` is for the reader."""
+    options = {key: value for key, value in model.items() if key != "name"}
+    return Encoder(task=task, attention=attention, **options)

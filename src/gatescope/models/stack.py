@@ -1,4 +1,4 @@
-"""A stack of recurrent layers, each direction its own `RecurrentLayer`, so that each layer's states are seen."""
+"""A stack of recurrent layers, each direction a `RecurrentLayer`, so that each layer's states are seen."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gatescope.cells.base import Adjoint, RecurrentLayer, States, reverse_within
+from gatescope.cells.scaled import add_scaled
 
 CellFactory = Callable[[int, int], RecurrentLayer]
 
@@ -78,11 +79,44 @@ class RecurrentStack(nn.Module):
                 x = self.dropout(x)
         return x
 
+    @torch.no_grad()
     def adjoint(
         self, traces: dict[str, LayerTrace], direct: Tensor, renormalise: bool = False
     ) -> dict[str, Adjoint]:
         """Exact ∂L/∂state of every layer from `direct` = ∂L/∂output (B, T, H·directions), top to bottom.
 
-        Dropout must be off (eval mode). Each adjoint is in its layer's own time, as its `LayerTrace` is.
+        The traced pass must have run without dropout (eval mode). Each adjoint is in its layer's own time, as
+        its `LayerTrace` is.
         """
-        raise NotImplementedError
+        adjoints: dict[str, Adjoint] = {}
+        log = torch.zeros(direct.shape[:2], dtype=torch.float64, device=direct.device)
+        for depth in reversed(range(self.depth)):
+            names = self._names(depth)
+            below: list[tuple[Tensor, Tensor]] = []
+            for name, part in zip(names, direct.chunk(self.directions, dim=-1), strict=True):
+                turn = _turn(traces[name])
+                cell, x, states = traces[name].cell, traces[name].x, traces[name].states
+                found = cell.adjoint(
+                    x,
+                    states,
+                    turn(part),
+                    renormalise=renormalise,
+                    direct_log_scale=turn(log[..., None])[..., 0],
+                )
+                adjoints[name] = found
+                below.append((turn(found.inputs), turn(found.log_scale[..., None])[..., 0]))
+            direct, log = below[0]
+            for inputs, log_scale in below[1:]:
+                direct, log = (
+                    add_scaled(direct, log, inputs, log_scale) if renormalise else (direct + inputs, log)
+                )
+        return {name: adjoints[name] for name in traces}
+
+
+def _turn(trace: LayerTrace) -> Callable[[Tensor], Tensor]:
+    """From the stack's time to the layer's own, and back."""
+    return (
+        (lambda values: reverse_within(values, trace.states.lengths))
+        if trace.backward
+        else (lambda values: values)
+    )

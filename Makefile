@@ -1,0 +1,30 @@
+# Every target makes .venv by itself. PYTHON, VENV and RUNS_DIR can be overridden.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check bench clean
+
+demo: $(STAMP) ## train and compare rnn, gru, lstm, with and without attention; write the report
+	$(BIN)/python train.py study=first_light
+	$(BIN)/python scripts/report.py study=first_light
+
+test: $(STAMP) ## the whole test suite
+	$(BIN)/python -m pytest
+
+check: $(STAMP) ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP) ## speed and memory; prints a table, writes benchmarks/results/
+	$(BIN)/python -m benchmarks
+
+clean: ## removes what the other targets made
+	rm -rf $(VENV) build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@

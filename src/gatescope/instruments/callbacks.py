@@ -1,0 +1,151 @@
+"""From training to the instruments: a Probe at step 0, at a cadence and at the end; Updates."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.optim import Optimizer
+
+from gatescope.data.base import Batch, SequenceData
+from gatescope.instruments.base import ProbeInstrument, Update, UpdateInstrument
+from gatescope.instruments.probe import look
+from gatescope.instruments.readings import Readings
+
+log = logging.getLogger(__name__)
+
+Sink = Callable[[Readings, int, int], None]
+"""(readings, step, epoch): where readings go."""
+
+
+def due(step: int, every_n_steps: int | None) -> bool:
+    """Whether a look is due: at multiples of the cadence, or at powers of two when there is none."""
+    if step == 0:
+        return True
+    return step & (step - 1) == 0 if every_n_steps is None else step % every_n_steps == 0
+
+
+class InstrumentCallback(pl.Callback):
+    """Reads with each instrument; one that raises is reported once and switched off, and training goes on."""
+
+    def __init__(self, instruments: Mapping[str, Any], every_n_steps: int | None, sink: Sink) -> None:
+        self.instruments = dict(instruments)
+        self.every_n_steps, self.sink = every_n_steps, sink
+
+    def _read(self, subject: Any, step: int, epoch: int) -> Readings:
+        readings: Readings = {}
+        for name, instrument in list(self.instruments.items()):
+            try:
+                readings |= instrument.read(subject)
+            except Exception:
+                log.warning("instrument %s failed at step %d and is switched off", name, step, exc_info=True)
+                del self.instruments[name]
+        if readings:
+            self.sink(readings, step, epoch)
+        return readings
+
+
+class ProbeCallback(InstrumentCallback):
+    """Looks at the model on a fixed batch; changes nothing of it."""
+
+    def __init__(
+        self,
+        instruments: Mapping[str, ProbeInstrument],
+        batch: Batch,
+        tokens: list[list[str]] | None,
+        every_n_steps: int | None,
+        sink: Sink,
+    ) -> None:
+        super().__init__(instruments, every_n_steps, sink)
+        self.batch, self.tokens = batch, tokens
+        self._last: int | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._look(trainer, module)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        if due(trainer.global_step, self.every_n_steps):
+            self._look(trainer, module)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._look(trainer, module)
+
+    def _look(self, trainer: pl.Trainer, module: Any) -> None:
+        step = trainer.global_step
+        if self._last == step or not self.instruments:
+            return
+        self._last = step
+        batch = Batch(*(part.to(module.device) for part in self.batch))
+        probe = look(module.model, batch, module.objective.loss, step)
+        probe.tokens = self.tokens
+        self._read(probe, step, trainer.current_epoch)
+
+
+class UpdateCallback(InstrumentCallback):
+    """Watches the optimiser's step: gradients before and after clipping, and what the weights really did."""
+
+    def __init__(
+        self, instruments: Mapping[str, UpdateInstrument], every_n_steps: int | None, sink: Sink
+    ) -> None:
+        super().__init__(instruments, every_n_steps, sink)
+        self._before: dict[str, Tensor] = {}
+        self._weights: dict[str, Tensor] = {}
+        self._last = (0, 0)
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        if self.instruments and due(trainer.global_step, self.every_n_steps):
+            named = list(module.named_parameters())
+            self._before = {name: p.grad.detach().clone() for name, p in named if p.grad is not None}
+            self._weights = {name: p.detach().clone() for name, p in named}
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
+        if not self._before:
+            return
+        parameters = dict(module.named_parameters())
+        step, clipped = trainer.global_step, int(module.clipped_steps)
+        update = Update(
+            step=step,
+            model=module.model,
+            before=_local(self._before),
+            after=_local({n: p.grad.detach() for n, p in parameters.items() if p.grad is not None}),
+            delta=_local({n: parameters[n].detach() - w for n, w in self._weights.items()}),
+            clip_at=trainer.gradient_clip_val,
+            clipped_share=(clipped - self._last[1]) / (step - self._last[0]),
+        )
+        self._before, self._weights, self._last = {}, {}, (step, clipped)
+        self._read(update, step, trainer.current_epoch)
+
+
+def _local(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names as the Encoder knows its parameters, without the LightningModule's prefix."""
+    return {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+
+
+def instrument_callbacks(settings: DictConfig, data: SequenceData, sink: Sink) -> list[pl.Callback]:
+    """The callbacks of the `instruments` config group, with a fixed probe batch drawn by the data's seed."""
+    readers = {name: instantiate(reader) for name, reader in settings.readers.items()}
+    updates = {n: r for n, r in readers.items() if isinstance(r, UpdateInstrument)}
+    probes = {n: r for n, r in readers.items() if isinstance(r, ProbeInstrument)}
+    callbacks: list[pl.Callback] = []
+    if updates:
+        callbacks.append(UpdateCallback(updates, settings.every_n_steps, sink))
+    if probes:
+        batch = probe_batch(data, settings.examples)
+        callbacks.append(ProbeCallback(probes, batch, data.tokens(batch), settings.every_n_steps, sink))
+    return callbacks
+
+
+def probe_batch(data: SequenceData, examples: int) -> Batch:
+    """A fixed batch of the validation split."""
+    assert data.splits is not None
+    total = len(data.splits.validation)
+    chosen = np.random.default_rng(data.seed).choice(total, min(examples, total), replace=False)
+    return data.batch("validation", sorted(chosen.tolist()))

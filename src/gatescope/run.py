@@ -1,0 +1,84 @@
+"""run(cfg) -> RunResult: the whole way of one run, callable without Hydra."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from gatescope.config import check
+from gatescope.data.base import SequenceData
+from gatescope.instruments.callbacks import instrument_callbacks
+from gatescope.models.encoder import build_encoder
+from gatescope.tracking.lifecycle import Tracked, tracked
+from gatescope.training.loop import best_checkpoint, best_score, make_trainer, seconds_per_epoch
+from gatescope.training.module import SequenceTask
+
+
+@dataclass
+class RunResult:
+    """What a caller gets back: where the record is, what was measured, and the objects themselves.
+
+    `monitored` is the task's metric on validation at its best: what a sweep may select on.
+    """
+
+    directory: Path
+    summary: dict[str, float]
+    monitored: float
+    module: SequenceTask
+    data: SequenceData
+
+
+def run(cfg: DictConfig) -> RunResult:
+    """Trains, probes and tests one model, recorded from start to end.
+
+    Raises:
+        ConfigError: the config is not valid; nothing was written.
+        DataError: the data are missing or wrong.
+        NonFiniteLoss: training diverged; the record keeps what was measured before.
+    """
+    check(cfg)
+    with tracked(cfg) as tracking:
+        torch.set_num_threads(cfg.trainer.threads or torch.get_num_threads())
+        pl.seed_everything(cfg.seed, workers=True, verbose=False)
+        data = load_data(cfg)
+        module = build_module(cfg, data)
+        tracking.describe(data.task, module.model)
+        probes = instrument_callbacks(cfg.instruments, data, tracking.readings)
+        trainer = make_trainer(cfg, data.task, tracking.record.directory, tracking.loggers, probes)
+        trainer.fit(module, datamodule=data)
+        trainer.test(module, datamodule=data, ckpt_path=best_checkpoint(trainer), verbose=False)
+        return finish(tracking, trainer, module, data)
+
+
+def load_data(cfg: DictConfig) -> SequenceData:
+    """The datamodule, set up; the order of its batches follows the run's seed, its content the data's own."""
+    data: SequenceData = instantiate(cfg.data)
+    data.order_seed = cfg.seed
+    data.setup()
+    return data
+
+
+def build_module(cfg: DictConfig, data: SequenceData) -> SequenceTask:
+    """The LightningModule for this data, from the model, attention, optimizer and scheduler groups."""
+    model = build_encoder(data.task, instantiate(cfg.model, _convert_="all"), instantiate(cfg.attention))
+    return SequenceTask(model, instantiate(cfg.optimizer), instantiate(cfg.scheduler))
+
+
+def finish(tracking: Tracked, trainer: pl.Trainer, module: SequenceTask, data: SequenceData) -> RunResult:
+    """Writes the summary: test metrics, the best validation value, time an epoch."""
+    monitored = best_score(trainer)
+    tracking.record.summary |= {
+        **{
+            name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")
+        },
+        f"best/validation/{data.task.metric}": monitored,
+        "seconds_per_epoch": seconds_per_epoch(trainer),
+        "epochs": float(trainer.current_epoch),
+        "steps": float(trainer.global_step),
+    }
+    return RunResult(tracking.record.directory, dict(tracking.record.summary), monitored, module, data)

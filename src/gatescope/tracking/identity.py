@@ -1,0 +1,87 @@
+"""Who a run is: a name that depends on all that defines its result, and on nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+RESULT_SECTIONS = ("data", "model", "attention", "optimizer", "scheduler", "early_stopping", "seed")
+TRAINING_KEYS = (
+    "max_epochs",
+    "max_steps",
+    "max_time",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "accumulate_grad_batches",
+    "precision",
+    "overfit_batches",
+    "fast_dev_run",
+    "limit_train_batches",
+    "limit_val_batches",
+    "limit_test_batches",
+    "val_check_interval",
+    "check_val_every_n_epoch",
+)
+NOT_RESULT = {"data": ("workers",)}
+"""Keys of a section that change the speed of a run and not its result."""
+
+
+def result_config(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved part of a config that defines the result of its run."""
+    chosen = {name: cfg.get(name) for name in RESULT_SECTIONS}
+    resolved: dict[str, Any] = {
+        name: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+        for name, node in chosen.items()
+    }
+    for section, keys in NOT_RESULT.items():
+        if isinstance(resolved.get(section), dict):
+            for key in keys:
+                resolved[section].pop(key, None)
+    trainer = cfg.get("trainer") or {}
+    resolved["trainer"] = {key: trainer[key] for key in TRAINING_KEYS if trainer.get(key) is not None}
+    return resolved
+
+
+def tags(cfg: DictConfig) -> dict[str, Any]:
+    """What a table groups by: cell, attention, data, seed, and variant = cell-attention."""
+    cell, attention = str(cfg.model.name), _attention_name(cfg.attention)
+    data = str(cfg.data["_target_"]).split(".")[-2]
+    return {
+        "cell": cell,
+        "attention": attention,
+        "data": data,
+        "seed": int(cfg.seed),
+        "variant": f"{cell}-{attention}",
+    }
+
+
+def _attention_name(node: DictConfig) -> str:
+    name = str(node["_target_"]).rsplit(".", 1)[-1].lower()
+    if name != "pooling":
+        return name
+    return "none" if node.get("reduce", "last") == "last" else str(node["reduce"])
+
+
+def run_id(cfg: DictConfig) -> str:
+    """`<model>-<attention>-<data>-s<seed>-<8 hex digits of sha256>` of what defines the result."""
+    named = tags(cfg)
+    text = json.dumps(result_config(cfg), sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{named['cell']}-{named['attention']}-{named['data']}-s{named['seed']}-{digest}"
+
+
+def run_dir(cfg: DictConfig) -> Path:
+    """Where the run keeps its record: `<root>/<study>/<run_id>`."""
+    return Path(cfg.root) / cfg.study.name / run_id(cfg)
+
+
+def register() -> None:
+    """Makes `${run_id:}` available to the config."""
+    OmegaConf.register_new_resolver("run_id", lambda *, _root_: run_id(_root_), replace=True)
+
+
+register()

@@ -1,0 +1,106 @@
+"""One context manager around a run: record and W&B opened at its start, closed with the truth at its end."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import wandb
+from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from gatescope.data.base import TaskSpec
+from gatescope.instruments.readings import Readings
+from gatescope.models.encoder import Encoder, count_parameters
+from gatescope.tracking.identity import run_dir
+from gatescope.tracking.record import Record, RecordLogger, Status
+from gatescope.tracking.wandb import log_readings, make_logger
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED, PREEMPTED, FAILED = 130, 143, 1
+
+
+@dataclass
+class Tracked:
+    """An open run: where everything that is measured goes."""
+
+    record: Record
+    wandb: WandbLogger | None = None
+    loggers: list[Logger] = field(default_factory=list)
+
+    def describe(self, task: TaskSpec, model: Encoder) -> None:
+        """Puts the task and the model's size into run.json."""
+        self.record.update(
+            task={
+                "kind": task.kind,
+                "metric": task.metric,
+                "direction": task.direction,
+                "labels": list(task.labels),
+                "notes": task.notes,
+            },
+            parameters={
+                "total": count_parameters(model),
+                "stack": count_parameters(model.stack),
+                "hidden_size": model.stack.hidden_size,
+            },
+        )
+
+    def readings(self, readings: Readings, step: int, epoch: int) -> None:
+        """Into the record first, then to W&B."""
+        self.record.readings(readings, step, epoch)
+        if self.wandb is not None:
+            log_readings(self.wandb, readings, step, epoch)
+
+
+@contextmanager
+def tracked(cfg: DictConfig) -> Iterator[Tracked]:
+    """Opens the run of this config; on the way out writes its status, exit code and reason.
+
+    Raises:
+        RecordError: the output directory cannot be written.
+        CredentialsError: online tracking without credentials.
+    """
+    record = Record(run_dir(cfg))
+    logger = make_logger(cfg)
+    record.begin(cfg)
+    loggers: list[Logger] = [RecordLogger(record)]
+    if logger is not None:
+        loggers.append(logger)
+        record.update(wandb={"id": logger.version, "dir": str(logger.experiment.dir)})
+    status: Status = "finished"
+    exit_code, reason = 0, None
+    try:
+        yield Tracked(record, logger, loggers)
+    except BaseException as error:
+        status, exit_code, reason = outcome(error)
+        if status == "interrupted":
+            # Lightning turns Ctrl-C into exit 1 and leaves SIGINT ignored.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        _close(record, logger, status, exit_code, reason)
+
+
+def outcome(error: BaseException) -> tuple[Status, int, str]:
+    """(status, exit code, reason) of a run that ended by this exception."""
+    if isinstance(error, SIGTERMException):
+        return "preempted", PREEMPTED, "SIGTERM"
+    if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
+        return "interrupted", INTERRUPTED, "Ctrl-C"
+    return "failed", FAILED, f"{type(error).__name__}: {error}"
+
+
+def _close(
+    record: Record, logger: WandbLogger | None, status: Status, exit_code: int, reason: str | None
+) -> None:
+    record.end(status, exit_code, reason)
+    if logger is not None:
+        logger.experiment.summary.update(record.summary)
+        # Plain finish() after an exception would record a failed run as exit 0.
+        wandb.finish(exit_code=exit_code)

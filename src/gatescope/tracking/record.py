@@ -1,0 +1,204 @@
+"""The record of a run on disk, enough to read everything without W&B.
+
+    run.json        identity, status, versions, commit, exit code and reason, summary; replaced atomically
+    config.yaml     the resolved config
+    metrics.jsonl   a line a call of log: {"step", "epoch", "time", "<name>": value, …}
+    readings.jsonl  a line a reading: {"step", "epoch", "name", "kind", …}
+
+Lines are appended and flushed, so that a kill never costs a finished one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from gatescope.instruments.readings import Readings, to_json
+from gatescope.tracking.identity import run_id, tags
+
+Status = Literal["running", "finished", "failed", "preempted", "interrupted"]
+PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "wandb", "torchtext", "numpy")
+
+
+class RecordError(OSError):
+    """The record cannot be written; the message names the directory and the remedy."""
+
+
+class Record:
+    """Writes one run's directory.
+
+    Raises:
+        RecordError: the directory cannot be created or written.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.started = time.monotonic()
+        self.summary: dict[str, float] = {}
+        self.run: dict[str, Any] = {}
+        self._files: dict[str, TextIOWrapper] = {}
+        try:
+            (directory / "checkpoints").mkdir(parents=True, exist_ok=True)
+            (directory / ".writable").touch()
+            (directory / ".writable").unlink()
+        except OSError as error:
+            raise RecordError(
+                f"cannot write to {directory}: {error.strerror}; "
+                "choose another place with root=/path (or the environment variable RUNS_DIR)"
+            ) from error
+
+    def begin(self, cfg: DictConfig) -> None:
+        """Starts a fresh record of this config."""
+        for name in ("metrics.jsonl", "readings.jsonl"):
+            (self.directory / name).unlink(missing_ok=True)
+        self.run = {
+            "run_id": run_id(cfg),
+            "study": cfg.study.name,
+            "status": "running",
+            "exit_code": None,
+            "reason": None,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "ended": None,
+            "seconds": None,
+            "command": sys.argv,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "git": git_state(),
+            "versions": versions(),
+            "tags": tags(cfg),
+            "task": {},
+            "parameters": {},
+            "summary": {},
+        }
+        OmegaConf.save(cfg, self.directory / "config.yaml", resolve=True)
+        self.save()
+
+    def update(self, **fields: Any) -> None:
+        """Sets fields of run.json."""
+        self.run.update(fields)
+        self.save()
+
+    def end(self, status: Status, exit_code: int, reason: str | None = None) -> None:
+        self.update(
+            status=status,
+            exit_code=exit_code,
+            reason=reason,
+            ended=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - self.started, 3),
+            summary=self.summary,
+        )
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def save(self) -> None:
+        write_atomically(
+            self.directory / "run.json", json.dumps(finite(self.run), indent=2, default=str) + "\n"
+        )
+
+    def metrics(self, values: dict[str, float], step: int, epoch: int | None) -> None:
+        """Appends one row; a value that is not finite is written as null (JSON has no NaN)."""
+        row = {"step": step, "epoch": epoch, "time": round(time.monotonic() - self.started, 3)}
+        self._append("metrics.jsonl", row | finite(values))
+
+    def readings(self, readings: Readings, step: int, epoch: int) -> None:
+        for name, reading in readings.items():
+            self._append("readings.jsonl", {"step": step, "epoch": epoch, "name": name, **to_json(reading)})
+
+    def _append(self, name: str, row: dict[str, Any]) -> None:
+        if name not in self._files:
+            self._files[name] = (self.directory / name).open("a", encoding="utf-8")
+        self._files[name].write(json.dumps(row, allow_nan=False) + "\n")
+        self._files[name].flush()
+
+
+class RecordLogger(Logger):
+    """Lightning's way into the record: what `self.log` logs becomes a row of metrics.jsonl."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__()
+        self.record = record
+
+    @property
+    def name(self) -> str:
+        return "record"
+
+    @property
+    def version(self) -> str:
+        return str(self.record.run.get("run_id", ""))
+
+    @property
+    def save_dir(self) -> str:
+        return str(self.record.directory)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        values = {name: float(value) for name, value in metrics.items()}
+        epoch = values.pop("epoch", None)
+        self.record.metrics(values, step or 0, None if epoch is None else int(epoch))
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """The config is already in the record, resolved."""
+
+
+def finite(values: dict[str, Any]) -> dict[str, Any]:
+    """With None for NaN and infinity, which JSON does not have; nested dicts too."""
+    return {
+        name: finite(v)
+        if isinstance(v, dict)
+        else None
+        if isinstance(v, float) and not math.isfinite(v)
+        else v
+        for name, v in values.items()
+    }
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes beside the file and renames, so that a reader sees the old text or the new, never half."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+@cache
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("gatescope", *PACKAGES):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def git_state() -> dict[str, Any]:
+    """Commit of the source and whether it was changed since; nulls outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        source = Path(__file__).parent
+        command = ["git", "-C", str(source), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}

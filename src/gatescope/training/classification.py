@@ -1,0 +1,44 @@
+"""One label a sequence: one sigmoid output and binary cross-entropy for two classes, softmax for more."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import MetricCollection
+from torchmetrics.classification import (
+    BinaryAccuracy,
+    MulticlassAccuracy,
+    MulticlassF1Score,
+)
+
+from gatescope.data.base import TaskSpec
+from gatescope.training.objective import BaseObjective
+
+
+class Objective(BaseObjective):
+    """Metrics: accuracy, and macro_f1, the mean of the classes' F1."""
+
+    def loss(self, values: Tensor, targets: Tensor) -> Tensor:
+        if self.task.output_size == 1:
+            return F.binary_cross_entropy_with_logits(
+                values[:, 0], targets.to(values.dtype), reduction="none"
+            )
+        return F.cross_entropy(values, targets, reduction="none")
+
+    def metrics(self) -> MetricCollection:
+        classes = number_of_classes(self.task)
+        accuracy = BinaryAccuracy() if classes == 2 else MulticlassAccuracy(classes, average="micro")
+        return MetricCollection(
+            {"accuracy": accuracy, "macro_f1": MulticlassF1Score(classes, average="macro")},
+            compute_groups=False,
+        )
+
+    def outcome(self, values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        if self.task.output_size == 1:
+            return (values[:, 0] > 0).long(), targets
+        return values.argmax(-1), targets
+
+
+def number_of_classes(task: TaskSpec) -> int:
+    """Two for a single sigmoid output, else the width of the output."""
+    return max(task.output_size, 2)

@@ -1,0 +1,87 @@
+"""The Lightning Trainer of a run: checkpoint of the best, early stopping, progress, timing."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import Logger
+
+from gatescope.data.base import TaskSpec
+
+OURS = ("_target_", "threads")
+"""Keys of the trainer group that are not Lightning's."""
+
+
+class EpochTimer(pl.Callback):
+    """Logs `seconds_per_epoch`: training, without validation."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._started = time.perf_counter()
+        self._validating = 0.0
+
+    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._validation_started = time.perf_counter()
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._validating += time.perf_counter() - self._validation_started
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.seconds.append(time.perf_counter() - self._started - self._validating)
+        module.log("seconds_per_epoch", self.seconds[-1])
+
+
+def make_trainer(
+    cfg: DictConfig,
+    task: TaskSpec,
+    directory: Path,
+    loggers: Sequence[Logger],
+    callbacks: Sequence[pl.Callback],
+) -> pl.Trainer:
+    """A Trainer that keeps the best checkpoint by the task's metric on validation."""
+    options: dict[str, Any] = {k: v for k, v in OmegaConf.to_object(cfg.trainer).items() if k not in OURS}  # type: ignore[union-attr,misc]
+    if options.get("enable_progress_bar") is None:
+        options["enable_progress_bar"] = sys.stdout.isatty()
+    monitor: Any = {"monitor": f"validation/{task.metric}", "mode": task.direction}
+    best = ModelCheckpoint(directory / "checkpoints", "best", save_weights_only=True, **monitor)
+    every: list[pl.Callback] = [best, EpochTimer(), *callbacks]
+    if cfg.early_stopping.patience is not None:
+        every.append(EarlyStopping(patience=cfg.early_stopping.patience, **monitor))
+    return pl.Trainer(
+        logger=list(loggers),
+        callbacks=every,
+        default_root_dir=directory,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        **options,
+    )
+
+
+def best_checkpoint(trainer: pl.Trainer) -> str | None:
+    """Path of the checkpoint that was best on validation; None when no validation ran."""
+    callback = trainer.checkpoint_callback
+    path = callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
+    return path or None
+
+
+def best_score(trainer: pl.Trainer) -> float:
+    """The task's metric on validation at its best; NaN when no validation ran."""
+    score = getattr(trainer.checkpoint_callback, "best_model_score", None)
+    return float("nan") if score is None else float(score)
+
+
+def seconds_per_epoch(trainer: pl.Trainer) -> float:
+    """Median over epochs; NaN when none was finished."""
+    seconds = [s for c in trainer.callbacks if isinstance(c, EpochTimer) for s in c.seconds]  # type: ignore[attr-defined]
+    return statistics.median(seconds) if seconds else float("nan")

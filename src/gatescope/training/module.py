@@ -1,0 +1,117 @@
+"""The LightningModule: loss, metrics and optimiser of any encoder on any task."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torchmetrics import MetricCollection
+
+from gatescope.data.base import Batch
+from gatescope.models.encoder import Encoder
+from gatescope.training.objective import objective_for
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss became NaN or infinite; the message gives the step and the last gradient norms."""
+
+
+class SequenceTask(pl.LightningModule):
+    """Trains `model` on the task it was built for.
+
+    Args:
+        optimizer: makes the optimiser from parameters (a partial).
+        scheduler: makes the learning-rate scheduler from the optimiser, or None.
+    """
+
+    def __init__(
+        self,
+        model: Encoder,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        scheduler: Callable[[Optimizer], LRScheduler | ReduceLROnPlateau] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.task = model.task
+        self.objective = objective_for(model.task)
+        self._optimizer, self._scheduler = optimizer, scheduler
+        metrics = self.objective.metrics()
+        self.train_metrics = metrics.clone(prefix="train/")
+        self.validation_metrics = metrics.clone(prefix="validation/")
+        self.test_metrics = metrics.clone(prefix="test/")
+        self.recent_norms: deque[Tensor] = deque(maxlen=5)
+        """Gradient norms of the last steps before clipping, for the message of a NaN loss."""
+        self.clipped_steps: Tensor | int = 0
+        """Steps so far in which clipping acted (kept as a tensor, so that no step waits for the device)."""
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.model(batch).values
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self._shared_step(batch, self.train_metrics, "train")
+        if not torch.isfinite(loss):
+            raise NonFiniteLoss(self._describe_divergence(loss))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._shared_step(batch, self.validation_metrics, "validation")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._shared_step(batch, self.test_metrics, "test")
+
+    def _shared_step(self, batch: Batch, metrics: MetricCollection, stage: str) -> Tensor:
+        values = self(batch)
+        loss = self.objective.loss(values, batch.targets).mean()
+        size = len(batch.lengths)
+        self.log(f"{stage}/loss", loss, batch_size=size, on_step=stage == "train", on_epoch=stage != "train")
+        metrics.update(*self.objective.outcome(values.detach(), batch.targets))
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=size)
+        return loss
+
+    def _describe_divergence(self, loss: Tensor) -> str:
+        norms = ", ".join(f"{float(norm):.3g}" for norm in self.recent_norms)
+        return (
+            f"the loss became {float(loss)} at step {self.global_step} (epoch {self.current_epoch}); "
+            f"gradient norms of the last steps: {norms or 'none yet'}; "
+            "lower optimizer.lr or trainer.gradient_clip_val"
+        )
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """As Lightning's own, keeping the norm that clipping computes anyway."""
+        by_norm = gradient_clip_val and gradient_clip_algorithm != "value"
+        bound = float(gradient_clip_val) if by_norm and gradient_clip_val else math.inf
+        norm = nn.utils.clip_grad_norm_(self.parameters(), bound)
+        self.recent_norms.append(norm)
+        if gradient_clip_val and not by_norm:
+            self.clipped_steps += max_absolute(self.parameters()) > gradient_clip_val
+            nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
+        else:
+            self.clipped_steps += norm > bound
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self._optimizer(self.parameters())
+        if self._scheduler is None:
+            return optimizer
+        scheduler = {
+            "scheduler": self._scheduler(optimizer),
+            "monitor": f"validation/{self.task.metric}",
+            "interval": "epoch",
+        }
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+
+def max_absolute(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """() : the largest |gradient| entry."""
+    return torch.stack([p.grad.abs().max() for p in parameters if p.grad is not None]).max()
