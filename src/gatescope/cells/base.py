@@ -14,6 +14,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gatescope.cells.scaled import add_scaled
 from gatescope.data.base import valid_mask
 
 
@@ -29,7 +30,7 @@ class States:
     """A forward pass through one layer and direction.
 
     `h` (B, T, H), exactly 0 at padding. `initial`: the state before t = 0. `lengths` (B,) or None when every
-    sequence has T steps. `c` (B, T, H) where the fast path yields it; else `RecurrentLayer.memory` recomputes it.
+    sequence has T steps. `c` (B, T, H) where the fast path yields it, else `RecurrentLayer.memory` has it.
     """
 
     h: Tensor
@@ -63,10 +64,11 @@ class StepVjp(NamedTuple):
 class Adjoint:
     """Exact derivatives of a loss L with respect to one layer's states.
 
-    `h` (B, T, H) is ∂L/∂h_t in full, `c` likewise for cells with a memory cell; each is to be multiplied by
-    exp(`log_scale`) (B, T), which is 0 unless renormalisation was asked for. `inputs` (B, T, D) is ∂L/∂x_t.
+    `h` (B, T, H) is ∂L/∂h_t in full, `c` likewise for a cell with memory. `inputs` (B, T, D) is ∂L/∂x_t.
     `deltas` (B, T, chunks·H): the gradient at the pre-activations that the input weights feed, in the order
-    of `chunk_names`; `recurrent_deltas`: likewise for the recurrent weights.
+    of `chunk_names`; `recurrent_deltas`: likewise for the recurrent weights (width 0 for a cell without).
+    All are exactly 0 at padding, and each is to be multiplied by exp(`log_scale`) (B, T) float64, which is 0
+    unless renormalisation was asked for.
     """
 
     h: Tensor
@@ -105,7 +107,7 @@ class RecurrentLayer(nn.Module, ABC):
 
     @abstractmethod
     def step(self, x_t: Tensor, state: State) -> State:
-        """(B, D), state -> the next state: the equation as the paper writes it, the reference of all tests."""
+        """(B, D), state -> the next state: the equation as the paper writes it, the tests' reference."""
 
     @abstractmethod
     def gates(self, x: Tensor, states: States) -> dict[str, Tensor]:
@@ -124,7 +126,7 @@ class RecurrentLayer(nn.Module, ABC):
 
     @abstractmethod
     def jvp(self, tangent: State, saved: dict[str, Tensor]) -> State:
-        """One step forwards: the tangent of state_{t-1} to that of state_t, inputs held; any leading shape."""
+        """One step forwards: tangent of state_{t-1} to that of state_t, inputs held; any leading shape."""
 
     @property
     @abstractmethod
@@ -146,6 +148,7 @@ class RecurrentLayer(nn.Module, ABC):
         c = self.memory(x, states)
         return State(gather_time(states.h, index), None if c is None else gather_time(c, index))
 
+    @torch.no_grad()
     def adjoint(
         self,
         x: Tensor,
@@ -153,16 +156,66 @@ class RecurrentLayer(nn.Module, ABC):
         direct: Tensor,
         direct_c: Tensor | None = None,
         renormalise: bool = False,
+        direct_log_scale: Tensor | None = None,
     ) -> Adjoint:
         """Exact ∂L/∂h_t (and ∂L/∂c_t) for t = T-1 … 0; INSTRUMENTS.md §2.
 
         Args:
-            direct: (B, T, H), the gradient that reaches each output h_t from outside this layer.
+            direct: (B, T, H), the gradient that reaches each output h_t from outside this layer; what it
+                holds at padding is ignored.
             direct_c: (B, T, H), likewise for c_t.
-            renormalise: keep each step's state adjoint at norm 1 and carry its logarithm in `log_scale`,
-                so that long lags do not underflow.
+            renormalise: keep each step's state adjoint at a magnitude near 1 and carry its logarithm in
+                `log_scale`, so that long lags neither underflow nor overflow.
+            direct_log_scale: (B, T), with `renormalise`: both direct gradients are times its exponential.
         """
-        raise NotImplementedError
+        if self.has_memory_cell:
+            direct = _join(State(direct, torch.zeros_like(direct) if direct_c is None else direct_c))
+        mask = states.mask
+        # A wrong number at padding, even NaN, would run down the whole sequence.
+        outside = direct if mask is None else direct.masked_fill(~mask[..., None], 0)
+        outside_log = direct.new_zeros(direct.shape[:2], dtype=torch.float64)
+        if direct_log_scale is not None:
+            outside_log = direct_log_scale.to(torch.float64)
+        saved = {name: values.unbind(1) for name, values in self.linearise(x, states).items()}
+        carry = torch.zeros_like(outside[:, 0])
+        log = outside_log[:, 0].new_zeros(len(carry))
+        steps: list[StepVjp] = []
+        logs: list[Tensor] = []
+        for t in reversed(range(direct.shape[1])):
+            if renormalise:
+                arriving, log = add_scaled(carry, log, outside[:, t], outside_log[:, t])
+            else:
+                arriving = carry + outside[:, t]
+            step = self.vjp(self._split(arriving), {name: values[t] for name, values in saved.items()})
+            carry = _join(step.previous)
+            steps.append(step)
+            logs.append(log)
+        return self._collect(steps[::-1], torch.stack(logs[::-1], dim=1))
+
+    def _split(self, flat: Tensor) -> State:
+        return State(*flat.chunk(2, dim=-1)) if self.has_memory_cell else State(flat)
+
+    def _collect(self, steps: list[StepVjp], log_scale: Tensor) -> Adjoint:
+        deltas = torch.stack([step.delta for step in steps], dim=1)
+        shared = all(step.recurrent_delta is step.delta for step in steps)
+        return Adjoint(
+            h=torch.stack([step.total.h for step in steps], dim=1),
+            c=torch.stack([_memory(step.total) for step in steps], dim=1) if self.has_memory_cell else None,
+            inputs=deltas @ self.input_weights,
+            deltas=deltas,
+            recurrent_deltas=deltas if shared else torch.stack([s.recurrent_delta for s in steps], dim=1),
+            log_scale=log_scale,
+        )
+
+
+def _memory(state: State) -> Tensor:
+    assert state.c is not None, "a cell with a memory cell gave a state without one"
+    return state.c
+
+
+def _join(state: State) -> Tensor:
+    """h and c side by side, (B, H) or (B, 2H): one tensor to add and to scale."""
+    return state.h if state.c is None else torch.cat([state.h, state.c], dim=-1)
 
 
 def gather_time(values: Tensor, index: Tensor) -> Tensor:

@@ -7,3 +7,70 @@
 
 Published gates follow the house's convention: `update` = 1 - z_t, `keep` = z_t.
 """
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from gatescope.cells.base import State, States, StepVjp
+from gatescope.cells.fused import FusedLayer
+
+
+class GRU(FusedLayer):
+    """torch.nn.GRU, one layer and direction.
+
+    The rows "update" of the weights feed torch's z: their sign is the opposite of the article's.
+    """
+
+    gate_names: ClassVar[tuple[str, ...]] = ("reset", "update")
+    chunk_names: ClassVar[tuple[str, ...]] = ("reset", "update", "candidate")
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.fused = nn.GRU(input_size, hidden_size, batch_first=True)
+
+    def _equations(self, x: Tensor, previous: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """r, z, n and Q_n = U_n h_{t-1} + b_hn, for any leading shape."""
+        p, q = self.preactivations(x, previous)
+        p_r, p_z, p_n = p.chunk(3, dim=-1)
+        q_r, q_z, q_n = q.chunk(3, dim=-1)
+        r, z = torch.sigmoid(p_r + q_r), torch.sigmoid(p_z + q_z)
+        return r, z, torch.tanh(p_n + r * q_n), q_n
+
+    def step(self, x_t: Tensor, state: State) -> State:
+        _, z, n, _ = self._equations(x_t, state.h)
+        return State((1 - z) * n + z * state.h)
+
+    def gates(self, x: Tensor, states: States) -> dict[str, Tensor]:
+        r, z, n, _ = self._equations(x, states.previous_h)
+        return {"reset": r, "update": 1 - z, "keep": z, "candidate": n}
+
+    def linearise(self, x: Tensor, states: States) -> dict[str, Tensor]:
+        previous = states.previous_h
+        r, z, n, q_n = self._equations(x, previous)
+        return {
+            "keep": z,
+            "reset": r,
+            "to_candidate": (1 - z) * (1 - n * n),
+            "to_update": (previous - n) * z * (1 - z),
+            "to_reset": q_n * r * (1 - r),
+        }
+
+    def vjp(self, adjoint: State, saved: dict[str, Tensor]) -> StepVjp:
+        a = adjoint.h
+        candidate = a * saved["to_candidate"]
+        update = a * saved["to_update"]
+        reset = candidate * saved["to_reset"]
+        delta = torch.cat([reset, update, candidate], dim=-1)
+        recurrent = torch.cat([reset, update, candidate * saved["reset"]], dim=-1)
+        previous = a * saved["keep"] + recurrent @ self.recurrent_weights
+        return StepVjp(delta, recurrent, State(previous), adjoint)
+
+    def jvp(self, tangent: State, saved: dict[str, Tensor]) -> State:
+        reset, update, candidate = (tangent.h @ self.recurrent_weights.T).chunk(3, dim=-1)
+        candidate = saved["reset"] * candidate + saved["to_reset"] * reset
+        kept = saved["keep"] * tangent.h
+        return State(kept + saved["to_update"] * update + saved["to_candidate"] * candidate)

@@ -1,0 +1,123 @@
+"""Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000).
+
+    i_t, f_t, o_t = σ(W x_t + b_ih + U h_{t-1} + b_hh)      input, forget and output gate, each its own rows
+    g_t = tanh(W_g x_t + b_ig + U_g h_{t-1} + b_hg)         candidate
+    c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t                         the memory
+    h_t = o_t ⊙ tanh(c_t)
+
+Rows of the weights in torch's order: i, f, g, o. `keep` is the forget gate.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from gatescope.cells.base import State, States, StepVjp, shift
+from gatescope.cells.fused import FusedLayer, zero_padding
+
+
+class LSTM(FusedLayer):
+    """torch.nn.LSTM, one layer and direction.
+
+    Args:
+        forget_bias: start of the forget gate's bias (the sum of torch's two); None leaves torch's start.
+        chrono: longest dependency T_max in steps: b_f = ln U[1, T_max - 1], b_i = -b_f (Tallec & Ollivier
+            2018, eq. 16), so that memories last for up to T_max steps from the first step of training on.
+    Raises:
+        ValueError: both are given.
+    """
+
+    gate_names: ClassVar[tuple[str, ...]] = ("input", "forget", "output")
+    chunk_names: ClassVar[tuple[str, ...]] = ("input", "forget", "candidate", "output")
+    has_memory_cell: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        forget_bias: float | None = None,
+        chrono: Annotated[int, Field(ge=3)] | None = None,
+    ) -> None:
+        super().__init__(input_size, hidden_size)
+        self.fused = nn.LSTM(input_size, hidden_size, batch_first=True)
+        if forget_bias is not None and chrono is not None:
+            raise ValueError("forget_bias and chrono both set the forget gate's bias: leave one of them null")
+        if forget_bias is not None:
+            self._start_bias("forget", torch.full((hidden_size,), float(forget_bias)))
+        if chrono is not None:
+            forget = torch.empty(hidden_size).uniform_(1, chrono - 1).log()
+            self._start_bias("forget", forget)
+            self._start_bias("input", -forget)
+
+    @torch.no_grad()
+    def _start_bias(self, gate: str, value: Tensor) -> None:
+        _, _, b_ih, b_hh = self.weights
+        chunk, chunks = self.chunk_names.index(gate), len(self.chunk_names)
+        b_ih.chunk(chunks)[chunk].copy_(value)
+        b_hh.chunk(chunks)[chunk].zero_()
+
+    def _equations(self, x: Tensor, previous: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """i, f, g, o for any leading shape."""
+        p, q = self.preactivations(x, previous)
+        i, f, g, o = (p + q).chunk(4, dim=-1)
+        return torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
+
+    def step(self, x_t: Tensor, state: State) -> State:
+        assert state.c is not None
+        i, f, g, o = self._equations(x_t, state.h)
+        c = f * state.c + i * g
+        return State(o * torch.tanh(c), c)
+
+    def gates(self, x: Tensor, states: States) -> dict[str, Tensor]:
+        i, f, g, o = self._equations(x, states.previous_h)
+        return {"input": i, "forget": f, "output": o, "keep": f, "candidate": g}
+
+    def memory(self, x: Tensor, states: States) -> Tensor:
+        i, f, g, _ = self._equations(x, states.previous_h)
+        return scan_memory(f, i * g, states)
+
+    def linearise(self, x: Tensor, states: States) -> dict[str, Tensor]:
+        i, f, g, o = self._equations(x, states.previous_h)
+        c = scan_memory(f, i * g, states)
+        assert states.initial.c is not None
+        squashed = torch.tanh(c)
+        return {
+            "keep": f,
+            "to_memory": o * (1 - squashed * squashed),
+            "to_input": g * i * (1 - i),
+            "to_forget": shift(c, states.initial.c) * f * (1 - f),
+            "to_candidate": i * (1 - g * g),
+            "to_output": squashed * o * (1 - o),
+        }
+
+    def vjp(self, adjoint: State, saved: dict[str, Tensor]) -> StepVjp:
+        a = adjoint.h
+        s = a * saved["to_memory"]
+        if adjoint.c is not None:
+            s = s + adjoint.c
+        into_memory = [s * saved["to_input"], s * saved["to_forget"], s * saved["to_candidate"]]
+        delta = torch.cat([*into_memory, a * saved["to_output"]], dim=-1)
+        previous = State(delta @ self.recurrent_weights, s * saved["keep"])
+        return StepVjp(delta, delta, previous, State(a, s))
+
+    def jvp(self, tangent: State, saved: dict[str, Tensor]) -> State:
+        assert tangent.c is not None
+        i, f, g, o = (tangent.h @ self.recurrent_weights.T).chunk(4, dim=-1)
+        gated = saved["to_input"] * i + saved["to_forget"] * f + saved["to_candidate"] * g
+        c = saved["keep"] * tangent.c + gated
+        return State(saved["to_memory"] * c + saved["to_output"] * o, c)
+
+
+def scan_memory(keep: Tensor, written: Tensor, states: States) -> Tensor:
+    """c_t = keep_t ⊙ c_{t-1} + written_t, (B, T, H), 0 at padding: an elementwise scan, no matrix product."""
+    assert states.initial.c is not None
+    c = states.initial.c
+    memory = []
+    for kept, new in zip(keep.unbind(1), written.unbind(1), strict=True):
+        c = torch.addcmul(new, kept, c)
+        memory.append(c)
+    return zero_padding(torch.stack(memory, dim=1), states.lengths)
