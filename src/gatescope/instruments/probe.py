@@ -7,12 +7,13 @@ not its mode, gradients, parameters or random state.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gatescope.cells.base import Adjoint
 from gatescope.data.base import Batch, TaskSpec, valid_mask
@@ -53,29 +54,45 @@ class Probe:
     @cached_property
     def gates(self) -> dict[str, dict[str, Tensor]]:
         """Gates by layer and name, (B, T, H) each, in the layer's own time."""
-        with torch.no_grad():
+        with undisturbed(self.model), torch.no_grad():
             return {name: layer.cell.gates(layer.x, layer.states) for name, layer in self.layers.items()}
 
     @cached_property
     def adjoints(self) -> dict[str, Adjoint]:
         """Exact ∂L/∂state by layer, in the layer's own time."""
-        return self.model.stack.adjoint(self.layers, self.direct)
+        with undisturbed(self.model), torch.no_grad():
+            return self.model.stack.adjoint(self.layers, self.direct)
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Eval mode and full float32 (no autocast, no TF32) inside; every module's mode as it was afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    device = next((p.device.type for p in model.parameters()), "cpu")
+    precision = torch.get_float32_matmul_precision()
+    model.eval()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device, enabled=False), torch.backends.cudnn.flags(allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        for module, training in modes:
+            module.training = training
 
 
 def look(model: Encoder, batch: Batch, loss: Loss, step: int = 0) -> Probe:
     """Makes a Probe; the model leaves as it came."""
-    training = model.training
-    model.eval()
-    try:
+    with undisturbed(model):
         with torch.no_grad():
             embedded, outputs, layers = model.trace(batch)
         with torch.enable_grad():
             leaf = outputs.detach().requires_grad_()
             prediction = model.readout(leaf, batch.lengths)
             value = loss(prediction.values, batch.targets).mean()
+        direct = None
+        if value.requires_grad:
             (direct,) = torch.autograd.grad(value, leaf, allow_unused=True)
         weights = None if prediction.attention is None else prediction.attention.detach()
         direct = torch.zeros_like(outputs) if direct is None else direct
-        return Probe(step, model, batch, embedded, outputs, layers, weights, float(value), direct)
-    finally:
-        model.train(training)
+        return Probe(step, model, batch, embedded, outputs, layers, weights, value.item(), direct)

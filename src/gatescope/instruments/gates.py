@@ -1,0 +1,211 @@
+"""What the gates do (INSTRUMENTS.md §4): how open, saturated and lasting, on valid positions only.
+
+`update` is the share of the new candidate written, `keep` the share of the old state that stays.
+Sources: Karpathy et al. 2015 (saturation per unit), Tallec & Ollivier 2018 (1 / (1 - mean keep)).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from gatescope.cells.base import reverse_within
+from gatescope.instruments.base import ProbeInstrument
+from gatescope.instruments.probe import Probe
+from gatescope.instruments.readings import (
+    Heatmap,
+    Histogram,
+    Points,
+    Reading,
+    Readings,
+    Scalar,
+    Undefined,
+    scalar,
+)
+from gatescope.models.stack import LayerTrace
+
+OPEN, SHUT = 0.9, 0.1
+QUANTILES = (0.1, 0.5, 0.9)
+QUANTILE_SAMPLE = 2**18
+"""Quantiles are taken over at most this many values, an even stride through them: sorting all is the dearest
+part of the reading, and a quarter of a million values place a quantile within 0.2 % of its rank."""
+HEATMAP_UNITS = 32
+
+
+class GateStatistics(ProbeInstrument):
+    """`gates/<layer>/<gate>/…` for every gate, `keep` and `candidate`; `gates/<layer>/state/…` of the states.
+
+    Scalars mean, std, quantile_10, quantile_50, quantile_90, saturated (candidate and state only: share of
+    |·| > 0.9), bimodality (Sarle's coefficient, (skewness² + 1) / kurtosis, median over units: 5/9 for a
+    uniform distribution, 1 for two points). Points saturation: right and left share of a unit.
+    Points `gates/<layer>/timescale`: rate = -1 / mean ln keep, and mean_keep = 1 / (1 - mean keep), in steps.
+
+    Args:
+        bins: of the histograms.
+        heatmaps: how many examples of the probe are drawn, gate by gate.
+        token_share: whether to measure the share of a gate's variance that tokens explain, and the same after
+            tokens are permuted within their sequence.
+        seed: of that permutation.
+    """
+
+    def __init__(
+        self,
+        bins: Annotated[int, Field(ge=2, le=64)] = 50,
+        heatmaps: Annotated[int, Field(ge=0)] = 0,
+        token_share: bool = False,
+        seed: Annotated[int, Field(ge=0)] = 0,
+    ) -> None:
+        self.bins, self.heatmaps, self.token_share, self.seed = bins, heatmaps, token_share, seed
+
+    @torch.no_grad()
+    def read(self, probe: Probe) -> Readings:
+        readings: Readings = {}
+        if not probe.layers:
+            return {"gates": Undefined("the model has no recurrent layer")}
+        for name, layer in probe.layers.items():
+            prefix = f"gates/{name}"
+            readings |= state_statistics(prefix, layer, probe.mask)
+            gates = probe.gates[name]
+            readings[f"{prefix}/timescale"] = timescale(gates.get("keep"), probe.mask)
+            for gate, values in gates.items():
+                signed = gate == "candidate"
+                readings |= distribution(f"{prefix}/{gate}", values[probe.mask], signed, self.bins)
+                if self.token_share:
+                    readings |= self._token_share(f"{prefix}/{gate}", values, layer, probe)
+                for row in range(min(self.heatmaps, len(values))):
+                    readings[f"{prefix}/{gate}/example{row}"] = heatmap(values, row, layer, probe)
+        return readings
+
+    def _token_share(self, prefix: str, values: Tensor, layer: LayerTrace, probe: Probe) -> Readings:
+        if probe.task.inputs != "tokens":
+            return {f"{prefix}/token_share": Undefined("the inputs are features, not tokens")}
+        ids = probe.batch.inputs
+        ids = reverse_within(ids, probe.batch.lengths) if layer.backward else ids
+        valid = values[probe.mask]
+        permuted = permute_within(ids, probe.mask, self.seed)
+        return {
+            f"{prefix}/token_share": explained_share(valid, ids[probe.mask]),
+            f"{prefix}/token_share_permuted": explained_share(valid, permuted[probe.mask]),
+        }
+
+
+def distribution(prefix: str, values: Tensor, signed: bool, bins: int) -> Readings:
+    """Readings of one gate's values (N, H) at valid positions; `signed` for values about 0 (a candidate)."""
+    if not bool(torch.isfinite(values).all()):
+        return {f"{prefix}/mean": Undefined("the gate is not finite")}
+    flat = values.reshape(-1)
+    stride = -(-flat.numel() // QUANTILE_SAMPLE)
+    quantiles = torch.quantile(flat[::stride], torch.tensor(QUANTILES, dtype=flat.dtype, device=flat.device))
+    readings: Readings = {
+        f"{prefix}/mean": scalar(flat.mean().item()),
+        f"{prefix}/std": scalar(flat.std(correction=0).item()),
+        f"{prefix}/histogram": histogram(flat, signed, bins),
+        f"{prefix}/bimodality": bimodality(values),
+        f"{prefix}/saturation": saturation(values, -OPEN if signed else SHUT),
+    }
+    for share, value in zip(QUANTILES, quantiles.tolist(), strict=True):
+        readings[f"{prefix}/quantile_{round(100 * share)}"] = scalar(value)
+    if signed:
+        readings[f"{prefix}/saturated"] = scalar((flat.abs() > OPEN).float().mean().item())
+    return readings
+
+
+def saturation(values: Tensor, shut: float) -> Points:
+    """(N, H) -> per unit, the share of positions above 0.9 (right) and below `shut` (left)."""
+    right, left = (values > OPEN).float().mean(0), (values < shut).float().mean(0)
+    return Points({"right": right.tolist(), "left": left.tolist()})
+
+
+def histogram(flat: Tensor, signed: bool, bins: int) -> Histogram:
+    low, high = (-1.0, 1.0) if signed else (0.0, 1.0)
+    low, high = min(low, flat.min().item()), max(high, flat.max().item())
+    counts = torch.histc(flat.float(), bins, low, high)
+    return Histogram(torch.linspace(low, high, bins + 1, dtype=torch.float64).tolist(), counts.tolist())
+
+
+def bimodality(values: Tensor) -> Scalar | Undefined:
+    """(N, H) -> the median over units of (skewness² + 1) / kurtosis; units that never move do not count."""
+    centred = values - values.mean(0)
+    squares = centred.square()
+    variance = squares.mean(0)
+    moving = variance > 1e-12
+    if not bool(moving.any()):
+        return Undefined("no unit's gate varies")
+    skewness = (squares * centred).mean(0)[moving] / variance[moving] ** 1.5
+    kurtosis = squares.square().mean(0)[moving] / variance[moving] ** 2
+    return scalar(((skewness.square() + 1) / kurtosis).median().item())
+
+
+def timescale(keep: Tensor | None, mask: Tensor) -> Points | Undefined:
+    """keep (B, T, H) -> steps a unit: the exact rate of the product of keep, beside 1 / (1 - mean keep).
+
+    A gate that float32 cannot tell from 1 is read as the largest number below 1, so a timescale is finite.
+    """
+    if keep is None:
+        return Undefined("the cell has no gate that keeps its state")
+    valid = keep[mask].double()
+    if not bool(torch.isfinite(valid).all()):
+        return Undefined("the gate is not finite")
+    valid = valid.clamp(torch.finfo(torch.float32).tiny, 1 - torch.finfo(torch.float32).eps / 2)
+    rate, mean_keep = -1 / valid.log().mean(0), 1 / (1 - valid.mean(0))
+    return Points({"rate": rate.tolist(), "mean_keep": mean_keep.tolist()})
+
+
+def state_statistics(prefix: str, layer: LayerTrace, mask: Tensor) -> Readings:
+    """Participation ratio of a layer's states; of a cell without gates, the states' saturation as well."""
+    states = layer.states.h[mask]
+    readings: Readings = {f"{prefix}/state/participation_ratio": participation_ratio(states)}
+    if layer.cell.gate_names:
+        return readings
+    if getattr(layer.cell, "nonlinearity", "tanh") == "relu":
+        active = (states > 0).float().mean(0)
+        readings[f"{prefix}/state/active"] = scalar(active.mean().item())
+        readings[f"{prefix}/state/dead"] = scalar((active == 0).float().mean().item())
+        return readings
+    readings[f"{prefix}/state/saturation"] = saturation(states, -OPEN)
+    readings[f"{prefix}/state/saturated"] = scalar((states.abs() > OPEN).float().mean().item())
+    return readings
+
+
+def participation_ratio(states: Tensor) -> Scalar | Undefined:
+    """(N, H) -> (tr C)² / tr C², C the states' covariance: how many dimensions the states fill."""
+    centred = states - states.mean(0)
+    covariance = centred.T @ centred
+    spread = covariance.square().sum().item()
+    if spread == 0:
+        return Undefined("the states do not vary")
+    return scalar(covariance.trace().item() ** 2 / spread, "the states are not finite")
+
+
+def permute_within(ids: Tensor, mask: Tensor, seed: int) -> Tensor:
+    """(B, T) -> (B, T): each sequence's valid tokens in random order, by a generator of its own."""
+    noise = torch.rand(ids.shape, generator=torch.Generator().manual_seed(seed)).to(ids.device)
+    return ids.gather(1, noise.masked_fill(~mask, 2.0).argsort(1))
+
+
+def explained_share(values: Tensor, ids: Tensor) -> Scalar | Undefined:
+    """(N, H), (N,) -> η²: variance between tokens over the total, both summed over units."""
+    _, group = ids.unique(return_inverse=True)
+    counts = torch.bincount(group).to(values.dtype)
+    centred = values - values.mean(0)
+    total = centred.square().sum().item()
+    if total == 0:
+        return Undefined("the gate does not vary")
+    sums = centred.new_zeros(len(counts), values.shape[1]).index_add_(0, group, centred)
+    return scalar((sums.square().sum(1) / counts).sum().item() / total)
+
+
+def heatmap(values: Tensor, row: int, layer: LayerTrace, probe: Probe) -> Reading:
+    """One example's gate, (units, steps) in the text's own order: the units that vary most within it."""
+    lengths = probe.batch.lengths
+    steps = int(lengths[row])
+    one = values[row : row + 1]
+    one = (reverse_within(one, lengths[row : row + 1]) if layer.backward else one)[0, :steps]
+    if not bool(torch.isfinite(one).all()):
+        return Undefined("the gate is not finite")
+    units = one.var(0, correction=0).topk(min(HEATMAP_UNITS, one.shape[1])).indices.sort().values
+    labels = [str(t) for t in range(steps)] if probe.tokens is None else probe.tokens[row][:steps]
+    return Heatmap(one[:, units].T.tolist(), labels, [str(u) for u in units.tolist()], "step", "unit")

@@ -1,0 +1,113 @@
+"""How large the training gradients are, before and after clipping, part by part (INSTRUMENTS.md §3)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from gatescope.cells.base import RecurrentLayer
+from gatescope.instruments.base import Update, UpdateInstrument
+from gatescope.instruments.readings import Readings, Scalar, Undefined, scalar
+from gatescope.models.encoder import Encoder
+
+NOT_FINITE = "a gradient is NaN or infinite"
+
+
+class GradientNorms(UpdateInstrument):
+    """`gradient_norm/before_clip`, `/after_clip`, `/clipped_share`, `/non_finite` (elements before clipping),
+    `gradient_norm/<part>` before clipping, and `update_ratio/<group>` = ‖Δθ‖ / ‖θ before the step‖.
+
+    Parts are `<layer>/<input_weights|recurrent_weights|biases|other>/<chunk>`, head, embedding and attention;
+    groups are the same without the chunk. The two biases of a fused kernel count as one.
+    """
+
+    @torch.no_grad()
+    def read(self, update: Update) -> Readings:
+        before, after = _total(update.before.values()), _total(update.after.values())
+        readings: Readings = {
+            "gradient_norm/before_clip": scalar(before.item(), NOT_FINITE),
+            "gradient_norm/after_clip": scalar(after.item(), NOT_FINITE),
+            "gradient_norm/clipped_share": Undefined("training does not clip gradients")
+            if update.clip_at is None
+            else Scalar(update.clipped_share),
+            "gradient_norm/non_finite": Scalar(float(_non_finite(update.before.values()))),
+        }
+        readings |= {f"gradient_norm/{part}": value for part, value in _norms_by_part(update).items()}
+        readings |= {f"update_ratio/{group}": value for group, value in _update_ratios(update).items()}
+        return readings
+
+
+def parts(model: Encoder) -> Iterator[tuple[str, str, RecurrentLayer | None]]:
+    """(parameter name, group, cell or None) of every parameter that trains."""
+    layers = model.stack.layers
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        path = name.split(".")
+        if path[:2] != ["stack", "layers"]:
+            yield name, path[0], None
+            continue
+        cell = layers[path[2]]
+        assert isinstance(cell, RecurrentLayer)
+        yield name, f"{path[2]}/{_group(cell, path[-1], parameter)}", cell
+
+
+def _group(cell: RecurrentLayer, name: str, parameter: nn.Parameter) -> str:
+    # A cell may hold its weights in several parameters, or reorder them: then only the name tells.
+    if parameter is cell.input_weights or "weight_ih" in name or "input_weight" in name:
+        return "input_weights"
+    if parameter is cell.recurrent_weights or "weight_hh" in name or "recurrent_weight" in name:
+        return "recurrent_weights"
+    return "biases" if "bias" in name else "other"
+
+
+def _norms_by_part(update: Update) -> dict[str, Scalar | Undefined]:
+    squares: dict[str, list[Tensor]] = defaultdict(list)
+    for name, group, cell in parts(update.model):
+        gradient = update.before.get(name)
+        if gradient is None:
+            continue
+        if cell is None:
+            squares[group].append(gradient.float().square().sum())
+        elif len(gradient) == len(cell.chunk_names) * cell.hidden_size:
+            chunks = gradient.float().reshape(len(cell.chunk_names), -1).square().sum(1)
+            for chunk, square in zip(cell.chunk_names, chunks, strict=True):
+                squares[f"{group}/{chunk}"].append(square)
+        else:
+            squares[f"{group}/{name.rsplit('.', 1)[-1]}"].append(gradient.float().square().sum())
+    if not squares:
+        return {}
+    norms = torch.stack([torch.stack(s).sum() for s in squares.values()]).sqrt().tolist()
+    return {part: scalar(norm, NOT_FINITE) for part, norm in zip(squares, norms, strict=True)}
+
+
+def _update_ratios(update: Update) -> dict[str, Scalar | Undefined]:
+    parameters = dict(update.model.named_parameters())
+    changed: dict[str, list[Tensor]] = defaultdict(list)
+    size: dict[str, list[Tensor]] = defaultdict(list)
+    for name, group, _ in parts(update.model):
+        if name in update.delta:
+            changed[group].append(update.delta[name])
+            size[group].append(parameters[name].detach() - update.delta[name])
+    ratios: dict[str, Scalar | Undefined] = {}
+    for group in changed:
+        weight = _total(size[group]).item()
+        ratios[group] = (
+            scalar(_total(changed[group]).item() / weight, "the weights are not finite")
+            if weight
+            else Undefined("the parameters were all zero before the step")
+        )
+    return ratios
+
+
+def _total(tensors: Iterable[Tensor]) -> Tensor:
+    """The Euclidean norm of all tensors together."""
+    return nn.utils.get_total_norm([t.float() for t in tensors])
+
+
+def _non_finite(tensors: Iterable[Tensor]) -> int:
+    counts = [(~torch.isfinite(t)).sum() for t in tensors]
+    return int(torch.stack(counts).sum()) if counts else 0

@@ -1,0 +1,175 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from small_models import Leaky, encoder, feature_batch, squared_error
+
+from gatescope.data.base import Batch, TaskSpec
+from gatescope.instruments import gates
+from gatescope.instruments.gates import GateStatistics
+from gatescope.instruments.probe import look
+from gatescope.instruments.readings import Heatmap, Histogram, Points, Scalar, Undefined
+from gatescope.models.attention import Pooling
+from gatescope.models.encoder import Encoder
+
+
+@pytest.fixture
+def lengths():
+    return [9, 4, 1, 7]
+
+
+@pytest.fixture
+def probe(lengths):
+    model = encoder(Leaky, bidirectional=True)
+    return look(model, feature_batch(lengths, 3), squared_error)
+
+
+def test_statistics_count_valid_positions_only(probe, lengths):
+    readings = GateStatistics().read(probe)
+    for layer in ("layer0", "layer0_backward"):
+        values = probe.gates[layer]["update"].numpy()
+        valid = np.concatenate([values[i, :n] for i, n in enumerate(lengths)])
+        name = f"gates/{layer}/update"
+        assert readings[f"{name}/mean"].value == pytest.approx(valid.mean(), rel=1e-5)
+        assert readings[f"{name}/std"].value == pytest.approx(valid.std(), rel=1e-5)
+        for q in (10, 50, 90):
+            assert readings[f"{name}/quantile_{q}"].value == pytest.approx(np.percentile(valid, q), rel=1e-5)
+        points = readings[f"{name}/saturation"]
+        assert points.columns["right"] == pytest.approx((valid > 0.9).mean(0))
+        assert points.columns["left"] == pytest.approx((valid < 0.1).mean(0))
+        histogram = readings[f"{name}/histogram"]
+        assert isinstance(histogram, Histogram)
+        expected, edges = np.histogram(valid, 50, (0, 1))
+        assert histogram.counts == pytest.approx(expected)
+        assert histogram.edges == pytest.approx(edges)
+        candidate = probe.gates[layer]["candidate"][probe.mask]
+        share = float((candidate.abs() > 0.9).float().mean())
+        assert readings[f"gates/{layer}/candidate/saturated"].value == pytest.approx(share)
+
+
+def test_timescale_of_a_bimodal_gate_is_not_its_mean():
+    # Beta(1/2, 1/2): E ln k = -2 ln 2 and E k = 1/2 (INSTRUMENTS.md §4: 0.72 against 2.00).
+    draws = torch.from_numpy(stats.beta(0.5, 0.5).ppf((np.arange(200_000) + 0.5) / 200_000))
+    keep = draws[None, :, None].float()
+    points = gates.timescale(keep, torch.ones(1, len(draws), dtype=torch.bool))
+    assert isinstance(points, Points)
+    assert points.columns["rate"] == pytest.approx([1 / (2 * math.log(2))], rel=1e-3)
+    assert points.columns["mean_keep"] == pytest.approx([2.0], rel=1e-3)
+
+
+def test_timescale_is_finite_when_the_gate_is_shut_or_open_for_good():
+    keep = torch.stack([torch.zeros(2, 3), torch.ones(2, 3)], -1)
+    points = gates.timescale(keep, torch.ones(2, 3, dtype=torch.bool))
+    assert isinstance(points, Points)
+    assert all(math.isfinite(v) for column in points.columns.values() for v in column)
+    assert points.columns["rate"][0] < 0.02
+    assert points.columns["rate"][1] > 1e6
+
+
+def test_bimodality_of_known_distributions():
+    uniform = torch.linspace(0, 1, 20_001)[:, None]
+    coin = torch.tensor([0.0, 1.0]).repeat(500)[:, None]
+    assert gates.bimodality(uniform).value == pytest.approx(5 / 9, rel=1e-3)
+    assert gates.bimodality(coin).value == pytest.approx(1.0, rel=1e-5)
+    assert isinstance(gates.bimodality(torch.ones(4, 2)), Undefined)
+
+
+def test_participation_ratio_counts_equal_directions():
+    axes = torch.cat([torch.eye(6), -torch.eye(6)])[:, :4]
+    assert gates.participation_ratio(axes).value == pytest.approx(4.0)
+    assert isinstance(gates.participation_ratio(torch.ones(1, 4)), Undefined)
+
+
+def token_probe():
+    torch.manual_seed(0)
+    task = TaskSpec("regression", "tokens", 6, 1, "mse", "min", padding_index=0)
+    model = Encoder(task, Leaky, Pooling, hidden_size=4, embedding_size=8)
+    ids = torch.randint(1, 6, (16, 12))
+    batch = Batch(ids, torch.full((16,), 12), torch.zeros(16), torch.arange(16))
+    return look(model, batch, squared_error)
+
+
+def test_tokens_explain_all_of_a_gate_that_sees_only_the_token():
+    readings = GateStatistics(token_share=True).read(token_probe())
+    assert readings["gates/layer0/update/token_share"].value == pytest.approx(1.0, abs=1e-5)
+    assert readings["gates/layer0/update/token_share_permuted"].value < 0.2
+
+
+def test_token_share_leaves_the_random_state_alone():
+    probe = token_probe()
+    before = torch.get_rng_state()
+    first = GateStatistics(token_share=True, heatmaps=1).read(probe)
+    assert torch.equal(before, torch.get_rng_state())
+    assert GateStatistics(token_share=True, heatmaps=1).read(probe) == first
+
+
+def test_permutation_stays_within_a_sequence():
+    ids = torch.arange(12).view(3, 4)
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]], dtype=torch.bool)
+    permuted = gates.permute_within(ids, mask, 3)
+    for row, kept, n in zip(permuted, ids, mask.sum(1), strict=True):
+        assert sorted(row[:n].tolist()) == kept[:n].tolist()
+
+
+def test_heatmap_of_a_backward_layer_is_in_the_order_of_the_text(probe):
+    reading = GateStatistics(heatmaps=2).read(probe)["gates/layer0_backward/keep/example1"]
+    assert isinstance(reading, Heatmap)
+    own_time = probe.gates["layer0_backward"]["keep"][1, :4]
+    assert torch.allclose(torch.tensor(reading.values), own_time.flip(0).T)
+
+
+def test_token_share_of_features_is_undefined(probe):
+    reading = GateStatistics(token_share=True).read(probe)["gates/layer0/update/token_share"]
+    assert isinstance(reading, Undefined)
+
+
+class Plain(Leaky):
+    """A cell without gates."""
+
+    gate_names = ()
+
+    def gates(self, x, states):
+        return {}
+
+
+class Rectified(Plain):
+    nonlinearity = "relu"
+
+
+def test_a_cell_without_gates_reads_its_states(lengths):
+    probe = look(encoder(Plain), feature_batch(lengths, 3), squared_error)
+    readings = GateStatistics().read(probe)
+    states = probe.layers["layer0"].states.h[probe.mask]
+    assert isinstance(readings["gates/layer0/timescale"], Undefined)
+    right = readings["gates/layer0/state/saturation"].columns["right"]
+    assert right == pytest.approx((states > 0.9).float().mean(0).tolist())
+    share = (states.abs() > 0.9).float().mean()
+    assert readings["gates/layer0/state/saturated"].value == pytest.approx(float(share))
+
+
+def test_a_relu_cell_reads_dead_and_active_shares(lengths):
+    probe = look(encoder(Rectified), feature_batch(lengths, 3), squared_error)
+    probe.layers["layer0"].states.h = -probe.layers["layer0"].states.h.abs()
+    readings = GateStatistics().read(probe)
+    assert readings["gates/layer0/state/dead"] == Scalar(1.0)
+    assert readings["gates/layer0/state/active"] == Scalar(0.0)
+
+
+def test_one_step_of_one_example_gives_no_nan():
+    probe = look(encoder(Leaky), feature_batch([1], 3), squared_error)
+    readings = GateStatistics(heatmaps=1).read(probe)
+    assert isinstance(readings["gates/layer0/update/bimodality"], Undefined)
+    assert isinstance(readings["gates/layer0/state/participation_ratio"], Undefined)
+    assert math.isfinite(readings["gates/layer0/update/mean"].value)
+
+
+def test_gates_that_are_not_finite_are_undefined():
+    model = encoder(Leaky)
+    with torch.no_grad():
+        model.stack.layers["layer0"].weight_ih.fill_(math.nan)
+    readings = GateStatistics(heatmaps=1).read(look(model, feature_batch([3, 2], 3), squared_error))
+    assert isinstance(readings["gates/layer0/update/mean"], Undefined)
+    assert isinstance(readings["gates/layer0/timescale"], Undefined)
+    assert isinstance(readings["gates/layer0/keep/example0"], Undefined)
