@@ -27,6 +27,7 @@ class Vocab:
     Raises:
         RuntimeError: a duplicate token, an index out of bounds, or an unknown token without a default
             index, in the words of the C++ class.
+        TypeError: a text where a list of tokens is due.
     """
 
     __slots__ = ("_stoi", "default_index_", "itos_")
@@ -35,6 +36,8 @@ class Vocab:
         self.itos_: list[str] = []
         self.default_index_ = default_index
         self._stoi: dict[str, int] = {}
+        if isinstance(tokens, str):
+            raise TypeError("Vocab() needs a list of tokens, not a text")
         for token in tokens:
             if token in self._stoi:
                 raise RuntimeError(f"Duplicate token found in tokens list: {token}")
@@ -57,6 +60,8 @@ class Vocab:
         return index
 
     def lookup_indices(self, tokens: list[str]) -> list[int]:
+        if isinstance(tokens, str):
+            raise TypeError("lookup_indices() needs a list of tokens, not a text")
         return [self[token] for token in tokens]
 
     def lookup_token(self, index: int) -> str:
