@@ -1,0 +1,61 @@
+"""Delayed recall: a symbol, `lag` distractors, and then: which symbol was it? Nothing but lag.
+
+Distractors have ids of their own, so that a reader of the whole sequence (attention, mean or max pooling)
+can find the symbol at any lag; with the last state alone, the recurrence must carry it. Chance is one in
+`symbols`, ln(symbols) nats.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from gatescope.data.base import TaskSpec
+from gatescope.data.generated import GeneratedData
+
+
+class DelayedRecall(GeneratedData):
+    """Classification: inputs (B, lag + 1) ids (the symbols first, then the distractors), targets (B,).
+
+    Args:
+        lag: steps between the symbol and the answer.
+        symbols: number of classes.
+        distractors: number of distractor ids.
+        train, validation, test, batch_size, seed, workers: as in `GeneratedData`.
+    """
+
+    def __init__(
+        self,
+        lag: Annotated[int, Field(ge=2)] = 100,
+        symbols: Annotated[int, Field(ge=2)] = 8,
+        distractors: Annotated[int, Field(ge=2)] = 8,
+        train: Annotated[int, Field(ge=1)] = 10_000,
+        validation: Annotated[int, Field(ge=1)] = 1_000,
+        test: Annotated[int, Field(ge=1)] = 2_000,
+        batch_size: Annotated[int, Field(ge=1)] = 128,
+        seed: Annotated[int, Field(ge=0)] = 0,
+        workers: Annotated[int, Field(ge=0)] = 0,
+    ) -> None:
+        super().__init__(train, validation, test, batch_size, seed, workers)
+        self.lag, self.symbols, self.distractors = lag, symbols, distractors
+
+    def spec(self) -> TaskSpec:
+        labels = tuple(f"symbol {i}" for i in range(self.symbols))
+        return TaskSpec(
+            kind="classification",
+            inputs="tokens",
+            input_size=self.symbols + self.distractors,
+            output_size=1 if self.symbols == 2 else self.symbols,
+            metric="accuracy",
+            direction="max",
+            labels=labels,
+            vocabulary=labels + tuple(f"distractor {i}" for i in range(self.distractors)),
+            notes={"chance": 1 / self.symbols},
+        )
+
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+        inputs = rng.integers(self.symbols, self.symbols + self.distractors, (count, self.lag + 1))
+        inputs[:, 0] = rng.integers(0, self.symbols, count)
+        return inputs, inputs[:, 0].copy()
