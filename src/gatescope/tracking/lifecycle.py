@@ -71,7 +71,7 @@ def tracked(cfg: DictConfig) -> Iterator[Tracked]:
     loggers: list[Logger] = [RecordLogger(record)]
     if logger is not None:
         loggers.append(logger)
-        record.update(wandb={"id": logger.version, "dir": str(logger.experiment.dir)})
+        record.update(wandb={"id": logger.experiment.id, "dir": str(logger.experiment.dir)})
     status: Status = "finished"
     exit_code, reason = 0, None
     try:

@@ -33,13 +33,13 @@ def make_logger(cfg: DictConfig) -> WandbLogger | None:
     identity = run_id(cfg)
     directory = Path(cfg.root) / cfg.study.name
     config: Any = OmegaConf.to_container(cfg, resolve=True)
-    return WandbLogger(
+    # Not through WandbLogger's own arguments: it passes `anonymous`, at which wandb prints a warning.
+    run = wandb.init(
         name=identity,
         id=identity,
         project=cfg.tracking.project,
         entity=cfg.tracking.entity,
-        save_dir=directory,
-        log_model=False,
+        dir=directory,
         mode=mode,
         group=cfg.study.name,
         job_type="train",
@@ -48,6 +48,9 @@ def make_logger(cfg: DictConfig) -> WandbLogger | None:
         # Without the flush interval a run killed in its first ten seconds left 7 bytes.
         settings=wandb.Settings(x_transaction_log_flush_interval=1, silent=True, console="off"),
     )
+    run.define_metric("trainer/global_step")
+    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    return WandbLogger(experiment=run, log_model=False)
 
 
 def require_credentials() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,19 @@ from gatescope.data.base import TaskSpec
 
 OURS = ("_target_", "threads")
 """Keys of the trainer group that are not Lightning's."""
+
+
+HARMLESS = (
+    # Lightning 2.6 walks containers with a call that torch 2.13 has renamed.
+    ".*isinstance.treespec, LeafSpec.. is deprecated",
+    # In-process loading is the fast way for data that are in memory already.
+    "The '.*_dataloader' does not have many workers",
+    # Short runs have fewer steps an epoch than the logging cadence.
+    "The number of training batches .* is smaller than the logging interval",
+    # Resuming and testing write beside an existing best checkpoint.
+    "Checkpoint directory .* exists and is not empty",
+)
+"""Warnings of Lightning that a run is silent about, each with its reason."""
 
 
 class EpochTimer(pl.Callback):
@@ -50,6 +65,9 @@ def make_trainer(
     callbacks: Sequence[pl.Callback],
 ) -> pl.Trainer:
     """A Trainer that keeps the best checkpoint by the task's metric on validation."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for message in HARMLESS:
+        warnings.filterwarnings("ignore", message)
     options: dict[str, Any] = {k: v for k, v in OmegaConf.to_object(cfg.trainer).items() if k not in OURS}  # type: ignore[union-attr,misc]
     if options.get("enable_progress_bar") is None:
         options["enable_progress_bar"] = sys.stdout.isatty()

@@ -1,0 +1,2 @@
+"""Does a recurrent network earn its keep? Models without recurrence, fitted with scikit-learn on the same
+splits and recorded as runs of the same study. One model a file; `model=<name>` chooses it."""

@@ -1,0 +1,75 @@
+"""What became of runs, read from their records: whether one is finished, and a table of many. No torch here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from gatescope.tracking.identity import run_dir, tags
+
+
+class SweepFailed(RuntimeError):
+    """Some runs of a sweep failed; their reasons were told."""
+
+
+def read_run(directory: Path) -> dict[str, Any]:
+    """run.json of a run; empty when the run never began."""
+    try:
+        found: dict[str, Any] = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return found
+
+
+def finished(cfg: DictConfig) -> bool:
+    """Whether the run of this config is done and need not be run again (`force=true` always runs)."""
+    return not cfg.force and read_run(run_dir(cfg)).get("status") == "finished"
+
+
+def one_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0]
+
+
+def table(configs: Sequence[DictConfig], reasons: Mapping[str, str]) -> str:
+    """All runs of a sweep, a line each, and below it every failure with its reason.
+
+    `reasons`, by run directory, speak for runs whose own record does not tell (it was never begun).
+    """
+    rows: list[tuple[str, ...]] = []
+    failures: list[str] = []
+    labels = variant_labels(configs)
+    for cfg, label in zip(configs, labels, strict=True):
+        directory = run_dir(cfg)
+        run = read_run(directory)
+        failed_before = str(directory) in reasons and run.get("status") != "failed"
+        status = "failed" if failed_before else str(run.get("status", "not run"))
+        name, value = _metric(cfg, run)
+        seconds = "" if run.get("seconds") is None else f"{run['seconds']:.1f}"
+        shown = f"{name} {value:.4f}" if status == "finished" and value is not None else ""
+        rows.append((label, str(cfg.seed), status, shown, seconds))
+        reason = reasons.get(str(directory)) if failed_before else run.get("reason")
+        if status not in ("finished", "not run") and reason:
+            failures.append(f"{label}, seed {cfg.seed}, {status}: {reason} ({directory})")
+    return "\n".join([*_aligned([("variant", "seed", "status", "metric", "seconds"), *rows]), *failures])
+
+
+def variant_labels(configs: Sequence[DictConfig]) -> list[str]:
+    """cell-attention, with the dataset where a sweep has several."""
+    named = [tags(cfg) for cfg in configs]
+    several = len({name["data"] for name in named}) > 1
+    return [f"{name['variant']} {name['data']}" if several else str(name["variant"]) for name in named]
+
+
+def _metric(cfg: DictConfig, run: Mapping[str, Any]) -> tuple[str, float | None]:
+    name = cfg.study.metric or f"test/{run.get('task', {}).get('metric', '')}"
+    return str(name), run.get("summary", {}).get(name)
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

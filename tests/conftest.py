@@ -1,0 +1,40 @@
+"""Shared by all tests: configs composed as `train.py` composes them, and small ones that train in a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, open_dict
+
+ROOT = Path(__file__).parents[1]
+Compose = Callable[..., DictConfig]
+
+SMALL = (
+    "data=adding",
+    "data.steps=8",
+    "data.train=64",
+    "data.validation=32",
+    "data.test=32",
+    "data.batch_size=16",
+)
+FAST = ("model.hidden_size=6", "trainer.max_epochs=1", "trainer.threads=1", "tracking=off")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Compose:
+    """`config("model=lstm", …)`: the composed config, with its records under tmp_path."""
+
+    def composed(*overrides: str) -> DictConfig:
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return compose("config", [f"root={tmp_path}", *overrides])
+
+    return composed
+
+
+@pytest.fixture
+def small(config: Compose) -> Compose:
+    """As `config`, for a model and data that train in well under a second."""
+    return lambda *overrides: config(*SMALL, *FAST, *overrides)
