@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -68,6 +69,14 @@ class FusedLayer(RecurrentLayer):
         initial = self.zero_state(x) if state is None else state
         lengths = padded_lengths(lengths, x.shape[1])
         return States(self._run(x, lengths, initial), initial, lengths)
+
+    @torch.no_grad()
+    def start_bias(self, chunk: str, value: Tensor) -> None:
+        """Sets the start of one chunk's bias (H,), the sum of torch's two."""
+        _, _, b_ih, b_hh = self.weights
+        index, chunks = self.chunk_names.index(chunk), len(self.chunk_names)
+        b_ih.chunk(chunks)[index].copy_(value)
+        b_hh.chunk(chunks)[index].zero_()
 
     def _run(self, x: Tensor, lengths: Tensor | None, initial: State) -> Tensor:
         return run_padded(self.fused, x, lengths, initial)

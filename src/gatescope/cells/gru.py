@@ -17,20 +17,14 @@ from torch import Tensor, nn
 
 from gatescope.cells.base import State, States, StepVjp
 from gatescope.cells.fused import FusedLayer
+from gatescope.cells.initialisation import Initialisation, LongestDependency, chrono_bias, initialise
 
 
-class GRU(FusedLayer):
-    """torch.nn.GRU, one layer and direction.
-
-    The rows "update" of the weights feed torch's z: their sign is the opposite of the article's.
-    """
+class GatedUnit(FusedLayer):
+    """The equations, whatever the weights are kept as."""
 
     gate_names: ClassVar[tuple[str, ...]] = ("reset", "update")
     chunk_names: ClassVar[tuple[str, ...]] = ("reset", "update", "candidate")
-
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__(input_size, hidden_size)
-        self.fused = nn.GRU(input_size, hidden_size, batch_first=True)
 
     def _equations(self, x: Tensor, previous: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """r, z, n and Q_n = U_n h_{t-1} + b_hn, for any leading shape."""
@@ -74,3 +68,27 @@ class GRU(FusedLayer):
         candidate = saved["reset"] * candidate + saved["to_reset"] * reset
         kept = saved["keep"] * tangent.h
         return State(kept + saved["to_update"] * update + saved["to_candidate"] * candidate)
+
+
+class GRU(GatedUnit):
+    """torch.nn.GRU, one layer and direction.
+
+    The rows "update" of the weights feed torch's z: their sign is the opposite of the article's.
+
+    Args:
+        chrono: longest dependency T_max in steps: torch's z starts with the bias ln U[1, T_max - 1] (Tallec
+            & Ollivier 2018), so that states last for up to T_max steps from the first step of training on.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        initialisation: Initialisation = "default",
+        chrono: LongestDependency | None = None,
+    ) -> None:
+        super().__init__(input_size, hidden_size)
+        self.fused = nn.GRU(input_size, hidden_size, batch_first=True)
+        initialise(self, initialisation)
+        if chrono is not None:
+            self.start_bias("update", chrono_bias(self, chrono))

@@ -10,17 +10,47 @@ Rows of the weights in torch's order: i, f, g, o. `keep` is the forget gate.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from abc import abstractmethod
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from gatescope.cells.base import State, States, StepVjp, shift
+from gatescope.cells.base import RecurrentLayer, State, States, StepVjp, shift
 from gatescope.cells.fused import FusedLayer, zero_padding
+from gatescope.cells.initialisation import Initialisation, LongestDependency, chrono_bias, initialise
 
 
-class LSTM(FusedLayer):
+class MemoryUnit(RecurrentLayer):
+    """One step's derivatives, the same with and without peepholes: `linearise` holds what differs."""
+
+    gate_names: ClassVar[tuple[str, ...]] = ("input", "forget", "output")
+    chunk_names: ClassVar[tuple[str, ...]] = ("input", "forget", "candidate", "output")
+    has_memory_cell: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def recurrent_weights(self) -> Tensor: ...
+
+    def vjp(self, adjoint: State, saved: dict[str, Tensor]) -> StepVjp:
+        a = adjoint.h
+        s = a * saved["to_memory"]
+        if adjoint.c is not None:
+            s = s + adjoint.c
+        into_memory = [s * saved["to_input"], s * saved["to_forget"], s * saved["to_candidate"]]
+        delta = torch.cat([*into_memory, a * saved["to_output"]], dim=-1)
+        previous = State(delta @ self.recurrent_weights, s * saved["carried"])
+        return StepVjp(delta, delta, previous, State(a, s))
+
+    def jvp(self, tangent: State, saved: dict[str, Tensor]) -> State:
+        assert tangent.c is not None
+        i, f, g, o = (tangent.h @ self.recurrent_weights.T).chunk(4, dim=-1)
+        gated = saved["to_input"] * i + saved["to_forget"] * f + saved["to_candidate"] * g
+        c = saved["carried"] * tangent.c + gated
+        return State(saved["to_memory"] * c + saved["to_output"] * o, c)
+
+
+class LSTM(FusedLayer, MemoryUnit):
     """torch.nn.LSTM, one layer and direction.
 
     Args:
@@ -31,34 +61,25 @@ class LSTM(FusedLayer):
         ValueError: both are given.
     """
 
-    gate_names: ClassVar[tuple[str, ...]] = ("input", "forget", "output")
-    chunk_names: ClassVar[tuple[str, ...]] = ("input", "forget", "candidate", "output")
-    has_memory_cell: ClassVar[bool] = True
-
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
+        initialisation: Initialisation = "default",
         forget_bias: float | None = None,
-        chrono: Annotated[int, Field(ge=3)] | None = None,
+        chrono: LongestDependency | None = None,
     ) -> None:
         super().__init__(input_size, hidden_size)
         self.fused = nn.LSTM(input_size, hidden_size, batch_first=True)
+        initialise(self, initialisation)
         if forget_bias is not None and chrono is not None:
             raise ValueError("forget_bias and chrono both set the forget gate's bias: leave one of them null")
         if forget_bias is not None:
-            self._start_bias("forget", torch.full((hidden_size,), float(forget_bias)))
+            self.start_bias("forget", torch.full((hidden_size,), float(forget_bias)))
         if chrono is not None:
-            forget = torch.empty(hidden_size).uniform_(1, chrono - 1).log()
-            self._start_bias("forget", forget)
-            self._start_bias("input", -forget)
-
-    @torch.no_grad()
-    def _start_bias(self, gate: str, value: Tensor) -> None:
-        _, _, b_ih, b_hh = self.weights
-        chunk, chunks = self.chunk_names.index(gate), len(self.chunk_names)
-        b_ih.chunk(chunks)[chunk].copy_(value)
-        b_hh.chunk(chunks)[chunk].zero_()
+            forget = chrono_bias(self, chrono)
+            self.start_bias("forget", forget)
+            self.start_bias("input", -forget)
 
     def _equations(self, x: Tensor, previous: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """i, f, g, o for any leading shape."""
@@ -86,30 +107,13 @@ class LSTM(FusedLayer):
         assert states.initial.c is not None
         squashed = torch.tanh(c)
         return {
-            "keep": f,
+            "carried": f,
             "to_memory": o * (1 - squashed * squashed),
             "to_input": g * i * (1 - i),
             "to_forget": shift(c, states.initial.c) * f * (1 - f),
             "to_candidate": i * (1 - g * g),
             "to_output": squashed * o * (1 - o),
         }
-
-    def vjp(self, adjoint: State, saved: dict[str, Tensor]) -> StepVjp:
-        a = adjoint.h
-        s = a * saved["to_memory"]
-        if adjoint.c is not None:
-            s = s + adjoint.c
-        into_memory = [s * saved["to_input"], s * saved["to_forget"], s * saved["to_candidate"]]
-        delta = torch.cat([*into_memory, a * saved["to_output"]], dim=-1)
-        previous = State(delta @ self.recurrent_weights, s * saved["keep"])
-        return StepVjp(delta, delta, previous, State(a, s))
-
-    def jvp(self, tangent: State, saved: dict[str, Tensor]) -> State:
-        assert tangent.c is not None
-        i, f, g, o = (tangent.h @ self.recurrent_weights.T).chunk(4, dim=-1)
-        gated = saved["to_input"] * i + saved["to_forget"] * f + saved["to_candidate"] * g
-        c = saved["keep"] * tangent.c + gated
-        return State(saved["to_memory"] * c + saved["to_output"] * o, c)
 
 
 def scan_memory(keep: Tensor, written: Tensor, states: States) -> Tensor:

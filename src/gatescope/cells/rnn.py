@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gatescope.cells.base import State, States, StepVjp
 from gatescope.cells.fused import FusedLayer, run_packed, run_padded
+from gatescope.cells.initialisation import Initialisation, initialise
 
 
 class RNN(FusedLayer):
@@ -24,11 +25,16 @@ class RNN(FusedLayer):
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, nonlinearity: Literal["tanh", "relu"] = "tanh"
+        self,
+        input_size: int,
+        hidden_size: int,
+        initialisation: Initialisation = "default",
+        nonlinearity: Literal["tanh", "relu"] = "tanh",
     ) -> None:
         super().__init__(input_size, hidden_size)
         self.nonlinearity = nonlinearity
         self.fused = nn.RNN(input_size, hidden_size, nonlinearity=nonlinearity, batch_first=True)
+        initialise(self, initialisation)
 
     def _run(self, x: Tensor, lengths: Tensor | None, initial: State) -> Tensor:
         # tanh states stay bounded over the padded steps, relu states may overflow there.

@@ -1,0 +1,52 @@
+"""How a recurrent layer's weights start, one gate's block at a time."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from gatescope.cells.base import RecurrentLayer
+
+Initialisation = Literal["default", "orthogonal", "xavier"]
+"""default: uniform within ±1/√H, as torch. orthogonal: every recurrent block orthogonal (Saxe et al. 2014),
+every input block Xavier. xavier: every block Xavier (Glorot & Bengio 2010). Biases are 0 with the last two."""
+
+LongestDependency = Annotated[int, Field(ge=3)]
+
+
+@torch.no_grad()
+def initialise(layer: RecurrentLayer, how: Initialisation) -> None:
+    """Starts input weights, recurrent weights and biases; "default" leaves what the constructor drew."""
+    if how == "default":
+        return
+    chunks = len(layer.chunk_names)
+    for block in layer.input_weights.chunk(chunks):
+        nn.init.xavier_uniform_(block)
+    if layer.recurrent_weights is not None:
+        for block in layer.recurrent_weights.chunk(chunks):
+            (nn.init.orthogonal_ if how == "orthogonal" else nn.init.xavier_uniform_)(block)
+    for name, parameter in layer.named_parameters():
+        if name.rpartition(".")[2].startswith("bias"):
+            parameter.zero_()
+
+
+@torch.no_grad()
+def uniform_start(layer: nn.Module, fan_in: int) -> None:
+    """Every parameter from U[-1/√fan_in, 1/√fan_in], as torch's recurrent modules and nn.Linear start."""
+    for parameter in layer.parameters():
+        parameter.uniform_(-1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
+
+
+def chrono_bias(layer: RecurrentLayer, longest: int) -> Tensor:
+    """(H,): ln U[1, T_max - 1], the bias of the gate that keeps (Tallec & Ollivier 2018, eq. 16): timescales start
+    spread over 1 … T_max steps."""
+    weight = layer.input_weights
+    return (
+        torch.empty(layer.hidden_size, dtype=weight.dtype, device=weight.device)
+        .uniform_(1, longest - 1)
+        .log()
+    )

@@ -1,0 +1,48 @@
+"""minGRU (Feng, Tung, Ahmed, Bengio & Hajimirsadeghi 2024, "Were RNNs all we needed?", appendix B.3).
+
+z_t = σ(W_z x_t + b_z)                     update gate
+h~_t = g(W_h x_t + b_h)                    candidate, positive
+h_t = (1 - z_t) ⊙ h_{t-1} + z_t ⊙ h~_t
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from gatescope.cells.base import State, States
+from gatescope.cells.minimal import MinimalLayer
+from gatescope.cells.scan import g, g_slope, log_g
+
+
+class MinGRU(MinimalLayer):
+    """Parallel in time; the gates see the input only."""
+
+    gate_names: ClassVar[tuple[str, ...]] = ("update",)
+    chunk_names: ClassVar[tuple[str, ...]] = ("update", "candidate")
+
+    def step(self, x_t: Tensor, state: State) -> State:
+        update, candidate = self.preactivations(x_t)
+        z = torch.sigmoid(update)
+        return State((1 - z) * state.h + z * g(candidate))
+
+    def log_scan(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        update, candidate = self.preactivations(x)
+        return -softplus(update), -softplus(-update) + log_g(candidate)
+
+    def gates(self, x: Tensor, states: States) -> dict[str, Tensor]:
+        update, candidate = self.preactivations(x)
+        z = torch.sigmoid(update)
+        return {"update": z, "keep": 1 - z, "candidate": g(candidate)}
+
+    def linearise(self, x: Tensor, states: States) -> dict[str, Tensor]:
+        update, candidate = self.preactivations(x)
+        z = torch.sigmoid(update)
+        return {
+            "keep": 1 - z,
+            "to_update": (g(candidate) - states.previous_h) * z * (1 - z),
+            "to_candidate": z * g_slope(candidate),
+        }

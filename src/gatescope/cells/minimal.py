@@ -1,0 +1,63 @@
+"""What minGRU and minLSTM share: no state enters a gate, so all steps are computed at once."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from gatescope.cells.base import RecurrentLayer, State, States, StepVjp
+from gatescope.cells.fused import padded_lengths, zero_padding
+from gatescope.cells.initialisation import Initialisation, initialise, uniform_start
+from gatescope.cells.scan import scan_log
+
+
+class MinimalLayer(RecurrentLayer):
+    """h_t = keep_t ⊙ h_{t-1} + written_t, both functions of x_t alone.
+
+    States start at 0. The paper's appendix starts them at g(0) = 1/2 in its log-space form; nothing else
+    differs from it.
+
+    Args:
+        initialisation: there are no recurrent weights: orthogonal is the same as xavier here.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, initialisation: Initialisation = "default") -> None:
+        super().__init__(input_size, hidden_size)
+        rows = len(self.chunk_names) * hidden_size
+        self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
+        self.bias = nn.Parameter(torch.empty(rows))
+        uniform_start(self, fan_in=input_size)
+        initialise(self, initialisation)
+
+    @property
+    def input_weights(self) -> Tensor:
+        return self.weight_ih
+
+    @property
+    def recurrent_weights(self) -> None:
+        return None
+
+    def preactivations(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(…, D) -> one (…, H) for each of `chunk_names`."""
+        return linear(x, self.weight_ih, self.bias).chunk(len(self.chunk_names), dim=-1)
+
+    @abstractmethod
+    def log_scan(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, D) -> ln keep and ln written, (B, T, H) each."""
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
+        initial = self.zero_state(x) if state is None else state
+        lengths = padded_lengths(lengths, x.shape[1])
+        h = scan_log(*self.log_scan(x), initial.h)
+        return States(zero_padding(h, lengths), initial, lengths)
+
+    def vjp(self, adjoint: State, saved: dict[str, Tensor]) -> StepVjp:
+        a = adjoint.h
+        delta = torch.cat([a * saved[f"to_{name}"] for name in self.chunk_names], dim=-1)
+        return StepVjp(delta, delta[..., :0], State(a * saved["keep"]), adjoint)
+
+    def jvp(self, tangent: State, saved: dict[str, Tensor]) -> State:
+        return State(saved["keep"] * tangent.h)

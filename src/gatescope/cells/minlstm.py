@@ -1,0 +1,54 @@
+"""minLSTM (Feng, Tung, Ahmed, Bengio & Hajimirsadeghi 2024, "Were RNNs all we needed?", appendix B.3).
+
+    f_t = σ(W_f x_t + b_f),  i_t = σ(W_i x_t + b_i)
+    f'_t = f_t / (f_t + i_t),  i'_t = i_t / (f_t + i_t)       normalised: they sum to 1
+    h~_t = g(W_h x_t + b_h)                                    candidate, positive
+    h_t = f'_t ⊙ h_{t-1} + i'_t ⊙ h~_t
+
+Published gates are the normalised ones, which act on the state: `keep` = `forget` = f', `input` = i'.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from gatescope.cells.base import State, States
+from gatescope.cells.minimal import MinimalLayer
+from gatescope.cells.scan import g, g_slope, log_g
+
+
+class MinLSTM(MinimalLayer):
+    """Parallel in time; the gates see the input only."""
+
+    gate_names: ClassVar[tuple[str, ...]] = ("input", "forget")
+    chunk_names: ClassVar[tuple[str, ...]] = ("input", "forget", "candidate")
+
+    def step(self, x_t: Tensor, state: State) -> State:
+        input_gate, forget, candidate = self.preactivations(x_t)
+        i, f = torch.sigmoid(input_gate), torch.sigmoid(forget)
+        return State(f / (f + i) * state.h + i / (f + i) * g(candidate))
+
+    def log_scan(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        input_gate, forget, candidate = self.preactivations(x)
+        odds = softplus(-input_gate) - softplus(-forget)
+        return -softplus(-odds), -softplus(odds) + log_g(candidate)
+
+    def gates(self, x: Tensor, states: States) -> dict[str, Tensor]:
+        input_gate, forget, candidate = self.preactivations(x)
+        keep = torch.sigmoid(softplus(-input_gate) - softplus(-forget))
+        return {"input": 1 - keep, "forget": keep, "keep": keep, "candidate": g(candidate)}
+
+    def linearise(self, x: Tensor, states: States) -> dict[str, Tensor]:
+        input_gate, forget, candidate = self.preactivations(x)
+        keep = torch.sigmoid(softplus(-input_gate) - softplus(-forget))
+        swap = (g(candidate) - states.previous_h) * keep * (1 - keep)
+        return {
+            "keep": keep,
+            "to_input": swap * torch.sigmoid(-input_gate),
+            "to_forget": -swap * torch.sigmoid(-forget),
+            "to_candidate": (1 - keep) * g_slope(candidate),
+        }
