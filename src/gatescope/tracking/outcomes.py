@@ -1,4 +1,4 @@
-"""What became of runs, read from their records: whether one is finished, and a table of many. No torch here."""
+"""What became of runs, read from their records: is one finished, and a table of many. No torch here."""
 
 from __future__ import annotations
 
@@ -66,10 +66,12 @@ def variant_labels(configs: Sequence[DictConfig]) -> list[str]:
 
 
 def _metric(cfg: DictConfig, run: Mapping[str, Any]) -> tuple[str, float | None]:
-    name = cfg.study.metric or f"test/{run.get('task', {}).get('metric', '')}"
+    name = cfg.study.primary or f"test/{run.get('task', {}).get('metric', '')}"
     return str(name), run.get("summary", {}).get(name)
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]

@@ -1,0 +1,111 @@
+"""The command line of train.py: check before anything runs, one message for each failure, right exit codes.
+
+    0 done    1 a run failed    2 the command or a config is wrong    130 Ctrl-C    143 preempted
+
+torch is imported by a job, or where a component must be checked, never before: help, `--cfg` and a sweep
+whose runs are all finished answer within a second.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from gatescope.composition import compose, make_loader
+from gatescope.config import ConfigError, check, check_structure
+from gatescope.tracking.identity import run_dir
+from gatescope.tracking.outcomes import SweepFailed, finished
+
+log = logging.getLogger(__name__)
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+EXPECTED = (ValueError, OSError, RuntimeError)
+"""Families whose messages are written for the reader; anything else is a fault of ours, shown in full."""
+
+
+def main(train: Callable[[], Any], conf: Path) -> None:
+    """Runs the decorated task function with the command line's arguments; leaves with the exit code."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors on instead of printing them
+    try:
+        check_command_line(conf)
+        train()
+    except SystemExit:  # argparse's own, and preemption
+        raise
+    except BaseException as error:
+        sys.exit(tell(error))
+
+
+def check_command_line(conf: Path) -> None:
+    """Composes what the arguments ask for, and checks it where they ask for one run.
+
+    A sweep's jobs are checked by the sweeper. Help, completion and information are left to Hydra.
+
+    Raises:
+        ConfigError: nothing may be run; the output directory has not been touched.
+    """
+    args = get_args_parser().parse_args()
+    if args.help or args.hydra_help or args.shell_completion or args.info is not None:
+        return
+    loader = make_loader(conf)
+    sweep = compose(loader, args.overrides, sweep=True)
+    if args.multirun or sweep.hydra.mode == RunMode.MULTIRUN:
+        return
+    cfg = compose(loader, args.overrides)
+    if args.cfg is None:
+        check_structure(cfg)
+        if not finished(cfg):
+            check(cfg)
+
+
+def job(cfg: DictConfig) -> float | None:
+    """One run, unless it is finished already; returns the monitored metric.
+
+    In a sweep a failure is told at once, and raised for the sweeper to count.
+    """
+    if finished(cfg):
+        log.info("finished already: %s (force=true runs it again)", run_dir(cfg))
+        return None
+    from gatescope.run import run
+
+    try:
+        return run(cfg).monitored
+    except Exception as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            tell(error)
+        raise
+
+
+def tell(error: BaseException) -> int:
+    """Writes what went wrong to stderr; returns the exit code. The one place where errors become messages."""
+    if isinstance(error, KeyboardInterrupt):
+        print("interrupted; the record keeps what was measured", file=sys.stderr)
+        return INTERRUPTED
+    if isinstance(error, ConfigError | HydraException | OmegaConfBaseException):
+        print(f"{error}\n(python train.py --help explains the command)", file=sys.stderr)
+        return USAGE
+    if isinstance(error, SweepFailed) or is_written_for_the_reader(error):
+        print(error, file=sys.stderr)
+    else:
+        traceback.print_exception(error)
+    return FAILED
+
+
+def is_written_for_the_reader(error: BaseException) -> bool:
+    """Whether a message suffices: an error that this package raised, or the system's about a file."""
+    if isinstance(error, OSError):
+        return True
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = bool(frames) and Path(frames[-1].filename).is_relative_to(Path(__file__).parent)
+    return ours and isinstance(error, EXPECTED)

@@ -1,0 +1,260 @@
+"""What a config may hold: a dataclass a group, checked strictly before anything is built.
+
+Groups whose file names a `_target_` are checked against its signature as well (`components`), so that a new
+dataset, cell or attention needs no schema here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any, Literal, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from gatescope.components import argument_problems, component_problems, disallowed, unknown
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+OPEN = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+"""For groups whose further keys are the arguments of a target, checked against its signature."""
+
+SET_BY_RUN = ("logger", "callbacks", "default_root_dir")
+"""Arguments of the Trainer that `run` gives itself."""
+
+
+class ConfigError(ValueError):
+    """A config that nothing may be built from; `problems` holds one sentence each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _named(node: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(node.get("_target_"), str):
+        raise ValueError("a mapping with a _target_, the dotted path of a class")
+    return node
+
+
+Component = Annotated[dict[str, Any], AfterValidator(_named)]
+Count = Annotated[int, Field(ge=1)]
+Limit = Annotated[int, Field(ge=-1)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[\w-]+$")]
+
+
+@dataclass(config=STRICT)
+class ModelConfig:
+    """`parameters`, when given, decides the hidden size and wins over `hidden_size`."""
+
+    name: Name
+    cell: Component
+    hidden_size: Count
+    parameters: Count | None
+    layers: Count
+    bidirectional: bool
+    dropout: Share
+    embedding_size: Count
+
+
+@dataclass(config=STRICT)
+class BaselineConfig:
+    """A model without recurrence (`gatescope.baselines`), fitted by scikit-learn and recorded as a run."""
+
+    name: Name
+    baseline: Component
+
+
+def _family(node: Any) -> str:
+    return "<baseline>" if isinstance(node, Mapping) and "baseline" in node else "<network>"
+
+
+AnyModel = Annotated[
+    Annotated[ModelConfig, Tag("<network>")] | Annotated[BaselineConfig, Tag("<baseline>")],
+    Discriminator(_family),
+]
+MODELS: dict[str, type] = {"<network>": ModelConfig, "<baseline>": BaselineConfig}
+
+
+@dataclass(config=OPEN)
+class OptimizerConfig:
+    lr: Positive
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+
+@dataclass(config=OPEN)
+class TrainerConfig:
+    """Ranges of the common arguments of pytorch_lightning.Trainer; `threads` is our own."""
+
+    accelerator: str
+    devices: Annotated[int, Field(ge=-1)] | Literal["auto"]
+    max_epochs: Limit
+    max_steps: Limit
+    gradient_clip_val: Positive | None
+    gradient_clip_algorithm: Literal["norm", "value"]
+    deterministic: bool | Literal["warn"]
+    log_every_n_steps: Count
+    enable_progress_bar: bool | None
+    threads: Count | None
+
+
+@dataclass(config=STRICT)
+class InstrumentsConfig:
+    every_n_steps: Count
+    examples: Count
+    readers: dict[str, Component]
+
+
+@dataclass(config=STRICT)
+class TrackingConfig:
+    mode: Literal["offline", "online", "disabled"]
+    project: Name
+    entity: str | None
+
+
+@dataclass(config=STRICT)
+class EarlyStoppingConfig:
+    patience: Count | None
+
+
+@dataclass(config=STRICT)
+class StudyConfig:
+    name: Name
+    question: str | None
+    primary: str | None
+    direction: Literal["max", "min"]
+    reference: str | None
+    baseline: str | None
+    figures: list[Name]
+    findings: Name
+
+
+@dataclass(config=STRICT)
+class RootConfig:
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    force: bool
+    root: Annotated[str, Field(min_length=1)]
+    early_stopping: EarlyStoppingConfig
+    study: StudyConfig
+    data: Component
+    model: AnyModel
+    attention: Component
+    optimizer: OptimizerConfig
+    scheduler: dict[str, Any]
+    trainer: TrainerConfig
+    instruments: InstrumentsConfig
+    tracking: TrackingConfig
+
+
+SCHEMA: TypeAdapter[RootConfig] = TypeAdapter(RootConfig)
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuses a config that is wrong in any way, with all that is wrong in it.
+
+    Raises:
+        ConfigError: naming for each problem the full key, what was given, what is allowed, the nearest name.
+    """
+    plain = resolved(cfg)
+    problems = [*structure_problems(plain), *_all_component_problems(plain)]
+    if problems:
+        raise ConfigError(problems)
+
+
+def check_structure(cfg: DictConfig) -> None:
+    """As `check`, without importing what `_target_`s name: all that a run's identity rests on."""
+    problems = list(structure_problems(resolved(cfg)))
+    if problems:
+        raise ConfigError(problems)
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain values, interpolations followed."""
+    try:
+        plain: Any = {
+            str(name): OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+            for name, node in cfg.items()
+            if name != "hydra"
+        }
+    except OmegaConfBaseException as error:
+        raise ConfigError([f"{error.full_key}: {str(error.msg).splitlines()[0]}"]) from error
+    return plain
+
+
+def structure_problems(plain: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        SCHEMA.validate_json(json.dumps(plain))
+    except ValidationError as error:
+        by_key: dict[str, list[Any]] = defaultdict(list)
+        for one in error.errors():
+            by_key[_key(one, plain)].append(one)
+        for key, errors in by_key.items():
+            yield _sentence(key, errors, plain)
+    else:
+        yield from _contradictions(plain)
+
+
+def _key(error: Any, plain: Mapping[str, Any]) -> str:
+    """The config key an error is about: its location without the tags of a union's branches."""
+    path: list[str] = []
+    node: Any = plain
+    for depth, part in enumerate(error["loc"]):
+        inside = isinstance(node, Mapping) and part in node
+        lacking = error["type"] in ("missing", "missing_argument") and depth == len(error["loc"]) - 1
+        if inside or lacking:
+            path.append(str(part))
+            node = node[part] if inside else None
+    return ".".join(path)
+
+
+def _sentence(key: str, errors: list[Any], plain: Mapping[str, Any]) -> str:
+    kinds = {e["type"] for e in errors}
+    if kinds & {"unexpected_keyword_argument", "extra_forbidden"}:
+        return unknown(key, allowed_keys(key.rpartition(".")[0], plain))
+    if kinds & {"missing", "missing_argument"}:
+        return f"{key}: missing, and needed"
+    value: Any = plain
+    for part in key.split("."):
+        value = value[part]
+    if value == "???":
+        return f"{key}: needs a value, give {key}=…"
+    return disallowed(key, value, errors)
+
+
+def allowed_keys(parent: str, plain: Mapping[str, Any]) -> list[str]:
+    """Names of the fields of the dataclass that checks this node; "" is the root."""
+    if parent == "model":
+        return [field.name for field in fields(MODELS[_family(plain["model"])])]
+    schema: Any = RootConfig if not parent else get_type_hints(RootConfig).get(parent)
+    return [field.name for field in fields(schema)] if is_dataclass(schema) else []
+
+
+def _contradictions(plain: Mapping[str, Any]) -> Iterator[str]:
+    """What no single key is to blame for."""
+    model, trainer, heads = plain["model"], plain["trainer"], plain["attention"].get("heads", 1)
+    if "hidden_size" in model and model["parameters"] is None and isinstance(heads, int) and heads > 1:
+        width = model["hidden_size"] * (2 if model["bidirectional"] else 1)
+        if width % heads:
+            yield f"attention.heads: given {heads}, allowed: a divisor of the width of the states, {width}"
+    if trainer["max_epochs"] == trainer["max_steps"] == -1 and trainer.get("max_time") is None:
+        yield "trainer.max_epochs: given -1, allowed: a number of epochs, or -1 with trainer.max_steps given"
+    for name in SET_BY_RUN:
+        if name in trainer:
+            yield f"trainer.{name}: not to be given, the run sets it (see tracking, instruments and root)"
+
+
+def _all_component_problems(plain: Mapping[str, Any]) -> Iterator[str]:
+    for group, node in plain.items():
+        yield from component_problems(node, group)
+    if isinstance(plain.get("trainer"), Mapping):
+        from pytorch_lightning import Trainer
+
+        ours = {field.name for field in fields(TrainerConfig)}
+        rest = {name: value for name, value in plain["trainer"].items() if name not in (*ours, *SET_BY_RUN)}
+        yield from argument_problems(Trainer, rest, "trainer", True, also=ours, but=SET_BY_RUN)

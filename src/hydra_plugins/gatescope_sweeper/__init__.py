@@ -1,0 +1,1 @@
+"""The sweeper of `python train.py`, found by Hydra through the namespace package `hydra_plugins`."""
