@@ -21,22 +21,21 @@ TOKENS = ["a", "b", "the", "the ", "", "é", "日本", "\U0001f600", "<unk>", "x
 def draw_operation(rng: random.Random) -> tuple[str, list[Any]]:
     """A method of Vocab and its arguments: known and unknown tokens, indices in and out of bounds."""
     token, index = rng.choice(TOKENS), rng.randint(-2, 9)
-    return rng.choice(
-        [
-            ("__len__", []),
-            ("__contains__", [token]),
-            ("__getitem__", [token]),
-            ("lookup_indices", [rng.choices(TOKENS, k=rng.randint(0, 4))]),
-            ("lookup_token", [index]),
-            ("lookup_tokens", [[rng.randint(-1, 6) for _ in range(rng.randint(0, 4))]]),
-            ("append_token", [token]),
-            ("insert_token", [token, index]),
-            ("set_default_index", [rng.choice([None, -1, 0, 3, 100])]),
-            ("get_default_index", []),
-            ("get_itos", []),
-            ("get_stoi", []),
-        ]
-    )
+    operations: list[tuple[str, list[Any]]] = [
+        ("__len__", []),
+        ("__contains__", [token]),
+        ("__getitem__", [token]),
+        ("lookup_indices", [rng.choices(TOKENS, k=rng.randint(0, 4))]),
+        ("lookup_token", [index]),
+        ("lookup_tokens", [[rng.randint(-1, 6) for _ in range(rng.randint(0, 4))]]),
+        ("append_token", [token]),
+        ("insert_token", [token, index]),
+        ("set_default_index", [rng.choice([None, -1, 0, 3, 100])]),
+        ("get_default_index", []),
+        ("get_itos", []),
+        ("get_stoi", []),
+    ]
+    return rng.choice(operations)
 
 
 def outcome(function: Any, arguments: list[Any]) -> dict[str, Any]:
