@@ -85,7 +85,7 @@ def test_participation_ratio_counts_equal_directions():
 def token_probe():
     torch.manual_seed(0)
     task = TaskSpec("regression", "tokens", 6, 1, "mse", "min", padding_index=0)
-    model = Encoder(task, Leaky, Pooling, hidden_size=4, embedding_size=8)
+    model = Encoder(task, Leaky, Pooling, hidden_size=4, embedding_size=8, bidirectional=True)
     ids = torch.randint(1, 6, (16, 12))
     batch = Batch(ids, torch.full((16,), 12), torch.zeros(16), torch.arange(16))
     return look(model, batch, squared_error)
@@ -93,8 +93,9 @@ def token_probe():
 
 def test_tokens_explain_all_of_a_gate_that_sees_only_the_token():
     readings = GateStatistics(token_share=True).read(token_probe())
-    assert readings["gates/layer0/update/token_share"].value == pytest.approx(1.0, abs=1e-5)
-    assert readings["gates/layer0/update/token_share_permuted"].value < 0.2
+    for layer in ("layer0", "layer0_backward"):
+        assert readings[f"gates/{layer}/update/token_share"].value == pytest.approx(1.0, abs=1e-5)
+        assert readings[f"gates/{layer}/update/token_share_permuted"].value < 0.2
 
 
 def test_token_share_leaves_the_random_state_alone():

@@ -83,7 +83,7 @@ class GateStatistics(ProbeInstrument):
         if probe.task.inputs != "tokens":
             return {f"{prefix}/token_share": Undefined("the inputs are features, not tokens")}
         ids = probe.batch.inputs
-        ids = reverse_within(ids, probe.batch.lengths) if layer.backward else ids
+        ids = reverse_within(ids[..., None], probe.batch.lengths)[..., 0] if layer.backward else ids
         valid = values[probe.mask]
         permuted = permute_within(ids, probe.mask, self.seed)
         return {

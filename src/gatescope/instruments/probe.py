@@ -70,10 +70,12 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     device = next((p.device.type for p in model.parameters()), "cpu")
     precision = torch.get_float32_matmul_precision()
+    cudnn = torch.backends.cudnn
+    exact = cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False)
     model.eval()
     torch.set_float32_matmul_precision("highest")
     try:
-        with torch.autocast(device, enabled=False), torch.backends.cudnn.flags(allow_tf32=False):
+        with torch.autocast(device, enabled=False), exact:
             yield
     finally:
         torch.set_float32_matmul_precision(precision)

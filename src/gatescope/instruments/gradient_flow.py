@@ -1,0 +1,242 @@
+"""How far a gradient travels back through time (INSTRUMENTS.md §3): the question of vanishing, measured.
+
+Sources: Hochreiter 1991; Bengio et al. 1994; Pascanu et al. 2013.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from gatescope.cells.base import Adjoint, RecurrentLayer, State, last_index, reverse_within, shift
+from gatescope.data.base import valid_mask
+from gatescope.instruments.base import ProbeInstrument
+from gatescope.instruments.lag_curves import LagLogs, lag_logs, rate_readings
+from gatescope.instruments.probe import Probe, undisturbed
+from gatescope.instruments.readings import Heatmap, Reading, Readings, Scalar, Undefined, scalar
+from gatescope.instruments.recursion import join, recursion
+from gatescope.instruments.self_test import TOLERANCE, memory_error, weight_gradient_error
+from gatescope.models.stack import LayerTrace
+
+log = logging.getLogger(__name__)
+
+RELATIVE = "‖∂L/∂state‖ relative to lag 0"
+LOSS_FREE = "‖vᵀ ∂state_T/∂state‖ relative to lag 0, v random"
+
+
+class GradientFlow(ProbeInstrument):
+    """`gradient_flow/<layer>/…`, lag counted back from each sequence's last step in the layer's own time.
+
+    vanishing_curve: of the loss's gradient that enters at the last step alone; in a deep stack it has come
+    down through the layers above. loss_free_curve: a random unit vector on this layer's last state instead,
+    carried by this layer's own recurrence: the one to compare before and after training. Both are of the
+    whole state (h, c); `…_h` and `…_c` give the halves of a cell with a memory cell. From each, over the
+    declared range of lags: decay_rate, half_life, reach, reach_censored, with `loss_free_` before the latter.
+    underflow_lag: the first lag where some example's gradient is exactly 0, if there is one.
+    shortcut_share (top layers): mean over earlier steps of ‖direct_t‖ / (‖direct_t‖ + ‖a_t - direct_t‖).
+    gate_path_share: ‖∏ keep ⊙ v‖ / ‖vᵀ ∂carrier_T/∂carrier‖ by lag, the carrier being c, or h without one.
+    lag_map (top layers): ‖(∂state_{t+k}/∂state_t)ᵀ ∂L/∂output_{t+k}‖ by lag k and step t.
+    `gradient_flow/self_test`: relative error of the adjoint's weight gradients against autograd's.
+
+    Args:
+        fit_from, fit_to: lags over which the decay rate is fitted.
+        epsilon: the relative norm that `reach` asks for.
+        seed: of the random vectors.
+        self_test: one forward and backward pass of the stack more.
+        gate_path: whether to read gate_path_share.
+        lags: of the lag map; 0 leaves it out.
+    """
+
+    def __init__(
+        self,
+        fit_from: Annotated[int, Field(ge=0)] = 1,
+        fit_to: Annotated[int, Field(ge=1)] = 50,
+        epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.01,
+        seed: Annotated[int, Field(ge=0)] = 0,
+        self_test: bool = True,
+        gate_path: bool = False,
+        lags: Annotated[int, Field(ge=0)] = 0,
+    ) -> None:
+        self.fit, self.epsilon, self.seed = (fit_from, fit_to), epsilon, seed
+        self.self_test, self.gate_path, self.lags = self_test, gate_path, lags
+
+    @torch.no_grad()
+    def read(self, probe: Probe) -> Readings:
+        if not probe.layers:
+            return {"gradient_flow/self_test": Undefined("the model has no recurrent layer")}
+        with undisturbed(probe.model):
+            direct = last_step_only(probe)
+            adjoints = probe.model.stack.adjoint(probe.layers, direct, renormalise=True)
+            readings: Readings = {}
+            for name, layer in probe.layers.items():
+                prefix = f"gradient_flow/{name}"
+                readings |= self._curves(
+                    f"{prefix}/", "vanishing", adjoint_logs(adjoints[name], layer), probe
+                )
+                readings |= self._loss_free(f"{prefix}/", name, layer, probe)
+            for name, part in top_directs(probe).items():
+                readings |= self._top(f"gradient_flow/{name}/", name, part, probe)
+            if self.self_test:
+                readings |= self._test(probe, direct, adjoints)
+        return readings
+
+    def _curves(self, prefix: str, kind: str, logs: dict[str, Tensor], probe: Probe) -> Readings:
+        """Curves of the whole state and its halves, and the rates of the whole."""
+        readings: Readings = {}
+        label, rates = (RELATIVE, prefix) if kind == "vanishing" else (LOSS_FREE, f"{prefix}{kind}_")
+        for part, values in logs.items():
+            relative = lag_logs(values, probe.batch.lengths)
+            curve = relative if isinstance(relative, Undefined) else relative.curve(label)
+            readings[f"{prefix}{kind}_curve" + ("" if part == "state" else f"_{part}")] = curve
+            if part != "state":
+                continue
+            readings |= rate_readings(rates, relative, curve, self.fit, self.epsilon)
+            if isinstance(relative, LagLogs) and (zero := relative.zero_lag()) is not None:
+                readings[f"{rates}underflow_lag"] = Scalar(float(zero))
+        return readings
+
+    def _loss_free(self, prefix: str, name: str, layer: LayerTrace, probe: Probe) -> Readings:
+        """One walk back for the random vector on the whole state and, if asked for, one on the carrier."""
+        walked = recursion(layer)
+        seeds = walked.random_units((2 if self.gate_path else 1,), self.seed)
+        carrier = slice(layer.cell.hidden_size, None) if layer.cell.has_memory_cell else slice(None)
+        if self.gate_path:
+            only = torch.zeros_like(seeds[1])
+            only[:, carrier] = seeds[1][:, carrier]
+            seeds[1] = only
+        norms: dict[str, list[Tensor]] = {}
+        for total, scale in walked.back(seeds, len(walked.by_lag)):
+            for part, value in _parts(total).items():
+                norms.setdefault(part, []).append(_log_norm(value) + scale)
+        logs = {part: torch.stack(values, -1) for part, values in norms.items()}
+        readings = self._curves(prefix, "loss_free", {p: v[0] for p, v in logs.items()}, probe)
+        if self.gate_path:
+            full = logs["c" if layer.cell.has_memory_cell else "state"][1]
+            keep = probe.gates[name].get("keep")
+            share = gate_path_share(keep, seeds[1][:, carrier], full, probe.batch.lengths)
+            readings[f"{prefix}gate_path_share"] = share
+        return readings
+
+    def _top(self, prefix: str, name: str, direct: Tensor, probe: Probe) -> Readings:
+        layer = probe.layers[name]
+        readings: Readings = {f"{prefix}shortcut_share": shortcut_share(name, direct, probe)}
+        if self.lags:
+            readings[f"{prefix}lag_map"] = lag_map(layer, direct, self.lags)
+        return readings
+
+    def _test(self, probe: Probe, direct: Tensor, adjoints: dict[str, Adjoint]) -> Readings:
+        readings: Readings = {"gradient_flow/self_test": weight_gradient_error(probe, direct, adjoints)}
+        for name, layer in probe.layers.items():
+            readings |= memory_error(name, layer)
+        for name, reading in readings.items():
+            if isinstance(reading, Scalar) and reading.value > TOLERANCE:
+                log.warning("%s = %.2g at step %d: above %g", name, reading.value, probe.step, TOLERANCE)
+        return readings
+
+
+def top_directs(probe: Probe) -> dict[str, Tensor]:
+    """∂L/∂output of each direction of the top layer, (B, T, H) in that layer's own time."""
+    stack = probe.model.stack
+    names = list(probe.layers)[-stack.directions :]
+    parts = probe.direct.chunk(stack.directions, dim=-1)
+    return {
+        name: reverse_within(part, probe.batch.lengths) if probe.layers[name].backward else part
+        for name, part in zip(names, parts, strict=True)
+    }
+
+
+def last_step_only(probe: Probe) -> Tensor:
+    """`probe.direct` (B, T, S) without what enters before each direction's own last step."""
+    parts = []
+    for name, direct in top_directs(probe).items():
+        lengths = probe.batch.lengths
+        last = valid_mask(lengths, direct.shape[1]) & ~valid_mask(lengths - 1, direct.shape[1])
+        kept = direct.masked_fill(~last[..., None], 0)
+        parts.append(reverse_within(kept, lengths) if probe.layers[name].backward else kept)
+    return torch.cat(parts, dim=-1)
+
+
+def adjoint_logs(adjoint: Adjoint, layer: LayerTrace) -> dict[str, Tensor]:
+    """Log norms by lag, (B, T) float64: of the whole state, and of h and c where there is a c."""
+    lengths = last_index(layer.states) + 1
+    return {
+        part: reverse_within((_log_norm(value) + adjoint.log_scale)[..., None], lengths)[..., 0]
+        for part, value in _parts(State(adjoint.h, adjoint.c)).items()
+    }
+
+
+def _parts(state: State) -> dict[str, Tensor]:
+    if state.c is None:
+        return {"state": state.h}
+    return {"state": join(state), "h": state.h, "c": state.c}
+
+
+def _log_norm(values: Tensor) -> Tensor:
+    return values.norm(dim=-1).double().log()
+
+
+def gate_path_share(keep: Tensor | None, v: Tensor, full: Tensor, lengths: Tensor) -> Reading:
+    """keep (B, T, H), v (B, H), log norms of the full product (B, T) by lag -> share by lag."""
+    if keep is None:
+        return Undefined("the cell has no gate that keeps its state")
+    by_lag = reverse_within(keep, lengths).double()
+    passed = by_lag.clamp_min(torch.finfo(torch.float32).tiny).log().cumsum(1)
+    initial = v.double().abs().log()
+    path = torch.cat([initial[:, None], initial[:, None] + passed[:, :-1]], dim=1)
+    share = lag_logs((2 * path).logsumexp(-1) / 2 - full, lengths)
+    return share if isinstance(share, Undefined) else share.curve("‖∏ keep ⊙ v‖ / ‖full product‖")
+
+
+def shortcut_share(name: str, direct: Tensor, probe: Probe) -> Scalar | Undefined:
+    """Mean share of the gradient at earlier steps that comes straight from the readout, not through time."""
+    steps = direct.shape[1]
+    earlier = valid_mask(probe.batch.lengths - 1, steps)
+    if not bool(earlier.any()):
+        return Undefined("every sequence has one step: there is no lag to measure")
+    if not bool(direct[earlier].any()):
+        return Scalar(0.0) if bool(direct.any()) else Undefined("the loss does not depend on the states")
+    straight = direct[earlier].norm(dim=-1)
+    through_time = (probe.adjoints[name].h[earlier] - direct[earlier]).norm(dim=-1)
+    share = straight / (straight + through_time)
+    some = (straight + through_time) > 0
+    return scalar(share[some].mean().item(), "overflow in the adjoint")
+
+
+def lag_contributions(
+    cell: RecurrentLayer, saved: dict[str, Tensor], direct: Tensor, lags: int
+) -> Iterator[State]:
+    """For k = 0 … lags - 1: what the loss at step t + k sends to state_t, (B, T, H), all t at once.
+
+    Summed over every k this is the adjoint.
+    """
+    zero = torch.zeros_like(direct)
+    arriving = State(direct, zero if cell.has_memory_cell else None)
+    start = zero[:, 0]
+    for _ in range(lags):
+        step = cell.vjp(arriving, saved)
+        yield step.total
+        # previous at t + 1 belongs to t: the shift by one, the other way round.
+        h, c = (None if v is None else shift(v.flip(1), start).flip(1) for v in step.previous)
+        assert h is not None
+        arriving = State(h, c)
+
+
+def lag_map(layer: LayerTrace, direct: Tensor, lags: int) -> Heatmap | Undefined:
+    """Geometric mean over examples of the norms that are not 0; 0 where none is."""
+    steps = direct.shape[1]
+    lags = min(lags, steps)
+    saved = layer.cell.linearise(layer.x, layer.states)
+    contributions = lag_contributions(layer.cell, saved, direct, lags)
+    logs = torch.stack([_log_norm(join(total)) for total in contributions])
+    if bool((logs.isnan() | (logs == torch.inf)).any()):
+        return Undefined("overflow in the adjoint")
+    finite = logs.isfinite()
+    mean = logs.masked_fill(~finite, 0).sum(1) / finite.sum(1).clamp_min(1)
+    values = mean.exp().masked_fill(~finite.any(1), 0)
+    x, y = [str(t) for t in range(steps)], [str(k) for k in range(lags)]
+    return Heatmap(values.tolist(), x, y, "step", "lag (steps)")

@@ -1,0 +1,107 @@
+"""From log norms by lag (B, T) to what is reported of them: curve, decay rate, half-life, reach.
+
+Means are geometric: norms over lags are log-normal, and an arithmetic mean follows the few largest
+(INSTRUMENTS.md §3). A zero never enters a mean or a fit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gatescope.instruments.readings import Curve, Readings, Scalar, Undefined, scalar
+
+RESOLUTION = 1e-6
+"""Smallest rate per step that float32 states can tell from 0."""
+LARGEST_LOG = 690.0
+"""Curves end where a relative norm leaves what a double can hold (e^±690)."""
+
+
+@dataclass
+class LagLogs:
+    """Log norms relative to lag 0 of the examples that have one; NaN beyond a sequence's start.
+
+    `values` (B', T) float64, -inf where a norm is exactly 0.
+    """
+
+    values: Tensor
+
+    def curve(self, y_label: str) -> Curve | Undefined:
+        """Geometric mean and quartiles over examples, up to the lag that half of the examples reach."""
+        finite = self.values.isfinite()
+        half = (2 * finite.sum(0) >= len(self.values)).cumprod(0).bool()
+        values = self.values[:, half].masked_fill(~finite[:, half], math.nan)
+        mean = values.nanmean(0)
+        inside = (mean.abs() < LARGEST_LOG).cumprod(0).bool()
+        quartiles = torch.tensor([0.25, 0.75], dtype=values.dtype, device=values.device)
+        low, high = values[:, inside].nanquantile(quartiles, dim=0).clamp(-LARGEST_LOG, LARGEST_LOG).exp()
+        y = mean[inside].exp()
+        x = [float(lag) for lag in range(len(y))]
+        return Curve(x, y.tolist(), "lag (steps)", y_label, low.tolist(), high.tolist())
+
+    def zero_lag(self) -> int | None:
+        """The first lag at which some example's norm is exactly 0."""
+        zero = (self.values == -torch.inf).any(0)
+        return int(zero.float().argmax()) if bool(zero.any()) else None
+
+    def decay_rates(self, first: int, last: int) -> Tensor:
+        """Slope of the log norm on lag, least squares over lags first … last, an example with two or more."""
+        y = self.values[:, first : last + 1]
+        weight = y.isfinite().to(y.dtype)
+        y = y.masked_fill(~y.isfinite(), 0)
+        lag = torch.arange(first, first + y.shape[1], dtype=y.dtype, device=y.device)
+        count = weight.sum(1, keepdim=True)
+        centred = lag - (weight * lag).sum(1, keepdim=True) / count.clamp_min(1)
+        spread = (weight * centred.square()).sum(1)
+        enough = count[:, 0] >= 2
+        return ((weight * centred * y).sum(1)[enough]) / spread[enough]
+
+
+def lag_logs(logs: Tensor, lengths: Tensor) -> LagLogs | Undefined:
+    """Log norms by lag (B, T) of sequences of these lengths; Undefined where no lag can be read."""
+    if int(lengths.max()) < 2:
+        return Undefined("every sequence has one step: there is no lag to measure")
+    beyond = torch.arange(logs.shape[1], device=logs.device) >= lengths[:, None]
+    logs = logs.masked_fill(beyond, 0)
+    if bool((logs.isnan() | (logs == torch.inf)).any()):
+        return Undefined("overflow in the adjoint")
+    used = (logs[:, 0] > -torch.inf) & (lengths > 1)
+    if not bool(used.any()):
+        return Undefined("the loss does not depend on the last state: its gradient is exactly 0")
+    relative = logs - logs[:, :1]
+    return LagLogs(relative.masked_fill(beyond, math.nan)[used])
+
+
+def rate_readings(
+    prefix: str, logs: LagLogs | Undefined, curve: Curve | Undefined, fit: tuple[int, int], epsilon: float
+) -> Readings:
+    """decay_rate (nats a step), half_life (steps), reach (largest lag whose relative norm is above epsilon).
+
+    A rate of 0 or above has no half-life: Undefined, "does not vanish". The reach then is still the largest
+    lag above epsilon; `reach_censored` is 1 where that is the curve's last lag, so the true reach may be
+    longer.
+    """
+    if isinstance(logs, Undefined) or isinstance(curve, Undefined):
+        why = logs if isinstance(logs, Undefined) else curve
+        return {f"{prefix}{name}": why for name in ("decay_rate", "half_life", "reach", "reach_censored")}
+    rates = logs.decay_rates(*fit)
+    above = [lag for lag, value in zip(curve.x, curve.y, strict=True) if value > epsilon]
+    readings: Readings = {
+        f"{prefix}reach": Scalar(above[-1]),
+        f"{prefix}reach_censored": Scalar(float(above[-1] == curve.x[-1])),
+    }
+    if len(rates) == 0:
+        short = Undefined(f"no sequence has two lags from {fit[0]} to {fit[1]} with a gradient that is not 0")
+        return readings | {f"{prefix}decay_rate": short, f"{prefix}half_life": short}
+    rate = rates.mean().item()
+    return readings | {f"{prefix}decay_rate": scalar(rate), f"{prefix}half_life": half_life(rate)}
+
+
+def half_life(rate: float) -> Scalar | Undefined:
+    """ln 2 / -rate, in steps."""
+    if rate > -RESOLUTION:
+        return Undefined(f"does not vanish: the decay rate is {rate:.2g} nats a step")
+    return scalar(math.log(2) / -rate)

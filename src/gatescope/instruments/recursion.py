@@ -1,0 +1,96 @@
+"""The linearised recurrence of one layer, walked backwards (adjoints) or forwards (tangents) from and to each
+sequence's last step, several vectors at once.
+
+A vector is a State of h, and c for cells with a memory cell, with any leading shape (…, B, H). The state at
+*lag* k is state_{last-k}; both walks renormalise at every step and carry logarithms: neither underflows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gatescope.cells.base import RecurrentLayer, State, last_index, reverse_within
+from gatescope.models.stack import LayerTrace
+
+
+@dataclass
+class Recursion:
+    """`by_lag[k]`: what `vjp` and `jvp` need of step last-k, (B, H) each. `lengths` (B,)."""
+
+    cell: RecurrentLayer
+    by_lag: list[dict[str, Tensor]]
+    lengths: Tensor
+
+    @property
+    def size(self) -> int:
+        """Numbers in a state: H, or 2H with a memory cell."""
+        return self.cell.hidden_size * (2 if self.cell.has_memory_cell else 1)
+
+    def split(self, flat: Tensor) -> State:
+        """(…, size) -> State."""
+        return State(*flat.chunk(2, -1)) if self.cell.has_memory_cell else State(flat)
+
+    def random_units(self, shape: tuple[int, ...], seed: int) -> Tensor:
+        """(*shape, B, size) random directions of norm 1, by a generator of its own."""
+        drawn = torch.randn(
+            *shape, len(self.lengths), self.size, generator=torch.Generator().manual_seed(seed)
+        )
+        like = next(iter(self.by_lag[0].values()))
+        return unit(drawn.to(like))[0]
+
+    def back(self, adjoint: Tensor, lags: int) -> Iterator[tuple[State, Tensor]]:
+        """From an adjoint (…, B, size) of state_last: at lags 0, 1, …, lags - 1 the total derivative there
+        and the logarithm (…, B) of its scale."""
+        log = adjoint.new_zeros(adjoint.shape[:-1], dtype=torch.float64)
+        for saved in self.by_lag[:lags]:
+            step = self.cell.vjp(self.split(adjoint), saved)
+            yield step.total, log
+            adjoint, growth = unit(join(step.previous))
+            log = log + growth
+
+    def back_through(self, adjoint: Tensor, lags: int) -> tuple[Tensor, Tensor]:
+        """Jᵀ a for J = ∂state_last / ∂state_{last-lags}: unit vector (…, B, size) and log norm (…, B)."""
+        log = adjoint.new_zeros(adjoint.shape[:-1], dtype=torch.float64)
+        for saved in self.by_lag[:lags]:
+            adjoint, growth = unit(join(self.cell.vjp(self.split(adjoint), saved).previous))
+            log = log + growth
+        return adjoint, log
+
+    def forward_through(self, tangent: Tensor, lags: int) -> tuple[Tensor, Tensor]:
+        """J v for the same J, likewise."""
+        log = tangent.new_zeros(tangent.shape[:-1], dtype=torch.float64)
+        for saved in reversed(self.by_lag[:lags]):
+            tangent, growth = unit(join(self.cell.jvp(self.split(tangent), saved)))
+            log = log + growth
+        return tangent, log
+
+
+def recursion(layer: LayerTrace, rows: Tensor | None = None) -> Recursion:
+    """The recurrence of a traced layer in its own time, of all examples or of the named rows."""
+    lengths = last_index(layer.states) + 1
+    saved = layer.cell.linearise(layer.x, layer.states)
+    if rows is not None:
+        lengths, saved = lengths[rows], {name: values[rows] for name, values in saved.items()}
+    turned = {name: reverse_within(values, lengths).unbind(1) for name, values in saved.items()}
+    steps = layer.x.shape[1]
+    return Recursion(layer.cell, [{n: v[k] for n, v in turned.items()} for k in range(steps)], lengths)
+
+
+def longest(layer: LayerTrace, count: int) -> Tensor:
+    """Rows of the `count` longest sequences, the earlier first among equals."""
+    return (last_index(layer.states)).argsort(descending=True, stable=True)[:count]
+
+
+def join(state: State) -> Tensor:
+    """h and c side by side, (…, H) or (…, 2H)."""
+    return state.h if state.c is None else torch.cat([state.h, state.c], dim=-1)
+
+
+def unit(vector: Tensor) -> tuple[Tensor, Tensor]:
+    """(…, n) -> the vector at norm 1 and the logarithm of its norm, -inf for a zero vector."""
+    norm = vector.norm(dim=-1, keepdim=True)
+    return vector / norm.clamp_min(torch.finfo(vector.dtype).tiny), norm[..., 0].double().log()

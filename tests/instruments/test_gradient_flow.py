@@ -1,0 +1,267 @@
+import logging
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_models import encoder, feature_batch, squared_error
+from torch import nn
+
+from gatescope.cells.gru import GRU
+from gatescope.cells.lstm import LSTM
+from gatescope.cells.rnn import RNN
+from gatescope.instruments import self_test
+from gatescope.instruments.gradient_flow import GradientFlow, lag_contributions
+from gatescope.instruments.probe import look
+from gatescope.instruments.readings import Curve, Heatmap, Scalar, Undefined
+from gatescope.models.attention import Additive, Pooling
+
+
+def silent(model, lengths, **options):
+    """A probe of zero inputs, and its readings."""
+    batch = feature_batch(lengths, 3)
+    probe = look(model, batch._replace(inputs=torch.zeros_like(batch.inputs)), squared_error)
+    return GradientFlow(**options).read(probe)
+
+
+def zero_weights(model, layer="layer0"):
+    with torch.no_grad():
+        for weight in model.stack.layers[layer].weights:
+            weight.zero_()
+    return model.stack.layers[layer].weights
+
+
+def orthogonal_rnn(rho, hidden=8, **options):
+    model = encoder(RNN, hidden=hidden, **options)
+    _, u, _, _ = zero_weights(model)
+    with torch.no_grad():
+        u.copy_(rho * nn.init.orthogonal_(torch.empty(hidden, hidden)))
+    return model
+
+
+@settings(deadline=None, max_examples=5)
+@given(st.floats(0.3, 1.5))
+def test_orthogonal_rnn_decays_by_its_factor(rho):
+    readings = silent(orthogonal_rnn(rho), [40, 30, 12])
+    for kind in ("vanishing", "loss_free"):
+        curve = readings[f"gradient_flow/layer0/{kind}_curve"]
+        assert curve.y == pytest.approx([rho**k for k in range(len(curve.y))], rel=1e-4)
+        assert len(curve.y) == 30  # the lag that half of the examples, two of three, reach
+        assert curve.low == pytest.approx(curve.y, rel=1e-4)
+    assert readings["gradient_flow/layer0/decay_rate"].value == pytest.approx(math.log(rho), abs=1e-5)
+
+
+def test_half_life_and_reach_of_the_orthogonal_rnn():
+    readings = silent(orthogonal_rnn(0.9), [60, 60])
+    assert readings["gradient_flow/layer0/half_life"].value == pytest.approx(
+        -math.log(2) / math.log(0.9), rel=1e-4
+    )
+    assert readings["gradient_flow/layer0/reach"] == Scalar(43.0)  # 0.9^43 > 0.01 > 0.9^44
+    assert readings["gradient_flow/layer0/reach_censored"] == Scalar(0.0)
+
+
+@pytest.mark.parametrize("rho", [1.0, 1.1])
+def test_what_does_not_vanish_has_no_half_life(rho):
+    readings = silent(orthogonal_rnn(rho), [30, 30])
+    half_life = readings["gradient_flow/layer0/half_life"]
+    assert isinstance(half_life, Undefined)
+    assert "does not vanish" in half_life.why
+    assert readings["gradient_flow/layer0/reach"] == Scalar(29.0)
+    assert readings["gradient_flow/layer0/reach_censored"] == Scalar(1.0)
+
+
+def test_gru_with_a_constant_keep():
+    model = encoder(GRU)
+    _, _, b_ih, _ = zero_weights(model)
+    with torch.no_grad():
+        b_ih[5:10] = math.log(9.0)  # σ = 0.9
+    readings = silent(model, [50, 50], gate_path=True)
+    assert readings["gradient_flow/layer0/half_life"].value == pytest.approx(6.578813, rel=1e-5)
+    assert readings["gradient_flow/layer0/loss_free_half_life"].value == pytest.approx(6.578813, rel=1e-5)
+    share = readings["gradient_flow/layer0/gate_path_share"]
+    assert share.y == pytest.approx([1.0] * 50, rel=1e-4)  # with U = 0 there is no other path
+
+
+def test_lstm_with_a_constant_forget_gate():
+    model = encoder(LSTM)
+    _, _, b_ih, _ = zero_weights(model)
+    with torch.no_grad():
+        b_ih[5:10] = math.log(0.8 / 0.2)
+    readings = silent(model, [30, 30], gate_path=True)
+    for name in ("vanishing_curve_c", "loss_free_curve_c"):
+        y = readings[f"gradient_flow/layer0/{name}"].y
+        assert y == pytest.approx([0.8**k for k in range(30)], rel=1e-4)
+    assert readings["gradient_flow/layer0/decay_rate"].value == pytest.approx(math.log(0.8), rel=1e-4)
+    assert readings["gradient_flow/layer0/gate_path_share"].y == pytest.approx([1.0] * 30, rel=1e-4)
+    assert "gradient_flow/layer0/vanishing_curve_h" in readings
+
+
+def test_long_lags_do_not_underflow():
+    readings = silent(orthogonal_rnn(0.2), [300, 300], fit_to=299)
+    assert readings["gradient_flow/layer0/decay_rate"].value == pytest.approx(math.log(0.2), rel=1e-5)
+    assert "gradient_flow/layer0/underflow_lag" not in readings
+
+
+def test_a_gradient_that_becomes_exactly_zero_is_told_and_not_fitted():
+    model = encoder(RNN, hidden=4)
+    _, u, _, _ = zero_weights(model)
+    with torch.no_grad():
+        u.copy_(torch.diag(torch.full((3,), 0.5), 1))  # nilpotent: nothing is left after four steps
+    readings = silent(model, [20, 20])
+    assert readings["gradient_flow/layer0/underflow_lag"] == Scalar(4.0)
+    assert len(readings["gradient_flow/layer0/vanishing_curve"].y) == 4
+    assert math.isfinite(readings["gradient_flow/layer0/decay_rate"].value)
+
+
+def autograd_norms(model, batch):
+    """‖∂L_last/∂h_t‖ of layer 0 by a loop over `step` under autograd; loss on the last state."""
+    model = model.double().eval()
+    x, layers = batch.inputs.double(), list(model.stack.layers.values())
+    states = [layer.zero_state(x) for layer in layers]
+    seen = []
+    for t in range(x.shape[1]):
+        signal = x[:, t]
+        for i, layer in enumerate(layers):
+            states[i] = layer.step(signal, states[i])
+            signal = states[i].h
+            if i == 0:
+                signal.retain_grad() if signal.requires_grad else None
+                seen.append(signal)
+    loss = squared_error(model.head(signal), batch.targets.double()).mean()
+    return torch.stack([g.norm(dim=-1) for g in torch.autograd.grad(loss, seen)], 1).flip(1)
+
+
+@pytest.mark.parametrize("cell", [RNN, GRU])
+def test_a_stack_against_autograd_through_a_loop(cell):
+    model, batch = encoder(cell, layers=2), feature_batch([12, 12, 12], 3)
+    curve = GradientFlow().read(look(model, batch, squared_error))["gradient_flow/layer0/vanishing_curve"]
+    norms = autograd_norms(model, batch)
+    expected = (norms / norms[:, :1]).log().mean(0).exp()
+    assert curve.y == pytest.approx(expected.tolist(), rel=1e-4)
+
+
+@pytest.mark.parametrize("cell", [RNN, GRU, LSTM])
+@pytest.mark.parametrize("attention", [Pooling, Additive])
+def test_self_test_agrees_with_autograd_and_leaves_no_trace(cell, attention):
+    model = encoder(cell, layers=2, bidirectional=True, dropout=0.3, hidden=4, attention=attention)
+    model.train()
+    batch = feature_batch([9, 4, 1, 7], 3)
+    probe = look(model, batch, squared_error)
+    state = torch.get_rng_state()
+    readings = GradientFlow(gate_path=True, lags=4).read(probe)
+    assert readings["gradient_flow/self_test"].value < 1e-4
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(p.grad is None for p in model.parameters())
+    assert all(m.training for m in model.modules())
+    if cell is LSTM:
+        assert readings["gradient_flow/layer1_backward/memory_error"].value < 1e-5
+    assert GradientFlow(gate_path=True, lags=4).read(probe) == readings
+
+
+def test_a_wrong_adjoint_is_warned_of(monkeypatch, caplog):
+    model = encoder(GRU)
+    right = GRU.vjp
+
+    def wrong(self, adjoint, saved):
+        step = right(self, adjoint, saved)
+        return step._replace(delta=step.delta * 1.01)
+
+    monkeypatch.setattr(GRU, "vjp", wrong)
+    with caplog.at_level(logging.WARNING):
+        readings = GradientFlow().read(look(model, feature_batch([5, 3], 3), squared_error))
+    assert readings["gradient_flow/self_test"].value > self_test.TOLERANCE
+    assert "self_test" in caplog.text
+
+
+@pytest.mark.parametrize("cell", [RNN, GRU, LSTM])
+def test_lag_contributions_sum_to_the_adjoint(cell):
+    model = encoder(cell, attention=Additive)
+    probe = look(model, feature_batch([9, 9, 9], 3), squared_error)
+    layer = probe.layers["layer0"]
+    with torch.no_grad():
+        saved = layer.cell.linearise(layer.x, layer.states)
+        parts = list(lag_contributions(layer.cell, saved, probe.direct, 9))
+        total = layer.cell.adjoint(layer.x, layer.states, probe.direct)
+    torch.testing.assert_close(sum(p.h for p in parts), total.h, rtol=1e-4, atol=1e-7)
+    if total.c is not None:
+        torch.testing.assert_close(sum(p.c for p in parts), total.c, rtol=1e-4, atol=1e-7)
+
+
+def test_lag_map_of_a_last_state_loss_is_one_diagonal():
+    model = orthogonal_rnn(0.5)
+    reading = silent(model, [6, 6], lags=6)["gradient_flow/layer0/lag_map"]
+    assert isinstance(reading, Heatmap)
+    values = torch.tensor(reading.values)
+    for k in range(6):
+        assert values[k, 5 - k] == pytest.approx(float(values[0, 5]) * 0.5**k, rel=1e-4)
+    assert int((values > 0).sum()) == 6
+
+
+def test_shortcut_share_is_zero_without_attention_and_not_with_it():
+    batch = feature_batch([9, 9], 3)
+    none = GradientFlow().read(look(encoder(GRU), batch, squared_error))
+    some = GradientFlow().read(look(encoder(GRU, attention=Additive), batch, squared_error))
+    assert none["gradient_flow/layer0/shortcut_share"] == Scalar(0.0)
+    assert 0 < some["gradient_flow/layer0/shortcut_share"].value < 1
+
+
+def check_no_nan(readings):
+    for reading in readings.values():
+        if isinstance(reading, Scalar):
+            assert math.isfinite(reading.value)
+        if isinstance(reading, Curve):
+            assert all(map(math.isfinite, [*reading.y, *reading.low, *reading.high]))
+
+
+FULL = {"gate_path": True, "lags": 8}
+
+
+@pytest.mark.parametrize("cell", [RNN, GRU, LSTM])
+@pytest.mark.parametrize("lengths", [[1, 1], [1], [6], [2, 1]])
+def test_one_step_and_one_example(cell, lengths):
+    readings = GradientFlow(**FULL).read(look(encoder(cell), feature_batch(lengths, 3), squared_error))
+    check_no_nan(readings)
+    curve = readings["gradient_flow/layer0/vanishing_curve"]
+    assert isinstance(curve, Curve if max(lengths) > 1 else Undefined)
+
+
+@pytest.mark.parametrize("cell", [RNN, GRU, LSTM])
+def test_a_loss_that_does_not_depend_on_the_state(cell):
+    probe = look(encoder(cell), feature_batch([5, 3], 3), lambda values, targets: targets.square())
+    readings = GradientFlow(**FULL).read(probe)
+    check_no_nan(readings)
+    for name in ("vanishing_curve", "decay_rate", "half_life", "reach", "shortcut_share"):
+        assert isinstance(readings[f"gradient_flow/layer0/{name}"], Undefined)
+    assert isinstance(readings["gradient_flow/self_test"], Undefined)
+    assert isinstance(readings["gradient_flow/layer0/loss_free_curve"], Curve)
+
+
+def test_an_adjoint_beyond_float32():
+    readings = silent(orthogonal_rnn(1e30), [8, 8], **FULL)
+    check_no_nan(readings)
+    assert isinstance(readings["gradient_flow/self_test"], Undefined)
+    rate = readings["gradient_flow/layer0/decay_rate"].value
+    assert rate == pytest.approx(30 * math.log(10), rel=1e-3)
+
+
+@pytest.mark.parametrize("cell", [RNN, GRU, LSTM])
+def test_weights_that_are_not_finite(cell):
+    model = encoder(cell)
+    with torch.no_grad():
+        model.stack.layers["layer0"].weights[1].fill_(math.inf)
+    readings = GradientFlow(**FULL).read(look(model, feature_batch([5, 3], 3), squared_error))
+    check_no_nan(readings)
+    assert isinstance(readings["gradient_flow/layer0/vanishing_curve"], Undefined)
+
+
+def test_a_frozen_stack_has_no_self_test():
+    model = encoder(GRU)
+    model.stack.requires_grad_(False)
+    readings = GradientFlow().read(look(model, feature_batch([5, 3], 3), squared_error))
+    assert isinstance(readings["gradient_flow/self_test"], Undefined)
+
+
+def test_a_cell_without_gates_has_no_gate_path():
+    reading = silent(encoder(RNN), [5, 3], gate_path=True)["gradient_flow/layer0/gate_path_share"]
+    assert isinstance(reading, Undefined)
