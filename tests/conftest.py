@@ -1,4 +1,4 @@
-"""Shared by all tests: configs composed as `train.py` composes them, and small ones that train in a second."""
+"""Shared by all tests: configs as `train.py` composes them, and small ones that train in a second."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 ROOT = Path(__file__).parents[1]
 Compose = Callable[..., DictConfig]

@@ -66,7 +66,8 @@ def load_data(cfg: DictConfig) -> SequenceData:
 def build_module(cfg: DictConfig, data: SequenceData) -> SequenceTask:
     """The LightningModule for this data, from the model, attention, optimizer and scheduler groups."""
     model = build_encoder(data.task, instantiate(cfg.model, _convert_="all"), instantiate(cfg.attention))
-    return SequenceTask(model, instantiate(cfg.optimizer), instantiate(cfg.scheduler))
+    scheduler = instantiate(cfg.scheduler) if cfg.scheduler else None
+    return SequenceTask(model, instantiate(cfg.optimizer), scheduler)
 
 
 def finish(tracking: Tracked, trainer: pl.Trainer, module: SequenceTask, data: SequenceData) -> RunResult:

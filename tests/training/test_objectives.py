@@ -36,8 +36,9 @@ def test_classification_equals_scikit_learn(seed: int, classes: int, count: int)
     assert result["accuracy"] == pytest.approx(accuracy_score(targets, predicted))
     expected = f1_score(targets, predicted, average="macro", labels=seen)
     assert result["macro_f1"] == pytest.approx(expected, abs=1e-6)
-    probabilities = torch.sigmoid(values[:, 0]).numpy() if classes == 2 else torch.softmax(values, -1).numpy()
-    loss = log_loss(targets, probabilities.astype(np.float64), labels=list(range(classes)))
+    exact = values.double()
+    probabilities = torch.sigmoid(exact[:, 0]) if classes == 2 else torch.softmax(exact, -1)
+    loss = log_loss(targets, probabilities.numpy(), labels=list(range(classes)))
     assert float(objective.loss(values, targets).mean()) == pytest.approx(loss, rel=1e-4)
 
 
