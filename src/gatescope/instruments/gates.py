@@ -29,9 +29,9 @@ from gatescope.models.stack import LayerTrace
 
 OPEN, SHUT = 0.9, 0.1
 QUANTILES = (0.1, 0.5, 0.9)
-QUANTILE_SAMPLE = 2**18
+QUANTILE_SAMPLE = 2**16
 """Quantiles are taken over at most this many values, an even stride through them: sorting all is the dearest
-part of the reading, and a quarter of a million values place a quantile within 0.2 % of its rank."""
+part of the reading, and 65 536 values place a quantile within 0.2 % of its rank (one standard error)."""
 HEATMAP_UNITS = 32
 
 

@@ -19,7 +19,7 @@ from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.lag_curves import LagLogs, lag_logs, rate_readings
 from gatescope.instruments.probe import Probe, undisturbed
 from gatescope.instruments.readings import Heatmap, Reading, Readings, Scalar, Undefined, scalar
-from gatescope.instruments.recursion import join, recursion
+from gatescope.instruments.recursion import join, longest, recursion
 from gatescope.instruments.self_test import TOLERANCE, memory_error, weight_gradient_error
 from gatescope.models.stack import LayerTrace
 
@@ -50,6 +50,7 @@ class GradientFlow(ProbeInstrument):
         self_test: one forward and backward pass of the stack more.
         gate_path: whether to read gate_path_share.
         lags: of the lag map; 0 leaves it out.
+        map_examples: how many examples, the longest, the lag map is taken over.
     """
 
     def __init__(
@@ -61,9 +62,11 @@ class GradientFlow(ProbeInstrument):
         self_test: bool = True,
         gate_path: bool = False,
         lags: Annotated[int, Field(ge=0)] = 0,
+        map_examples: Annotated[int, Field(ge=1)] = 16,
     ) -> None:
         self.fit, self.epsilon, self.seed = (fit_from, fit_to), epsilon, seed
-        self.self_test, self.gate_path, self.lags = self_test, gate_path, lags
+        self.self_test, self.gate_path = self_test, gate_path
+        self.lags, self.map_examples = lags, map_examples
 
     @torch.no_grad()
     def read(self, probe: Probe) -> Readings:
@@ -126,7 +129,7 @@ class GradientFlow(ProbeInstrument):
         layer = probe.layers[name]
         readings: Readings = {f"{prefix}shortcut_share": shortcut_share(name, direct, probe)}
         if self.lags:
-            readings[f"{prefix}lag_map"] = lag_map(layer, direct, self.lags)
+            readings[f"{prefix}lag_map"] = lag_map(layer, direct, self.lags, self.map_examples)
         return readings
 
     def _test(self, probe: Probe, direct: Tensor, adjoints: dict[str, Adjoint]) -> Readings:
@@ -226,12 +229,13 @@ def lag_contributions(
         arriving = State(h, c)
 
 
-def lag_map(layer: LayerTrace, direct: Tensor, lags: int) -> Heatmap | Undefined:
-    """Geometric mean over examples of the norms that are not 0; 0 where none is."""
+def lag_map(layer: LayerTrace, direct: Tensor, lags: int, examples: int) -> Heatmap | Undefined:
+    """Geometric mean over the longest examples of the norms that are not 0; 0 where none is."""
     steps = direct.shape[1]
     lags = min(lags, steps)
-    saved = layer.cell.linearise(layer.x, layer.states)
-    contributions = lag_contributions(layer.cell, saved, direct, lags)
+    rows = longest(layer, examples)
+    saved = {n: v[rows] for n, v in layer.cell.linearise(layer.x, layer.states).items()}
+    contributions = lag_contributions(layer.cell, saved, direct[rows], lags)
     logs = torch.stack([_log_norm(join(total)) for total in contributions])
     if bool((logs.isnan() | (logs == torch.inf)).any()):
         return Undefined("overflow in the adjoint")

@@ -30,17 +30,7 @@ class LagLogs:
     values: Tensor
 
     def curve(self, y_label: str) -> Curve | Undefined:
-        """Geometric mean and quartiles over examples, up to the lag that half of the examples reach."""
-        finite = self.values.isfinite()
-        half = (2 * finite.sum(0) >= len(self.values)).cumprod(0).bool()
-        values = self.values[:, half].masked_fill(~finite[:, half], math.nan)
-        mean = values.nanmean(0)
-        inside = (mean.abs() < LARGEST_LOG).cumprod(0).bool()
-        quartiles = torch.tensor([0.25, 0.75], dtype=values.dtype, device=values.device)
-        low, high = values[:, inside].nanquantile(quartiles, dim=0).clamp(-LARGEST_LOG, LARGEST_LOG).exp()
-        y = mean[inside].exp()
-        x = [float(lag) for lag in range(len(y))]
-        return Curve(x, y.tolist(), "lag (steps)", y_label, low.tolist(), high.tolist())
+        return geometric_curve(self.values, list(range(self.values.shape[1])), y_label)
 
     def zero_lag(self) -> int | None:
         """The first lag at which some example's norm is exactly 0."""
@@ -58,6 +48,23 @@ class LagLogs:
         spread = (weight * centred.square()).sum(1)
         enough = count[:, 0] >= 2
         return ((weight * centred * y).sum(1)[enough]) / spread[enough]
+
+
+def geometric_curve(logs: Tensor, lags: list[int], y_label: str) -> Curve | Undefined:
+    """Logs (B, lags) -> geometric mean and quartiles over the examples where they are finite, up to the lag
+    that half of the examples reach."""
+    finite = logs.isfinite()
+    half = (2 * finite.sum(0) >= len(logs)).cumprod(0).bool()
+    values = logs[:, half].masked_fill(~finite[:, half], math.nan)
+    mean = values.nanmean(0)
+    inside = (mean.abs() < LARGEST_LOG).cumprod(0).bool()
+    if not bool(inside.any()):
+        return Undefined("exactly 0 at every lag, or beyond what a number can hold")
+    quartiles = torch.tensor([0.25, 0.75], dtype=values.dtype, device=values.device)
+    low, high = values[:, inside].nanquantile(quartiles, dim=0).clamp(-LARGEST_LOG, LARGEST_LOG).exp()
+    y = mean[inside].exp()
+    x = [float(lag) for lag in lags[: len(y)]]
+    return Curve(x, y.tolist(), "lag (steps)", y_label, low.tolist(), high.tolist())
 
 
 def lag_logs(logs: Tensor, lengths: Tensor) -> LagLogs | Undefined:

@@ -52,19 +52,21 @@ class Recursion:
             adjoint, growth = unit(join(step.previous))
             log = log + growth
 
-    def back_through(self, adjoint: Tensor, lags: int) -> tuple[Tensor, Tensor]:
-        """Jᵀ a for J = ∂state_last / ∂state_{last-lags}: unit vector (…, B, size) and log norm (…, B)."""
+    def back_through(self, adjoint: Tensor, lags: range) -> tuple[Tensor, Tensor]:
+        """Through the steps at these lags, Jᵀ a: unit vector (…, B, size) and log norm (…, B). For lags
+        0 … k-1 J is ∂state_last / ∂state_{last-k}."""
         log = adjoint.new_zeros(adjoint.shape[:-1], dtype=torch.float64)
-        for saved in self.by_lag[:lags]:
-            adjoint, growth = unit(join(self.cell.vjp(self.split(adjoint), saved).previous))
+        for lag in lags:
+            previous = self.cell.vjp(self.split(adjoint), self.by_lag[lag]).previous
+            adjoint, growth = unit(join(previous))
             log = log + growth
         return adjoint, log
 
-    def forward_through(self, tangent: Tensor, lags: int) -> tuple[Tensor, Tensor]:
+    def forward_through(self, tangent: Tensor, lags: range) -> tuple[Tensor, Tensor]:
         """J v for the same J, likewise."""
         log = tangent.new_zeros(tangent.shape[:-1], dtype=torch.float64)
-        for saved in reversed(self.by_lag[:lags]):
-            tangent, growth = unit(join(self.cell.jvp(self.split(tangent), saved)))
+        for lag in reversed(lags):
+            tangent, growth = unit(join(self.cell.jvp(self.split(tangent), self.by_lag[lag])))
             log = log + growth
         return tangent, log
 

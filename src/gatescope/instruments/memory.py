@@ -1,0 +1,129 @@
+"""What the last state still knows of earlier inputs: linear retention by lag (Jaeger 2001)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+from sklearn.linear_model import RidgeClassifier, RidgeCV
+
+from gatescope.cells.base import reverse_within
+from gatescope.instruments.base import ProbeInstrument
+from gatescope.instruments.probe import Probe, undisturbed
+from gatescope.instruments.readings import Curve, Readings, Undefined, scalar
+
+FEWEST = 12
+"""Sequences that reach a lag, below which nothing worth reading is left to hold out."""
+PENALTIES = np.logspace(-8, 2, 6)
+
+
+class Retention(ProbeInstrument):
+    """Ridge regressions from h_T, and from c_T apart, to the model's input at T - k (INSTRUMENTS.md §6).
+
+    `memory/<layer>/retention_h` (and `_c`) by lag k: squared correlation on held-out sequences, a mean over
+    features that vary; for tokens the accuracy of a ridge classifier. `…_control`: the same with targets
+    shuffled among sequences, the floor that chance gives. `memory/<layer>/capacity_h`: squared correlations
+    summed over lags and features, at most H for a linear network with independent inputs.
+
+    Args:
+        lags: 0 … lags - 1 are read.
+        held_out: share of sequences scored.
+        seed: of the split and of the control.
+    """
+
+    def __init__(
+        self,
+        lags: Annotated[int, Field(ge=1)] = 32,
+        held_out: Annotated[float, Field(gt=0, lt=1)] = 0.33,
+        seed: Annotated[int, Field(ge=0)] = 0,
+    ) -> None:
+        self.lags, self.held_out, self.seed = lags, held_out, seed
+
+    @torch.no_grad()
+    def read(self, probe: Probe) -> Readings:
+        if not probe.layers:
+            return {"memory": Undefined("the model has no recurrent layer")}
+        readings: Readings = {}
+        lengths = probe.batch.lengths
+        inputs = probe.batch.inputs
+        values = inputs[..., None] if probe.task.inputs == "tokens" else inputs
+        backwards = reverse_within(values, lengths)
+        with undisturbed(probe.model):
+            for name, layer in probe.layers.items():
+                # From the end of the layer's own time: lag k is index k of the reversed sequence.
+                seen = backwards if not layer.backward else values
+                final = layer.cell.final(layer.x, layer.states)._asdict()
+                for part, state in final.items():
+                    if state is not None:
+                        readings |= self._state(name, part, state.cpu().numpy(), seen.cpu().numpy(), probe)
+        return readings
+
+    def _state(self, name: str, part: str, state: np.ndarray, seen: np.ndarray, probe: Probe) -> Readings:
+        names = [f"memory/{name}/retention_{part}", f"memory/{name}/retention_{part}_control"]
+        if not np.isfinite(state).all():
+            return {name: Undefined("the state is not finite") for name in names}
+        tokens = probe.task.inputs == "tokens"
+        score = token_accuracy if tokens else squared_correlations
+        lengths = probe.batch.lengths.cpu().numpy()
+        scores = self._by_lag(score, state, seen, lengths)
+        if not scores:
+            why = f"no input varies among the {FEWEST} or more sequences that a held-out score needs"
+            return {name: Undefined(why) for name in names}
+        lags = [float(lag) for lag in scores]
+        label = "held-out accuracy" if tokens else "held-out squared correlation"
+        readings: Readings = {
+            reading: Curve(lags, [float(found[i].mean()) for found in scores.values()], "lag (steps)", label)
+            for i, reading in enumerate(names)
+        }
+        if not tokens:
+            total = sum(float(found[0].sum()) for found in scores.values())
+            readings[f"memory/{name}/capacity_{part}"] = scalar(total)
+        return readings
+
+    def _by_lag(
+        self, score: Score, state: np.ndarray, seen: np.ndarray, lengths: np.ndarray
+    ) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+        """Score and control of every lag that enough sequences reach and at which an input varies."""
+        generator = np.random.default_rng(self.seed)
+        scores = {}
+        for lag in range(min(self.lags, seen.shape[1])):
+            rows = generator.permutation(np.flatnonzero(lengths > lag))
+            if len(rows) < FEWEST:
+                break
+            cut = max(2, round(self.held_out * len(rows)))
+            test, train = rows[:cut], rows[cut:]
+            target = seen[:, lag]
+            other = generator.permutation(rows)
+            found = score(state[train], target[train], state[test], target[test])
+            control = score(state[train], target[other[cut:]], state[test], target[other[:cut]])
+            if len(found) and len(control):
+                scores[lag] = (found, control)
+        return scores
+
+
+Score = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""(train states, train targets, test states, test targets) -> one score a feature; none where none varies."""
+
+
+def squared_correlations(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> np.ndarray:
+    """(N, H), (N, F) -> (F',) squared correlation of prediction and truth, of the features that vary."""
+    varies = (y.std(0) > 1e-9) & (y_test.std(0) > 1e-9)
+    if not varies.any():
+        return np.array([])
+    y, y_test = y[:, varies].astype(np.float64), y_test[:, varies].astype(np.float64)
+    model = RidgeCV(alphas=PENALTIES).fit(x.astype(np.float64), y)
+    guess = model.predict(x_test.astype(np.float64)).reshape(y_test.shape)
+    a, b = guess - guess.mean(0), y_test - y_test.mean(0)
+    product = (a * a).sum(0) * (b * b).sum(0)
+    # A constant prediction knows nothing of its target.
+    return np.where(product > 0, (a * b).sum(0) ** 2 / np.where(product > 0, product, 1), 0.0)
+
+
+def token_accuracy(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> np.ndarray:
+    """(N, H), (N, 1) ids -> (1,) accuracy."""
+    if len(np.unique(y)) < 2:
+        return np.array([])
+    return np.array([RidgeClassifier().fit(x, y[:, 0]).score(x_test, y_test[:, 0])])

@@ -1,0 +1,90 @@
+import math
+
+import pytest
+import torch
+from small_models import encoder, feature_batch, squared_error
+
+from gatescope.cells.base import State
+from gatescope.cells.gru import GRU
+from gatescope.cells.lstm import LSTM
+from gatescope.cells.rnn import RNN
+from gatescope.instruments.jacobian import JacobianNorms, log_spaced
+from gatescope.instruments.probe import look
+from gatescope.instruments.readings import Curve, Undefined
+
+
+def explicit(layer, lag):
+    """∂state_T / ∂state_{T-lag} of the first example, by autograd through a loop over `step`."""
+    cell, x = layer.cell, layer.x[0]
+    steps = len(x)
+    state = State(*(None if s is None else s[:1] for s in layer.states.initial))
+    for t in range(steps - lag):
+        state = cell.step(x[t : t + 1], state)
+    start = torch.cat([s for s in state if s is not None], -1)[0]
+
+    def rest(flat):
+        parts = flat[None].chunk(2 if cell.has_memory_cell else 1, -1)
+        state = State(*parts)
+        for t in range(steps - lag, steps):
+            state = cell.step(x[t : t + 1], state)
+        return torch.cat([s for s in state if s is not None], -1)[0]
+
+    return torch.autograd.functional.jacobian(rest, start)
+
+
+@pytest.mark.parametrize("cell", [RNN, GRU, LSTM])
+def test_norms_against_the_explicit_jacobian(cell):
+    probe = look(encoder(cell), feature_batch([9], 3), squared_error)
+    readings = JacobianNorms(iterations=60, probes=4000).read(probe)
+    largest = readings["jacobian/layer0/largest_singular_value"]
+    frobenius = readings["jacobian/layer0/frobenius"]
+    assert largest.x == [1, 2, 4, 8]
+    for lag, value, root in zip(largest.x, largest.y, frobenius.y, strict=True):
+        jacobian = explicit(probe.layers["layer0"], int(lag))
+        assert value == pytest.approx(float(torch.linalg.matrix_norm(jacobian, 2)), rel=1e-3)
+        assert root == pytest.approx(float(torch.linalg.matrix_norm(jacobian)), rel=0.05)
+
+
+def test_orthogonal_rnn():
+    model = encoder(RNN, hidden=8)
+    with torch.no_grad():
+        for weight in model.stack.layers["layer0"].weights:
+            weight.zero_()
+        model.stack.layers["layer0"].weights[1].copy_(0.9 * torch.eye(8).roll(1, 0))
+    batch = feature_batch([64, 64, 40], 3)
+    probe = look(model, batch._replace(inputs=torch.zeros_like(batch.inputs)), squared_error)
+    readings = JacobianNorms().read(probe)
+    for name, factor in (("largest_singular_value", 1), ("frobenius", math.sqrt(8))):
+        curve = readings[f"jacobian/layer0/{name}"]
+        assert curve.x == [1, 2, 4, 8, 16, 32, 63]
+        assert curve.y == pytest.approx([factor * 0.9**k for k in curve.x], rel=1e-4)
+
+
+@pytest.mark.parametrize("lengths", [[1, 1], [1], [2]])
+def test_short_sequences(lengths):
+    readings = JacobianNorms().read(look(encoder(LSTM), feature_batch(lengths, 3), squared_error))
+    expected = Curve if max(lengths) > 1 else Undefined
+    assert all(isinstance(reading, expected) for reading in readings.values())
+
+
+@pytest.mark.parametrize("value", [0.0, math.inf])
+def test_a_jacobian_of_zero_or_beyond_numbers_is_undefined(value):
+    model = encoder(RNN)
+    with torch.no_grad():
+        model.stack.layers["layer0"].weights[1].fill_(value)
+    readings = JacobianNorms().read(look(model, feature_batch([6, 6], 3), squared_error))
+    assert all(isinstance(reading, Undefined) for reading in readings.values())
+
+
+def test_the_random_state_is_left_alone():
+    probe = look(encoder(GRU), feature_batch([6, 6], 3), squared_error)
+    before = torch.get_rng_state()
+    assert JacobianNorms().read(probe) == JacobianNorms().read(probe)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_log_spaced_lags():
+    assert log_spaced(0) == []
+    assert log_spaced(1) == [1]
+    assert log_spaced(8) == [1, 2, 4, 8]
+    assert log_spaced(9) == [1, 2, 4, 8, 9]

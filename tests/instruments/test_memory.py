@@ -1,0 +1,117 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from small_models import Leaky, encoder, feature_batch, feature_task, squared_error
+from torch import nn
+
+from gatescope.cells.base import State
+from gatescope.cells.lstm import LSTM
+from gatescope.data.base import Batch, TaskSpec
+from gatescope.instruments.memory import Retention, squared_correlations
+from gatescope.instruments.probe import look
+from gatescope.instruments.readings import Curve, Scalar, Undefined
+from gatescope.models.attention import Pooling
+from gatescope.models.encoder import Encoder
+
+
+class ShiftRegister(Leaky):
+    """h_t = (x_t, h_{t-1} without its last): a linear network that remembers H inputs and no more."""
+
+    gate_names = ()
+
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size)
+        self.spare = nn.Parameter(torch.zeros(1))
+
+    def step(self, x_t, state):
+        return State(torch.cat([x_t[:, :1], state.h[:, :-1]], 1))
+
+    def gates(self, x, states):
+        return {}
+
+
+def register_probe(bidirectional=False):
+    model = Encoder(feature_task(1), ShiftRegister, Pooling, hidden_size=12, bidirectional=bidirectional)
+    return look(model, feature_batch([20 + i % 5 for i in range(300)], 1), squared_error)
+
+
+def test_a_shift_register_of_twelve_remembers_twelve():
+    readings = Retention(lags=12).read(register_probe(bidirectional=True))
+    for layer in ("layer0", "layer0_backward"):
+        assert readings[f"memory/{layer}/capacity_h"].value == pytest.approx(12.0, abs=1e-3)
+        control = readings[f"memory/{layer}/retention_h_control"]
+        assert max(control.y) < 0.15
+
+
+def test_nothing_is_known_beyond_its_length():
+    curve = Retention(lags=16).read(register_probe())["memory/layer0/retention_h"]
+    assert curve.y[:12] == pytest.approx([1.0] * 12, abs=1e-4)
+    assert max(curve.y[12:]) < 0.15
+
+
+def token_probe():
+    torch.manual_seed(0)
+    task = TaskSpec("regression", "tokens", 5, 1, "mse", "min", padding_index=0)
+    model = Encoder(task, ShiftRegister, Pooling, hidden_size=3, embedding_size=1)
+    with torch.no_grad():
+        assert model.embedding is not None
+        model.embedding.weight.copy_(torch.tensor([[0.0], [-1.0], [1.0], [-1.0], [1.0]]))
+    ids = torch.randint(1, 3, (200, 8))
+    batch = Batch(ids, torch.full((200,), 8), torch.zeros(200), torch.arange(200))
+    return look(model, batch, squared_error)
+
+
+def test_tokens_against_their_shuffled_control():
+    readings = Retention(lags=6).read(token_probe())
+    known, control = readings["memory/layer0/retention_h"], readings["memory/layer0/retention_h_control"]
+    assert known.y[:3] == [1.0] * 3
+    assert max(known.y[3:]) < 0.75
+    assert max(control.y) < 0.75
+    assert "memory/layer0/capacity_h" not in readings
+
+
+def test_the_memory_cell_is_read_apart():
+    readings = Retention(lags=4).read(look(encoder(LSTM), feature_batch([9] * 40, 3), squared_error))
+    for part in ("h", "c"):
+        assert isinstance(readings[f"memory/layer0/retention_{part}"], Curve)
+        assert isinstance(readings[f"memory/layer0/capacity_{part}"], Scalar)
+
+
+def test_the_global_random_states_are_left_alone():
+    probe = register_probe()
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    assert Retention(lags=3).read(probe) == Retention(lags=3).read(probe)
+    assert torch.equal(before, torch.get_rng_state())
+    assert np.array_equal(numpy_before, np.random.get_state()[1])  # noqa: NPY002
+
+
+@pytest.mark.parametrize("lengths", [[1], [5, 4], [1] * 5])
+def test_too_few_sequences_are_undefined(lengths):
+    readings = Retention().read(look(encoder(LSTM), feature_batch(lengths, 3), squared_error))
+    assert all(isinstance(reading, Undefined) for reading in readings.values())
+
+
+def test_inputs_that_never_vary_are_undefined():
+    batch = feature_batch([6] * 20, 3)
+    probe = look(encoder(LSTM), batch._replace(inputs=torch.ones_like(batch.inputs)), squared_error)
+    assert all(isinstance(reading, Undefined) for reading in Retention().read(probe).values())
+
+
+def test_a_state_that_is_not_finite_is_undefined():
+    model = encoder(LSTM)
+    with torch.no_grad():
+        model.stack.layers["layer0"].weights[1].fill_(math.nan)
+    readings = Retention().read(look(model, feature_batch([6] * 20, 3), squared_error))
+    assert all(isinstance(reading, Undefined) for reading in readings.values())
+
+
+def test_squared_correlation_against_numpy():
+    generator = np.random.default_rng(0)
+    x, noise = generator.normal(size=(60, 4)), generator.normal(size=(60, 1))
+    y = x[:, :1] - 2 * x[:, 1:2] + noise
+    found = squared_correlations(x[:40], y[:40], x[40:], y[40:])
+    weights = np.linalg.lstsq(np.c_[x[:40], np.ones(40)], y[:40], rcond=None)[0]
+    guess = np.c_[x[40:], np.ones(20)] @ weights
+    assert found[0] == pytest.approx(np.corrcoef(guess[:, 0], y[40:, 0])[0, 1] ** 2, rel=0.05)
