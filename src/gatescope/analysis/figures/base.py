@@ -1,0 +1,113 @@
+"""What all figures share: the canvas, saving, and small drawing helpers."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from gatescope.analysis import style
+from gatescope.analysis.runs import Tables
+from gatescope.analysis.statistics import mean_interval
+
+
+class NoData(Exception):
+    """A figure cannot be drawn from these tables; the message says what is missing."""
+
+
+class FigureModule(Protocol):
+    """A module of `analysis.figures`."""
+
+    TITLE: str
+
+    def caption(self, tables: Tables) -> str: ...
+
+    def draw(self, tables: Tables) -> Figure: ...
+
+
+def load(name: str) -> FigureModule:
+    """The figure's module.
+
+    Raises:
+        NoData: there is no figure of this name.
+    """
+    module = f"gatescope.analysis.figures.{name}"
+    try:
+        return cast(FigureModule, import_module(module))
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise NoData(f"there is no figure named {name!r} in gatescope/analysis/figures") from None
+
+
+@contextmanager
+def canvas(width: float = style.COLUMN, height: float = 2.3) -> Iterator[Figure]:
+    """A figure of `width` × `height` inches in the house's style; no pyplot: no state, no display."""
+    with matplotlib.rc_context(style.RC):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+
+
+def save(figure: Figure, directory: str | Path, name: str) -> list[Path]:
+    """Writes `<name>.png` and `<name>.svg`, the same bytes for the same figure."""
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.{kind}" for kind in ("png", "svg")]
+    with matplotlib.rc_context(style.RC), warnings.catch_warnings():
+        # A name in a script that the font lacks is drawn as boxes; the tables have it in full.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(paths[0], metadata={"Software": None})
+        figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
+    return paths
+
+
+def seeds(table: pd.DataFrame) -> str:
+    """ "5 seeds", or "3 to 5 seeds" where variants differ."""
+    n = table.groupby(["variant", "condition"]).seed.nunique()
+    if n.empty:
+        return "no seeds"
+    low, high = int(n.min()), int(n.max())
+    return f"{low} seed{'s' * (low != 1)}" if low == high else f"{low} to {high} seeds"
+
+
+def mean_over_seeds(table: pd.DataFrame, x: str) -> pd.DataFrame:
+    """Mean and interval of `value` at each `x` that every seed reached: columns mean, low, high, n."""
+    total = table.seed.nunique()
+    rows = {
+        at: vars(mean_interval(part.value))
+        for at, part in table.groupby(x)
+        if part.seed[part.value.notna()].nunique() == total
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high", "n"])
+
+
+def legend(figure: Figure, variants: Iterable[str], lines: bool = True, extra: Iterable[Line2D] = ()) -> None:
+    """One legend above the panels, with each variant once."""
+    looks = style.looks(variants).values()
+    handles = [Line2D([], [], label=k.label, **(k.points | k.line if lines else k.points)) for k in looks]
+    handles += list(extra)
+    width = figure.get_size_inches()[0]
+    longest = max((len(str(handle.get_label())) for handle in handles), default=1)
+    columns = max(1, min(len(handles), int(width / (0.062 * longest + 0.45))))
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, handlelength=2.4)
+
+
+def words(name: str) -> str:
+    """ "validation/macro_f1" as an axis label: "validation macro f1"."""
+    return style.escape(re.sub(r"[/_]+", " ", name))
+
+
+def panel_title(axes: Axes, text: str) -> None:
+    axes.set_title(style.escape(text), loc="left", pad=3)

@@ -1,0 +1,86 @@
+"""The primary metric by variant: a point a seed, the mean and its interval, the baseline."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from gatescope.analysis import style
+from gatescope.analysis.figures.base import NoData, canvas, panel_title, seeds, words
+from gatescope.analysis.runs import Tables
+from gatescope.analysis.statistics import LEVEL, mean_interval
+
+TITLE = "Metric by variant"
+MOST_COLUMNS = 3
+BASELINE_LINE: Any = {"color": "#555555", "linewidth": 0.9, "linestyle": (0, (4.0, 2.0))}
+
+
+def caption(tables: Tables) -> str:
+    table = _values(tables)
+    baseline = _baseline(tables)
+    line = f" Dashed: {baseline[0]}, {baseline[1]:g}." if baseline else ""
+    return (
+        f"{words(_primary(tables)).capitalize()}. Small points: runs ({seeds(table)} a variant); large "
+        f"points and bars: mean and {LEVEL:.0%} t interval over seeds.{line}"
+    )
+
+
+def draw(tables: Tables) -> Figure:
+    table = _values(tables)
+    variants, conditions = style.order(table.variant), sorted(table.condition.unique())
+    columns = min(MOST_COLUMNS, len(conditions))
+    rows = math.ceil(len(conditions) / columns)
+    width = style.COLUMN if columns == 1 else style.TWO_COLUMNS
+    with canvas(width, 0.6 + rows * (0.35 + 0.24 * len(variants))) as figure:
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes, condition in zip(grid.flat, conditions, strict=False):
+            _panel(axes, table[table.condition == condition], variants, _baseline(tables))
+            panel_title(axes, condition)
+        for axes in list(grid.flat)[len(conditions) :]:
+            axes.remove()
+        for axes in list(grid.flat)[max(0, len(conditions) - columns) : len(conditions)]:
+            axes.set_xlabel(words(_primary(tables)))
+            axes.tick_params(labelbottom=True)
+        if baseline := _baseline(tables):
+            line = Line2D([], [], **BASELINE_LINE, label=style.escape(baseline[0]))
+            figure.legend(handles=[line], loc="outside upper right", handlelength=2.2)
+    return figure
+
+
+def _panel(axes: Axes, table: pd.DataFrame, variants: list[str], baseline: tuple[str, float] | None) -> None:
+    looks = style.looks(variants)
+    for height, variant in enumerate(variants):
+        values = table.value[table.variant == variant]
+        if values.empty:
+            continue
+        look, estimate = looks[variant], mean_interval(values)
+        axes.plot(values, [height + 0.24] * len(values), **look.points | {"markersize": 2.5, "alpha": 0.6})
+        axes.plot([estimate.low, estimate.high], [height, height], color=look.color, linewidth=1.2)
+        axes.plot([estimate.mean], [height], **look.points | {"markersize": 5})
+    axes.set_yticks(range(len(variants)), [looks[variant].label for variant in variants])
+    axes.set_ylim(len(variants) - 0.5, -0.6)
+    axes.grid(axis="y", visible=False)
+    if baseline:
+        axes.axvline(baseline[1], **BASELINE_LINE, zorder=0)
+
+
+def _primary(tables: Tables) -> str:
+    return str(tables.study.get("primary") or "test/loss")
+
+
+def _values(tables: Tables) -> pd.DataFrame:
+    table = tables.final(_primary(tables)).dropna(subset=["value"])
+    if table.empty:
+        raise NoData(f"no finished run has a finite {_primary(tables)}")
+    return table
+
+
+def _baseline(tables: Tables) -> tuple[str, float] | None:
+    baseline = tables.study.get("baseline") or {}
+    value = baseline.get("value")
+    return None if value is None else (str(baseline.get("name", "baseline")), float(value))

@@ -1,0 +1,186 @@
+"""Records -> `reports/<study>/`: runs.csv, figures, README.md. The same records give the same bytes."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from gatescope.analysis.figures.base import NoData, load, save
+from gatescope.analysis.report import compare, numbers
+from gatescope.analysis.runs import NoRuns, Source, Tables, summary_names
+from gatescope.analysis.statistics import LEVEL, missing_cells
+
+log = logging.getLogger(__name__)
+
+FIGURES = ("learning_curves", "metric_by_variant", "gate_saturation", "gradient_norms")
+"""What a study shows that lists no `study.figures`."""
+
+CSV_COLUMNS = ("run_id", "variant", "condition", "seed", "status")
+CSV_COSTS = (
+    "parameters",
+    "stack_parameters",
+    "hidden_size",
+    "seconds_per_epoch",
+    "seconds",
+    "commit",
+    "reason",
+)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure in the report: its files' stem, or why it could not be drawn."""
+
+    name: str
+    title: str
+    caption: str
+    missing: str | None = None
+
+
+def write_report(source: Source, out: str | Path) -> Path:
+    """Writes the study's report under `out` and returns its README.
+
+    Raises:
+        NoRuns: there are no runs, or none of them finished.
+    """
+    tables = source.tables()
+    finished = tables.finished()
+    if finished.runs.empty:
+        raise NoRuns(_nothing_finished(tables))
+    folder = Path(out) / str(tables.study["name"])
+    folder.mkdir(parents=True, exist_ok=True)
+    runs_csv(tables).to_csv(folder / "runs.csv", index=False, lineterminator="\n")
+    figures = [_draw(name, finished, folder) for name in tables.study.get("figures") or FIGURES]
+    readme = folder / "README.md"
+    readme.write_text(render(tables, finished, figures), encoding="utf-8")
+    return readme
+
+
+def _nothing_finished(tables: Tables) -> str:
+    states = tables.runs.status.value_counts()
+    counted = numbers.listed(f"{n} {status}" for status, n in states.items())
+    reasons = [r for r in tables.runs.reason if isinstance(r, str)]
+    first = f"; the first reason: {reasons[0]}" if reasons else ""
+    return f"no run of {tables.study['name']} has finished ({counted}){first}"
+
+
+def runs_csv(tables: Tables) -> pd.DataFrame:
+    """One row a run, failed ones included."""
+    metrics = {name: tables.final(name).value for name in summary_names(tables)}
+    table = tables.runs.assign(**metrics)
+    columns = [*CSV_COLUMNS, *metrics, *CSV_COSTS]
+    return table.reindex(columns=columns)
+
+
+def _draw(name: str, tables: Tables, folder: Path) -> Drawn:
+    title = name.replace("_", " ").capitalize()
+    try:
+        module = load(name)
+        title = module.TITLE
+        figure = module.draw(tables)
+    except NoData as why:
+        log.warning("figure %s: %s", name, why)
+        for stale in (folder / f"{name}.png", folder / f"{name}.svg"):
+            stale.unlink(missing_ok=True)
+        return Drawn(name, title, "", str(why))
+    save(figure, folder, name)
+    return Drawn(name, title, module.caption(tables))
+
+
+def render(tables: Tables, finished: Tables, figures: Iterable[Drawn]) -> str:
+    """The README's Markdown."""
+    environment = Environment(
+        loader=PackageLoader("gatescope.analysis.report", "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    for function in (numbers.number, numbers.interval, numbers.p_value, numbers.cell):
+        environment.filters[function.__name__] = function
+    environment.filters["url"] = quote
+    findings = import_module(f"gatescope.analysis.report.{tables.study.get('findings') or 'comparison'}")
+    primary = compare.primary(finished)
+    return environment.get_template("README.md.j2").render(
+        study=tables.study,
+        primary=primary,
+        level=f"{LEVEL:.0%}",
+        metrics=compare.metric_names(finished),
+        rows=compare.rows(finished),
+        has_conditions=tables.runs.condition.nunique() > 1,
+        control=compare.control(finished),
+        compared=compare.against_control(finished),
+        findings_title=findings.TITLE,
+        findings=findings.paragraphs(finished),
+        figures=list(figures),
+        commands=commands(tables),
+        unfinished=_unfinished(tables),
+        missing=_missing(tables, primary),
+        notes=[*tables.notes, *_mixed(tables)],
+        commits=sorted({c for c in tables.runs.commit if isinstance(c, str)}),
+        versions=_versions(tables),
+        counts=(len(finished.runs), len(tables.runs)),
+    )
+
+
+def _missing(tables: Tables, primary: str) -> list[str]:
+    """A line a variant and condition that lacks seeds which others have."""
+    values = tables.final(primary).value.where(tables.runs.status == "finished")
+    seeds: dict[str, list[str]] = {}
+    for variant, condition, seed in missing_cells(tables.runs, values):
+        seeds.setdefault(", ".join(filter(None, [variant, condition])), []).append(str(seed))
+    return [f"{name}, seed{'s' * (len(s) > 1)} {numbers.listed(s)}" for name, s in seeds.items()]
+
+
+def commands(tables: Tables) -> list[str]:
+    """What to type to compute the runs again, as the records have it, and then this report."""
+    name = str(tables.study["name"])
+    recorded = {_command(words) for words in tables.runs.command if words}
+    training = sorted(recorded) or [f"python train.py {shlex.quote(f'study={name}')}"]
+    return [*training, f"python scripts/report.py {shlex.quote(f'study={name}')}"]
+
+
+def _command(words: tuple[str, ...]) -> str:
+    program = Path(words[0]).name
+    start = ["python", program] if program.endswith(".py") else [program]
+    return shlex.join([*start, *words[1:]])
+
+
+def _unfinished(tables: Tables) -> list[dict[str, Any]]:
+    table = tables.runs[tables.runs.status != "finished"]
+    rows = table[["run_id", "status", "reason"]].to_dict("records")
+    return [{str(k): v if isinstance(v, str) else None for k, v in row.items()} for row in rows]
+
+
+def _mixed(tables: Tables) -> list[str]:
+    """Warnings for a study that was not computed by one state of the code."""
+    notes = []
+    commits = {c for c in tables.runs.commit if isinstance(c, str)}
+    if len(commits) > 1:
+        notes.append(
+            f"the runs come from {len(commits)} commits ({', '.join(sorted(c[:10] for c in commits))}): "
+            "differences between them may be differences of the code"
+        )
+    if dirty := int((tables.runs.dirty == True).sum()):  # noqa: E712 - the column holds None too
+        notes.append(
+            f"{dirty} of {len(tables.runs)} runs were computed from a checkout with uncommitted changes"
+        )
+    differing = [name for name, values in _versions(tables).items() if " / " in values]
+    if differing:
+        notes.append(f"the runs differ in versions of {numbers.listed(differing)}")
+    return notes
+
+
+def _versions(tables: Tables) -> dict[str, str]:
+    names = sorted({name for versions in tables.versions.values() for name in versions})
+    found = {n: sorted({str(v[n]) for v in tables.versions.values() if n in v}) for n in names}
+    return {name: " / ".join(values) for name, values in found.items()}

@@ -1,0 +1,282 @@
+"""Sources of runs, and the tidy tables that all statistics, figures and reports start from."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+import yaml
+
+log = logging.getLogger(__name__)
+
+RUN_COLUMNS = [
+    "run_id", "variant", "cell", "attention", "data", "condition", "seed", "status", "reason", "started",
+    "seconds", "parameters", "stack_parameters", "hidden_size", "commit", "dirty", "command", "directory",
+]  # fmt: skip
+METRIC_COLUMNS = ["run_id", "step", "epoch", "time", "name", "value"]
+READING_COLUMNS = ["run_id", "step", "epoch", "name", "kind", "value", "payload"]
+ROW_KEYS = ("step", "epoch", "time")
+
+
+class NoRuns(Exception):
+    """There is nothing to report; the message says where was looked and what to do."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """One study's runs, tidy.
+
+    Attributes:
+        study: the `study:` node of the runs' config (name, question, primary, direction, baseline, ...).
+        runs: a row a run, `RUN_COLUMNS` and a column per summary value (`test/accuracy`, ...). `condition`
+            names the keys of `data` that vary within the study ("lag=50"), "" where none does.
+        metrics: a row a logged value, `METRIC_COLUMNS`; a value that was not finite is NaN.
+        readings: a row a reading, `READING_COLUMNS`; `value` for scalars, `payload` (the object) for all.
+        configs: the resolved config by run_id.
+        versions: package versions by run_id.
+        notes: what a reader must know about the records (torn lines, superseded runs, ...).
+    """
+
+    study: dict[str, Any]
+    runs: pd.DataFrame
+    metrics: pd.DataFrame
+    readings: pd.DataFrame
+    configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    versions: dict[str, dict[str, str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def finished(self) -> Tables:
+        """The same tables with the finished runs only: what a comparison may use."""
+        runs = self.runs[self.runs.status == "finished"]
+        kept = set(runs.run_id)
+        return replace(
+            self,
+            runs=runs,
+            metrics=self.metrics[self.metrics.run_id.isin(kept)],
+            readings=self.readings[self.readings.run_id.isin(kept)],
+        )
+
+    def metric(self, name: str) -> pd.DataFrame:
+        """Every logged value of one metric with the run's variant, condition and seed."""
+        return self._with_run(self.metrics[self.metrics.name == name])
+
+    def reading(self, name: str) -> pd.DataFrame:
+        """Every reading whose name matches the regular expression `name`, with variant, condition, seed."""
+        return self._with_run(self.readings[self.readings.name.str.fullmatch(name)])
+
+    def final(self, name: str) -> pd.DataFrame:
+        """One value a run: the summary's, else the last logged: variant, condition, seed, value."""
+        logged = self.metrics[self.metrics.name == name].groupby("run_id").value.last()
+        value = self.runs.run_id.map(logged)
+        if name in self.runs:
+            value = pd.to_numeric(self.runs[name]).fillna(value)
+        return self.runs[["run_id", "variant", "condition", "seed"]].assign(value=value.astype(float))
+
+    def _with_run(self, table: pd.DataFrame) -> pd.DataFrame:
+        columns = ["run_id", "variant", "cell", "attention", "condition", "seed"]
+        return table.merge(self.runs[columns], on="run_id", how="inner")
+
+
+class Source(Protocol):
+    """Where tables come from."""
+
+    def tables(self) -> Tables: ...
+
+
+@dataclass(frozen=True)
+class RecordSource:
+    """The records on disk: `<root>/<study>/<run_id>/` with run.json, config.yaml and the two .jsonl files.
+
+    Lines that a kill has torn are skipped with a warning that gives file and line. Steps that were replayed
+    after a resume stand twice: the last is kept. Of runs with the same variant, condition and seed the one
+    that finished last counts.
+    """
+
+    root: str | Path
+    study: str
+
+    def tables(self) -> Tables:
+        """
+        Raises:
+            NoRuns: there is no run of this study under `root`.
+        """
+        folder = Path(self.root) / self.study
+        notes: list[str] = []
+        found = [(path.parent, run) for path, run in _read_runs(folder, notes)]
+        if not found:
+            raise NoRuns(
+                f"no runs in {folder}: start them with `python train.py study={self.study}`, "
+                "or name another place with root=/path (or the environment variable RUNS_DIR)"
+            )
+        configs = {run["run_id"]: _read_config(directory, notes) for directory, run in found}
+        runs = _runs_table(found, _conditions(configs))
+        runs, superseded = _newest(runs)
+        notes += superseded
+        kept = set(runs.run_id)
+        current = [(directory, run) for directory, run in found if run["run_id"] in kept]
+        studies = [configs[run_id].get("study") for run_id in runs.sort_values("started").run_id]
+        tables = Tables(
+            study={"name": self.study} | next((s for s in reversed(studies) if isinstance(s, dict)), {}),
+            runs=runs,
+            metrics=_metrics_table(current, notes),
+            readings=_readings_table(current, notes),
+            configs={run_id: configs[run_id] for run_id in runs.run_id},
+            versions={run["run_id"]: run.get("versions") or {} for _, run in current},
+            notes=tuple(notes),
+        )
+        for note in notes:
+            log.warning(note)
+        return tables
+
+
+def _read_runs(folder: Path, notes: list[str]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for path in sorted(folder.glob("*/run.json")):
+        try:
+            run = json.loads(path.read_text(encoding="utf-8"))
+            yield path, {**run, "run_id": str(run["run_id"])}
+        except (ValueError, KeyError, TypeError) as error:
+            notes.append(
+                f"{path} is not a run's record ({type(error).__name__}: {error}): the run is left out"
+            )
+
+
+def _read_config(directory: Path, notes: list[str]) -> dict[str, Any]:
+    path = directory / "config.yaml"
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        notes.append(f"{path} is missing")
+        return {}
+    except yaml.YAMLError as error:
+        notes.append(f"{path} cannot be read: {str(error).splitlines()[0]}")
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _read_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
+    if not path.exists():
+        return
+    # Not str.splitlines: a label may hold U+2028, which JSON leaves unescaped.
+    lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict) or "step" not in row:
+                raise ValueError("no object with a step")
+        except ValueError:
+            notes.append(f"{path} line {number} is torn: skipped")
+            continue
+        yield row
+
+
+def _conditions(configs: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """What of `data` varies between the runs of a study, in words, by run_id."""
+    flat = {run_id: dict(_leaves(config.get("data") or {})) for run_id, config in configs.items() if config}
+    keys = sorted({key for leaves in flat.values() for key in leaves})
+    absent = object()
+    varying = [k for k in keys if len({repr(leaves.get(k, absent)) for leaves in flat.values()}) > 1]
+    return {
+        run_id: ", ".join(f"{key}={leaves[key]}" for key in varying if key in leaves)
+        for run_id, leaves in flat.items()
+    }
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(node, dict):
+        yield prefix, node
+        return
+    for key, value in node.items():
+        yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+
+
+def _runs_table(found: list[tuple[Path, dict[str, Any]]], conditions: dict[str, str]) -> pd.DataFrame:
+    rows = [_run_row(directory, run, conditions.get(run["run_id"], "")) for directory, run in found]
+    table = pd.DataFrame(rows)
+    columns = RUN_COLUMNS + sorted(set(table.columns) - set(RUN_COLUMNS))
+    return table[columns].sort_values(["variant", "condition", "seed", "run_id"], ignore_index=True)
+
+
+def _run_row(directory: Path, run: dict[str, Any], condition: str) -> dict[str, Any]:
+    tags, parameters, git = (run.get(key) or {} for key in ("tags", "parameters", "git"))
+    summary = {
+        name: float("nan") if value is None else value
+        for name, value in (run.get("summary") or {}).items()
+        if value is None or isinstance(value, int | float)
+    }
+    return summary | {
+        "run_id": run["run_id"],
+        "variant": str(tags.get("variant", run["run_id"])),
+        "cell": str(tags.get("cell", "")),
+        "attention": str(tags.get("attention", "")),
+        "data": str(tags.get("data", "")),
+        "condition": condition,
+        "seed": int(tags.get("seed", 0)),
+        "status": run.get("status", "unknown"),
+        "reason": run.get("reason"),
+        "started": str(run.get("started") or ""),
+        "seconds": run.get("seconds"),
+        "parameters": parameters.get("total"),
+        "stack_parameters": parameters.get("stack"),
+        "hidden_size": parameters.get("hidden_size"),
+        "commit": git.get("commit"),
+        "dirty": git.get("dirty"),
+        "command": tuple(str(word) for word in run.get("command") or ()),
+        "directory": str(directory),
+    }
+
+
+def _newest(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Keeps one run a (variant, condition, seed): a finished one before others, then the last started."""
+    cell = ["variant", "condition", "seed"]
+    ranked = runs.assign(_finished=runs.status == "finished").sort_values(["_finished", "started"])
+    newest = ranked.drop_duplicates(cell, keep="last").drop(columns="_finished")
+    dropped = runs[~runs.run_id.isin(newest.run_id)]
+    notes = [
+        f"run {row.run_id} ({row.status}) is superseded by another run of {row.variant}, seed {row.seed}"
+        for row in dropped.itertuples()
+    ]
+    return newest.sort_values([*cell, "run_id"], ignore_index=True), notes
+
+
+def _metrics_table(found: list[tuple[Path, dict[str, Any]]], notes: list[str]) -> pd.DataFrame:
+    rows = [
+        (run["run_id"], row["step"], row.get("epoch"), row.get("time"), name, value)
+        for directory, run in found
+        for row in _read_lines(directory / "metrics.jsonl", notes)
+        for name, value in row.items()
+        if name not in ROW_KEYS and (value is None or isinstance(value, int | float))
+    ]
+    table = _keep_last(pd.DataFrame(rows, columns=METRIC_COLUMNS))
+    return table.astype({"epoch": float, "time": float, "value": float})
+
+
+def _readings_table(found: list[tuple[Path, dict[str, Any]]], notes: list[str]) -> pd.DataFrame:
+    rows = [
+        (run["run_id"], row["step"], row.get("epoch"), str(row["name"]), row.get("kind"), _value(row), row)
+        for directory, run in found
+        for row in _read_lines(directory / "readings.jsonl", notes)
+        if "name" in row
+    ]
+    table = _keep_last(pd.DataFrame(rows, columns=READING_COLUMNS))
+    return table.astype({"epoch": float, "value": float, "name": str})
+
+
+def _value(row: dict[str, Any]) -> float | None:
+    return row.get("value") if row.get("kind") == "scalar" else None
+
+
+def _keep_last(table: pd.DataFrame) -> pd.DataFrame:
+    return table.drop_duplicates(["run_id", "name", "step"], keep="last").reset_index(drop=True)
+
+
+def summary_names(tables: Tables, prefix: str = "test/") -> list[str]:
+    """Names of the metrics that stand in the runs' summaries under `prefix`, in order."""
+    logged: Iterable[str] = tables.metrics.name[tables.metrics.name.str.startswith(prefix)].unique()
+    return sorted({*logged, *(str(c) for c in tables.runs.columns if str(c).startswith(prefix))})

@@ -1,0 +1,155 @@
+"""One look per variant, everywhere: the cell decides colour and marker, the attention line style and fill.
+
+Colours differ in luminance, so that they survive greyscale and colour blindness; markers and line styles say
+the same a second time. A variant that is not listed gets a look that depends on its name only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+COLUMN, TWO_COLUMNS = 3.3, 6.9
+"""Widths in inches of a figure in a column, and across two."""
+
+LineStyle = str | tuple[int, tuple[float, ...]]
+
+CELLS: dict[str, tuple[str, str, str]] = {
+    "rnn": ("RNN", "#1b1b1b", "o"),
+    "rnn_relu": ("RNN (ReLU)", "#5c5c5c", "v"),
+    "irnn": ("IRNN", "#7b1f5c", "v"),
+    "gru": ("GRU", "#c8500a", "s"),
+    "gru_article": ("GRU (article)", "#8a3400", "p"),
+    "lstm": ("LSTM", "#1f5fa8", "^"),
+    "lstm_chrono": ("LSTM (chrono)", "#54a4e4", "<"),
+    "lstm_forget_one": ("LSTM (forget bias 1)", "#3d7fc4", ">"),
+    "peephole_lstm": ("Peephole LSTM", "#0b3c78", "h"),
+    "mingru": ("minGRU", "#e8a33d", "D"),
+    "minlstm": ("minLSTM", "#4fc7a6", "P"),
+}
+"""Label, colour and marker by cell."""
+
+ATTENTIONS: dict[str, tuple[str, LineStyle, bool]] = {
+    "none": ("", "-", True),
+    "mean": ("mean pooling", (0, (1.0, 1.2)), True),
+    "max": ("max pooling", (0, (3.0, 1.2, 1.0, 1.2)), True),
+    "additive": ("additive attention", (0, (4.0, 1.6)), False),
+    "dot": ("dot attention", (0, (5.0, 1.4, 1.0, 1.4)), False),
+    "scaled_dot": ("scaled dot attention", (0, (1.6, 1.6)), False),
+    "general": ("general attention", (0, (6.0, 1.2, 1.0, 1.2, 1.0, 1.2)), False),
+}
+"""Label, line style and whether markers are filled, by attention."""
+
+FALLBACK_COLORS = ("#4a2f8f", "#9a6a00", "#b03a6a", "#6f8f2a", "#2a6f6f", "#9aa5c9")
+FALLBACK_MARKERS = ("X", "d", "*", "H", "p", "8")
+
+RC: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.grid": True,
+    "grid.linewidth": 0.4,
+    "grid.color": "#e3e3e3",
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "gatescope",
+    "pdf.fonttype": 42,
+}
+"""matplotlib settings of every figure: fonts travel with the file, and SVG ids do not depend on the clock."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one variant is drawn."""
+
+    label: str
+    color: str
+    linestyle: LineStyle
+    marker: str
+    filled: bool
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """Keywords of `Axes.plot` for a line without markers."""
+        return {"color": self.color, "linestyle": self.linestyle}
+
+    @property
+    def points(self) -> dict[str, Any]:
+        """Keywords of `Axes.plot` for markers without a line."""
+        face = self.color if self.filled else "white"
+        return {
+            "color": self.color,
+            "linestyle": "none",
+            "marker": self.marker,
+            "markerfacecolor": face,
+            "markeredgewidth": 0.8,
+        }
+
+
+def split(variant: str) -> tuple[str, str]:
+    """("cell", "attention") of a variant's name; (name, "none") where it ends in no known attention."""
+    cell, dash, attention = variant.rpartition("-")
+    return (cell, attention) if dash and attention in ATTENTIONS else (variant, "none")
+
+
+def look(variant: str) -> Look:
+    """The look of one variant, the same in every figure of every study."""
+    cell, attention = split(variant)
+    with_attention, linestyle, filled = ATTENTIONS[attention]
+    name, color, marker = CELLS.get(cell) or (cell, *_fallback(cell)[0])
+    label = f"{name}, {with_attention}" if with_attention else name
+    return Look(escape(label), color, linestyle, marker, filled)
+
+
+def looks(variants: Iterable[str]) -> dict[str, Look]:
+    """Looks by variant, in the order in which figures and tables list them; no two of them alike."""
+    result: dict[str, Look] = {}
+    taken: set[tuple[str, str]] = set()
+    by_cell: dict[str, tuple[str, str]] = {}
+    for variant in order(variants):
+        own, cell = look(variant), split(variant)[0]
+        if cell not in by_cell:
+            options = [(own.color, own.marker), *(_fallback(cell) if cell not in CELLS else ())]
+            by_cell[cell] = next((o for o in options if o not in taken), options[0])
+            taken.add(by_cell[cell])
+        color, marker = by_cell[cell]
+        result[variant] = replace(own, color=color, marker=marker)
+    return result
+
+
+def order(variants: Iterable[str]) -> list[str]:
+    """Listed cells first, in their listed order, then the others by name; within a cell by attention."""
+    cells, attentions = list(CELLS), list(ATTENTIONS)
+
+    def key(variant: str) -> tuple[int, str, int]:
+        cell, attention = split(variant)
+        return (cells.index(cell) if cell in CELLS else len(cells), cell, attentions.index(attention))
+
+    return sorted(set(variants), key=key)
+
+
+def escape(text: str) -> str:
+    """Text that matplotlib takes literally: a dollar sign would start mathematics."""
+    return text.replace("$", r"\$")
+
+
+def _fallback(cell: str) -> list[tuple[str, str]]:
+    """Colours and markers for a cell that is not listed: all combinations, from a start its name decides."""
+    options = [(c, m) for m, c in product(FALLBACK_MARKERS, FALLBACK_COLORS)]
+    start = int(hashlib.sha256(cell.encode()).hexdigest(), 16) % len(options)
+    return options[start:] + options[:start]
