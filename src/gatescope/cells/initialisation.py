@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from gatescope.cells.base import RecurrentLayer
 
 Initialisation = Literal["default", "orthogonal", "xavier"]
-"""default: uniform within ±1/√H, as torch. orthogonal: every recurrent block orthogonal (Saxe et al. 2014),
-every input block Xavier. xavier: every block Xavier (Glorot & Bengio 2010). Biases are 0 with the last two."""
+"""default: uniform within ±1/√H, as torch. orthogonal: each recurrent block orthogonal (Saxe et al. 2014),
+each input block Xavier. xavier: each block Xavier (Glorot & Bengio 2010). Biases are 0 with the last two."""
 
 LongestDependency = Annotated[int, Field(ge=3)]
 
@@ -42,8 +42,8 @@ def uniform_start(layer: nn.Module, fan_in: int) -> None:
 
 
 def chrono_bias(layer: RecurrentLayer, longest: int) -> Tensor:
-    """(H,): ln U[1, T_max - 1], the bias of the gate that keeps (Tallec & Ollivier 2018, eq. 16): timescales start
-    spread over 1 … T_max steps."""
+    """(H,): ln U[1, T_max - 1], the bias of the gate that keeps (Tallec & Ollivier 2018, eq. 16): timescales
+    start spread over 1 … T_max steps."""
     weight = layer.input_weights
     return (
         torch.empty(layer.hidden_size, dtype=weight.dtype, device=weight.device)
