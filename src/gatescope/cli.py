@@ -25,12 +25,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gatescope.composition import compose, make_loader
 from gatescope.config import ConfigError, check, check_structure
+from gatescope.tracking.directory import held, make_writable
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import SweepFailed, finished
 
 log = logging.getLogger(__name__)
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE, INTERRUPTED, PREEMPTED = 1, 2, 130, 143
 EXPECTED = (ValueError, OSError, RuntimeError)
 """Families whose messages are written for the reader; anything else is a fault of ours, shown in full."""
 
@@ -54,37 +55,58 @@ def check_command_line(conf: Path) -> None:
 
     Raises:
         ConfigError: nothing may be run; the output directory has not been touched.
+        RecordError: the output directory cannot be written.
     """
-    args = get_args_parser().parse_args()
+    args = get_args_parser().parse_intermixed_args()
+    flags = [word for word in sys.argv[1:] if word not in args.overrides]
+    sys.argv[1:] = [*flags, *args.overrides]  # Hydra itself takes no override after a flag
     if args.help or args.hydra_help or args.shell_completion or args.info is not None:
         return
     loader = make_loader(conf)
     sweep = compose(loader, args.overrides, sweep=True)
-    if args.multirun or sweep.hydra.mode == RunMode.MULTIRUN:
+    if args.cfg is None and (args.multirun or sweep.hydra.mode == RunMode.MULTIRUN):
+        make_writable(Path(sweep.hydra.sweep.dir))
         return
     cfg = compose(loader, args.overrides)
     if args.cfg is None:
         check_structure(cfg)
         if not finished(cfg):
             check(cfg)
+            make_writable(run_dir(cfg))
 
 
 def job(cfg: DictConfig) -> float | None:
-    """One run, unless it is finished already; returns the monitored metric.
+    """One run, unless it is finished already or another process is at it; returns the monitored metric."""
+    directory = run_dir(cfg)
+    with held(directory) as mine:
+        if not mine:
+            log.info("another process is at it: %s", directory)
+        elif finished(cfg):
+            log.info("finished already: %s (force=true runs it again)", directory)
+        else:
+            log.info("run: %s", directory)
+            return _run(cfg)
+    return None
 
-    In a sweep a failure is told at once, and raised for the sweeper to count.
-    """
-    if finished(cfg):
-        log.info("finished already: %s (force=true runs it again)", run_dir(cfg))
-        return None
+
+def _run(cfg: DictConfig) -> float | None:
+    """In a sweep a failure is told at once, and raised for the sweeper to count."""
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
+
     from gatescope.run import run
 
     try:
-        return run(cfg).monitored
+        result = run(cfg)
+    except SIGTERMException as error:  # a SystemExit without a code
+        print("preempted; the record keeps what was measured", file=sys.stderr)
+        raise SystemExit(PREEMPTED) from error
     except Exception as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             tell(error)
         raise
+    shown = [f"{name} {value:.4g}" for name, value in result.summary.items() if name.startswith("test/")]
+    log.info("finished: %s  %s", result.directory, "  ".join(shown))
+    return result.monitored
 
 
 def tell(error: BaseException) -> int:

@@ -168,8 +168,10 @@ def disallowed(key: str, value: Any, errors: Iterable[Any]) -> str:
 
 def _allowed(error: Any) -> str:
     message = str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
-    if error["type"] == "needs_python_object":
+    if error["type"] == NO_PYTHON_OBJECT:
         return "a component with _target_"
+    if error["type"] == "dataclass_type":
+        return "a mapping"
     return {
         "a valid integer": "an integer",
         "a valid string": "a string",

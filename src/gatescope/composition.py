@@ -56,7 +56,7 @@ def explain(loader: ConfigLoader, overrides: list[str], error: Exception) -> Ite
     try:
         parsed = OverridesParser.create().parse_overrides(overrides)
     except OverrideParseException as wrong:
-        yield str(wrong)
+        yield f"{wrong.override}: {str(wrong).splitlines()[0]}; write key=value"
         return
     groups = [o for o in parsed if _is_group(loader, o)]
     problems = [p for o in groups for p in _option_problems(loader, o)]

@@ -13,7 +13,7 @@ from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, Literal, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
@@ -162,7 +162,9 @@ def check(cfg: DictConfig) -> None:
         ConfigError: naming for each problem the full key, what was given, what is allowed, the nearest name.
     """
     plain = resolved(cfg)
-    problems = [*structure_problems(plain), *_all_component_problems(plain)]
+    problems = list(structure_problems(plain))
+    told = {problem.split(":")[0] for problem in problems}
+    problems += [p for p in _all_component_problems(plain) if p.split(":")[0] not in told]
     if problems:
         raise ConfigError(problems)
 
@@ -182,6 +184,8 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
             for name, node in cfg.items()
             if name != "hydra"
         }
+    except MissingMandatoryValue as error:
+        raise ConfigError([_needed(str(error.full_key))]) from error
     except OmegaConfBaseException as error:
         raise ConfigError([f"{error.full_key}: {str(error.msg).splitlines()[0]}"]) from error
     return plain
@@ -223,8 +227,12 @@ def _sentence(key: str, errors: list[Any], plain: Mapping[str, Any]) -> str:
     for part in key.split("."):
         value = value[part]
     if value == "???":
-        return f"{key}: needs a value, give {key}=…"
+        return _needed(key)
     return disallowed(key, value, errors)
+
+
+def _needed(key: str) -> str:
+    return f"{key}: needs a value, give {key}=…"
 
 
 def allowed_keys(parent: str, plain: Mapping[str, Any]) -> list[str]:

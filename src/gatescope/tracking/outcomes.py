@@ -20,7 +20,7 @@ def read_run(directory: Path) -> dict[str, Any]:
     """run.json of a run; empty when the run never began."""
     try:
         found: dict[str, Any] = json.loads((directory / "run.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
         return {}
     return found
 
@@ -35,14 +35,13 @@ def one_line(error: BaseException) -> str:
     return text.splitlines()[0]
 
 
-def table(configs: Sequence[DictConfig], reasons: Mapping[str, str]) -> str:
+def table(configs: Sequence[DictConfig], labels: Sequence[str], reasons: Mapping[str, str]) -> str:
     """All runs of a sweep, a line each, and below it every failure with its reason.
 
     `reasons`, by run directory, speak for runs whose own record does not tell (it was never begun).
     """
     rows: list[tuple[str, ...]] = []
     failures: list[str] = []
-    labels = variant_labels(configs)
     for cfg, label in zip(configs, labels, strict=True):
         directory = run_dir(cfg)
         run = read_run(directory)
@@ -58,11 +57,14 @@ def table(configs: Sequence[DictConfig], reasons: Mapping[str, str]) -> str:
     return "\n".join([*_aligned([("variant", "seed", "status", "metric", "seconds"), *rows]), *failures])
 
 
-def variant_labels(configs: Sequence[DictConfig]) -> list[str]:
-    """cell-attention, with the dataset where a sweep has several."""
-    named = [tags(cfg) for cfg in configs]
-    several = len({name["data"] for name in named}) > 1
-    return [f"{name['variant']} {name['data']}" if several else str(name["variant"]) for name in named]
+def variant_labels(configs: Sequence[DictConfig], overrides: Sequence[Sequence[str]]) -> list[str]:
+    """cell-attention, with whatever else differs among the jobs of a sweep, as it was swept."""
+    common = set(overrides[0]).intersection(*overrides) if overrides else set()
+    labels = []
+    for cfg, words in zip(configs, overrides, strict=True):
+        own = [w for w in words if w not in common and w.split("=")[0] not in ("model", "attention", "seed")]
+        labels.append(" ".join([str(tags(cfg)["variant"]), *own]))
+    return labels
 
 
 def _metric(cfg: DictConfig, run: Mapping[str, Any]) -> tuple[str, float | None]:

@@ -31,14 +31,11 @@ from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from gatescope.instruments.readings import Readings, to_json
+from gatescope.tracking.directory import make_writable
 from gatescope.tracking.identity import run_id, tags
 
 Status = Literal["running", "finished", "failed", "preempted", "interrupted"]
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "wandb", "torchtext", "numpy")
-
-
-class RecordError(OSError):
-    """The record cannot be written; the message names the directory and the remedy."""
 
 
 class Record:
@@ -54,15 +51,7 @@ class Record:
         self.summary: dict[str, float] = {}
         self.run: dict[str, Any] = {}
         self._files: dict[str, TextIOWrapper] = {}
-        try:
-            (directory / "checkpoints").mkdir(parents=True, exist_ok=True)
-            (directory / ".writable").touch()
-            (directory / ".writable").unlink()
-        except OSError as error:
-            raise RecordError(
-                f"cannot write to {directory}: {error.strerror}; "
-                "choose another place with root=/path (or the environment variable RUNS_DIR)"
-            ) from error
+        make_writable(directory / "checkpoints")
 
     def begin(self, cfg: DictConfig) -> None:
         """Starts a fresh record of this config."""

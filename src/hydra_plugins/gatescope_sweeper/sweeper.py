@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from gatescope.composition import compose
 from gatescope.config import ConfigError, check, check_structure
 from gatescope.tracking.identity import run_dir
-from gatescope.tracking.outcomes import SweepFailed, finished, one_line, table
+from gatescope.tracking.outcomes import SweepFailed, finished, one_line, table, variant_labels
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,8 @@ class StudySweeper(BasicSweeper):
                     if result.status == JobStatus.FAILED
                 }
         finally:  # an interrupted sweep shows what it reached
-            print(table([job.cfg for job in jobs], reasons))
+            configs = [job.cfg for job in jobs]
+            print(table(configs, variant_labels(configs, [job.overrides for job in jobs]), reasons))
         if reasons:
             raise SweepFailed(
                 f"{len(reasons)} of {len(missing)} runs failed; the same command runs them again"

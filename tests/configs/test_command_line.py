@@ -1,0 +1,122 @@
+"""train.py as a user meets it: real processes, their exit codes and what they print."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gatescope.cli import FAILED, INTERRUPTED, USAGE, tell
+from gatescope.config import ConfigError
+from gatescope.data.base import DataError, Examples, collate
+from gatescope.tracking.directory import RecordError, held, make_writable
+from gatescope.tracking.outcomes import SweepFailed
+
+ROOT = Path(__file__).parents[2]
+
+
+def train(*arguments: str, runs: Path, python: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *python, str(ROOT / "train.py"), *arguments]
+    env = {"PATH": "/usr/bin:/bin", "RUNS_DIR": str(runs), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=env, cwd=runs, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["model=gru", "modle.hidden=3"], "modle: unknown key, did you mean model?"),
+        (["model=gruu"], "did you mean model=gru?"),
+        (["model.hidden_size=0"], "model.hidden_size: given 0"),
+        (["-m", "model=gru,gruu", "seed=0,1"], "2 of 4 jobs are invalid, none started:"),
+        (["seed=0,1"], "--multirun"),
+    ],
+)
+def test_a_wrong_command_is_one_message_and_exit_code_2(
+    tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    done = train(*arguments, runs=tmp_path)
+    assert done.returncode == USAGE
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert not list(tmp_path.rglob("run.json"))
+
+
+def test_help_explains_each_group_without_torch(tmp_path: Path) -> None:
+    done = train("--help", runs=tmp_path, python=("-X", "importtime"))
+    assert done.returncode == 0
+    groups = [p.name for p in (ROOT / "conf").iterdir() if p.is_dir() and list(p.glob("*.yaml"))]
+    for group in groups:
+        assert any(line.split()[:1] == [group] for line in done.stdout.splitlines()), group
+    commands = [line for line in done.stdout.splitlines() if line.startswith("  python train.py")]
+    assert len(commands) == 7  # the form of a command, and six that are worked out
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert "gatescope.cli" in imported
+    assert not imported & {"torch", "pytorch_lightning", "wandb"}
+
+
+def test_a_flag_may_stand_between_overrides(tmp_path: Path) -> None:
+    done = train("model=lstm", "--cfg", "job", "seed=7", "--resolve", runs=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "seed: 7" in done.stdout
+    assert "lstm" in done.stdout
+
+
+def test_an_unwritable_place_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = train("-m", "seed=0,1", f"root={tmp_path}/file/runs", runs=tmp_path)
+    assert done.returncode == FAILED
+    assert done.stderr.startswith("cannot write to ")
+    assert "RUNS_DIR" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def raised_by_us() -> DataError:
+    with pytest.raises(DataError) as caught:
+        Examples([], [0])  # type: ignore[arg-type]
+    return caught.value
+
+
+def raised_elsewhere() -> BaseException:
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        collate(None, [0])  # type: ignore[arg-type]
+    return caught.value
+
+
+def test_each_failure_has_its_exit_code_and_its_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tell(ConfigError(["model.layers: given 0"])) == USAGE
+    assert "model.layers: given 0" in capsys.readouterr().err
+    assert tell(KeyboardInterrupt()) == INTERRUPTED
+    assert "interrupted" in capsys.readouterr().err
+    assert tell(SweepFailed("1 of 2 runs failed")) == FAILED
+    assert capsys.readouterr().err == "1 of 2 runs failed\n"
+    assert tell(raised_by_us()) == FAILED
+    assert capsys.readouterr().err == "0 inputs but 1 targets\n"
+
+
+def test_a_fault_of_ours_is_shown_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tell(raised_elsewhere()) == FAILED
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RecordError, match="file/runs: Not a directory; choose another place"):
+        make_writable(tmp_path / "file" / "runs")
+
+
+def test_a_run_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from gatescope.tracking.directory import held\n"
+        "with held(Path(sys.argv[1])) as mine: print(mine)"
+    )
+
+    def elsewhere() -> str:
+        command = [sys.executable, "-c", code, str(tmp_path)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    with held(tmp_path) as mine:
+        assert mine
+        assert elsewhere() == "False"
+    assert elsewhere() == "True"

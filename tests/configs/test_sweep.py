@@ -1,0 +1,135 @@
+"""The sweeper, with a task that only writes what a run writes."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+from gatescope.config import ConfigError
+from gatescope.tracking.identity import run_dir
+from gatescope.tracking.outcomes import SweepFailed
+
+CONF = Path(__file__).parents[2] / "conf"
+Sweep = Callable[..., list[str]]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Iterator[Sweep]:
+    """`sweep("model=rnn,gru", …, fails={"rnn"})` sweeps and returns the jobs that ran, as "model seed"."""
+    version.setbase("1.3")
+    handlers = logging.getLogger().handlers[:]
+
+    def swept(*overrides: str, fails: frozenset[str] = frozenset(), begun: bool = True) -> list[str]:
+        ran.clear()
+
+        def task(cfg: DictConfig) -> None:
+            name = f"{cfg.model.name} {cfg.seed}"
+            ran.append(name)
+            failed = name in fails
+            if begun or not failed:
+                write(cfg, failed)
+            if failed:
+                raise ValueError("the loss became nan at step 3\nand more")
+
+        hydra = Hydra.create_main_hydra2("train", create_config_search_path(str(CONF)))
+        try:
+            hydra.multirun("config", task, [f"root={tmp_path}", *overrides])
+        finally:
+            GlobalHydra.instance().clear()
+        return list(ran)
+
+    ran: list[str] = []
+    swept.ran = ran  # type: ignore[attr-defined]
+    yield swept
+    logging.getLogger().handlers[:] = handlers
+
+
+def write(cfg: DictConfig, failed: bool) -> None:
+    run = {
+        "status": "failed" if failed else "finished",
+        "reason": "ValueError: nan at step 3" if failed else None,
+        "seconds": 1.25,
+        "task": {"metric": "accuracy"},
+        "summary": {} if failed else {"test/accuracy": 0.75},
+    }
+    (run_dir(cfg) / "run.json").write_text(json.dumps(run))
+
+
+def rows(text: str) -> list[list[str]]:
+    """The lines of the table below its head, as words."""
+    lines = text.splitlines()
+    head = next(i for i, line in enumerate(lines) if line.startswith("variant"))
+    return [line.split() for line in lines[head + 1 :]]
+
+
+def test_every_job_of_the_grid_runs_once_and_stands_in_the_table(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("model=rnn,gru", "seed=0,1") == ["rnn 0", "rnn 1", "gru 0", "gru 1"]
+    assert rows(capsys.readouterr().out) == [
+        [f"{model}-none", str(seed), "finished", "test/accuracy", "0.7500", "1.2"]
+        for model in ("rnn", "gru")
+        for seed in (0, 1)
+    ]
+
+
+def test_the_same_command_again_runs_only_what_is_missing(sweep: Sweep) -> None:
+    with pytest.raises(SweepFailed, match="1 of 3 runs failed"):
+        sweep("seed=0,1,2", fails=frozenset({"gru 1"}))
+    assert sweep("seed=0,1,2,3") == ["gru 1", "gru 3"]
+    assert sweep("seed=0,1,2,3") == []
+    assert sweep("seed=0,1,2,3", "force=true") == ["gru 0", "gru 1", "gru 2", "gru 3"]
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_failure_stops_no_other_job_and_is_named_with_its_reason(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str], begun: bool
+) -> None:
+    with pytest.raises(SweepFailed):
+        sweep("seed=0,1", fails=frozenset({"gru 0"}), begun=begun)
+    assert sweep.ran == ["gru 0", "gru 1"]  # type: ignore[attr-defined]
+    out = capsys.readouterr().out
+    first, second, failure = rows(out)[:3]
+    assert first[2] == "failed"
+    assert second[2] == "finished"
+    assert " ".join(failure).startswith("gru-none, seed 0, failed:")
+    assert ("ValueError: nan at step 3" if begun else "the loss became nan at step 3") in out
+
+
+def test_one_invalid_job_and_none_is_started(sweep: Sweep, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        sweep("model.hidden_size=8,0", "seed=0,-1")
+    assert sweep.ran == []  # type: ignore[attr-defined]
+    head, *problems = refused.value.problems
+    assert head == "3 of 4 jobs are invalid, none started:"
+    assert any("model.hidden_size: given 0" in p and "and 1 more" in p for p in problems)
+    assert any("seed: given -1" in p for p in problems)
+    assert not list(tmp_path.rglob("run.json"))
+
+
+def test_what_is_swept_besides_the_variant_stands_in_its_label(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep("optimizer.lr=0.1,0.2", "model.layers=1")
+    assert [row[:2] for row in rows(capsys.readouterr().out)] == [
+        ["gru-none", "optimizer.lr=0.1"],
+        ["gru-none", "optimizer.lr=0.2"],
+    ]
+
+
+def test_jobs_that_are_the_same_run_run_once(sweep: Sweep) -> None:
+    assert sweep("data.workers=0,1") == ["gru 0"]
+
+
+def test_a_study_needs_no_further_flag_and_the_command_line_wins(sweep: Sweep) -> None:
+    ran = sweep("study=first_light", "seed=5", "attention=none")
+    assert sorted(ran) == ["gru 5", "lstm 5", "rnn 5"]
