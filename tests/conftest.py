@@ -20,7 +20,13 @@ SMALL = (
     "data.test=32",
     "data.batch_size=16",
 )
-FAST = ("model.hidden_size=6", "trainer.max_epochs=1", "trainer.threads=1", "tracking=off")
+FAST = (
+    "model.hidden_size=6",
+    "trainer.log_every_n_steps=1",
+    "trainer.max_epochs=1",
+    "trainer.threads=1",
+    "tracking=off",
+)
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ class SequenceTask(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self._shared_step(batch, self.train_metrics, "train")
         if not torch.isfinite(loss):
-            raise NonFiniteLoss(self._describe_divergence(loss))
+            raise NonFiniteLoss(self._describe_divergence(loss.item()))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -75,10 +75,10 @@ class SequenceTask(pl.LightningModule):
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=size)
         return loss
 
-    def _describe_divergence(self, loss: Tensor) -> str:
+    def _describe_divergence(self, loss: float) -> str:
         norms = ", ".join(f"{float(norm):.3g}" for norm in self.recent_norms)
         return (
-            f"the loss became {float(loss)} at step {self.global_step} (epoch {self.current_epoch}); "
+            f"the loss became {loss} at step {self.global_step} (epoch {self.current_epoch}); "
             f"gradient norms of the last steps: {norms or 'none yet'}; "
             "lower optimizer.lr or trainer.gradient_clip_val"
         )
