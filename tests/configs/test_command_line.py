@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig
 
-from gatescope.cli import FAILED, INTERRUPTED, USAGE, tell
+from gatescope.cli import FAILED, INTERRUPTED, USAGE, job, tell
 from gatescope.config import ConfigError
 from gatescope.data.base import DataError, Examples, collate
 from gatescope.tracking.directory import RecordError, held, make_writable
+from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import SweepFailed
 
 ROOT = Path(__file__).parents[2]
@@ -46,9 +50,9 @@ def test_a_wrong_command_is_one_message_and_exit_code_2(
 def test_help_explains_each_group_without_torch(tmp_path: Path) -> None:
     done = train("--help", runs=tmp_path, python=("-X", "importtime"))
     assert done.returncode == 0
-    groups = [p.name for p in (ROOT / "conf").iterdir() if p.is_dir() and list(p.glob("*.yaml"))]
-    for group in groups:
-        assert any(line.split()[:1] == [group] for line in done.stdout.splitlines()), group
+    groups = {p.name for p in (ROOT / "conf").iterdir() if p.is_dir() and list(p.glob("*.yaml"))}
+    explained = done.stdout.split("Groups")[1].split("Options")[0].splitlines()[1:]
+    assert {line.split()[0] for line in explained if line} == groups
     commands = [line for line in done.stdout.splitlines() if line.startswith("  python train.py")]
     assert len(commands) == 7  # the form of a command, and six that are worked out
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
@@ -70,6 +74,18 @@ def test_an_unwritable_place_is_told_before_anything_is_trained(tmp_path: Path) 
     assert done.stderr.startswith("cannot write to ")
     assert "RUNS_DIR" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_that_is_finished_is_not_run_again(small: Callable[..., DictConfig]) -> None:
+    cfg = small()
+    make_writable(run_dir(cfg))
+    assert isinstance(job(cfg), float)
+    record = (run_dir(cfg) / "run.json").read_text()
+    assert json.loads(record)["status"] == "finished"
+    assert job(cfg) is None
+    assert (run_dir(cfg) / "run.json").read_text() == record
+    assert isinstance(job(small("force=true")), float)
+    assert (run_dir(cfg) / "run.json").read_text() != record
 
 
 def raised_by_us() -> DataError:
