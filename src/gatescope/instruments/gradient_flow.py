@@ -19,7 +19,7 @@ from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.lag_curves import LagLogs, lag_logs, rate_readings
 from gatescope.instruments.probe import Probe, undisturbed
 from gatescope.instruments.readings import Heatmap, Reading, Readings, Scalar, Undefined, scalar
-from gatescope.instruments.recursion import join, longest, recursion
+from gatescope.instruments.recursion import join, longest, recursion, take
 from gatescope.instruments.self_test import TOLERANCE, memory_error, weight_gradient_error
 from gatescope.models.stack import LayerTrace
 
@@ -234,7 +234,8 @@ def lag_map(layer: LayerTrace, direct: Tensor, lags: int, examples: int) -> Heat
     steps = direct.shape[1]
     lags = min(lags, steps)
     rows = longest(layer, examples)
-    saved = {n: v[rows] for n, v in layer.cell.linearise(layer.x, layer.states).items()}
+    chosen = take(layer, rows)
+    saved = layer.cell.linearise(chosen.x, chosen.states)
     contributions = lag_contributions(layer.cell, saved, direct[rows], lags)
     logs = torch.stack([_log_norm(join(total)) for total in contributions])
     if bool((logs.isnan() | (logs == torch.inf)).any()):

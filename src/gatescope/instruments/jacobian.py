@@ -17,7 +17,7 @@ from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.lag_curves import geometric_curve
 from gatescope.instruments.probe import Probe, undisturbed
 from gatescope.instruments.readings import Readings, Undefined
-from gatescope.instruments.recursion import Recursion, longest, recursion
+from gatescope.instruments.recursion import Recursion, longest, recursion, take
 from gatescope.models.stack import LayerTrace
 
 
@@ -53,7 +53,7 @@ class JacobianNorms(ProbeInstrument):
         return readings
 
     def _layer(self, prefix: str, layer: LayerTrace) -> Readings:
-        walked = recursion(layer, longest(layer, self.examples))
+        walked = recursion(take(layer, longest(layer, self.examples)))
         lags = log_spaced(int(walked.lengths.max()) - 1)
         if not lags:
             why = Undefined("every sequence has one step: there is no lag to measure")

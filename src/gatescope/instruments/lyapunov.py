@@ -14,7 +14,7 @@ from torch import Tensor
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.probe import Probe, undisturbed
 from gatescope.instruments.readings import Curve, Readings, Scalar, Undefined, scalar
-from gatescope.instruments.recursion import Recursion, join, longest, recursion
+from gatescope.instruments.recursion import Recursion, join, longest, recursion, take
 from gatescope.models.stack import LayerTrace
 
 
@@ -44,7 +44,7 @@ class LyapunovSpectrum(ProbeInstrument):
         return readings
 
     def _layer(self, prefix: str, layer: LayerTrace) -> Readings:
-        walked = recursion(layer, longest(layer, self.examples))
+        walked = recursion(take(layer, longest(layer, self.examples)))
         steps = int(walked.lengths.min())
         if steps <= self.burn_in + 1:
             why = f"{steps} steps are too few for a burn-in of {self.burn_in}"

@@ -8,12 +8,13 @@ A vector is a State of h, and c for cells with a memory cell, with any leading s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gatescope.cells.base import RecurrentLayer, State, last_index, reverse_within
+from gatescope.cells.base import RecurrentLayer, State, States, last_index, reverse_within
 from gatescope.models.stack import LayerTrace
 
 
@@ -71,15 +72,25 @@ class Recursion:
         return tangent, log
 
 
-def recursion(layer: LayerTrace, rows: Tensor | None = None) -> Recursion:
-    """The recurrence of a traced layer in its own time, of all examples or of the named rows."""
+def recursion(layer: LayerTrace) -> Recursion:
+    """The recurrence of a traced layer, in its own time."""
     lengths = last_index(layer.states) + 1
     saved = layer.cell.linearise(layer.x, layer.states)
-    if rows is not None:
-        lengths, saved = lengths[rows], {name: values[rows] for name, values in saved.items()}
     turned = {name: reverse_within(values, lengths).unbind(1) for name, values in saved.items()}
     steps = layer.x.shape[1]
     return Recursion(layer.cell, [{n: v[k] for n, v in turned.items()} for k in range(steps)], lengths)
+
+
+def take(layer: LayerTrace, rows: Tensor) -> LayerTrace:
+    """The same trace of some examples only."""
+
+    def of(values: Tensor | None) -> Any:
+        return None if values is None else values[rows]
+
+    states = layer.states
+    initial = State(of(states.initial.h), of(states.initial.c))
+    chosen = States(of(states.h), initial, of(states.lengths), of(states.c))
+    return replace(layer, x=layer.x[rows], states=chosen)
 
 
 def longest(layer: LayerTrace, count: int) -> Tensor:
