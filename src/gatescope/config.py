@@ -127,6 +127,7 @@ class EarlyStoppingConfig:
 class StudyConfig:
     name: Name
     question: str | None
+    parameters: Count | None
     primary: str | None
     direction: Literal["max", "min"]
     reference: str | None

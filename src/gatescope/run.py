@@ -11,9 +11,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from gatescope.config import check
+from gatescope.baselines.base import Baseline, evaluate
 from gatescope.data.base import SequenceData
 from gatescope.instruments.callbacks import instrument_callbacks
-from gatescope.models.encoder import build_encoder
+from gatescope.models.encoder import build_encoder, sizes
 from gatescope.tracking.lifecycle import Tracked, tracked
 from gatescope.training.loop import best_checkpoint, best_score, make_trainer, seconds_per_epoch
 from gatescope.training.module import SequenceTask
@@ -29,7 +30,7 @@ class RunResult:
     directory: Path
     summary: dict[str, float]
     monitored: float
-    module: SequenceTask
+    module: SequenceTask | None
     data: SequenceData
 
 
@@ -46,8 +47,10 @@ def run(cfg: DictConfig) -> RunResult:
         torch.set_num_threads(cfg.trainer.threads or torch.get_num_threads())
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
         data = load_data(cfg)
+        if "baseline" in cfg.model:
+            return fit_baseline(cfg, tracking, data)
         module = build_module(cfg, data)
-        tracking.describe(data.task, module.model)
+        tracking.describe(data.task, sizes(module.model))
         probes = instrument_callbacks(cfg.instruments, data, tracking.readings)
         trainer = make_trainer(cfg, data.task, tracking.record.directory, tracking.loggers, probes)
         trainer.fit(module, datamodule=data)
@@ -68,6 +71,19 @@ def build_module(cfg: DictConfig, data: SequenceData) -> SequenceTask:
     model = build_encoder(data.task, instantiate(cfg.model, _convert_="all"), instantiate(cfg.attention))
     scheduler = instantiate(cfg.scheduler) if cfg.scheduler else None
     return SequenceTask(model, instantiate(cfg.optimizer), scheduler)
+
+
+def fit_baseline(cfg: DictConfig, tracking: Tracked, data: SequenceData) -> RunResult:
+    """A model without recurrence on the same splits, recorded as any other run."""
+    assert data.splits is not None
+    baseline: Baseline = instantiate(cfg.model.baseline)
+    scores = evaluate(baseline, data.splits)
+    tracking.describe(data.task, {"total": baseline.parameters, "stack": 0})
+    for logger in tracking.loggers:
+        logger.log_metrics(scores, 0)
+    tracking.record.summary |= {name: value for name, value in scores.items() if name.startswith("test/")}
+    monitored = scores[f"validation/{data.task.metric}"]
+    return RunResult(tracking.record.directory, dict(tracking.record.summary), monitored, None, data)
 
 
 def finish(tracking: Tracked, trainer: pl.Trainer, module: SequenceTask, data: SequenceData) -> RunResult:

@@ -85,6 +85,15 @@ def count_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
+def sizes(model: Encoder) -> dict[str, int]:
+    """What a comparison states beside every result: parameters in all and of the stack, and its units."""
+    return {
+        "total": count_parameters(model),
+        "stack": count_parameters(model.stack),
+        "hidden_size": model.stack.hidden_size,
+    }
+
+
 def build_encoder(task: TaskSpec, model: dict[str, Any], attention: Any) -> Encoder:
     """From the instantiated `model` and `attention` config groups; `name` is for the reader."""
     options = {key: value for key, value in model.items() if key != "name"}

@@ -47,7 +47,7 @@ def result_config(cfg: DictConfig) -> dict[str, Any]:
 
 
 def tags(cfg: DictConfig) -> dict[str, Any]:
-    """What a table groups by: cell, attention, data, seed, and variant = cell-attention."""
+    """What a table groups by: cell, attention, data, seed, and variant: cell-attention, or a baseline's name."""
     cell, attention = str(cfg.model.name), _attention_name(cfg.attention)
     data = str(cfg.data["_target_"]).split(".")[-2]
     return {
@@ -55,7 +55,7 @@ def tags(cfg: DictConfig) -> dict[str, Any]:
         "attention": attention,
         "data": data,
         "seed": int(cfg.seed),
-        "variant": f"{cell}-{attention}",
+        "variant": cell if "baseline" in cfg.model else f"{cell}-{attention}",
     }
 
 

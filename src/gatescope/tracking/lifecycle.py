@@ -15,7 +15,6 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from gatescope.data.base import TaskSpec
 from gatescope.instruments.readings import Readings
-from gatescope.models.encoder import Encoder, count_parameters
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.record import Record, RecordLogger, Status
 from gatescope.tracking.wandb import log_readings, make_logger
@@ -33,8 +32,8 @@ class Tracked:
     wandb: WandbLogger | None = None
     loggers: list[Logger] = field(default_factory=list)
 
-    def describe(self, task: TaskSpec, model: Encoder) -> None:
-        """Puts the task and the model's size into run.json."""
+    def describe(self, task: TaskSpec, parameters: dict[str, int]) -> None:
+        """Puts the task and the model's sizes into run.json."""
         self.record.update(
             task={
                 "kind": task.kind,
@@ -43,11 +42,7 @@ class Tracked:
                 "labels": list(task.labels),
                 "notes": task.notes,
             },
-            parameters={
-                "total": count_parameters(model),
-                "stack": count_parameters(model.stack),
-                "hidden_size": model.stack.hidden_size,
-            },
+            parameters=parameters,
         )
 
     def readings(self, readings: Readings, step: int, epoch: int) -> None:
