@@ -9,7 +9,12 @@ from small_models import encoder, feature_batch, squared_error
 from torch import nn
 
 from gatescope.cells.gru import GRU
+from gatescope.cells.gru_article import GRUArticle
+from gatescope.cells.irnn import IRNN
 from gatescope.cells.lstm import LSTM
+from gatescope.cells.mingru import MinGRU
+from gatescope.cells.minlstm import MinLSTM
+from gatescope.cells.peephole_lstm import PeepholeLSTM
 from gatescope.cells.rnn import RNN
 from gatescope.instruments import self_test
 from gatescope.instruments.gradient_flow import GradientFlow, lag_contributions
@@ -141,7 +146,17 @@ def test_a_stack_against_autograd_through_a_loop(cell):
     assert curve.y == pytest.approx(expected.tolist(), rel=1e-4)
 
 
-@pytest.mark.parametrize("cell", [RNN, GRU, LSTM])
+CELLS = [RNN, IRNN, GRU, GRUArticle, LSTM, PeepholeLSTM, MinGRU, MinLSTM]
+
+
+@pytest.mark.parametrize("cell", [MinGRU, MinLSTM])
+def test_where_gates_see_inputs_only_the_gate_path_is_everything(cell):
+    probe = look(encoder(cell), feature_batch([20, 20], 3), squared_error)
+    share = GradientFlow(gate_path=True).read(probe)["gradient_flow/layer0/gate_path_share"]
+    assert share.y == pytest.approx([1.0] * 20, rel=1e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("attention", [Pooling, Additive])
 def test_self_test_agrees_with_autograd_and_leaves_no_trace(cell, attention):
     model = encoder(cell, layers=2, bidirectional=True, dropout=0.3, hidden=4, attention=attention)
@@ -174,7 +189,7 @@ def test_a_wrong_adjoint_is_warned_of(monkeypatch, caplog):
     assert "self_test" in caplog.text
 
 
-@pytest.mark.parametrize("cell", [RNN, GRU, LSTM])
+@pytest.mark.parametrize("cell", CELLS)
 def test_lag_contributions_sum_to_the_adjoint(cell):
     model = encoder(cell, attention=Additive)
     probe = look(model, feature_batch([9, 9, 9], 3), squared_error)
@@ -217,7 +232,7 @@ def check_no_nan(readings):
 FULL = {"gate_path": True, "lags": 8}
 
 
-@pytest.mark.parametrize("cell", [RNN, GRU, LSTM])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("lengths", [[1, 1], [1], [6], [2, 1]])
 def test_one_step_and_one_example(cell, lengths):
     readings = GradientFlow(**FULL).read(look(encoder(cell), feature_batch(lengths, 3), squared_error))
@@ -226,7 +241,7 @@ def test_one_step_and_one_example(cell, lengths):
     assert isinstance(curve, Curve if max(lengths) > 1 else Undefined)
 
 
-@pytest.mark.parametrize("cell", [RNN, GRU, LSTM])
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_loss_that_does_not_depend_on_the_state(cell):
     probe = look(encoder(cell), feature_batch([5, 3], 3), lambda values, targets: targets.square())
     readings = GradientFlow(**FULL).read(probe)

@@ -33,7 +33,8 @@ class GradientFlow(ProbeInstrument):
     """`gradient_flow/<layer>/…`, lag counted back from each sequence's last step in the layer's own time.
 
     vanishing_curve: of the loss's gradient that enters at the last step alone; in a deep stack it has come
-    down through the layers above. loss_free_curve: a random unit vector on this layer's last state instead,
+    down through the layers above (below a bidirectional layer both ends' gradients meet at every step: read
+    the loss-free curve there). loss_free_curve: a random unit vector on this layer's last state instead,
     carried by this layer's own recurrence: the one to compare before and after training. Both are of the
     whole state (h, c); `…_h` and `…_c` give the halves of a cell with a memory cell. From each, over the
     declared range of lags: decay_rate, half_life, reach, reach_censored, with `loss_free_` before the latter.
