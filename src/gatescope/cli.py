@@ -90,7 +90,7 @@ def job(cfg: DictConfig) -> float | None:
 
 
 def _run(cfg: DictConfig) -> float | None:
-    """In a sweep a failure is told at once, and raised for the sweeper to count."""
+    """Tells a failure at once; in a sweep it is raised for the sweeper to count, else it ends the process."""
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
     from gatescope.run import run
@@ -101,9 +101,10 @@ def _run(cfg: DictConfig) -> float | None:
         print("preempted; the record keeps what was measured", file=sys.stderr)
         raise SystemExit(PREEMPTED) from error
     except Exception as error:
+        code = tell(error)
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            tell(error)
-        raise
+            raise
+        raise SystemExit(code) from error  # raised as it is, Hydra would add a message of its own
     shown = [f"{name} {value:.4g}" for name, value in result.summary.items() if name.startswith("test/")]
     log.info("finished: %s  %s", result.directory, "  ".join(shown))
     return result.monitored

@@ -19,6 +19,15 @@ from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import SweepFailed
 
 ROOT = Path(__file__).parents[2]
+SMALL = (
+    "data=adding",
+    "data.steps=8",
+    "data.train=64",
+    "data.validation=32",
+    "data.test=32",
+    "data.batch_size=16",
+)
+FAST = ("model.hidden_size=6", "trainer.max_epochs=1", "trainer.threads=1", "tracking=off")
 
 
 def train(*arguments: str, runs: Path, python: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -136,3 +145,14 @@ def test_a_run_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
         assert mine
         assert elsewhere() == "False"
     assert elsewhere() == "True"
+
+
+def test_a_run_that_fails_is_one_message_and_exit_code_1(tmp_path: Path) -> None:
+    diverging = ("optimizer=sgd", "optimizer.lr=1e30", "trainer.gradient_clip_val=null")
+    done = train(*SMALL, *FAST, *diverging, runs=tmp_path)
+    assert done.returncode == FAILED
+    assert done.stderr.count("the loss became") == 1
+    assert "Traceback" not in done.stderr
+    assert "Error executing job" not in done.stderr
+    (record,) = tmp_path.rglob("run.json")
+    assert json.loads(record.read_text())["status"] == "failed"
