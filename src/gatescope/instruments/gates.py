@@ -189,8 +189,8 @@ def permute_within(ids: Tensor, mask: Tensor, seed: int) -> Tensor:
 def explained_share(values: Tensor, ids: Tensor) -> Scalar | Undefined:
     """(N, H), (N,) -> η²: variance between tokens over the total, both summed over units."""
     _, group = ids.unique(return_inverse=True)
-    counts = torch.bincount(group).to(values.dtype)
-    centred = values - values.mean(0)
+    counts = torch.bincount(group).double()
+    centred = (values - values.mean(0)).double()
     total = centred.square().sum().item()
     if total == 0:
         return Undefined("the gate does not vary")
