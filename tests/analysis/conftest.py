@@ -104,6 +104,67 @@ def sample_readings(cell: str, seed: int, units: int = 24) -> list[dict[str, Any
     return rows
 
 
+def flow_readings(
+    rates: tuple[float, float], length: int, seed: int, spread: float = 0.003
+) -> list[dict[str, Any]]:
+    """Exponential curves exp(rate·lag), the rate going from the first to the second over steps 0 to 64."""
+    rng = np.random.default_rng(seed)
+    prefix, rows = "gradient_flow/layer0/loss_free_", []
+    noise = float(rng.normal(0, spread))
+    for place, step in enumerate((0, 1, 4, 16, 64)):
+        rate = rates[0] + (rates[1] - rates[0]) * place / 4 + noise
+        lag = np.arange(length, dtype=float)
+        y = np.exp(rate * lag)
+        above = float(lag[y > 0.01][-1])
+        at: dict[str, Any] = {"step": step, "epoch": 0}
+        curve = {"x": lag.tolist(), "y": y.tolist(), "x_label": "lag (steps)", "y_label": "", "low": None}
+        rows.append(at | {"name": f"{prefix}curve", "kind": "curve", "high": None} | curve)
+        rows.append(at | {"name": f"{prefix}decay_rate", "kind": "scalar", "value": rate})
+        rows.append(at | {"name": f"{prefix}reach", "kind": "scalar", "value": above})
+        censored = float(above == length - 1)
+        rows.append(at | {"name": f"{prefix}reach_censored", "kind": "scalar", "value": censored})
+        life = (
+            {"kind": "undefined", "why": "does not vanish"}
+            if rate >= 0
+            else {"kind": "scalar", "value": math.log(2) / -rate}
+        )
+        rows.append(at | {"name": f"{prefix}half_life", **life})
+        scales = np.exp(rng.normal(1 + 0.3 * place - 2 * rates[1], 1, 30)).tolist()
+        columns = {"rate": scales, "mean_keep": scales}
+        rows.append(at | {"name": "gates/layer0/timescale", "kind": "points", "columns": columns})
+    return rows
+
+
+RATES = {
+    "rnn": (-0.5, -0.3),
+    "irnn": (-0.02, 0.01),
+    "gru": (-0.3, -0.05),
+    "lstm": (-0.4, -0.04),
+    "lstm_chrono": (-0.05, -0.02),
+    "minlstm": (-0.2, -0.03),
+}
+VANISHING = {
+    "name": "vanishing",
+    "question": "Which architectures carry a signal how far?",
+    "baseline": None,
+    "findings": "vanishing_gradients",
+    "figures": ["vanishing_curves", "half_life_over_training", "accuracy_against_lag", "timescales"],
+}
+
+
+def write_vanishing(root: Path, seeds: int = 5, lags: tuple[int, ...] = (20, 50, 100)) -> None:
+    rng = np.random.default_rng(1)
+    for cell, rates in RATES.items():
+        for lag in lags:
+            for seed in range(seeds):
+                accuracy = 0.125 + 0.875 / (1 + math.exp(0.05 * (lag - 20 / -rates[0]))) + 0.01 * rng.normal()
+                data = {"_target_": "gatescope.data.copy.Copy", "lag": lag}
+                write_run(
+                    root, f"{cell}-none", seed, study=VANISHING, accuracy=float(accuracy), data=data,
+                    readings=flow_readings(rates, lag + 20, seed),
+                )  # fmt: skip
+
+
 @pytest.fixture
 def toy(tmp_path: Path) -> Path:
     """Six variants × five seeds of a comparison; returns the root."""

@@ -15,8 +15,9 @@ import yaml
 log = logging.getLogger(__name__)
 
 RUN_COLUMNS = [
-    "run_id", "variant", "cell", "attention", "data", "condition", "seed", "status", "reason", "started",
-    "seconds", "parameters", "stack_parameters", "hidden_size", "commit", "dirty", "command", "directory",
+    "run_id", "variant", "cell", "attention", "data", "condition", "lag", "seed", "status", "reason",
+    "started", "seconds", "parameters", "stack_parameters", "hidden_size", "commit", "dirty", "command",
+    "directory",
 ]  # fmt: skip
 METRIC_COLUMNS = ["run_id", "step", "epoch", "time", "name", "value"]
 READING_COLUMNS = ["run_id", "step", "epoch", "name", "kind", "value", "payload"]
@@ -33,8 +34,10 @@ class Tables:
 
     Attributes:
         study: the `study:` node of the runs' config (name, question, primary, direction, baseline, ...).
+        task: the `task` of the run that started last (kind, metric, direction, labels, notes).
         runs: a row a run, `RUN_COLUMNS` and a column per summary value (`test/accuracy`, ...). `condition`
-            names the keys of `data` that vary within the study ("lag=50"), "" where none does.
+            names the keys of `data` that vary within the study ("lag=50"), "" where none does; `lag` is the
+            task's own, in steps, NaN where it has none.
         metrics: a row a logged value, `METRIC_COLUMNS`; a value that was not finite is NaN.
         readings: a row a reading, `READING_COLUMNS`; `value` for scalars, `payload` (the object) for all.
         configs: the resolved config by run_id.
@@ -43,6 +46,7 @@ class Tables:
     """
 
     study: dict[str, Any]
+    task: dict[str, Any]
     runs: pd.DataFrame
     metrics: pd.DataFrame
     readings: pd.DataFrame
@@ -114,14 +118,17 @@ class RecordSource:
                 "or name another place with root=/path (or the environment variable RUNS_DIR)"
             )
         configs = {run["run_id"]: _read_config(directory, notes) for directory, run in found}
-        runs = _runs_table(found, _conditions(configs))
+        runs = _runs_table(found, configs)
         runs, superseded = _newest(runs)
         notes += superseded
         kept = set(runs.run_id)
         current = [(directory, run) for directory, run in found if run["run_id"] in kept]
-        studies = [configs[run_id].get("study") for run_id in runs.sort_values("started").run_id]
+        last_first = list(runs.sort_values("started", kind="stable").run_id[::-1])
+        studies = [study for run_id in last_first if isinstance(study := configs[run_id].get("study"), dict)]
+        tasks = {run["run_id"]: run.get("task") or {} for _, run in current}
         tables = Tables(
-            study={"name": self.study} | next((s for s in reversed(studies) if isinstance(s, dict)), {}),
+            study={"name": self.study} | next(iter(studies), {}),
+            task=next((tasks[run_id] for run_id in last_first if tasks[run_id]), {}),
             runs=runs,
             metrics=_metrics_table(current, notes),
             readings=_readings_table(current, notes),
@@ -179,13 +186,15 @@ def _read_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
 def _conditions(configs: dict[str, dict[str, Any]]) -> dict[str, str]:
     """What of `data` varies between the runs of a study, in words, by run_id."""
     flat = {run_id: dict(_leaves(config.get("data") or {})) for run_id, config in configs.items() if config}
-    keys = sorted({key for leaves in flat.values() for key in leaves})
-    absent = object()
-    varying = [k for k in keys if len({repr(leaves.get(k, absent)) for leaves in flat.values()}) > 1]
-    return {
-        run_id: ", ".join(f"{key}={leaves[key]}" for key in varying if key in leaves)
-        for run_id, leaves in flat.items()
-    }
+    kinds = {run_id: str(leaves.pop("_target_", "")) for run_id, leaves in flat.items()}
+    several = len(set(kinds.values())) > 1
+    names: dict[str, str] = {}
+    for run_id, leaves in flat.items():
+        alike = [other for other_id, other in flat.items() if kinds[other_id] == kinds[run_id]]
+        varying = [key for key in leaves if len({repr(other.get(key)) for other in alike}) > 1]
+        kind = [f"data={kinds[run_id].rpartition('.')[0].rpartition('.')[2]}"] if several else []
+        names[run_id] = ", ".join([*kind, *(f"{key}={leaves[key]}" for key in varying)])
+    return names
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -196,14 +205,23 @@ def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
 
 
-def _runs_table(found: list[tuple[Path, dict[str, Any]]], conditions: dict[str, str]) -> pd.DataFrame:
-    rows = [_run_row(directory, run, conditions.get(run["run_id"], "")) for directory, run in found]
+def _lag(configs: dict[str, dict[str, Any]], run: dict[str, Any]) -> float:
+    data = configs[run["run_id"]].get("data") or {}
+    return float(data.get("lag", data.get("steps", "nan")))
+
+
+def _runs_table(found: list[tuple[Path, dict[str, Any]]], configs: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    conditions = _conditions(configs)
+    rows = [
+        _run_row(directory, run) | {"condition": conditions.get(run["run_id"], ""), "lag": _lag(configs, run)}
+        for directory, run in found
+    ]
     table = pd.DataFrame(rows)
     columns = RUN_COLUMNS + sorted(set(table.columns) - set(RUN_COLUMNS))
-    return table[columns].sort_values(["variant", "condition", "seed", "run_id"], ignore_index=True)
+    return table[columns].sort_values(["variant", "condition", "lag", "seed", "run_id"], ignore_index=True)
 
 
-def _run_row(directory: Path, run: dict[str, Any], condition: str) -> dict[str, Any]:
+def _run_row(directory: Path, run: dict[str, Any]) -> dict[str, Any]:
     tags, parameters, git = (run.get(key) or {} for key in ("tags", "parameters", "git"))
     summary = {
         name: float("nan") if value is None else value
@@ -216,7 +234,6 @@ def _run_row(directory: Path, run: dict[str, Any], condition: str) -> dict[str, 
         "cell": str(tags.get("cell", "")),
         "attention": str(tags.get("attention", "")),
         "data": str(tags.get("data", "")),
-        "condition": condition,
         "seed": int(tags.get("seed", 0)),
         "status": run.get("status", "unknown"),
         "reason": run.get("reason"),

@@ -29,6 +29,7 @@ CELLS: dict[str, tuple[str, str, str]] = {
     "peephole_lstm": ("Peephole LSTM", "#0b3c78", "h"),
     "mingru": ("minGRU", "#e8a33d", "D"),
     "minlstm": ("minLSTM", "#4fc7a6", "P"),
+    "tfidf_logistic": ("TF-IDF + logistic regression", "#555555", "x"),
 }
 """Label, colour and marker by cell."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Iterable, Iterator
@@ -11,15 +12,18 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from gatescope.analysis import style
 from gatescope.analysis.runs import Tables
-from gatescope.analysis.statistics import mean_interval
+from gatescope.analysis.statistics import geometric_interval, mean_interval
 
 
 class NoData(Exception):
@@ -82,31 +86,58 @@ def seeds(table: pd.DataFrame) -> str:
     return f"{low} seed{'s' * (low != 1)}" if low == high else f"{low} to {high} seeds"
 
 
-def mean_over_seeds(table: pd.DataFrame, x: str) -> pd.DataFrame:
+def mean_over_seeds(table: pd.DataFrame, x: str, geometric: bool = False) -> pd.DataFrame:
     """Mean and interval of `value` at each `x` that every seed reached: columns mean, low, high, n."""
     total = table.seed.nunique()
+    estimate = geometric_interval if geometric else mean_interval
     rows = {
-        at: vars(mean_interval(part.value))
+        at: vars(estimate(part.value))
         for at, part in table.groupby(x)
         if part.seed[part.value.notna()].nunique() == total
     }
     return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high", "n"])
 
 
-def legend(figure: Figure, variants: Iterable[str], lines: bool = True, extra: Iterable[Line2D] = ()) -> None:
+def legend(
+    figure: Figure,
+    variants: Iterable[str],
+    lines: bool = True,
+    markers: bool = True,
+    extra: Iterable[Line2D] = (),
+) -> None:
     """One legend above the panels, with each variant once."""
     looks = style.looks(variants).values()
-    handles = [Line2D([], [], label=k.label, **(k.points | k.line if lines else k.points)) for k in looks]
+    handles = [
+        Line2D([], [], label=k.label, **((k.points if markers else {}) | (k.line if lines else {})))
+        for k in looks
+    ]
     handles += list(extra)
     width = figure.get_size_inches()[0]
     longest = max((len(str(handle.get_label())) for handle in handles), default=1)
-    columns = max(1, min(len(handles), int(width / (0.062 * longest + 0.45))))
+    most = max(1, int(width / (0.062 * longest + 0.45)))
+    columns = math.ceil(len(handles) / math.ceil(len(handles) / most)) if handles else 1
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, handlelength=2.4)
 
 
 def words(name: str) -> str:
     """ "validation/macro_f1" as an axis label: "validation macro f1"."""
     return style.escape(re.sub(r"[/_]+", " ", name))
+
+
+def spread(items: list[str], most: int) -> list[str]:
+    """At most this many of the items, evenly chosen, first and last among them."""
+    if len(items) <= most:
+        return items
+    return [items[place] for place in np.linspace(0, len(items) - 1, most).round().astype(int)]
+
+
+def plain_log(axis: Axis) -> None:
+    """A logarithmic axis labelled 0.1, 0.2, 0.5, 1 … over few decades, in powers of ten over many."""
+    low, high = axis.get_view_interval()
+    if high < 1e3 * low:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def panel_title(axes: Axes, text: str) -> None:

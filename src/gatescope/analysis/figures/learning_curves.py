@@ -1,22 +1,30 @@
-"""The primary metric on validation data over training, a panel a cell."""
+"""The primary metric on validation data over training: a panel a cell, or a condition if several."""
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gatescope.analysis import style
-from gatescope.analysis.figures.base import NoData, canvas, legend, mean_over_seeds, panel_title, seeds, words
+from gatescope.analysis import study, style
+from gatescope.analysis.figures.base import (
+    NoData,
+    canvas,
+    legend,
+    mean_over_seeds,
+    panel_title,
+    seeds,
+    spread,
+    words,
+)
 from gatescope.analysis.runs import Tables
 
 TITLE = "Learning curves"
 MOST_COLUMNS = 3
-MOST_ROWS = 4
+MOST_PANELS = 6
 """Of conditions; with more, this many are drawn, evenly chosen."""
 
 
@@ -30,18 +38,16 @@ def caption(tables: Tables) -> str:
 
 def draw(tables: Tables) -> Figure:
     name, table = _curves(tables)
-    conditions = _spread(sorted(table.condition.unique()))
-    panels = [(cell, c) for c in conditions for cell in _cells(table)]
-    columns = len(_cells(table)) if len(conditions) > 1 else min(MOST_COLUMNS, len(panels))
-    rows = math.ceil(len(panels) / columns)
+    parts = _parts(table)
+    columns = min(MOST_COLUMNS, len(parts))
+    rows = math.ceil(len(parts) / columns)
     width = style.TWO_COLUMNS if columns > 1 else style.COLUMN
-    with canvas(width, 0.55 + (1.75 if columns <= MOST_COLUMNS else 1.25) * rows) as figure:
+    with canvas(width, 0.6 + 1.75 * rows) as figure:
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axes, (cell, condition) in zip(grid.flat, panels, strict=False):
-            part = table[(table["cell_name"] == cell) & (table.condition == condition)]
+        for axes, (title, part) in zip(grid.flat, parts.items(), strict=False):
             _panel(axes, part)
-            panel_title(axes, ", ".join(filter(None, [style.look(cell).label, condition])))
-        for axes in list(grid.flat)[len(panels) :]:
+            panel_title(axes, title)
+        for axes in list(grid.flat)[len(parts) :]:
             axes.remove()
         figure.supxlabel("epoch", fontsize=style.RC["axes.labelsize"])
         figure.supylabel(words(name), fontsize=style.RC["axes.labelsize"])
@@ -65,7 +71,7 @@ def _last_only(mean: pd.DataFrame) -> list[int]:
 
 def _curves(tables: Tables) -> tuple[str, pd.DataFrame]:
     """The validation metric that the study compares on, else the validation loss, by epoch."""
-    primary = str(tables.study.get("primary", "")).rpartition("/")[2]
+    primary, tables = study.primary(tables).rpartition("/")[2], study.contenders(tables)
     for name in (f"validation/{primary}", "validation/loss", "train/loss"):
         table = tables.metric(name).dropna(subset=["epoch", "value"])
         if len(table):
@@ -74,12 +80,10 @@ def _curves(tables: Tables) -> tuple[str, pd.DataFrame]:
     raise NoData("no metric was logged on validation data by a finished run")
 
 
-def _cells(table: pd.DataFrame) -> list[str]:
-    return list(dict.fromkeys(style.split(variant)[0] for variant in style.order(table.variant)))
-
-
-def _spread(conditions: list[str]) -> list[str]:
-    if len(conditions) <= MOST_ROWS:
-        return conditions
-    places = np.linspace(0, len(conditions) - 1, MOST_ROWS).round().astype(int)
-    return [conditions[place] for place in places]
+def _parts(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """What each panel shows, by its title."""
+    places = study.conditions(table)
+    if len(places) > 1:
+        return {place: table[table.condition == place] for place in spread(places, MOST_PANELS)}
+    cells = dict.fromkeys(style.split(variant)[0] for variant in style.order(table.variant))
+    return {style.look(cell).label: table[table.cell_name == cell] for cell in cells}

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gatescope.analysis import style
+from gatescope.analysis import study, style
 from gatescope.analysis.figures.base import NoData, canvas, panel_title, seeds, words
 from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import LEVEL, mean_interval
@@ -22,37 +22,38 @@ BASELINE_LINE: Any = {"color": "#555555", "linewidth": 0.9, "linestyle": (0, (4.
 
 def caption(tables: Tables) -> str:
     table = _values(tables)
-    baseline = _baseline(tables)
-    line = f" Dashed: {baseline[0]}, {baseline[1]:g}." if baseline else ""
+    bars = [(c, b) for c in study.conditions(table) if (b := study.baseline(tables, c))]
+    values = ", ".join(f"{b.value:.3f}" + (f" ({c})" if c else "") for c, b in bars)
+    line = f" Dashed: {bars[0][1].name}, {values}." if bars else ""
     return (
-        f"{words(_primary(tables)).capitalize()}. Small points: runs ({seeds(table)} a variant); large "
+        f"{words(study.primary(tables)).capitalize()}. Small points: runs ({seeds(table)} a variant); large "
         f"points and bars: mean and {LEVEL:.0%} t interval over seeds.{line}"
     )
 
 
 def draw(tables: Tables) -> Figure:
     table = _values(tables)
-    variants, conditions = style.order(table.variant), sorted(table.condition.unique())
-    columns = min(MOST_COLUMNS, len(conditions))
-    rows = math.ceil(len(conditions) / columns)
+    variants, places = style.order(table.variant), study.conditions(table)
+    columns = min(MOST_COLUMNS, len(places))
+    rows = math.ceil(len(places) / columns)
     width = style.COLUMN if columns == 1 else style.TWO_COLUMNS
     with canvas(width, 0.6 + rows * (0.35 + 0.24 * len(variants))) as figure:
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axes, condition in zip(grid.flat, conditions, strict=False):
-            _panel(axes, table[table.condition == condition], variants, _baseline(tables))
+        for axes, condition in zip(grid.flat, places, strict=False):
+            _panel(axes, table[table.condition == condition], variants, study.baseline(tables, condition))
             panel_title(axes, condition)
-        for axes in list(grid.flat)[len(conditions) :]:
+        for axes in list(grid.flat)[len(places) :]:
             axes.remove()
-        for axes in list(grid.flat)[max(0, len(conditions) - columns) : len(conditions)]:
-            axes.set_xlabel(words(_primary(tables)))
+        for axes in list(grid.flat)[max(0, len(places) - columns) : len(places)]:
+            axes.set_xlabel(words(study.primary(tables)))
             axes.tick_params(labelbottom=True)
-        if baseline := _baseline(tables):
-            line = Line2D([], [], **BASELINE_LINE, label=style.escape(baseline[0]))
+        if baseline := study.baseline(tables, places[0]):
+            line = Line2D([], [], **BASELINE_LINE, label=style.look(baseline.name).label)
             figure.legend(handles=[line], loc="outside upper right", handlelength=2.2)
     return figure
 
 
-def _panel(axes: Axes, table: pd.DataFrame, variants: list[str], baseline: tuple[str, float] | None) -> None:
+def _panel(axes: Axes, table: pd.DataFrame, variants: list[str], baseline: study.Baseline | None) -> None:
     looks = style.looks(variants)
     for height, variant in enumerate(variants):
         values = table.value[table.variant == variant]
@@ -66,21 +67,12 @@ def _panel(axes: Axes, table: pd.DataFrame, variants: list[str], baseline: tuple
     axes.set_ylim(len(variants) - 0.5, -0.6)
     axes.grid(axis="y", visible=False)
     if baseline:
-        axes.axvline(baseline[1], **BASELINE_LINE, zorder=0)
-
-
-def _primary(tables: Tables) -> str:
-    return str(tables.study.get("primary") or "test/loss")
+        axes.axvline(baseline.value, **BASELINE_LINE, zorder=0)
 
 
 def _values(tables: Tables) -> pd.DataFrame:
-    table = tables.final(_primary(tables)).dropna(subset=["value"])
+    name = study.primary(tables)
+    table = study.contenders(tables).final(name).dropna(subset=["value"])
     if table.empty:
-        raise NoData(f"no finished run has a finite {_primary(tables)}")
+        raise NoData(f"no finished run has a finite {name}")
     return table
-
-
-def _baseline(tables: Tables) -> tuple[str, float] | None:
-    baseline = tables.study.get("baseline") or {}
-    value = baseline.get("value")
-    return None if value is None else (str(baseline.get("name", "baseline")), float(value))

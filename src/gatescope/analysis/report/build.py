@@ -14,6 +14,7 @@ from urllib.parse import quote
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from gatescope.analysis import study
 from gatescope.analysis.figures.base import NoData, load, save
 from gatescope.analysis.report import compare, numbers
 from gatescope.analysis.runs import NoRuns, Source, Tables, summary_names
@@ -109,7 +110,7 @@ def render(tables: Tables, finished: Tables, figures: Iterable[Drawn]) -> str:
         environment.filters[function.__name__] = function
     environment.filters["url"] = quote
     findings = import_module(f"gatescope.analysis.report.{tables.study.get('findings') or 'comparison'}")
-    primary = compare.primary(finished)
+    primary = study.primary(finished)
     return environment.get_template("README.md.j2").render(
         study=tables.study,
         primary=primary,
@@ -117,8 +118,9 @@ def render(tables: Tables, finished: Tables, figures: Iterable[Drawn]) -> str:
         metrics=compare.metric_names(finished),
         rows=compare.rows(finished),
         has_conditions=tables.runs.condition.nunique() > 1,
-        control=compare.control(finished),
-        compared=compare.against_control(finished),
+        reference=study.reference(study.contenders(finished)),
+        compared=compare.against_reference(finished),
+        direction="high" if study.higher_is_better(finished) else "low",
         findings_title=findings.TITLE,
         findings=findings.paragraphs(finished),
         figures=list(figures),
@@ -133,7 +135,8 @@ def render(tables: Tables, finished: Tables, figures: Iterable[Drawn]) -> str:
 
 
 def _missing(tables: Tables, primary: str) -> list[str]:
-    """A line a variant and condition that lacks seeds which others have."""
+    """A line a variant and condition that lacks seeds which others have; a baseline needs no seeds."""
+    tables = study.contenders(tables)
     values = tables.final(primary).value.where(tables.runs.status == "finished")
     seeds: dict[str, list[str]] = {}
     for variant, condition, seed in missing_cells(tables.runs, values):

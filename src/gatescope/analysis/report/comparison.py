@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gatescope.analysis import study
 from gatescope.analysis.figures.base import words
-from gatescope.analysis.report.compare import (
-    Compared,
-    against_baseline,
-    higher_is_better,
-    leader,
-    primary,
-    rows,
-)
+from gatescope.analysis.report.compare import Compared, against_baseline, leader, rows
 from gatescope.analysis.report.numbers import interval, listed, number
 from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import ENOUGH_SEEDS
@@ -21,20 +15,21 @@ TITLE = "In words"
 
 
 def paragraphs(tables: Tables) -> list[str]:
-    conditions = sorted(tables.runs.condition.unique())
-    return [*(_ahead(tables, condition) for condition in conditions), *_baseline(tables)]
+    conditions = study.conditions(tables.runs)
+    ahead = [_ahead(tables, condition) for condition in conditions]
+    return [*ahead, *filter(None, (_baseline(tables, condition) for condition in conditions))]
 
 
 def _ahead(tables: Tables, condition: str) -> str:
     found = leader(tables, condition)
     place = f" under {condition}" if condition else ""
-    name = words(primary(tables))
+    name = words(study.primary(tables))
     if found is None:
         return f"No run has a finite {name}{place}."
     best, compared = found
     row = next(row for row in rows(tables) if (row.variant, row.condition) == (best, condition))
-    extreme = "highest" if higher_is_better(tables) else "lowest"
-    mean = interval(row.metrics[primary(tables)])
+    extreme = "highest" if study.higher_is_better(tables) else "lowest"
+    mean = interval(row.metrics[study.primary(tables)])
     text = f"**{best}** has the {extreme} mean {name}{place}: {mean} (n = {row.n})."
     return " ".join([text, *_groups(compared)])
 
@@ -57,28 +52,25 @@ def _others(compared: Iterable[Compared]) -> str:
     return listed(f"{c.difference.b} ({interval(c.difference.estimate, sign=True)})" for c in compared)
 
 
-def _baseline(tables: Tables) -> list[str]:
-    found = against_baseline(tables)
-    if not found:
-        return []
-    baseline = tables.study["baseline"]
-    source = f" ({baseline['source']})" if baseline.get("source") else ""
-    text = f"The baseline, {baseline['name']}{source}, stands at {number(float(baseline['value']))}."
-    order = {
-        "ahead": "Above it beyond seeds",
+def _baseline(tables: Tables, condition: str) -> str:
+    bar = study.baseline(tables, condition)
+    if bar is None:
+        named = tables.study.get("baseline")
+        return f"The baseline, {named}, has not been run: nothing is said against it." if named else ""
+    place = f" under {condition}" if condition else ""
+    source = f" ({bar.source})" if bar.source else ""
+    text = f"The baseline, {bar.name}{source}, stands at {number(bar.value)}{place}."
+    better, worse = ("Above", "Below") if study.higher_is_better(tables) else ("Below", "Above")
+    phrases = {
+        "ahead": f"{better} it beyond seeds",
         "no difference beyond seeds": "Not told apart from it by these seeds",
-        "behind": "Below it beyond seeds",
+        "behind": f"{worse} it beyond seeds",
         "not enough seeds": "Not enough seeds for a verdict",
     }
-    if not higher_is_better(tables):
-        order["ahead"], order["behind"] = order["behind"], order["ahead"]
-    for kind, phrase in order.items():
-        group = [(row, difference) for row, difference, said in found if said == kind]
+    compared = against_baseline(tables, condition)
+    for kind, phrase in phrases.items():
+        group = [one for one in compared if one.verdict == kind]
         if group:
-            named = listed(
-                f"{' under '.join(filter(None, [row.variant, row.condition]))} "
-                f"({interval(difference.estimate, sign=True)})"
-                for row, difference in group
-            )
+            named = listed(f"{c.difference.a} ({interval(c.difference.estimate, sign=True)})" for c in group)
             text += f" {phrase}: {named}."
-    return [text]
+    return text

@@ -1,0 +1,73 @@
+"""Whether a model solves a task of some lag, beside how far its gradient reaches at that lag."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, ScalarFormatter
+
+from gatescope.analysis import study, style
+from gatescope.analysis.figures.base import NoData, canvas, legend, seeds, words
+from gatescope.analysis.gradient_flow import ends, readings
+from gatescope.analysis.runs import Tables
+from gatescope.analysis.statistics import mean_interval
+
+TITLE = "Metric against lag, beside reach against lag"
+
+
+def caption(tables: Tables) -> str:
+    metric, _ = _both(tables)
+    return (
+        f"Left: {words(study.primary(tables))} against the task's lag. Right: reach at the end of training, "
+        "which is the largest lag at which more than 1 % of the gradient's norm is left (loss-free, top layer), "
+        "bounded by the length of the sequences; dashed: reach = lag. Mean and 95 % t interval over "
+        f"{seeds(metric)}."
+    )
+
+
+def draw(tables: Tables) -> Figure:
+    metric, reach = _both(tables)
+    with canvas(style.TWO_COLUMNS, 2.75) as figure:
+        left, right = figure.subplots(1, 2, sharex=True)
+        _panel(left, metric)
+        _panel(right, reach)
+        lags = sorted(metric.lag.unique())
+        left.set_xscale("log")
+        for axes in (left, right):
+            axes.set_xticks(lags)
+            axes.xaxis.set_major_formatter(ScalarFormatter())
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.set_xlabel("lag of the task (steps)")
+        along = np.geomspace(lags[0], lags[-1], 100)
+        right.plot(along, along, color="#888888", linewidth=0.8, linestyle=(0, (4.0, 2.0)), zorder=0)
+        right.set_ylim(bottom=0)
+        left.set_ylabel(words(study.primary(tables)))
+        right.set_ylabel("reach (steps)")
+        legend(figure, metric.variant)
+    return figure
+
+
+def _panel(axes: Axes, table: pd.DataFrame) -> None:
+    looks = style.looks(table.variant)
+    for place, (variant, look) in enumerate(looks.items()):
+        by_lag = table[table.variant == variant].groupby("lag").value.apply(mean_interval)
+        # Side by side, so that bars of the same lag can be told apart.
+        at = by_lag.index * 1.025 ** (place - (len(looks) - 1) / 2)
+        axes.plot(at, [e.mean for e in by_lag], **(look.points | look.line))
+        axes.vlines(at, [e.low for e in by_lag], [e.high for e in by_lag], color=look.color, linewidth=0.9)
+
+
+def _both(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The primary metric and the reach at the end, a row a run with its lag."""
+    tables = study.contenders(tables)
+    lag = tables.runs.set_index("run_id").lag
+    metric = tables.final(study.primary(tables)).dropna(subset=["value"])
+    reach = ends(readings(tables, "loss_free_reach"))["end of training"].dropna(subset=["value"])
+    metric, reach = (
+        table.assign(lag=table.run_id.map(lag)).dropna(subset=["lag"]) for table in (metric, reach)
+    )
+    if metric.lag.nunique() < 2:
+        raise NoData("fewer than two lags have a finished run")
+    return metric, reach

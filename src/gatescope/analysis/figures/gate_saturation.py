@@ -1,0 +1,75 @@
+"""How often each unit's gates are open or shut: a scatter per gate (Karpathy et al. 2015, figure 3)."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gatescope.analysis import study, style
+from gatescope.analysis.figures.base import NoData, canvas, legend, panel_title
+from gatescope.analysis.runs import Tables
+
+TITLE = "Gate saturation"
+DERIVED = ("keep",)
+"""Gates that another panel shows already: keep is 1 − update, or the forget gate."""
+
+
+def caption(tables: Tables) -> str:
+    table = _points(tables)
+    place = f", {table.condition.iloc[0]}" if table.condition.iloc[0] else ""
+    return (
+        "Each point is a unit of the first layer at the end of training, on the probe's fixed batch "
+        f"(seed {table.seed.iloc[0]}{place}): share of positions where the gate is above 0.9 against the "
+        "share where it is below 0.1 (candidate and state: below −0.9). `update` is the share of the new "
+        "candidate that is written. Units on the dotted line are always saturated. A cell without "
+        "gates shows its state."
+    )
+
+
+def draw(tables: Tables) -> Figure:
+    table = _points(tables)
+    cells = list(dict.fromkeys(style.split(variant)[0] for variant in style.order(table.variant)))
+    gates = {cell: list(dict.fromkeys(table.gate[table.cell_name == cell])) for cell in cells}
+    columns = max(len(names) for names in gates.values())
+    size = min(1.4, (style.TWO_COLUMNS - 0.5) / columns)
+    with canvas(max(style.COLUMN, 0.5 + size * columns), 0.7 + (size + 0.1) * len(cells)) as figure:
+        grid = figure.subplots(len(cells), columns, sharex=True, sharey=True, squeeze=False)
+        for row, cell in zip(grid, cells, strict=True):
+            for axes, gate in zip(row, gates[cell], strict=False):
+                _panel(axes, table[(table.cell_name == cell) & (table.gate == gate)])
+                panel_title(axes, f"{style.look(cell).label}: {gate}")
+            for axes in row[len(gates[cell]) :]:
+                axes.remove()
+        figure.supxlabel("share of positions above 0.9", fontsize=style.RC["axes.labelsize"])
+        figure.supylabel("share of positions below 0.1", fontsize=style.RC["axes.labelsize"])
+        legend(figure, table.variant, lines=False)
+    return figure
+
+
+def _panel(axes: Axes, table: pd.DataFrame) -> None:
+    axes.plot([0, 1], [1, 0], color="#999999", linewidth=0.7, linestyle=":")
+    looks = style.looks(table.variant)
+    for variant, payload in zip(table.variant, table.payload, strict=True):
+        columns = payload["columns"]
+        points = looks[variant].points | {"markersize": 2.8, "alpha": 0.65, "markeredgewidth": 0.6}
+        axes.plot(columns["right"], columns["left"], **points, clip_on=False)
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+
+
+def _points(tables: Tables) -> pd.DataFrame:
+    """The last saturation of every gate of the first layer, a row a variant and gate: one seed, one place."""
+    table = tables.reading(r"gates/[^/]+/[^/]+/saturation")
+    table = table[table.kind == "points"]
+    if table.empty:
+        raise NoData("no finished run has readings of gates (instruments=off, or no recurrent layer)")
+    parts = table.name.str.split("/")
+    table = table.assign(layer=parts.str[1], gate=parts.str[2])
+    table = table[~table.gate.isin(DERIVED) & (table.layer == table.layer.min())]
+    table = table[table.condition == study.conditions(table)[0]]
+    seed = table.groupby("seed").variant.nunique().idxmax()
+    table = table[table.seed == seed].sort_values("step", kind="stable")
+    table = table.drop_duplicates(["variant", "gate"], keep="last").sort_index()
+    table = table.assign(cell_name=[style.split(variant)[0] for variant in table.variant])
+    gated = table[table.gate != "state"].cell_name.unique()
+    return table[(table.gate != "state") | ~table.cell_name.isin(gated)]

@@ -1,0 +1,79 @@
+"""The half-life of a gradient, and how training changes it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gatescope.analysis import study, style
+from gatescope.analysis.figures.base import (
+    NoData,
+    canvas,
+    legend,
+    mean_over_seeds,
+    panel_title,
+    seeds,
+    spread,
+)
+from gatescope.analysis.gradient_flow import readings
+from gatescope.analysis.runs import Tables
+
+TITLE = "Half-life over training"
+MOST_COLUMNS = 3
+
+
+def caption(tables: Tables) -> str:
+    table = _rates(tables)
+    return (
+        "Steps back in time after which half of the gradient's norm is left: ln 2 / −λ, λ the mean decay "
+        f"rate over {seeds(table)} (loss-free, top layer); bands: the 95 % t interval of λ, where it is below 0. "
+        "A marker on the upper edge: the mean rate is 0 or above, the gradient does not vanish."
+    )
+
+
+def draw(tables: Tables) -> Figure:
+    table = _rates(tables)
+    places = spread(study.conditions(table), MOST_COLUMNS)
+    width = style.COLUMN if len(places) == 1 else style.TWO_COLUMNS
+    with canvas(width, 2.75) as figure:
+        panels = figure.subplots(1, len(places), sharex=True, sharey=True, squeeze=False)[0]
+        for axes, place in zip(panels, places, strict=True):
+            _panel(axes, table[table.condition == place])
+            panel_title(axes, place)
+            axes.set_xlabel("step")
+        panels[0].set_yscale("log")
+        panels[0].set_xscale("symlog", linthresh=1)
+        panels[0].set_xlim(-0.2, 1.3 * table.step.max())
+        panels[0].set_ylabel("half-life (steps)")
+        legend(figure, table.variant)
+    return figure
+
+
+def _panel(axes: Axes, table: pd.DataFrame) -> None:
+    for variant, look in style.looks(table.variant).items():
+        rate = mean_over_seeds(table[table.variant == variant], "step")
+        lives = rate[["mean", "low", "high"]].apply(_half_life)
+        axes.plot(lives.index, lives["mean"], **(look.points | look.line))
+        # A rate that may be 0 has no longest half-life: its band has no upper end to draw.
+        closed = lives[["low", "high"]].notna().all(axis=1)
+        axes.fill_between(
+            lives.index, lives.low, lives.high, where=closed, color=look.color, alpha=0.12, linewidth=0
+        )
+        lasting = rate.index[rate["mean"] >= 0]
+        edge = {"transform": axes.get_xaxis_transform(), "clip_on": False, "in_layout": False}
+        axes.plot(lasting, np.ones(len(lasting)), **look.points, **edge)
+
+
+def _half_life(rate: pd.Series) -> pd.Series:
+    return math.log(2) / -rate.where(rate < 0)
+
+
+def _rates(tables: Tables) -> pd.DataFrame:
+    table = readings(tables, "loss_free_decay_rate").dropna(subset=["value"])
+    if table.empty:
+        raise NoData("no finished run has a decay rate that is defined")
+    return table

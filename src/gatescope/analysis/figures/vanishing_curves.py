@@ -1,0 +1,67 @@
+"""How much of a gradient is left k steps back, at initialisation and at the end of training."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gatescope.analysis import style
+from gatescope.analysis.figures.base import canvas, legend, panel_title, seeds
+from gatescope.analysis.gradient_flow import ends, longest, mean_curve, readings
+from gatescope.analysis.runs import Tables
+
+TITLE = "Vanishing curves"
+GUIDES = (0.5, 0.8, 0.9, 0.97)
+"""Spectral radii ρ of the guide lines: a linear recurrence ρQ, Q orthogonal, leaves exactly ρ^k."""
+FLOOR = 1e-9
+"""Nothing is drawn below: no training can use it."""
+
+
+def caption(tables: Tables) -> str:
+    table = longest(readings(tables, "loss_free_curve"))
+    place = f" ({table.condition.iloc[0]})" if table.condition.iloc[0] else ""
+    return (
+        "Norm of a random unit vector on the last state, carried back by the exact Jacobians, relative to "
+        f"lag 0, against the lag in steps{place}; the whole state (h, and c where there is one), top layer. "
+        f"Loss-free, so that the two times compare. Geometric mean over examples and {seeds(table)}, bands: "
+        f"95 % t interval over seeds on logarithms. Dotted: closed form ρ^k. Cut at {FLOOR:.0e}."
+    )
+
+
+def draw(tables: Tables) -> Figure:
+    table = longest(readings(tables, "loss_free_curve"))
+    with canvas(style.TWO_COLUMNS, 3.0) as figure:
+        panels = figure.subplots(1, 2, sharex=True, sharey=True)
+        for axes, (title, part) in zip(panels, ends(table).items(), strict=True):
+            _panel(axes, part)
+            panel_title(axes, title)
+            axes.set_xlabel("lag (steps)")
+        panels[0].set_yscale("log")
+        low, high = panels[0].get_ylim()
+        panels[0].set_ylim(max(low, FLOOR), min(high, 1 / FLOOR))
+        for axes in panels:
+            _guides(axes)
+        panels[0].set_ylabel("gradient norm relative to lag 0")
+        legend(figure, table.variant, markers=False)
+    return figure
+
+
+def _panel(axes: Axes, table: pd.DataFrame) -> None:
+    for variant, look in style.looks(table.variant).items():
+        mean = mean_curve(table[table.variant == variant])
+        axes.plot(mean.index, mean["mean"], **look.line, marker=look.marker, markevery=(0.1, 0.25))
+        axes.fill_between(mean.index, mean.low, mean.high, color=look.color, alpha=0.12, linewidth=0)
+
+
+def _guides(axes: Axes) -> None:
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    lag = np.linspace(0, right, 200)
+    for rho in GUIDES:
+        axes.plot(lag, rho**lag, color="#888888", linewidth=0.7, linestyle=(0, (1.0, 1.5)), zorder=0)
+        at = min(right * 0.97, np.log(bottom * 3) / np.log(rho))
+        axes.annotate(
+            f"{rho:g}$^k$", (at, rho**at), fontsize=6.5, color="#555555", ha="right", va="bottom", zorder=4
+        )
+    axes.set(xlim=(left, right), ylim=(bottom, top))

@@ -1,0 +1,80 @@
+"""What a study declares about itself, resolved against its runs."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from gatescope.analysis import style
+from gatescope.analysis.runs import Tables
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A bar to clear: a value of the primary metric that another kind of model reaches."""
+
+    name: str
+    value: float
+    source: str
+
+
+def primary(tables: Tables) -> str:
+    """The metric that the study compares on: its own choice, else the task's metric on the test split."""
+    return str(tables.study.get("primary") or f"test/{tables.task.get('metric', 'loss')}")
+
+
+def higher_is_better(tables: Tables) -> bool:
+    """By the study's direction where it declares a metric, else by the task's."""
+    source: dict[str, Any] = tables.study if tables.study.get("primary") else tables.task
+    return str(source.get("direction", "max")).lower().startswith("max")
+
+
+def baseline_variant(tables: Tables) -> str | None:
+    """The variant that `study.baseline` names, by itself or by its cell; None where no such run exists."""
+    named = tables.study.get("baseline")
+    if not isinstance(named, str):
+        return None
+    match = tables.runs[(tables.runs.variant == named) | (tables.runs.cell == named)]
+    return None if match.empty else str(match.variant.iloc[0])
+
+
+def contenders(tables: Tables) -> Tables:
+    """The same tables without the baseline's runs: what the study compares."""
+    runs = tables.runs[tables.runs.variant != baseline_variant(tables)]
+    return replace(tables, runs=runs)
+
+
+def baseline(tables: Tables, condition: str) -> Baseline | None:
+    """The baseline under this condition: a run of this study, or a value in the study's file."""
+    declared = tables.study.get("baseline")
+    if isinstance(declared, dict) and declared.get("value") is not None:
+        name, source = str(declared.get("name", "baseline")), str(declared.get("source") or "")
+        return Baseline(name, float(declared["value"]), source)
+    variant = baseline_variant(tables)
+    values = tables.final(primary(tables))
+    values = values[(values.variant == variant) & (values.condition == condition)]
+    mean = float(values.value.mean())
+    if variant is None or math.isnan(mean):
+        return None
+    return Baseline(style.split(variant)[0], mean, "computed in this study")
+
+
+def reference(tables: Tables) -> str:
+    """The variant that others are set against: `study.reference`, else the first in the order of tables."""
+    variants = style.order(tables.runs.variant)
+    named = tables.study.get("reference")
+    return str(named) if named in variants else variants[0]
+
+
+def conditions(table: pd.DataFrame) -> list[str]:
+    """The conditions of a table with their numbers in numeric order."""
+    return sorted(table.condition.unique(), key=_natural)
+
+
+def _natural(text: str) -> list[tuple[int, float, str]]:
+    parts = re.findall(r"\d+(?:\.\d+)?|\D+", text)
+    return [(0, float(p), "") if p[0].isdigit() else (1, 0.0, p) for p in parts]
