@@ -1,0 +1,1 @@
+"""Speed and memory, measured pairwise in one process: `python -m benchmarks`."""

@@ -1,0 +1,68 @@
+"""Peak memory of our probe and of the loop: each in a fresh process, the growth of its resident set's
+high-water mark (getrusage's ru_maxrss) from after imports, model, batch and a tiny rehearsal."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, astuple
+
+import torch
+
+from benchmarks import loop
+from benchmarks.probe_vs_loop import readings, traces
+from benchmarks.result import Result
+from benchmarks.setting import CELLS, Size, loss, make
+from gatescope.data.base import Batch
+from gatescope.models.encoder import Encoder
+
+QUESTION = (
+    "growth of the peak resident set (ru_maxrss, fresh process, after imports, model and batch): the loop "
+    "with autograd over our probe"
+)
+REHEARSAL = Size(steps=3, batch=2, inputs=4, hidden=4)
+
+Way = Callable[[str, Encoder, Batch], object]
+WAYS: dict[str, Way] = {
+    "traces": lambda cell, model, batch: traces(model, batch),
+    "traces, usual loop": lambda cell, model, batch: loop.look(cell, model, batch, loss),
+    "readings": lambda cell, model, batch: readings(model, batch),
+    "readings, usual loop": lambda cell, model, batch: loop.read(cell, model, batch, loss),
+}
+
+
+def measure(rounds: int = 1, size: Size | None = None, cells: tuple[str, ...] = tuple(CELLS)) -> Result:
+    size = size or Size()
+    result = Result("peak_memory", QUESTION, asdict(size))
+    for cell in cells:
+        for what in ("traces", "readings"):
+            ours, theirs = (in_fresh_process(cell, way, size) for way in (what, f"{what}, usual loop"))
+            result.add_value(cell, what, theirs / max(ours, 1e-9), megabytes_loop=theirs, megabytes_ours=ours)
+    return result
+
+
+def in_fresh_process(cell: str, way: str, size: Size) -> float:
+    """Megabytes."""
+    command = [sys.executable, "-m", "benchmarks.peak_memory", cell, way, *map(str, astuple(size))]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def growth(cell: str, way: str, size: Size) -> float:
+    """Megabytes that this process' peak grows by."""
+    torch.set_num_threads(1)
+    WAYS[way](cell, *make(cell, REHEARSAL))
+    model, batch = make(cell, size)
+    before = _peak()
+    WAYS[way](cell, model, batch)
+    return _peak() - before
+
+
+def _peak() -> float:
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+if __name__ == "__main__":
+    print(growth(sys.argv[1], sys.argv[2], Size(*map(int, sys.argv[3:]))))

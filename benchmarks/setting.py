@@ -1,0 +1,59 @@
+"""The model, batch and loss that cells are measured on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from gatescope.cells.gru import GRU
+from gatescope.cells.gru_article import GRUArticle
+from gatescope.cells.irnn import IRNN
+from gatescope.cells.lstm import LSTM
+from gatescope.cells.mingru import MinGRU
+from gatescope.cells.minlstm import MinLSTM
+from gatescope.cells.peephole_lstm import PeepholeLSTM
+from gatescope.cells.rnn import RNN
+from gatescope.data.base import Batch, TaskSpec
+from gatescope.models.attention import Pooling
+from gatescope.models.encoder import Encoder
+from gatescope.models.stack import CellFactory
+
+CELLS: dict[str, CellFactory] = {
+    "rnn": RNN,
+    "gru": GRU,
+    "lstm": LSTM,
+    "irnn": partial(IRNN, input_std=0.1),
+    "gru_article": GRUArticle,
+    "peephole_lstm": PeepholeLSTM,
+    "mingru": MinGRU,
+    "minlstm": MinLSTM,
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """T, B, D and H of a measurement, and the depth of the stack."""
+
+    steps: int = 200
+    batch: int = 64
+    inputs: int = 64
+    hidden: int = 128
+    layers: int = 1
+
+
+def make(cell: str, size: Size) -> tuple[Encoder, Batch]:
+    """A regression from the last state, by fixed seeds; all sequences have `size.steps` steps."""
+    torch.manual_seed(0)
+    task = TaskSpec("regression", "features", size.inputs, 1, "mse", "min")
+    model = Encoder(task, CELLS[cell], Pooling, hidden_size=size.hidden, layers=size.layers)
+    x = torch.randn(size.batch, size.steps, size.inputs)
+    lengths = torch.full((size.batch,), size.steps)
+    return model, Batch(x, lengths, torch.randn(size.batch), torch.arange(size.batch))
+
+
+def loss(values: Tensor, targets: Tensor) -> Tensor:
+    """(B, 1), (B,) -> (B,) squared error."""
+    return (values[:, 0] - targets).square()
