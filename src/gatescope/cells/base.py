@@ -8,7 +8,9 @@ Shapes: batch B, time T, inputs D, units H. Batch first, right-padded. Conventio
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -16,6 +18,11 @@ from torch import Tensor, nn
 
 from gatescope.cells.scaled import add_scaled
 from gatescope.data.base import valid_mask
+
+BLOCK = 16
+"""Steps that `adjoint` linearises at once."""
+ROWS = 1024
+"""Positions whose gates are computed at once."""
 
 
 class State(NamedTuple):
@@ -37,6 +44,27 @@ class States:
     initial: State
     lengths: Tensor | None = None
     c: Tensor | None = None
+    kept: dict[str, tuple[Tensor, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, name: str, compute: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """What `compute` gives, (B, T, …) each, kept for this pass's next reader: gates and adjoint share the
+        matrix products. Nothing is kept under autograd, where each caller needs a graph of its own."""
+        if torch.is_grad_enabled():
+            return compute()
+        if name not in self.kept:
+            self.kept[name] = compute()
+        return self.kept[name]
+
+    def block(self, start: int, stop: int, memory: Tensor | None) -> States:
+        """Steps start … stop - 1 as a pass of their own; `memory` (B, T, H) for cells that have one."""
+        initial = self.initial
+        if start:
+            initial = State(self.h[:, start - 1], None if memory is None else memory[:, start - 1])
+        lengths = None if self.lengths is None else (self.lengths - start).clamp(0, stop - start)
+        c = None if memory is None else memory[:, start:stop]
+        block = States(self.h[:, start:stop], initial, lengths, c)
+        block.kept = {name: tuple(v[:, start:stop] for v in values) for name, values in self.kept.items()}
+        return block
 
     @property
     def mask(self) -> Tensor | None:
@@ -60,7 +88,7 @@ class StepVjp(NamedTuple):
     total: State
 
 
-@dataclass
+@dataclass(frozen=True)
 class Adjoint:
     """Exact derivatives of a loss L with respect to one layer's states.
 
@@ -68,15 +96,35 @@ class Adjoint:
     `deltas` (B, T, chunks·H): the gradient at the pre-activations that the input weights feed, in the order
     of `chunk_names`; `recurrent_deltas`: likewise for the recurrent weights (width 0 for a cell without).
     All are exactly 0 at padding, and each is to be multiplied by exp(`log_scale`) (B, T) float64, which is 0
-    unless renormalisation was asked for.
+    unless renormalisation was asked for. All but `h` and `c` are put together when first asked for.
     """
 
-    h: Tensor
-    c: Tensor | None
-    inputs: Tensor
-    deltas: Tensor
-    recurrent_deltas: Tensor
+    steps: list[StepVjp]
     log_scale: Tensor
+    input_weights: Tensor
+
+    @cached_property
+    def h(self) -> Tensor:
+        return torch.stack([step.total.h for step in self.steps], dim=1)
+
+    @cached_property
+    def c(self) -> Tensor | None:
+        memory = [step.total.c for step in self.steps if step.total.c is not None]
+        return torch.stack(memory, dim=1) if memory else None
+
+    @cached_property
+    def deltas(self) -> Tensor:
+        return torch.stack([step.delta for step in self.steps], dim=1)
+
+    @cached_property
+    def recurrent_deltas(self) -> Tensor:
+        if self.steps[0].recurrent_delta is self.steps[0].delta:
+            return self.deltas
+        return torch.stack([step.recurrent_delta for step in self.steps], dim=1)
+
+    @cached_property
+    def inputs(self) -> Tensor:
+        return self.deltas @ self.input_weights
 
 
 def shift(states: Tensor, initial: Tensor) -> Tensor:
@@ -176,46 +224,51 @@ class RecurrentLayer(nn.Module, ABC):
         outside_log = direct.new_zeros(direct.shape[:2], dtype=torch.float64)
         if direct_log_scale is not None:
             outside_log = direct_log_scale.to(torch.float64)
-        saved = {name: values.unbind(1) for name, values in self.linearise(x, states).items()}
         carry = torch.zeros_like(outside[:, 0])
         log = outside_log[:, 0].new_zeros(len(carry))
         steps: list[StepVjp] = []
         logs: list[Tensor] = []
-        for t in reversed(range(direct.shape[1])):
+        for t, saved in self._saved_backwards(x, states):
             if renormalise:
                 arriving, log = add_scaled(carry, log, outside[:, t], outside_log[:, t])
             else:
                 arriving = carry + outside[:, t]
-            step = self.vjp(self._split(arriving), {name: values[t] for name, values in saved.items()})
+            step = self.vjp(self._split(arriving), saved)
             carry = _join(step.previous)
             steps.append(step)
             logs.append(log)
-        return self._collect(steps[::-1], torch.stack(logs[::-1], dim=1))
+        # Training may move the weights before anyone asks for ∂L/∂x.
+        return Adjoint(steps[::-1], torch.stack(logs[::-1], dim=1), self.input_weights.detach().clone())
+
+    def _saved_backwards(self, x: Tensor, states: States) -> Iterator[tuple[int, dict[str, Tensor]]]:
+        """t and its slice of `linearise`, from the last step to the first, linearised by blocks that fit a
+        processor's cache."""
+        memory = self.memory(x, states)
+        for stop in range(x.shape[1], 0, -BLOCK):
+            start = max(stop - BLOCK, 0)
+            saved = self.linearise(x[:, start:stop], states.block(start, stop, memory))
+            slices = {name: values.unbind(1) for name, values in saved.items()}
+            for t in reversed(range(start, stop)):
+                yield t, {name: values[t - start] for name, values in slices.items()}
 
     def _split(self, flat: Tensor) -> State:
         return State(*flat.chunk(2, dim=-1)) if self.has_memory_cell else State(flat)
-
-    def _collect(self, steps: list[StepVjp], log_scale: Tensor) -> Adjoint:
-        deltas = torch.stack([step.delta for step in steps], dim=1)
-        shared = all(step.recurrent_delta is step.delta for step in steps)
-        return Adjoint(
-            h=torch.stack([step.total.h for step in steps], dim=1),
-            c=torch.stack([_memory(step.total) for step in steps], dim=1) if self.has_memory_cell else None,
-            inputs=deltas @ self.input_weights,
-            deltas=deltas,
-            recurrent_deltas=deltas if shared else torch.stack([s.recurrent_delta for s in steps], dim=1),
-            log_scale=log_scale,
-        )
-
-
-def _memory(state: State) -> Tensor:
-    assert state.c is not None, "a cell with a memory cell gave a state without one"
-    return state.c
 
 
 def _join(state: State) -> Tensor:
     """h and c side by side, (B, H) or (B, 2H): one tensor to add and to scale."""
     return state.h if state.c is None else torch.cat([state.h, state.c], dim=-1)
+
+
+def in_blocks(compute: Callable[..., tuple[Tensor, ...]], *arguments: Tensor) -> tuple[Tensor, ...]:
+    """`compute` of (B, T, …) arguments, a few sequences at a time on a CPU: what lies between its inputs and its
+    results then stays in the cache, which saves a third of the time."""
+    first = arguments[0]
+    rows = max(1, ROWS // first.shape[1])
+    if first.device.type != "cpu" or rows >= first.shape[0]:
+        return compute(*arguments)
+    parts = [compute(*block) for block in zip(*(a.split(rows) for a in arguments), strict=True)]
+    return tuple(torch.cat(values) for values in zip(*parts, strict=True))
 
 
 def gather_time(values: Tensor, index: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from gatescope.cells.base import State, States, StepVjp
+from gatescope.cells.base import State, States, StepVjp, in_blocks
 from gatescope.cells.fused import FusedLayer
 from gatescope.cells.initialisation import Initialisation, LongestDependency, chrono_bias, initialise
 
@@ -32,19 +32,22 @@ class GatedUnit(FusedLayer):
         p_r, p_z, p_n = p.chunk(3, dim=-1)
         q_r, q_z, q_n = q.chunk(3, dim=-1)
         r, z = torch.sigmoid(p_r + q_r), torch.sigmoid(p_z + q_z)
-        return r, z, torch.tanh(p_n + r * q_n), q_n
+        return r, z, torch.tanh(torch.addcmul(p_n, r, q_n)), q_n
+
+    def _all_steps(self, x: Tensor, states: States) -> tuple[Tensor, ...]:
+        return states.once("equations", lambda: in_blocks(self._equations, x, states.previous_h))
 
     def step(self, x_t: Tensor, state: State) -> State:
         _, z, n, _ = self._equations(x_t, state.h)
         return State((1 - z) * n + z * state.h)
 
     def gates(self, x: Tensor, states: States) -> dict[str, Tensor]:
-        r, z, n, _ = self._equations(x, states.previous_h)
+        r, z, n, _ = self._all_steps(x, states)
         return {"reset": r, "update": 1 - z, "keep": z, "candidate": n}
 
     def linearise(self, x: Tensor, states: States) -> dict[str, Tensor]:
         previous = states.previous_h
-        r, z, n, q_n = self._equations(x, previous)
+        r, z, n, q_n = self._all_steps(x, states)
         return {
             "keep": z,
             "reset": r,

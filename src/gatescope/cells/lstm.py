@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from gatescope.cells.base import RecurrentLayer, State, States, StepVjp, shift
+from gatescope.cells.base import RecurrentLayer, State, States, StepVjp, in_blocks, shift
 from gatescope.cells.fused import FusedLayer, zero_padding
 from gatescope.cells.initialisation import Initialisation, LongestDependency, chrono_bias, initialise
 
@@ -94,16 +94,21 @@ class LSTM(FusedLayer, MemoryUnit):
         return State(o * torch.tanh(c), c)
 
     def gates(self, x: Tensor, states: States) -> dict[str, Tensor]:
-        i, f, g, o = self._equations(x, states.previous_h)
+        i, f, g, o = self._all_steps(x, states)
         return {"input": i, "forget": f, "output": o, "keep": f, "candidate": g}
 
+    def _all_steps(self, x: Tensor, states: States) -> tuple[Tensor, ...]:
+        return states.once("equations", lambda: in_blocks(self._equations, x, states.previous_h))
+
     def memory(self, x: Tensor, states: States) -> Tensor:
-        i, f, g, _ = self._equations(x, states.previous_h)
-        return scan_memory(f, i * g, states)
+        if states.c is not None:
+            return states.c
+        i, f, g, _ = self._all_steps(x, states)
+        return states.once("memory", lambda: (scan_memory(f, i * g, states),))[0]
 
     def linearise(self, x: Tensor, states: States) -> dict[str, Tensor]:
-        i, f, g, o = self._equations(x, states.previous_h)
-        c = scan_memory(f, i * g, states)
+        i, f, g, o = self._all_steps(x, states)
+        c = self.memory(x, states)
         assert states.initial.c is not None
         squashed = torch.tanh(c)
         return {

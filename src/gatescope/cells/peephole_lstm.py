@@ -83,8 +83,11 @@ class PeepholeLSTM(MemoryUnit):
         o = torch.sigmoid(x_t @ w_o.T + h @ u_o.T + p_o * new_c + b_o)
         return State(o * torch.tanh(new_c), new_c)
 
-    def _all_steps(self, x: Tensor, states: States) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _all_steps(self, x: Tensor, states: States) -> tuple[Tensor, ...]:
         """i, f, g, o, c_{t-1} and c_t at every step."""
+        return states.once("equations", lambda: self._equations_at_all_steps(x, states))
+
+    def _equations_at_all_steps(self, x: Tensor, states: States) -> tuple[Tensor, ...]:
         assert states.c is not None
         assert states.initial.c is not None
         before = shift(states.c, states.initial.c)
