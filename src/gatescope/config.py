@@ -106,7 +106,7 @@ class TrainerConfig:
 
 @dataclass(config=STRICT)
 class InstrumentsConfig:
-    every_n_steps: Count
+    every_n_steps: Count | None
     examples: Count
     readers: dict[str, Component]
 

@@ -35,6 +35,8 @@ CELLS = {
     "peephole_lstm": PeepholeLSTM,
     "mingru": MinGRU,
     "minlstm": MinLSTM,
+    "mingru_sequential": partial(MinGRU, scan="sequential"),
+    "minlstm_sequential": partial(MinLSTM, scan="sequential"),
 }
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 

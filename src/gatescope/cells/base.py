@@ -261,7 +261,7 @@ def _join(state: State) -> Tensor:
 
 
 def in_blocks(compute: Callable[..., tuple[Tensor, ...]], *arguments: Tensor) -> tuple[Tensor, ...]:
-    """`compute` of (B, T, …) arguments, a few sequences at a time on a CPU: what lies between its inputs and its
+    """`compute` of (B, T, …) arguments, a few sequences at a time on a CPU: what lies between inputs and
     results then stays in the cache, which saves a third of the time."""
     first = arguments[0]
     rows = max(1, ROWS // first.shape[1])

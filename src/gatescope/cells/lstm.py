@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from gatescope.cells.base import RecurrentLayer, State, States, StepVjp, in_blocks, shift
 from gatescope.cells.fused import FusedLayer, zero_padding
 from gatescope.cells.initialisation import Initialisation, LongestDependency, chrono_bias, initialise
+from gatescope.cells.scan import scan_sequential
 
 
 class MemoryUnit(RecurrentLayer):
@@ -103,8 +104,12 @@ class LSTM(FusedLayer, MemoryUnit):
     def memory(self, x: Tensor, states: States) -> Tensor:
         if states.c is not None:
             return states.c
+        return states.once("memory", lambda: (self._scan_memory(x, states),))[0]
+
+    def _scan_memory(self, x: Tensor, states: States) -> Tensor:
         i, f, g, _ = self._all_steps(x, states)
-        return states.once("memory", lambda: (scan_memory(f, i * g, states),))[0]
+        assert states.initial.c is not None
+        return zero_padding(scan_sequential(f, i * g, states.initial.c), states.lengths)
 
     def linearise(self, x: Tensor, states: States) -> dict[str, Tensor]:
         i, f, g, o = self._all_steps(x, states)
@@ -119,14 +124,3 @@ class LSTM(FusedLayer, MemoryUnit):
             "to_candidate": i * (1 - g * g),
             "to_output": squashed * o * (1 - o),
         }
-
-
-def scan_memory(keep: Tensor, written: Tensor, states: States) -> Tensor:
-    """c_t = keep_t ⊙ c_{t-1} + written_t, (B, T, H), 0 at padding: an elementwise scan, no matrix product."""
-    assert states.initial.c is not None
-    c = states.initial.c
-    memory = []
-    for kept, new in zip(keep.unbind(1), written.unbind(1), strict=True):
-        c = torch.addcmul(new, kept, c)
-        memory.append(c)
-    return zero_padding(torch.stack(memory, dim=1), states.lengths)

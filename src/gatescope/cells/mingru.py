@@ -29,14 +29,17 @@ class MinGRU(MinimalLayer):
         z = torch.sigmoid(update)
         return State((1 - z) * state.h + z * g(candidate))
 
+    def keep_and_candidate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        update, candidate = self.preactivations(x)
+        return torch.sigmoid(-update), g(candidate)
+
     def log_scan(self, x: Tensor) -> tuple[Tensor, Tensor]:
         update, candidate = self.preactivations(x)
         return -softplus(update), -softplus(-update) + log_g(candidate)
 
     def gates(self, x: Tensor, states: States) -> dict[str, Tensor]:
-        update, candidate = self.preactivations(x)
-        z = torch.sigmoid(update)
-        return {"update": z, "keep": 1 - z, "candidate": g(candidate)}
+        keep, candidate = self.keep_and_candidate(x)
+        return {"update": 1 - keep, "keep": keep, "candidate": candidate}
 
     def linearise(self, x: Tensor, states: States) -> dict[str, Tensor]:
         update, candidate = self.preactivations(x)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from gatescope.cells.base import RecurrentLayer, State, States, StepVjp
+from gatescope.cells.base import RecurrentLayer, State, States, StepVjp, in_blocks
 from gatescope.cells.fused import padded_lengths, zero_padding
 from gatescope.cells.initialisation import Initialisation, initialise, uniform_start
-from gatescope.cells.scan import scan_log
+from gatescope.cells.scan import scan_log, scan_sequential
 
 
 class MinimalLayer(RecurrentLayer):
@@ -22,10 +23,18 @@ class MinimalLayer(RecurrentLayer):
 
     Args:
         initialisation: there are no recurrent weights: orthogonal is the same as xavier here.
+        scan: log, the paper's parallel scan in log space, or sequential, the same states a step at a time.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, initialisation: Initialisation = "default") -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        initialisation: Initialisation = "default",
+        scan: Literal["log", "sequential"] = "log",
+    ) -> None:
         super().__init__(input_size, hidden_size)
+        self.scan = scan
         rows = len(self.chunk_names) * hidden_size
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
         self.bias = nn.Parameter(torch.empty(rows))
@@ -45,14 +54,23 @@ class MinimalLayer(RecurrentLayer):
         return linear(x, self.weight_ih, self.bias).chunk(len(self.chunk_names), dim=-1)
 
     @abstractmethod
+    def keep_and_candidate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(…, D) -> the share kept and the candidate h~, (…, H) each."""
+
+    @abstractmethod
     def log_scan(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, D) -> ln keep and ln written, (B, T, H) each."""
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
         initial = self.zero_state(x) if state is None else state
         lengths = padded_lengths(lengths, x.shape[1])
-        h = scan_log(*self.log_scan(x), initial.h)
-        return States(zero_padding(h, lengths), initial, lengths)
+        return States(zero_padding(self._scan(x, initial.h), lengths), initial, lengths)
+
+    def _scan(self, x: Tensor, initial: Tensor) -> Tensor:
+        if self.scan == "log":
+            return in_blocks(lambda x, h: (scan_log(*self.log_scan(x), h),), x, initial)[0]
+        keep, candidate = self.keep_and_candidate(x)
+        return scan_sequential(keep, (1 - keep) * candidate, initial)
 
     def vjp(self, adjoint: State, saved: dict[str, Tensor]) -> StepVjp:
         a = adjoint.h

@@ -32,15 +32,18 @@ class MinLSTM(MinimalLayer):
         i, f = torch.sigmoid(input_gate), torch.sigmoid(forget)
         return State(f / (f + i) * state.h + i / (f + i) * g(candidate))
 
+    def keep_and_candidate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        input_gate, forget, candidate = self.preactivations(x)
+        return torch.sigmoid(softplus(-input_gate) - softplus(-forget)), g(candidate)
+
     def log_scan(self, x: Tensor) -> tuple[Tensor, Tensor]:
         input_gate, forget, candidate = self.preactivations(x)
         odds = softplus(-input_gate) - softplus(-forget)
         return -softplus(-odds), -softplus(odds) + log_g(candidate)
 
     def gates(self, x: Tensor, states: States) -> dict[str, Tensor]:
-        input_gate, forget, candidate = self.preactivations(x)
-        keep = torch.sigmoid(softplus(-input_gate) - softplus(-forget))
-        return {"input": 1 - keep, "forget": keep, "keep": keep, "candidate": g(candidate)}
+        keep, candidate = self.keep_and_candidate(x)
+        return {"input": 1 - keep, "forget": keep, "keep": keep, "candidate": candidate}
 
     def linearise(self, x: Tensor, states: States) -> dict[str, Tensor]:
         input_gate, forget, candidate = self.preactivations(x)

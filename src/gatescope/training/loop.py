@@ -81,6 +81,7 @@ def make_trainer(
         callbacks=every,
         default_root_dir=directory,
         num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # BucketSampler shares every batch among the ranks itself
         enable_model_summary=False,
         **options,
     )

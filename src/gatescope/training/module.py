@@ -55,10 +55,7 @@ class SequenceTask(pl.LightningModule):
         return self.model(batch).values
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self._shared_step(batch, self.train_metrics, "train")
-        if not torch.isfinite(loss):
-            raise NonFiniteLoss(self._describe_divergence(loss.item()))
-        return loss
+        return self._shared_step(batch, self.train_metrics, "train")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._shared_step(batch, self.validation_metrics, "validation")
@@ -69,16 +66,18 @@ class SequenceTask(pl.LightningModule):
     def _shared_step(self, batch: Batch, metrics: MetricCollection, stage: str) -> Tensor:
         values = self(batch)
         loss = self.objective.loss(values, batch.targets).mean()
+        if not torch.isfinite(loss):
+            raise NonFiniteLoss(self._describe_divergence(stage, loss.item()))
         size = len(batch.lengths)
         self.log(f"{stage}/loss", loss, batch_size=size, on_step=stage == "train", on_epoch=stage != "train")
         metrics.update(*self.objective.outcome(values.detach(), batch.targets))
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=size)
         return loss
 
-    def _describe_divergence(self, loss: float) -> str:
+    def _describe_divergence(self, stage: str, loss: float) -> str:
         norms = ", ".join(f"{float(norm):.3g}" for norm in self.recent_norms)
         return (
-            f"the loss became {loss} at step {self.global_step} (epoch {self.current_epoch}); "
+            f"the {stage} loss became {loss} at step {self.global_step} (epoch {self.current_epoch}); "
             f"gradient norms of the last steps: {norms or 'none yet'}; "
             "lower optimizer.lr or trainer.gradient_clip_val"
         )

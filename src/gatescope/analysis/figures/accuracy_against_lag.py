@@ -21,7 +21,7 @@ def caption(tables: Tables) -> str:
     metric, _ = _both(tables)
     return (
         f"Left: {words(study.primary(tables))} against the task's lag. Right: reach at the end of training, "
-        "which is the largest lag at which more than 1 % of the gradient's norm is left (loss-free, top layer), "
+        "the largest lag at which more than 1 % of the gradient's norm is left (loss-free, top layer), "
         "bounded by the length of the sequences; dashed: reach = lag. Mean and 95 % t interval over "
         f"{seeds(metric)}."
     )

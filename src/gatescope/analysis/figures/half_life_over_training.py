@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,8 +30,8 @@ MOST_COLUMNS = 3
 def caption(tables: Tables) -> str:
     table = _rates(tables)
     return (
-        "Steps back in time after which half of the gradient's norm is left: ln 2 / −λ, λ the mean decay "
-        f"rate over {seeds(table)} (loss-free, top layer); bands: the 95 % t interval of λ, where it is below 0. "
+        "Steps back in time after which half of the gradient's norm is left: ln 2 / −λ, λ the mean decay rate "
+        f"over {seeds(table)} (loss-free, top layer); bands: the 95 % t interval of λ, where below 0. "
         "A marker on the upper edge: the mean rate is 0 or above, the gradient does not vanish."
     )
 
@@ -64,7 +65,7 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
             lives.index, lives.low, lives.high, where=closed, color=look.color, alpha=0.12, linewidth=0
         )
         lasting = rate.index[rate["mean"] >= 0]
-        edge = {"transform": axes.get_xaxis_transform(), "clip_on": False, "in_layout": False}
+        edge: Any = {"transform": axes.get_xaxis_transform(), "clip_on": False, "in_layout": False}
         axes.plot(lasting, np.ones(len(lasting)), **look.points, **edge)
 
 
