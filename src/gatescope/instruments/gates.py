@@ -6,8 +6,10 @@ Sources: Karpathy et al. 2015 (saturation per unit), Tallec & Ollivier 2018 (1 /
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -30,7 +32,7 @@ from gatescope.models.stack import LayerTrace
 OPEN, SHUT = 0.9, 0.1
 QUANTILES = (0.1, 0.5, 0.9)
 QUANTILE_SAMPLE = 2**16
-"""Quantiles are taken over at most this many values, an even stride through them: sorting all is the dearest
+"""Quantiles are taken over at most this many values, an even stride through them: all would be the dearest
 part of the reading, and 65 536 values place a quantile within 0.2 % of its rank (one standard error)."""
 HEATMAP_UNITS = 32
 
@@ -94,13 +96,16 @@ class GateStatistics(ProbeInstrument):
 
 def distribution(prefix: str, values: Tensor, signed: bool, bins: int) -> Readings:
     """Readings of one gate's values (N, H) at valid positions; `signed` for values about 0 (a candidate)."""
-    if not bool(torch.isfinite(values).all()):
-        return {f"{prefix}/mean": Undefined("the gate is not finite")}
     flat = values.reshape(-1)
+    mean = flat.mean().item()
+    # One value that is not finite makes the mean so, and costs no pass of its own.
+    if not math.isfinite(mean):
+        return {f"{prefix}/mean": Undefined("the gate is not finite")}
     stride = -(-flat.numel() // QUANTILE_SAMPLE)
-    quantiles = torch.quantile(flat[::stride], torch.tensor(QUANTILES, dtype=flat.dtype, device=flat.device))
+    # numpy partitions where torch sorts.
+    quantiles = np.quantile(flat[::stride].cpu().numpy(), QUANTILES)
     readings: Readings = {
-        f"{prefix}/mean": scalar(flat.mean().item()),
+        f"{prefix}/mean": scalar(mean),
         f"{prefix}/std": scalar(flat.std(correction=0).item()),
         f"{prefix}/histogram": histogram(flat, signed, bins),
         f"{prefix}/bimodality": bimodality(values),
@@ -109,20 +114,28 @@ def distribution(prefix: str, values: Tensor, signed: bool, bins: int) -> Readin
     for share, value in zip(QUANTILES, quantiles.tolist(), strict=True):
         readings[f"{prefix}/quantile_{round(100 * share)}"] = scalar(value)
     if signed:
-        readings[f"{prefix}/saturated"] = scalar((flat.abs() > OPEN).float().mean().item())
+        readings[f"{prefix}/saturated"] = scalar(above(flat.abs(), OPEN).mean().item())
     return readings
 
 
 def saturation(values: Tensor, shut: float) -> Points:
     """(N, H) -> per unit, the share of positions above 0.9 (right) and below `shut` (left)."""
-    right, left = (values > OPEN).float().mean(0), (values < shut).float().mean(0)
+    right, left = above(values, OPEN).mean(0), above(-values, -shut).mean(0)
     return Points({"right": right.tolist(), "left": left.tolist()})
+
+
+def above(values: Tensor, bound: float) -> Tensor:
+    """1 where a value is greater, else 0, as floats at once: sums of booleans are several times slower."""
+    return torch.gt(values, bound, out=torch.empty_like(values))
 
 
 def histogram(flat: Tensor, signed: bool, bins: int) -> Histogram:
     low, high = (-1.0, 1.0) if signed else (0.0, 1.0)
-    low, high = min(low, flat.min().item()), max(high, flat.max().item())
-    counts = torch.histc(flat.float(), bins, low, high)
+    least, most = torch.aminmax(flat)
+    low, high = min(low, least.item()), max(high, most.item())
+    # By hand: histc takes three times as long on a CPU.
+    index = ((flat - low) * (bins / (high - low))).to(torch.uint8).clamp_max_(bins - 1)
+    counts = index.bincount(minlength=bins).double()
     return Histogram(torch.linspace(low, high, bins + 1, dtype=torch.float64).tolist(), counts.tolist())
 
 
@@ -146,11 +159,12 @@ def timescale(keep: Tensor | None, mask: Tensor) -> Points | Undefined:
     """
     if keep is None:
         return Undefined("the cell has no gate that keeps its state")
-    valid = keep[mask].double()
-    if not bool(torch.isfinite(valid).all()):
+    valid = keep[mask]
+    if not math.isfinite(valid.mean().item()):
         return Undefined("the gate is not finite")
     valid = valid.clamp(torch.finfo(torch.float32).tiny, 1 - torch.finfo(torch.float32).eps / 2)
-    rate, mean_keep = -1 / valid.log().mean(0), 1 / (1 - valid.mean(0))
+    rate = -1 / valid.log().mean(0, dtype=torch.float64)
+    mean_keep = 1 / (1 - valid.mean(0, dtype=torch.float64))
     return Points({"rate": rate.tolist(), "mean_keep": mean_keep.tolist()})
 
 
@@ -161,12 +175,12 @@ def state_statistics(prefix: str, layer: LayerTrace, mask: Tensor) -> Readings:
     if layer.cell.gate_names:
         return readings
     if getattr(layer.cell, "nonlinearity", "tanh") == "relu":
-        active = (states > 0).float().mean(0)
+        active = above(states, 0).mean(0)
         readings[f"{prefix}/state/active"] = scalar(active.mean().item())
         readings[f"{prefix}/state/dead"] = scalar((active == 0).float().mean().item())
         return readings
     readings[f"{prefix}/state/saturation"] = saturation(states, -OPEN)
-    readings[f"{prefix}/state/saturated"] = scalar((states.abs() > OPEN).float().mean().item())
+    readings[f"{prefix}/state/saturated"] = scalar(above(states.abs(), OPEN).mean().item())
     return readings
 
 
