@@ -30,8 +30,8 @@ MOST_COLUMNS = 3
 def caption(tables: Tables) -> str:
     table = _rates(tables)
     return (
-        "Steps back in time after which half of the gradient's norm is left: ln 2 / −λ, λ the mean decay rate "
-        f"over {seeds(table)} (loss-free, top layer); bands: the 95 % t interval of λ, where below 0. "
+        "Steps back in time after which half of the gradient's norm is left: ln 2 / −λ, λ the mean decay "
+        f"rate over {seeds(table)} (loss-free, top layer); bands: the 95 % t interval of λ, where below 0. "
         "A marker on the upper edge: the mean rate is 0 or above, the gradient does not vanish."
     )
 

@@ -1,0 +1,148 @@
+"""In words: which architectures carry a signal how far, before and after training, with intervals."""
+
+from __future__ import annotations
+
+import math
+
+from gatescope.analysis import study, style
+from gatescope.analysis.figures.base import NoData
+from gatescope.analysis.gradient_flow import Carried, carried, ends, readings
+from gatescope.analysis.report import comparison
+from gatescope.analysis.report.numbers import cell, interval, listed, number
+from gatescope.analysis.runs import Tables
+from gatescope.analysis.statistics import ENOUGH_SEEDS, LEVEL, Estimate, holm, paired_difference
+
+TITLE = "Which architectures carry a signal how far"
+START, END = "initialisation", "end of training"
+
+ByVariant = dict[str, dict[str, Carried]]
+"""Estimates by variant and time."""
+
+
+def paragraphs(tables: Tables) -> list[str]:
+    try:
+        rates = readings(tables, "loss_free_decay_rate")
+    except NoData as why:
+        return [f"Nothing can be said: {why}.", *comparison.paragraphs(tables)]
+    found: list[str] = [_method(rates.seed.nunique())]
+    for condition in study.conditions(rates):
+        measured = _measured(tables, condition)
+        if measured:
+            found += [_table(measured, condition), " ".join(_sentences(tables, measured, condition))]
+    return [*found, *comparison.paragraphs(tables)]
+
+
+def _method(seeds: int) -> str:
+    few = "" if seeds >= ENOUGH_SEEDS else f" With {seeds} there are **not enough seeds** for any verdict."
+    return (
+        "Measured without the loss: a random unit vector on the last state of the top layer, carried back by "
+        "the exact Jacobians. Decay rate λ in nats a step; half-life ln 2 / −λ with the interval of λ "
+        "carried over; reach, the largest lag at which more than 1 % of the norm is left, is bounded by the "
+        f"length of the sequences (≥ where a seed reaches that bound). Mean over seeds and 95 % t "
+        f"interval.{few}"
+    )
+
+
+def _measured(tables: Tables, condition: str) -> ByVariant:
+    """Estimates of each variant that has a decay rate at both times."""
+    parts = {
+        name: ends(readings(tables, f"loss_free_{name}"))
+        for name in ("decay_rate", "reach", "reach_censored")
+    }
+    result: ByVariant = {}
+    for variant in style.order(study.contenders(tables).runs.variant):
+        at: dict[str, Carried] = {}
+        for time in (START, END):
+            own = [
+                table[time][(table[time].variant == variant) & (table[time].condition == condition)]
+                for table in parts.values()
+            ]
+            at[time] = carried(*own)
+        if all(one.rate.n for one in at.values()):
+            result[variant] = at
+    return result
+
+
+def _table(measured: ByVariant, condition: str) -> str:
+    head = [
+        "variant",
+        *(f"{what}, {time}" for what in ("λ", "half-life", "reach") for time in (START, END)),
+        "n",
+    ]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for variant, at in measured.items():
+        cells = [cell(variant)]
+        cells += [interval(at[time].rate, sign=True) for time in (START, END)]
+        cells += [_half_life(at[time].half_life) for time in (START, END)]
+        cells += [_reach(at[time]) for time in (START, END)]
+        cells.append(str(min(at[time].rate.n for time in (START, END))))
+        lines.append(f"| {' | '.join(cells)} |")
+    place = f"**{condition}**\n\n" if condition else ""
+    return place + "\n".join(lines)
+
+
+def _half_life(life: Estimate) -> str:
+    if life.mean < math.inf:
+        return interval(life)
+    return "does not vanish" + (f" [≥ {number(life.low)}]" if life.low < math.inf else "")
+
+
+def _reach(one: Carried) -> str:
+    return ("≥ " if one.censored else "") + interval(one.reach)
+
+
+def _sentences(tables: Tables, measured: ByVariant, condition: str) -> list[str]:
+    """Who carries a signal farthest at the end, who over the task's lag, and what training changed."""
+    ranked = sorted(measured, key=lambda variant: -measured[variant][END].rate.mean)
+    first, last = ranked[0], ranked[-1]
+    text = [
+        f"At the end of training **{first}** loses least of a signal a step "
+        f"(λ = {interval(measured[first][END].rate, sign=True)}, n = {measured[first][END].rate.n})"
+    ]
+    text[0] += f", {last} most ({interval(measured[last][END].rate, sign=True)})." if last != first else "."
+    if any(not at[END].rate.enough or not at[START].rate.enough for at in measured.values()):
+        text.append(f"Not enough seeds for a verdict (fewer than {ENOUGH_SEEDS} for some variant).")
+        return text
+    text += _over_the_lag(tables, measured, condition)
+    return text + _changes(tables, list(measured), condition)
+
+
+def _over_the_lag(tables: Tables, measured: ByVariant, condition: str) -> list[str]:
+    lags = tables.runs.lag[tables.runs.condition == condition].dropna().unique()
+    if len(lags) != 1:
+        return []
+    lag = float(lags[0])
+    # One bound of a t interval decides each side; a reach without spread has an interval of no width.
+    beyond = [v for v, at in measured.items() if at[END].reach.low >= lag]
+    short = [v for v, at in measured.items() if at[END].reach.high < lag]
+    open_ = [v for v in measured if v not in beyond and v not in short]
+    phrases = {"reach over the task's lag": beyond, "do not": short, "cannot be placed by these seeds": open_}
+    said = [f"{listed(names)} {phrase}" for phrase, names in phrases.items() if names]
+    return [f"Of {lag:g} steps: {'; '.join(said)}."]
+
+
+def _changes(tables: Tables, variants: list[str], condition: str) -> list[str]:
+    """Rate at the end minus rate at the start, paired by seed, Holm over the variants."""
+    at = ends(readings(tables, "loss_free_decay_rate"))
+    differences = []
+    for variant in variants:
+        start, end = (
+            at[time][(at[time].variant == variant) & (at[time].condition == condition)]
+            .set_index("seed")
+            .value
+            for time in (START, END)
+        )
+        differences.append(paired_difference(end.rename(variant), start.rename(START)))
+    adjusted = holm([difference.p for difference in differences])
+    farther: list[str] = []
+    shorter: list[str] = []
+    same: list[str] = []
+    for difference, p in zip(differences, adjusted, strict=True):
+        group = same if not p < 1 - LEVEL else farther if difference.estimate.mean > 0 else shorter
+        group.append(f"{difference.a} ({interval(difference.estimate, sign=True)})")
+    groups = {
+        "Training made a signal last longer in": farther,
+        "Training made a signal fade sooner in": shorter,
+        "No change beyond seeds in": same,
+    }
+    return [f"{phrase} {listed(names)}." for phrase, names in groups.items() if names]

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import math
+import pkgutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gatescope.analysis import figures, style
+from gatescope.analysis.figures import NoData, load, save
+from gatescope.analysis.figures.base import canvas, mean_over_seeds, spread
+from gatescope.analysis.gradient_flow import mean_curve
+from gatescope.analysis.runs import RecordSource, Tables
+
+from .conftest import RATES, write_run, write_vanishing
+
+COMPARISON = ["learning_curves", "metric_by_variant", "gate_saturation", "gradient_norms"]
+VANISHING = ["vanishing_curves", "half_life_over_training", "accuracy_against_lag", "timescales"]
+
+
+@pytest.fixture(scope="module")
+def vanishing(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    root = tmp_path_factory.mktemp("runs")
+    write_vanishing(root, seeds=3, lags=(20, 50))
+    return RecordSource(root, "vanishing").tables().finished()
+
+
+def toy_tables(root: Path) -> Tables:
+    return RecordSource(root, "toy").tables().finished()
+
+
+def test_every_figure_is_tested() -> None:
+    found = {m.name for m in pkgutil.iter_modules(figures.__path__)} - {"base"}
+    assert found == {*COMPARISON, *VANISHING}
+
+
+@pytest.mark.parametrize("name", COMPARISON)
+def test_comparison_figures_are_drawn_and_legible(name: str, toy: Path) -> None:
+    check_drawn(name, toy_tables(toy), "5 seeds" if name != "gate_saturation" else "seed 0")
+
+
+@pytest.mark.parametrize("name", VANISHING)
+def test_vanishing_figures_are_drawn_and_legible(name: str, vanishing: Tables) -> None:
+    check_drawn(name, vanishing, "3 seeds")
+
+
+def check_drawn(name: str, tables: Tables, n: str) -> None:
+    module = load(name)
+    figure = module.draw(tables)
+    figure.canvas.draw()
+    assert n in module.caption(tables)
+    assert module.TITLE
+    width = figure.get_size_inches()[0]
+    assert style.COLUMN <= width <= style.TWO_COLUMNS
+    box = figure.bbox
+    for axes in figure.axes:
+        outer = axes.get_tightbbox()
+        assert outer is not None
+        assert outer.x0 >= box.x0 - 2
+        assert outer.x1 <= box.x1 + 2
+        sizes = [label.get_fontsize() for label in axes.get_xticklabels() + axes.get_yticklabels()]
+        assert min(sizes, default=7) >= 6
+    for legend in figure.legends:
+        inside = legend.get_window_extent()
+        assert inside.x0 >= box.x0
+        assert inside.x1 <= box.x1
+        assert all(not inside.overlaps(axes.get_window_extent()) for axes in figure.axes)
+
+
+def test_the_curves_drawn_are_the_closed_form(vanishing: Tables) -> None:
+    # The records hold exp(rate·lag): the drawn mean must be that line again.
+    figure = load("vanishing_curves").draw(vanishing)
+    color = style.look("gru-none").color
+    for axes, rate in zip(figure.axes, RATES["gru"], strict=True):
+        (line,) = [line for line in axes.lines if line.get_color() == color]
+        x, y = (np.asarray(data, dtype=float) for data in line.get_data())
+        assert np.polyfit(x, np.log(y), 1)[0] == pytest.approx(rate, abs=0.01)
+
+
+def test_the_half_life_drawn_is_the_rates(vanishing: Tables) -> None:
+    figure = load("half_life_over_training").draw(vanishing)
+    color = style.look("rnn-none").color
+    line = next(line for line in figure.axes[0].lines if line.get_color() == color)
+    first, last = np.asarray(line.get_ydata(), dtype=float)[[0, -1]]
+    start, end = RATES["rnn"]
+    assert (first, last) == pytest.approx((math.log(2) / -start, math.log(2) / -end), rel=0.03)
+
+
+def test_means_shown_are_means_over_seeds(toy: Path) -> None:
+    tables = toy_tables(toy)
+    figure = load("metric_by_variant").draw(tables)
+    expected = tables.final("test/accuracy").groupby("variant").value.mean()
+    drawn = {float(np.asarray(line.get_xdata(), dtype=float)[0]) for line in figure.axes[0].lines}
+    assert all(any(abs(mean - x) < 1e-12 for x in drawn) for mean in expected)
+
+
+def test_files_are_the_same_bytes_twice(toy: Path, tmp_path: Path) -> None:
+    tables = toy_tables(toy)
+    once, again = (
+        [p.read_bytes() for p in save(load("metric_by_variant").draw(tables), tmp_path / sub, "m")]
+        for sub in "ab"
+    )
+    assert once == again
+    assert b"<text" not in once[1], "glyphs travel as paths"
+    assert b"<dc:date>" not in once[1]
+
+
+@pytest.mark.parametrize("name", [*COMPARISON, *VANISHING])
+def test_a_figure_without_data_says_so(name: str, tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "gru-none", 0, accuracy=None, readings=[])
+    (folder / "metrics.jsonl").unlink()
+    module, tables = load(name), toy_tables(tmp_path)
+    with pytest.raises(NoData, match=r"finished run|fewer than two lags"):
+        module.draw(tables)
+
+
+@pytest.mark.parametrize("name", COMPARISON)
+def test_strange_names_one_run_and_a_constant_metric(name: str, tmp_path: Path) -> None:
+    for variant in ("a b/c-none", "ガウス-additive", "x$_y-none"):
+        write_run(tmp_path, variant, 0, accuracy=0.5)
+    save(load(name).draw(toy_tables(tmp_path)), tmp_path, name)
+    assert (tmp_path / f"{name}.png").stat().st_size > 1000
+
+
+def test_an_unknown_figure_is_named() -> None:
+    with pytest.raises(NoData, match="no figure named 'pie_chart'"):
+        load("pie_chart")
+
+
+def test_a_mean_needs_every_seed() -> None:
+    table = pd.DataFrame({"seed": [0, 1, 0], "epoch": [0, 0, 1], "value": [1.0, 3.0, 9.0]})
+    mean = mean_over_seeds(table, "epoch")
+    assert list(mean.index) == [0]
+    assert mean["mean"].iloc[0] == 2.0
+
+
+def test_curves_are_averaged_as_logs_over_common_lags() -> None:
+    payload = [
+        {"kind": "curve", "x": [0, 1, 2], "y": [1, 0.1, 0.01]},
+        {"kind": "curve", "x": [0, 1], "y": [1, 1e-3]},
+    ]
+    mean = mean_curve(pd.DataFrame({"payload": [*payload, {"kind": "undefined", "why": ""}]}))
+    assert list(mean["mean"]) == pytest.approx([1.0, 0.01])
+
+
+def test_spread_keeps_the_ends() -> None:
+    assert spread(list("abcdefg"), 3) == ["a", "d", "g"]
+    assert spread(["a"], 3) == ["a"]
+
+
+def test_the_canvas_leaves_no_settings_behind() -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    with canvas():
+        pass
+    assert dict(matplotlib.rcParams) == before

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from gatescope.analysis.report import numbers, write_report
+from gatescope.analysis.runs import NoRuns, RecordSource
+from gatescope.analysis.statistics import Estimate
+
+from .conftest import write_run, write_vanishing
+
+
+def report(root: Path, out: Path, study: str = "toy") -> str:
+    return write_report(RecordSource(root, study), out).read_text(encoding="utf-8")
+
+
+def test_the_report_of_a_comparison(toy: Path, tmp_path: Path) -> None:
+    text = report(toy, tmp_path / "out")
+    folder = tmp_path / "out" / "toy"
+    for name in ("learning_curves", "metric_by_variant", "gate_saturation", "gradient_norms"):
+        assert f"({name}.png)" in text
+        assert (folder / f"{name}.png").exists()
+        assert (folder / f"{name}.svg").exists()
+    assert "Which of these is better?" in text
+    assert "python scripts/report.py study=toy" in text
+    assert "python train.py study=toy" in text
+    assert "**gru-additive** has the highest mean test accuracy" in text
+    assert "linear model" in text
+    assert "Below it beyond seeds" in text
+    assert "To mind" not in text
+    assert "torch 2.13.0" in text
+
+
+def test_the_csv_has_a_row_a_run(toy: Path, tmp_path: Path) -> None:
+    write_run(toy, "gru-none", 9, status="failed", reason="the loss became nan at step 7")
+    report(toy, tmp_path / "out")
+    with (tmp_path / "out" / "toy" / "runs.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 31
+    one = next(row for row in rows if row["variant"] == "gru-none" and row["seed"] == "2")
+    assert (one["status"], one["parameters"], one["commit"]) == ("finished", "123456", "a" * 40)
+    assert float(one["seconds_per_epoch"]) == 2.2
+    failed = next(row for row in rows if row["status"] == "failed")
+    assert (failed["test/accuracy"], failed["reason"]) == ("", "the loss became nan at step 7")
+
+
+def test_failures_and_missing_cells_are_named(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path, "gru-none", seed)
+    write_run(tmp_path, "lstm-none", 0)
+    write_run(tmp_path, "lstm-none", 1, status="failed", reason="killed | by\nthe kernel")
+    write_run(tmp_path, "rnn-none", 0, accuracy=None)
+    text = report(tmp_path, tmp_path / "out")
+    assert "ended as failed: killed \\| by the kernel." in text
+    assert "No finite result for lstm-none, seeds 1 and 2." in text
+    assert "No finite result for rnn-none, seeds 0, 1 and 2." in text
+    assert "| rnn-none | – |" in text
+
+
+def test_few_seeds_get_intervals_and_no_verdict(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path, "gru-none", seed, accuracy=0.9 + 0.001 * seed)
+        write_run(tmp_path, "rnn-none", seed, accuracy=0.5 + 0.002 * seed)
+    text = report(tmp_path, tmp_path / "out")
+    row = next(line for line in text.splitlines() if line.startswith("| gru-none | +0.399 ["))
+    assert row.endswith("| not enough seeds |")
+    assert "not enough seeds for a verdict" in text
+    assert "is ahead of" not in text
+
+
+def test_equals_are_not_told_apart(tmp_path: Path) -> None:
+    for seed in range(5):
+        write_run(tmp_path, "gru-none", seed, accuracy=0.7 + 0.01 * (seed % 2))
+        write_run(tmp_path, "rnn-none", seed, accuracy=0.7 + 0.01 * ((seed + 1) % 2))
+    text = report(tmp_path, tmp_path / "out")
+    assert "there is no difference beyond seeds" in text
+
+
+def test_lower_can_be_better(tmp_path: Path) -> None:
+    study = {"primary": "test/mse", "direction": "min", "baseline": None}
+    for seed in range(5):
+        for variant, mse in (("gru-none", 0.01 + 0.001 * seed), ("rnn-none", 0.17 + 0.002 * seed)):
+            folder = write_run(tmp_path, variant, seed, study=study)
+            row = f'{{"step": 40, "epoch": 4, "time": 9, "test/mse": {mse}}}'
+            with (folder / "metrics.jsonl").open("a") as file:
+                file.write(row + "\n")
+    text = report(tmp_path, tmp_path / "out")
+    assert "**gru-none** has the lowest mean test mse" in text
+    assert "It is ahead of rnn-none (−0.1" in text
+
+
+def test_the_baseline_may_be_a_run_of_the_study(tmp_path: Path) -> None:
+    study = {"baseline": "tfidf_logistic"}
+    for seed in range(5):
+        write_run(tmp_path, "gru-none", seed, study=study, accuracy=0.80 + 0.001 * seed)
+    without = report(tmp_path, tmp_path / "out")
+    assert "The baseline, tfidf_logistic, has not been run" in without
+    write_run(tmp_path, "tfidf_logistic-none", 0, study=study, accuracy=0.757, readings=[])
+    text = report(tmp_path, tmp_path / "out")
+    assert "tfidf_logistic (computed in this study), stands at 0.757. Above it beyond seeds: gru-none" in text
+    assert "**gru-none** has the highest" in text
+    assert "No finite result" not in text, "a baseline needs no seeds"
+
+
+def test_mixed_commits_are_warned_of(tmp_path: Path) -> None:
+    write_run(tmp_path, "gru-none", 0, commit="a" * 40)
+    write_run(tmp_path, "gru-none", 1, commit="b" * 40)
+    write_run(tmp_path, "gru-none", 2, commit=None)
+    text = report(tmp_path, tmp_path / "out")
+    assert "The runs come from 2 commits (aaaaaaaaaa, bbbbbbbbbb)" in text
+
+
+def test_one_run_is_enough_for_a_report(tmp_path: Path) -> None:
+    write_run(tmp_path, "ガウス b/c|d-none", 0, accuracy=0.7)
+    text = report(tmp_path, tmp_path / "out")
+    assert "| ガウス b/c\\|d-none | 0.700 |" in text
+    assert "Differences, paired by seed" not in text
+
+
+def test_figures_that_cannot_be_drawn_say_why(tmp_path: Path) -> None:
+    study = {"figures": ["metric_by_variant", "vanishing_curves", "pie_chart"]}
+    write_run(tmp_path, "gru-none", 0, study=study)
+    text = report(tmp_path, tmp_path / "out")
+    assert "Not drawn: no finished run has readings of gradient_flow" in text
+    assert "Not drawn: there is no figure named 'pie_chart'" in text
+
+
+def test_only_failed_runs_are_one_message(tmp_path: Path) -> None:
+    write_run(tmp_path, "gru-none", 0, status="failed", reason="the loss became nan")
+    with pytest.raises(NoRuns, match=r"no run of toy has finished \(1 failed\); the first reason: the loss"):
+        report(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_same_records_give_the_same_bytes(toy: Path, tmp_path: Path) -> None:
+    report(toy, tmp_path / "a")
+    report(toy, tmp_path / "b")
+    for one in sorted((tmp_path / "a" / "toy").iterdir()):
+        assert one.read_bytes() == (tmp_path / "b" / "toy" / one.name).read_bytes(), one.name
+
+
+def test_the_findings_on_vanishing_follow_the_numbers(tmp_path: Path) -> None:
+    write_vanishing(tmp_path, seeds=5, lags=(50, 100))
+    text = report(tmp_path, tmp_path / "out", "vanishing")
+    assert "## Which architectures carry a signal how far" in text
+    assert "**irnn-none** loses least of a signal a step" in text
+    assert "rnn-none most (−0.299" in text
+    assert "does not vanish" in text
+    section = text[text.index("**lag=100**") :]
+    assert "gru-none cannot be placed by these seeds" in section
+    assert "rnn-none do not" in section
+    assert "Training made a signal last longer in rnn-none (+0.200 [" in section
+    assert text.index("**lag=50**") < text.index("**lag=100**")
+
+
+def test_the_findings_on_vanishing_with_few_seeds(tmp_path: Path) -> None:
+    write_vanishing(tmp_path, seeds=3, lags=(50,))
+    text = report(tmp_path, tmp_path / "out", "vanishing")
+    assert "there are **not enough seeds** for any verdict" in text
+    assert "Not enough seeds for a verdict" in text
+    assert "last longer" not in text
+
+
+def test_the_findings_on_vanishing_without_readings(tmp_path: Path) -> None:
+    write_run(tmp_path, "gru-none", 0, study={"findings": "vanishing_gradients"}, readings=[])
+    assert "Nothing can be said: no finished run has readings of gradient_flow" in report(
+        tmp_path, tmp_path / "o"
+    )
+
+
+@pytest.mark.parametrize(
+    ("estimate", "text"),
+    [
+        (Estimate(0.71234, 0.7, 0.7247, 5), "0.712 [0.700, 0.725]"),
+        (Estimate(0.71234, float("nan"), float("nan"), 1), "0.712"),
+        (Estimate(float("nan"), float("nan"), float("nan"), 0), "–"),
+        (Estimate(-0.0154, -0.02, -0.011, 5), "−0.0154 [−0.0200, −0.0110]"),
+        (Estimate(123.45, 100.0, 146.9, 5), "123.5 [100.0, 146.9]"),
+        (Estimate(12.0, 10.0, float("inf"), 5), "12.00 [10.00, ∞]"),
+    ],
+)
+def test_numbers_share_their_decimals(estimate: Estimate, text: str) -> None:
+    assert numbers.interval(estimate) == text

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gatescope.analysis.runs import NoRuns, RecordSource, Tables, _conditions
+
+from .conftest import write_lines, write_run
+
+
+def tables(root: Path, study: str = "toy") -> Tables:
+    return RecordSource(root, study).tables()
+
+
+def test_every_run_and_value_is_read(tmp_path: Path) -> None:
+    write_run(tmp_path, "gru-none", 0, accuracy=0.7)
+    write_run(tmp_path, "gru-additive", 1, accuracy=0.8)
+    read = tables(tmp_path)
+    assert list(read.runs.variant) == ["gru-additive", "gru-none"]
+    assert list(read.runs.parameters) == [123456, 123456]
+    assert read.final("test/accuracy").set_index("variant").value.to_dict() == {
+        "gru-none": 0.7,
+        "gru-additive": 0.8,
+    }
+    losses = read.metric("train/loss")
+    assert len(losses) == 2 * 5
+    assert set(losses.variant) == {"gru-none", "gru-additive"}
+    assert read.study["question"] == "Which of these is better?"
+    assert read.task["metric"] == "accuracy"
+    assert read.notes == ()
+
+
+def test_torn_lines_are_named_and_the_rest_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_run(tmp_path, "gru-none", 0)
+    path = folder / "metrics.jsonl"
+    whole = len(tables(tmp_path).metrics)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], '{"step": 3, "train/lo', *lines[1:]]) + '\n{"step": 9')
+    read = tables(tmp_path)
+    assert len(read.metrics) == whole
+    assert read.notes == (f"{path} line 2 is torn: skipped", f"{path} line {len(lines) + 2} is torn: skipped")
+    assert f"{path} line 2 is torn" in caplog.text
+
+
+@settings(deadline=None, max_examples=20)
+@given(cut=st.integers(0, 400))
+def test_a_kill_at_any_byte_costs_at_most_the_last_line(
+    tmp_path_factory: pytest.TempPathFactory, cut: int
+) -> None:
+    folder = write_run(tmp_path_factory.mktemp("runs"), "gru-none", 0)
+    path = folder / "metrics.jsonl"
+    content = path.read_bytes()[:cut]
+    path.write_bytes(content)
+    read = tables(folder.parent.parent)
+    whole = content.decode().split("\n")
+    complete = [json.loads(line) for line in whole[:-1]]
+    with suppress(ValueError):
+        complete += [json.loads(whole[-1])]
+    assert len(read.metrics) == sum(len(row) - 3 for row in complete)
+
+
+def test_replayed_steps_keep_the_last(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "gru-none", 0)
+    rows = [{"step": 10, "epoch": 0, "time": t, "validation/loss": v} for t, v in ((1.0, 0.9), (7.0, 0.8))]
+    write_lines(folder / "metrics.jsonl", rows)
+    scalar = {"step": 10, "epoch": 0, "name": "gradient_norm/head", "kind": "scalar"}
+    write_lines(folder / "readings.jsonl", [scalar | {"value": 1.0}, scalar | {"value": 2.0}])
+    read = tables(tmp_path)
+    assert list(read.metrics.value) == [0.8]
+    assert list(read.reading("gradient_norm/head").value) == [2.0]
+
+
+def test_a_rerun_supersedes_the_older_run(tmp_path: Path) -> None:
+    write_run(tmp_path, "gru-none", 0, accuracy=0.7, started="2026-01-01")
+    write_run(tmp_path, "gru-none", 0, accuracy=0.8, started="2026-01-02", suffix="b")
+    write_run(tmp_path, "gru-none", 0, status="failed", started="2026-01-03", suffix="c")
+    read = tables(tmp_path)
+    assert list(read.final("test/accuracy").value) == [0.8]
+    assert sum("superseded" in note for note in read.notes) == 2
+
+
+def test_what_varies_in_the_data_is_the_condition(tmp_path: Path) -> None:
+    for lag in (20, 100):
+        data = {"_target_": "gatescope.data.copy.Copy", "lag": lag, "batch_size": 64}
+        write_run(tmp_path, "gru-none", 0, data=data)
+    read = tables(tmp_path)
+    assert sorted(read.runs.condition) == ["lag=100", "lag=20"]
+    assert sorted(read.runs.lag) == [20, 100]
+
+
+def test_conditions_of_several_datasets_name_the_dataset() -> None:
+    named = _conditions(
+        {
+            "a": {"data": {"_target_": "gatescope.data.copy.Copy", "lag": 10}},
+            "b": {"data": {"_target_": "gatescope.data.copy.Copy", "lag": 20}},
+            "c": {"data": {"_target_": "gatescope.data.tweets.Tweets", "classes": 3}},
+        }
+    )
+    assert named == {"a": "data=copy, lag=10", "b": "data=copy, lag=20", "c": "data=tweets"}
+
+
+def test_a_null_metric_is_nan(tmp_path: Path) -> None:
+    write_run(tmp_path, "gru-none", 0, accuracy=None)
+    assert math.isnan(tables(tmp_path).final("test/accuracy").value.iloc[0])
+
+
+def test_unreadable_records_are_named(tmp_path: Path) -> None:
+    write_run(tmp_path, "gru-none", 0)
+    bad = write_run(tmp_path, "gru-none", 1)
+    (bad / "run.json").write_text("{")
+    (write_run(tmp_path, "gru-none", 2) / "config.yaml").unlink()
+    read = tables(tmp_path)
+    assert sorted(read.runs.seed) == [0, 2]
+    assert any(str(bad) in note and "left out" in note for note in read.notes)
+    assert any("config.yaml is missing" in note for note in read.notes)
+
+
+def test_no_runs_says_where_and_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(NoRuns, match=r"no runs in .*toy: start them with `python train.py study=toy`"):
+        tables(tmp_path)
+
+
+def test_only_finished_runs_are_compared(tmp_path: Path) -> None:
+    write_run(tmp_path, "gru-none", 0)
+    write_run(tmp_path, "gru-none", 1, status="failed")
+    finished = tables(tmp_path).finished()
+    assert list(finished.runs.seed) == [0]
+    assert set(finished.metrics.run_id) == set(finished.runs.run_id) == set(finished.readings.run_id)
+
+
+def test_analysis_imports_no_torch() -> None:
+    code = (
+        "import sys, pkgutil, importlib, gatescope.analysis as a\n"
+        "for m in pkgutil.walk_packages(a.__path__, 'gatescope.analysis.'): importlib.import_module(m.name)\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

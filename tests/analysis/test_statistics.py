@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from gatescope.analysis import statistics as s
+
+values = st.lists(st.floats(-100, 100), min_size=2, max_size=12)
+
+
+def series(values: list[float], name: str = "a") -> pd.Series:
+    return pd.Series(values, index=range(len(values)), name=name, dtype=float)
+
+
+def test_interval_of_a_textbook_sample() -> None:
+    # Mean 5, sd 2.581989, n 4; t(0.975, 3) = 3.182446: half width 4.108519.
+    got = s.mean_interval([2, 4, 6, 8])
+    assert (got.mean, got.n) == (5.0, 4)
+    assert got.high - 5.0 == pytest.approx(4.108519, abs=1e-5)
+    assert 5.0 - got.low == pytest.approx(4.108519, abs=1e-5)
+
+
+@settings(deadline=None, max_examples=50)
+@given(values)
+def test_interval_equals_scipys(x: list[float]) -> None:
+    if np.std(x) < 1e-6:
+        return
+    expected = stats.ttest_1samp(x, 0).confidence_interval(0.95)
+    got = s.mean_interval(x)
+    assert (got.low, got.high) == pytest.approx((expected.low, expected.high), rel=1e-6, abs=1e-6)
+
+
+def test_coverage_is_nominal() -> None:
+    draws = np.random.default_rng(0).normal(3.0, 2.0, (4000, 5))
+    covered = np.mean([e.low <= 3.0 <= e.high for e in map(s.mean_interval, draws)])
+    assert abs(covered - 0.95) < 3 * math.sqrt(0.95 * 0.05 / 4000)
+
+
+def test_one_value_none_nan_and_constants() -> None:
+    one, none, constant = s.mean_interval([3.0]), s.mean_interval([math.nan]), s.mean_interval([2.0] * 4)
+    assert one.mean == 3.0
+    assert math.isnan(one.low)
+    assert none.n == 0
+    assert math.isnan(none.mean)
+    assert (constant.low, constant.high) == (2.0, 2.0)
+    assert s.mean_interval([1.0, math.nan, 3.0]).n == 2
+
+
+def test_geometric_interval_is_the_interval_of_logs() -> None:
+    x = np.exp(np.random.default_rng(1).normal(size=6))
+    low, high = stats.ttest_1samp(np.log(x), 0).confidence_interval(0.95)
+    got = s.geometric_interval([*x, 0.0])
+    assert got.n == 6
+    assert (got.mean, got.low, got.high) == pytest.approx((stats.gmean(x), math.exp(low), math.exp(high)))
+
+
+def test_geometric_mean_does_not_drift_where_the_arithmetic_does() -> None:
+    draws = np.exp(np.random.default_rng(2).normal(-2, 2, (500, 8)))
+    logs = [math.log(s.geometric_interval(d).mean) for d in draws]
+    assert np.mean(logs) == pytest.approx(-2, abs=0.1)
+    assert np.mean(np.log(draws.mean(1))) > -1.2
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.floats(-10, 10), st.floats(-10, 10)), min_size=2, max_size=10))
+def test_paired_difference_equals_scipys_paired_t(pairs: list[tuple[float, float]]) -> None:
+    a, b = zip(*pairs, strict=True)
+    if np.std(np.subtract(a, b)) < 1e-6:
+        return
+    got = s.paired_difference(series(list(a)), series(list(b), "b"))
+    expected = stats.ttest_rel(a, b)
+    low, high = expected.confidence_interval(0.95)
+    assert got.p == pytest.approx(expected.pvalue, rel=1e-6, abs=1e-12)
+    assert (got.estimate.low, got.estimate.high) == pytest.approx((low, high), rel=1e-6, abs=1e-6)
+
+
+def test_pairs_are_the_seeds_that_both_have() -> None:
+    a = pd.Series([1.0, 2.0, 5.0, math.nan], index=[0, 1, 2, 4], name="a")
+    b = pd.Series([9.0, 1.0, 2.0, 1.0], index=[7, 1, 2, 4], name="b")
+    got = s.paired_difference(a, b)
+    assert got.seeds == (1, 2)
+    assert got.estimate.mean == 2.0
+    assert s.paired_difference(a, b.loc[[7]]).estimate.n == 0
+
+
+def test_pairing_finds_what_seeds_hide() -> None:
+    rng = np.random.default_rng(3)
+    common = rng.normal(0, 1, 8)
+    a, b = common + 0.1 + rng.normal(0, 0.05, 8), common + rng.normal(0, 0.05, 8)
+    assert s.paired_difference(series(list(a)), series(list(b), "b")).p < 0.05 < stats.ttest_ind(a, b).pvalue
+
+
+def test_superiority_counts_ties_half() -> None:
+    assert s.superiority([3, 2, 1, 0], [1, 2, 3, -1]) == (1 + 0.5 + 0 + 1) / 4
+    assert math.isnan(s.superiority([], []))
+
+
+def test_constant_differences() -> None:
+    same = s.paired_difference(series([1.0] * 5), series([1.0] * 5, "b"))
+    apart = s.paired_difference(series([2.0] * 5), series([1.0] * 5, "b"))
+    assert (same.p, apart.p) == (1.0, 0.0)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=6))
+def test_holm_is_the_closed_test_with_bonferroni(p: list[float]) -> None:
+    everyone = range(len(p))
+    subsets = [c for size in range(1, len(p) + 1) for c in combinations(everyone, size)]
+    closed = [max(min(1.0, len(c) * min(p[j] for j in c)) for c in subsets if i in c) for i in everyone]
+    assert s.holm(p) == pytest.approx(closed)
+
+
+def test_holm_leaves_out_what_has_no_p() -> None:
+    adjusted = s.holm([0.01, math.nan, 0.04])
+    assert adjusted[0] == pytest.approx(0.02)
+    assert math.isnan(adjusted[1])
+    assert adjusted[2] == pytest.approx(0.04)
+
+
+def test_interquartile_mean() -> None:
+    scores = np.random.default_rng(4).normal(size=(8, 3))
+    got = s.interquartile_mean(scores)
+    assert got.mean == pytest.approx(np.sort(scores.ravel())[6:18].mean())
+    assert got.low < got.mean < got.high
+    assert s.interquartile_mean([1.0, 2.0, 3.0, 100.0]).mean == 2.5
+
+
+def test_interquartile_bootstrap_keeps_the_tasks() -> None:
+    # Two tasks without spread: every stratified resample is the sample itself.
+    got = s.interquartile_mean(np.tile([0.0, 1.0], (6, 1)))
+    assert (got.low, got.high) == (got.mean, got.mean)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "higher", "expected"),
+    [
+        ([1.0, 1.1, 1.2, 1.1], [0.0] * 4, True, "not enough seeds"),
+        ([1.0, 1.1, 1.2, 1.1, 1.0], [0.0] * 5, True, "ahead"),
+        ([1.0, 1.1, 1.2, 1.1, 1.0], [0.0] * 5, False, "behind"),
+        ([-1.0, -1.1, -1.2, -1.1, -1.0], [0.0] * 5, False, "ahead"),
+        ([1.0, -1.1, 1.2, -1.1, 0.1], [0.0] * 5, True, "no difference beyond seeds"),
+    ],
+)
+def test_verdict(a: list[float], b: list[float], higher: bool, expected: str) -> None:
+    difference = s.paired_difference(series(a), series(b, "b"))
+    assert s.verdict(difference, difference.p, higher) == expected
+
+
+def test_a_difference_between_equals_is_seldom_claimed() -> None:
+    rng = np.random.default_rng(5)
+    said = []
+    for _ in range(400):
+        d = s.paired_difference(series(list(rng.normal(size=5))), series(list(rng.normal(size=5)), "b"))
+        said.append(s.verdict(d, d.p) in ("ahead", "behind"))
+    assert np.mean(said) < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 400)
+
+
+def test_missing_cells_are_named() -> None:
+    runs = pd.DataFrame({"variant": ["a", "a", "b"], "condition": [""] * 3, "seed": [0, 1, 0]})
+    assert s.missing_cells(runs) == [("b", "", 1)]
+    assert s.missing_cells(runs, [1.0, math.nan, 2.0]) == [("a", "", 1), ("b", "", 1)]
+    assert s.missing_cells(runs.iloc[:0]) == []
