@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from gatescope.data.base import Batch, TaskSpec
-from gatescope.models.attention import Readout
+from gatescope.models.attention import Attention, Readout
 from gatescope.models.budget import hidden_size_for
 from gatescope.models.heads import make_head
 from gatescope.models.stack import CellFactory, LayerTrace, RecurrentStack
@@ -31,6 +31,8 @@ class Encoder(nn.Module):
         hidden_size: units a layer and direction.
         parameters: budget of the recurrent stack; when given, the hidden size follows from it.
         embedding_size: width of token embeddings, unused for features.
+    Raises:
+        ValueError: attention was asked for on a task that answers at every step.
     """
 
     def __init__(
@@ -57,6 +59,11 @@ class Encoder(nn.Module):
             hidden_size = hidden_size_for(parameters, cell, size, layers, bidirectional)
         self.stack = RecurrentStack(cell, size, hidden_size, layers, bidirectional, dropout)
         self.attention = attention(self.stack.output_size, bidirectional)
+        if task.kind == "next_step" and isinstance(self.attention, Attention):
+            raise ValueError(
+                "attention gives one answer a sequence, and these data ask for one at every step: "
+                "use attention=none, or data that are classified"
+            )
         self.head = make_head(task, self.stack.output_size, dropout)
 
     def embed(self, inputs: Tensor) -> Tensor:

@@ -104,7 +104,11 @@ class RecurrentStack(nn.Module):
                     direct_log_scale=turn(log[..., None])[..., 0],
                 )
                 adjoints[name] = found
+                if depth == 0:
+                    continue
                 below.append((turn(found.inputs), turn(found.log_scale[..., None])[..., 0]))
+            if depth == 0:
+                break
             direct, log = below[0]
             for inputs, log_scale in below[1:]:
                 direct, log = (
