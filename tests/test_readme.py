@@ -21,7 +21,7 @@ COMMANDS = [
 
 
 def arguments(command: str) -> list[list[str]]:
-    """The overrides of two jobs of a `python train.py` command: the first value of each swept key, the last."""
+    """Overrides of two jobs of a `python train.py` command: the first value of each swept key, the last."""
     words = [word.partition("=") for word in shlex.split(command)[2:] if word != "-m"]
     return [[f"{key}={values.split(',')[end]}" for key, _, values in words] for end in (0, -1)]
 

@@ -47,7 +47,7 @@ def result_config(cfg: DictConfig) -> dict[str, Any]:
 
 
 def tags(cfg: DictConfig) -> dict[str, Any]:
-    """What a table groups by: cell, attention, data, seed, and variant: cell-attention, or a baseline's name."""
+    """What a table groups by: cell, attention, data, seed, variant (cell-attention, or a baseline)."""
     cell, attention = str(cfg.model.name), _attention_name(cfg.attention)
     data = str(cfg.data["_target_"]).split(".")[-2]
     return {

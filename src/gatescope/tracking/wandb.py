@@ -62,34 +62,36 @@ def require_credentials() -> None:
 
 
 def log_readings(logger: WandbLogger, readings: Readings, step: int, epoch: int) -> None:
-    """Scalars under their names, histograms pre-binned, curves as line charts, points as scatter charts."""
+    """Scalars under their names, histograms pre-binned, curves as line charts, points as histograms."""
     row: dict[str, Any] = {}
     for name, reading in readings.items():
-        value = to_wandb(name, reading)
-        if value is not None:
-            row[name] = value
+        row |= to_wandb(name, reading)
     if row:
         logger.experiment.log(row | {"trainer/global_step": step, "epoch": epoch})
 
 
-def to_wandb(name: str, reading: Reading) -> Any:
-    """A reading as W&B draws it; None where there is nothing to draw (an undefined reading)."""
+def to_wandb(name: str, reading: Reading) -> dict[str, Any]:
+    """A reading as W&B draws it, by name; nothing for an undefined one."""
     match reading:
         case Scalar(value):
-            return value
+            return {name: value}
         case Histogram(edges, counts):
-            return wandb.Histogram(np_histogram=(np.asarray(counts), np.asarray(edges)))
+            return {name: wandb.Histogram(np_histogram=(np.asarray(counts), np.asarray(edges)))}
         case Curve():
-            return _line_chart(name, reading)
+            return {name: _line_chart(name, reading)}
         case Points(columns):
-            table = wandb.Table(list(columns), [list(row) for row in zip(*columns.values(), strict=True)])
-            x, y = list(columns)[:2]
-            return wandb.plot.scatter(table, x, y, title=name)
+            # A scatter chart is a table, a file and an artifact a look: the record and the report have it.
+            return {f"{name}/{column}": _binned(values) for column, values in columns.items() if values}
         case Heatmap(values, x, y):
             rows: Any = [[b, a, values[i][j]] for i, b in enumerate(y) for j, a in enumerate(x)]
-            return wandb.Table([reading.y_label, reading.x_label, "value"], rows)
+            return {name: wandb.Table([reading.y_label, reading.x_label, "value"], rows)}
         case _:
-            return None
+            return {}
+
+
+def _binned(values: list[float]) -> wandb.Histogram:
+    finite = np.asarray([v for v in values if v is not None and math.isfinite(v)], dtype=float)
+    return wandb.Histogram(np_histogram=np.histogram(finite, bins=32))
 
 
 def _line_chart(name: str, curve: Curve) -> Any:

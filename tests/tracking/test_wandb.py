@@ -1,0 +1,57 @@
+"""What W&B is given of each kind of reading."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import wandb
+from conftest import Compose
+
+from gatescope.instruments.readings import Curve, Heatmap, Histogram, Points, Scalar, Undefined
+from gatescope.run import run
+from gatescope.tracking.wandb import to_wandb
+
+
+def test_scalars_keep_their_plain_names() -> None:
+    assert to_wandb("gates/layer0/update/mean", Scalar(0.25)) == {"gates/layer0/update/mean": 0.25}
+    assert to_wandb("x", Undefined("no gates")) == {}
+
+
+def test_histograms_arrive_as_they_were_binned() -> None:
+    given = Histogram([0.0, 0.5, 1.0], [3, 1])
+    drawn = to_wandb("h", given)["h"]
+    assert list(drawn.histogram) == [3, 1]
+    assert list(drawn.bins) == [0.0, 0.5, 1.0]
+
+
+def test_points_become_a_histogram_a_column() -> None:
+    drawn = to_wandb("s", Points({"right": [0.0, 0.5, 1.0], "left": [0.1, 0.1, 0.2]}))
+    assert set(drawn) == {"s/right", "s/left"}
+    assert sum(drawn["s/right"].histogram) == 3
+    assert len(drawn["s/left"].histogram) <= 64
+
+
+def test_curves_become_line_charts_with_their_band() -> None:
+    curve = Curve([0, 1, 2], [1.0, 0.5, 0.25], "lag (steps)", "norm", low=[0.9, 0.4, 0.2], high=None)
+    table = to_wandb("c", curve)["c"].table
+    rows = np.array([[row[0], row[-1]] for row in table.data if row[1] == "norm"], dtype=float)
+    np.testing.assert_allclose(rows, [[0, 1.0], [1, 0.5], [2, 0.25]])
+    assert {row[1] for row in table.data} == {"norm", "low"}
+
+
+def test_heatmaps_become_tables() -> None:
+    drawn = to_wandb("m", Heatmap([[1.0, 2.0]], ["a", "b"], ["unit 0"], "token", "unit"))["m"]
+    assert drawn.data == [["unit 0", "a", 1.0], ["unit 0", "b", 2.0]]
+
+
+@pytest.mark.parametrize("mode", ["offline", "off"])
+def test_a_run_opens_and_closes_its_own_wandb_run(small: Compose, tmp_path: Path, mode: str) -> None:
+    result = run(small(f"tracking={mode}"))
+    assert wandb.run is None
+    files = list(tmp_path.glob("default/wandb/offline-run-*/run-*.wandb"))
+    assert len(files) == (mode == "offline")
+    if files:
+        assert files[0].stem == f"run-{result.directory.name}"
+        assert files[0].stat().st_size > 1000
