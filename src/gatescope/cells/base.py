@@ -8,15 +8,15 @@ Shapes: batch B, time T, inputs D, units H. Batch first, right-padded. Conventio
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from gatescope.cells.scaled import add_scaled
+from gatescope.cells.scaled import add_scaled, rescaled
 from gatescope.data.base import valid_mask
 
 BLOCK = 16
@@ -45,6 +45,8 @@ class States:
     lengths: Tensor | None = None
     c: Tensor | None = None
     kept: dict[str, tuple[Tensor, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    blocks: list[Block] = field(default_factory=list, init=False, repr=False, compare=False)
+    """What the first walk back linearised, for the next one."""
 
     def once(self, name: str, compute: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """What `compute` gives, (B, T, …) each, kept for this pass's next reader: gates and adjoint share the
@@ -88,6 +90,14 @@ class StepVjp(NamedTuple):
     total: State
 
 
+class Block(NamedTuple):
+    """A few steps, linearised: `saved` for `vjp`, (B, t, …) each; `steps[k]` for `pull_back` at start + k."""
+
+    start: int
+    saved: dict[str, Tensor]
+    steps: list[dict[str, Tensor]]
+
+
 @dataclass(frozen=True)
 class Adjoint:
     """Exact derivatives of a loss L with respect to one layer's states.
@@ -96,31 +106,56 @@ class Adjoint:
     `deltas` (B, T, chunks·H): the gradient at the pre-activations that the input weights feed, in the order
     of `chunk_names`; `recurrent_deltas`: likewise for the recurrent weights (width 0 for a cell without).
     All are exactly 0 at padding, and each is to be multiplied by exp(`log_scale`) (B, T) float64, which is 0
-    unless renormalisation was asked for. All but `h` and `c` are put together when first asked for.
+    unless renormalisation was asked for. They are put together when first asked for, from `arriving`
+    (T, B, H or 2H): what reaches state_t from later steps and from outside.
     """
 
-    steps: list[StepVjp]
+    arriving: Tensor
     log_scale: Tensor
     input_weights: Tensor
+    cell: RecurrentLayer
+    blocks: list[Block]
+
+    def _state(self, block: Block) -> State:
+        return split(self.cell, self.arriving[block.start : block.start + len(block.steps)].transpose(0, 1))
+
+    def first(self, count: int) -> Adjoint:
+        """That of the first sequences alone."""
+        blocks = [
+            Block(block.start, {name: values[:count] for name, values in block.saved.items()}, block.steps)
+            for block in self.blocks
+        ]
+        return replace(
+            self, arriving=self.arriving[:, :count], log_scale=self.log_scale[:count], blocks=blocks
+        )
+
+    @cached_property
+    def _totals(self) -> list[State]:
+        return [self.cell.total(self._state(block), block.saved) for block in self.blocks]
+
+    @cached_property
+    @torch.no_grad()
+    def _vjps(self) -> list[StepVjp]:
+        return [self.cell.vjp(self._state(block), block.saved) for block in self.blocks]
 
     @cached_property
     def h(self) -> Tensor:
-        return torch.stack([step.total.h for step in self.steps], dim=1)
+        return torch.cat([total.h for total in self._totals], dim=1)
 
     @cached_property
     def c(self) -> Tensor | None:
-        memory = [step.total.c for step in self.steps if step.total.c is not None]
-        return torch.stack(memory, dim=1) if memory else None
+        memory = [total.c for total in self._totals if total.c is not None]
+        return torch.cat(memory, dim=1) if memory else None
 
     @cached_property
     def deltas(self) -> Tensor:
-        return torch.stack([step.delta for step in self.steps], dim=1)
+        return torch.cat([found.delta for found in self._vjps], dim=1)
 
     @cached_property
     def recurrent_deltas(self) -> Tensor:
-        if self.steps[0].recurrent_delta is self.steps[0].delta:
+        if self._vjps[0].recurrent_delta is self._vjps[0].delta:
             return self.deltas
-        return torch.stack([step.recurrent_delta for step in self.steps], dim=1)
+        return torch.cat([found.recurrent_delta for found in self._vjps], dim=1)
 
     @cached_property
     def inputs(self) -> Tensor:
@@ -171,6 +206,21 @@ class RecurrentLayer(nn.Module, ABC):
 
         `adjoint` is what reaches state_t from later steps and from outside, `saved` the slice of `linearise`.
         """
+
+    def total(self, adjoint: State, saved: dict[str, Tensor]) -> State:
+        """`vjp`'s `total` alone."""
+        return adjoint
+
+    def for_pull_back(self, saved: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What `pull_back` needs of `linearise`, as it needs it; (B, t, …) each."""
+        return saved
+
+    def pull_back(self, adjoint: Tensor, saved: dict[str, Tensor]) -> Tensor:
+        """`vjp`'s `previous` alone, h and c side by side (B, H or 2H): all that a walk needs at every step.
+
+        A subclass writes it in as few operations as its equations allow, or leaves it as it is.
+        """
+        return _join(self.vjp(split(self, adjoint), saved).previous)
 
     @abstractmethod
     def jvp(self, tangent: State, saved: dict[str, Tensor]) -> State:
@@ -224,35 +274,42 @@ class RecurrentLayer(nn.Module, ABC):
         outside_log = direct.new_zeros(direct.shape[:2], dtype=torch.float64)
         if direct_log_scale is not None:
             outside_log = direct_log_scale.to(torch.float64)
-        carry = torch.zeros_like(outside[:, 0])
+        present = (outside != 0).any(-1).any(0).tolist()
+        arriving = torch.empty_like(outside.transpose(0, 1), memory_format=torch.contiguous_format)
+        carry = torch.zeros_like(arriving[0])
         log = outside_log[:, 0].new_zeros(len(carry))
-        steps: list[StepVjp] = []
-        logs: list[Tensor] = []
-        for t, saved in self._saved_backwards(x, states):
-            if renormalise:
-                arriving, log = add_scaled(carry, log, outside[:, t], outside_log[:, t])
-            else:
-                arriving = carry + outside[:, t]
-            step = self.vjp(self._split(arriving), saved)
-            carry = _join(step.previous)
-            steps.append(step)
-            logs.append(log)
+        logs: list[Tensor] = [log] * len(arriving)
+        blocks = self._linearised(x, states)
+        for block in reversed(blocks):
+            for t, saved in reversed(list(enumerate(block.steps, block.start))):
+                if renormalise and present[t]:
+                    carry, log = add_scaled(carry, log, outside[:, t], outside_log[:, t])
+                elif renormalise:
+                    carry, log = rescaled(carry, log)
+                elif present[t]:
+                    carry = carry + outside[:, t]
+                arriving[t], logs[t] = carry, log
+                carry = self.pull_back(carry, saved)
         # Training may move the weights before anyone asks for ∂L/∂x.
-        return Adjoint(steps[::-1], torch.stack(logs[::-1], dim=1), self.input_weights.detach().clone())
+        weights = self.input_weights.detach().clone()
+        return Adjoint(arriving, torch.stack(logs, dim=1), weights, self, blocks)
 
-    def _saved_backwards(self, x: Tensor, states: States) -> Iterator[tuple[int, dict[str, Tensor]]]:
-        """t and its slice of `linearise`, from the last step to the first, linearised by blocks that fit a
-        processor's cache."""
-        memory = self.memory(x, states)
-        for stop in range(x.shape[1], 0, -BLOCK):
-            start = max(stop - BLOCK, 0)
-            saved = self.linearise(x[:, start:stop], states.block(start, stop, memory))
-            slices = {name: values.unbind(1) for name, values in saved.items()}
-            for t in reversed(range(start, stop)):
-                yield t, {name: values[t - start] for name, values in slices.items()}
+    def _linearised(self, x: Tensor, states: States) -> list[Block]:
+        """By blocks that fit a processor's cache, kept for the next walk over the same pass."""
+        if not states.blocks:
+            memory = self.memory(x, states)
+            for start in range(0, x.shape[1], BLOCK):
+                stop = min(start + BLOCK, x.shape[1])
+                saved = self.linearise(x[:, start:stop], states.block(start, stop, memory))
+                needed = {name: values.unbind(1) for name, values in self.for_pull_back(saved).items()}
+                steps = [{name: values[k] for name, values in needed.items()} for k in range(stop - start)]
+                states.blocks.append(Block(start, saved, steps))
+        return states.blocks
 
-    def _split(self, flat: Tensor) -> State:
-        return State(*flat.chunk(2, dim=-1)) if self.has_memory_cell else State(flat)
+
+def split(cell: RecurrentLayer, flat: Tensor) -> State:
+    """(…, H), or (…, 2H) for a cell with a memory cell -> State."""
+    return State(*flat.chunk(2, dim=-1)) if cell.has_memory_cell else State(flat)
 
 
 def _join(state: State) -> Tensor:

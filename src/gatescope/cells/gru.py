@@ -66,6 +66,15 @@ class GatedUnit(FusedLayer):
         previous = a * saved["keep"] + recurrent @ self.recurrent_weights
         return StepVjp(delta, recurrent, State(previous), adjoint)
 
+    def for_pull_back(self, saved: dict[str, Tensor]) -> dict[str, Tensor]:
+        candidate = saved["to_candidate"]
+        gates = [candidate * saved["to_reset"], saved["to_update"], candidate * saved["reset"]]
+        return {"keep": saved["keep"], "recurrent": torch.stack(gates, dim=-2)}
+
+    def pull_back(self, adjoint: Tensor, saved: dict[str, Tensor]) -> Tensor:
+        recurrent = (adjoint[..., None, :] * saved["recurrent"]).flatten(-2)
+        return torch.addcmul(recurrent @ self.recurrent_weights, adjoint, saved["keep"])
+
     def jvp(self, tangent: State, saved: dict[str, Tensor]) -> State:
         reset, update, candidate = (tangent.h @ self.recurrent_weights.T).chunk(3, dim=-1)
         candidate = saved["reset"] * candidate + saved["to_reset"] * reset

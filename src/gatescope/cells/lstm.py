@@ -34,14 +34,34 @@ class MemoryUnit(RecurrentLayer):
     def recurrent_weights(self) -> Tensor: ...
 
     def vjp(self, adjoint: State, saved: dict[str, Tensor]) -> StepVjp:
-        a = adjoint.h
-        s = a * saved["to_memory"]
-        if adjoint.c is not None:
-            s = s + adjoint.c
+        total = self.total(adjoint, saved)
+        a, s = total
+        assert s is not None
         into_memory = [s * saved["to_input"], s * saved["to_forget"], s * saved["to_candidate"]]
         delta = torch.cat([*into_memory, a * saved["to_output"]], dim=-1)
         previous = State(delta @ self.recurrent_weights, s * saved["carried"])
-        return StepVjp(delta, delta, previous, State(a, s))
+        return StepVjp(delta, delta, previous, total)
+
+    def total(self, adjoint: State, saved: dict[str, Tensor]) -> State:
+        a, c = adjoint
+        s = a * saved["to_memory"] if c is None else torch.addcmul(c, a, saved["to_memory"])
+        return State(a, s)
+
+    def for_pull_back(self, saved: dict[str, Tensor]) -> dict[str, Tensor]:
+        into_memory = [saved["to_input"], saved["to_forget"], saved["to_candidate"]]
+        return {
+            "to_memory": saved["to_memory"],
+            "carried": saved["carried"],
+            "to_output": saved["to_output"],
+            "into_memory": torch.stack(into_memory, dim=-2),
+        }
+
+    def pull_back(self, adjoint: Tensor, saved: dict[str, Tensor]) -> Tensor:
+        a, c = adjoint.chunk(2, dim=-1)
+        s = torch.addcmul(c, a, saved["to_memory"])
+        into_memory = (s[..., None, :] * saved["into_memory"]).flatten(-2)
+        delta = torch.cat([into_memory, a * saved["to_output"]], dim=-1)
+        return torch.cat([delta @ self.recurrent_weights, s * saved["carried"]], dim=-1)
 
     def jvp(self, tangent: State, saved: dict[str, Tensor]) -> State:
         assert tangent.c is not None

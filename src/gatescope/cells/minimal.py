@@ -77,5 +77,11 @@ class MinimalLayer(RecurrentLayer):
         delta = torch.cat([a * saved[f"to_{name}"] for name in self.chunk_names], dim=-1)
         return StepVjp(delta, delta[..., :0], State(a * saved["keep"]), adjoint)
 
+    def for_pull_back(self, saved: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"keep": saved["keep"]}
+
+    def pull_back(self, adjoint: Tensor, saved: dict[str, Tensor]) -> Tensor:
+        return adjoint * saved["keep"]
+
     def jvp(self, tangent: State, saved: dict[str, Tensor]) -> State:
         return State(saved["keep"] * tangent.h)

@@ -56,5 +56,8 @@ class RNN(FusedLayer):
         delta = adjoint.h * saved["slope"]
         return StepVjp(delta, delta, State(delta @ self.recurrent_weights), adjoint)
 
+    def pull_back(self, adjoint: Tensor, saved: dict[str, Tensor]) -> Tensor:
+        return (adjoint * saved["slope"]) @ self.recurrent_weights
+
     def jvp(self, tangent: State, saved: dict[str, Tensor]) -> State:
         return State(saved["slope"] * (tangent.h @ self.recurrent_weights.T))

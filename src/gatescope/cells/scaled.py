@@ -3,6 +3,8 @@ underflow nor overflow."""
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -27,3 +29,14 @@ def add_scaled(a: Tensor, log_a: Tensor, b: Tensor, log_b: Tensor) -> tuple[Tens
     weight_a = (log_a - log).exp().to(a.dtype)[..., None]
     weight_b = (log_b - log).exp().to(b.dtype)[..., None]
     return a * weight_a + b * weight_b, log
+
+
+def rescaled(values: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+    """(…, H), (…) -> the same numbers with largest entry 1, in few operations; log scale 0 for a zero vector.
+
+    A subnormal vector comes out below 1: it is divided by the smallest normal number.
+    """
+    largest = torch.linalg.vector_norm(values, math.inf, dim=-1, keepdim=True)
+    divisor = largest.clamp_min(torch.finfo(values.dtype).tiny)
+    log = torch.where(largest[..., 0] == 0, 0, log_scale + divisor[..., 0].double().log())
+    return values / divisor, log

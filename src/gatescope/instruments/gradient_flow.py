@@ -13,13 +13,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gatescope.cells.base import Adjoint, RecurrentLayer, State, last_index, reverse_within, shift
+from gatescope.cells.base import Adjoint, RecurrentLayer, State, last_index, reverse_within, shift, split
 from gatescope.data.base import valid_mask
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.lag_curves import LagLogs, lag_logs, rate_readings
 from gatescope.instruments.probe import Probe, undisturbed
 from gatescope.instruments.readings import Heatmap, Reading, Readings, Scalar, Undefined, scalar
-from gatescope.instruments.recursion import join, longest, recursion, take
+from gatescope.instruments.recursion import join, longest, random_units, take
 from gatescope.instruments.self_test import TOLERANCE, memory_error, weight_gradient_error
 from gatescope.models.stack import LayerTrace
 
@@ -106,23 +106,18 @@ class GradientFlow(ProbeInstrument):
 
     def _loss_free(self, prefix: str, name: str, layer: LayerTrace, probe: Probe) -> Readings:
         """One walk back for the random vector on the whole state and, if asked for, one on the carrier."""
-        walked = recursion(layer)
-        seeds = walked.random_units((2 if self.gate_path else 1,), self.seed)
-        carrier = slice(layer.cell.hidden_size, None) if layer.cell.has_memory_cell else slice(None)
+        size = layer.cell.hidden_size * (2 if layer.cell.has_memory_cell else 1)
+        shape = (2 if self.gate_path else 1, len(layer.x), size)
+        seeds = random_units(shape, layer.states.h, self.seed)
+        logs = adjoint_logs(from_last(layer, split(layer.cell, seeds[0])), layer)
+        readings = self._curves(prefix, "loss_free", logs, probe)
         if self.gate_path:
-            only = torch.zeros_like(seeds[1])
-            only[:, carrier] = seeds[1][:, carrier]
-            seeds[1] = only
-        norms: dict[str, list[Tensor]] = {}
-        for total, scale in walked.back(seeds, len(walked.by_lag)):
-            for part, value in _parts(total).items():
-                norms.setdefault(part, []).append(_log_norm(value) + scale)
-        logs = {part: torch.stack(values, -1) for part, values in norms.items()}
-        readings = self._curves(prefix, "loss_free", {p: v[0] for p, v in logs.items()}, probe)
-        if self.gate_path:
-            full = logs["c" if layer.cell.has_memory_cell else "state"][1]
+            whole = split(layer.cell, seeds[1])
+            v = whole.h if whole.c is None else whole.c
+            only = State(v) if whole.c is None else State(torch.zeros_like(v), v)
+            full = adjoint_logs(from_last(layer, only), layer)["state" if whole.c is None else "c"]
             keep = probe.gates[name].get("keep")
-            share = gate_path_share(keep, seeds[1][:, carrier], full, probe.batch.lengths)
+            share = gate_path_share(keep, v, full, probe.batch.lengths)
             readings[f"{prefix}gate_path_share"] = share
         return readings
 
@@ -163,6 +158,18 @@ def last_step_only(probe: Probe) -> Tensor:
         kept = direct.masked_fill(~last[..., None], 0)
         parts.append(reverse_within(kept, lengths) if probe.layers[name].backward else kept)
     return torch.cat(parts, dim=-1)
+
+
+def from_last(layer: LayerTrace, v: State) -> Adjoint:
+    """vᵀ ∂state_last/∂state_t at every step, v (B, H) of h and of c, by the layer's own recurrence alone."""
+    rows, last = torch.arange(len(v.h), device=v.h.device), last_index(layer.states)
+    direct = [None if part is None else torch.zeros_like(layer.states.h) for part in v]
+    for place, part in zip(direct, v, strict=True):
+        if place is not None and part is not None:
+            place[rows, last] = part
+    h, c = direct
+    assert h is not None
+    return layer.cell.adjoint(layer.x, layer.states, h, c, renormalise=True)
 
 
 def adjoint_logs(adjoint: Adjoint, layer: LayerTrace) -> dict[str, Tensor]:

@@ -7,7 +7,6 @@ A vector is a State of h, and c for cells with a memory cell, with any leading s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,21 +36,8 @@ class Recursion:
 
     def random_units(self, shape: tuple[int, ...], seed: int) -> Tensor:
         """(*shape, B, size) random directions of norm 1, by a generator of its own."""
-        drawn = torch.randn(
-            *shape, len(self.lengths), self.size, generator=torch.Generator().manual_seed(seed)
-        )
         like = next(iter(self.by_lag[0].values()))
-        return unit(drawn.to(like))[0]
-
-    def back(self, adjoint: Tensor, lags: int) -> Iterator[tuple[State, Tensor]]:
-        """From an adjoint (…, B, size) of state_last: at lags 0, 1, …, lags - 1 the total derivative there
-        and the logarithm (…, B) of its scale."""
-        log = adjoint.new_zeros(adjoint.shape[:-1], dtype=torch.float64)
-        for saved in self.by_lag[:lags]:
-            step = self.cell.vjp(self.split(adjoint), saved)
-            yield step.total, log
-            adjoint, growth = unit(join(step.previous))
-            log = log + growth
+        return random_units((*shape, len(self.lengths), self.size), like, seed)
 
     def back_through(self, adjoint: Tensor, lags: range) -> tuple[Tensor, Tensor]:
         """Through the steps at these lags, Jᵀ a: unit vector (…, B, size) and log norm (…, B). For lags
@@ -70,6 +56,11 @@ class Recursion:
             tangent, growth = unit(join(self.cell.jvp(self.split(tangent), self.by_lag[lag])))
             log = log + growth
         return tangent, log
+
+
+def random_units(shape: tuple[int, ...], like: Tensor, seed: int) -> Tensor:
+    """Random directions along the last axis, of norm 1, by a generator of their own; type as `like`'s."""
+    return unit(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(like))[0]
 
 
 def recursion(layer: LayerTrace) -> Recursion:

@@ -15,10 +15,13 @@ from gatescope.instruments.readings import Readings, Scalar, Undefined, scalar
 from gatescope.models.stack import LayerTrace
 
 TOLERANCE = 1e-4
+EXAMPLES = 8
+"""Sequences of the probe that are asked: a wrong equation is as wrong on eight as on all of them."""
 
 
 def weight_gradient_error(probe: Probe, direct: Tensor, adjoints: dict[str, Adjoint]) -> Scalar | Undefined:
-    """Largest relative error over layers of the adjoint's gradients of the input and recurrent weights.
+    """Largest relative error over layers of the adjoint's gradients of the input and recurrent weights, on
+    the first `EXAMPLES` sequences.
 
     `adjoints` are those of `direct` (B, T, S). Nothing is written to any `.grad`; the caller sets eval mode.
     """
@@ -28,13 +31,13 @@ def weight_gradient_error(probe: Probe, direct: Tensor, adjoints: dict[str, Adjo
         return Undefined("no parameter of the stack trains")
     # cuDNN refuses a backward pass in eval mode.
     with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
-        output = stack(probe.embedded, probe.batch.lengths)
-        found = torch.autograd.grad(output, parameters, direct, allow_unused=True)
+        output = stack(probe.embedded[:EXAMPLES], probe.batch.lengths[:EXAMPLES])
+        found = torch.autograd.grad(output, parameters, direct[:EXAMPLES], allow_unused=True)
     truth = {id(p): g for p, g in zip(parameters, found, strict=True) if g is not None}
     errors = [
         error
         for name, layer in probe.layers.items()
-        if (error := _layer_error(layer, adjoints[name], truth)) is not None
+        if (error := _layer_error(layer, adjoints[name].first(EXAMPLES), truth)) is not None
     ]
     if not errors:
         return Undefined("no gradient reaches the weights")
@@ -47,10 +50,10 @@ def _layer_error(layer: LayerTrace, adjoint: Adjoint, truth: dict[int, Tensor]) 
     parameters = [p for p in layer.cell.parameters() if id(p) in truth]
     scale = adjoint.log_scale.exp()[..., None].to(adjoint.deltas.dtype)
     with torch.enable_grad():
-        weights = [(layer.cell.input_weights, adjoint.deltas * scale, layer.x)]
+        weights = [(layer.cell.input_weights, adjoint.deltas * scale, layer.x[:EXAMPLES])]
         if layer.cell.recurrent_weights is not None:
             recurrent = (layer.cell.recurrent_weights, adjoint.recurrent_deltas * scale)
-            weights.append((*recurrent, layer.states.previous_h))
+            weights.append((*recurrent, layer.states.previous_h[:EXAMPLES]))
         weights = [(w, d, x) for w, d, x in weights if w.requires_grad]
         if not weights or not parameters:
             return None
