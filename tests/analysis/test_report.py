@@ -96,7 +96,7 @@ def test_the_baseline_may_be_a_run_of_the_study(tmp_path: Path) -> None:
     for seed in range(5):
         write_run(tmp_path, "gru-none", seed, study=study, accuracy=0.80 + 0.001 * seed)
     without = report(tmp_path, tmp_path / "out")
-    assert "The baseline, tfidf_logistic, has not been run" in without
+    assert "The baseline, tfidf_logistic, has no finished run" in without
     write_run(tmp_path, "tfidf_logistic-none", 0, study=study, accuracy=0.757, readings=[])
     text = report(tmp_path, tmp_path / "out")
     assert "tfidf_logistic (computed in this study), stands at 0.757. Above it beyond seeds: gru-none" in text

@@ -23,7 +23,7 @@ def caption(tables: Tables) -> str:
         f"Left: {words(study.primary(tables))} against the task's lag. Right: reach at the end of training, "
         "the largest lag at which more than 1 % of the gradient's norm is left (loss-free, top layer), "
         "bounded by the length of the sequences; dashed: reach = lag. Mean and 95 % t interval over "
-        f"{seeds(metric)}."
+        f"{seeds(metric)}; a bar may leave the axes, which show all runs' values."
     )
 
 
@@ -57,6 +57,9 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
         at = by_lag.index * 1.025 ** (place - (len(looks) - 1) / 2)
         axes.plot(at, [e.mean for e in by_lag], **(look.points | look.line))
         axes.vlines(at, [e.low for e in by_lag], [e.high for e in by_lag], color=look.color, linewidth=0.9)
+    low, high = table.value.min(), table.value.max()
+    margin = 0.15 * (high - low) or 0.1
+    axes.set_ylim(low - margin, high + margin)
 
 
 def _both(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -17,6 +17,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -129,6 +130,16 @@ def spread(items: list[str], most: int) -> list[str]:
     if len(items) <= most:
         return items
     return [items[place] for place in np.linspace(0, len(items) - 1, most).round().astype(int)]
+
+
+def band(axes: Axes, mean: pd.DataFrame, color: str) -> None:
+    """Shades low to high over the index, where both are finite; a wide interval does not stretch the axes."""
+    closed = np.isfinite(mean[["low", "high"]].astype(float)).all(axis=1)
+    for _, part in mean[closed].groupby((~closed).cumsum()[closed]):
+        x, low, high = (np.asarray(column, dtype=float) for column in (part.index, part.low, part.high))
+        outline = np.concatenate([np.column_stack([x, low]), np.column_stack([x, high])[::-1]])
+        shade = PolyCollection([outline], facecolor=color, alpha=0.12, linewidth=0)
+        axes.add_collection(shade, autolim=False)
 
 
 def plain_log(axis: Axis) -> None:

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from gatescope.analysis import study, style
 from gatescope.analysis.figures.base import (
     NoData,
+    band,
     canvas,
     legend,
     mean_over_seeds,
@@ -59,11 +60,11 @@ def draw(tables: Tables) -> Figure:
 
 
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
+    axes.set_yscale("log")
     for variant, look in style.looks(table.variant).items():
         mean = mean_over_seeds(table[table.variant == variant], "step", geometric=True)
         axes.plot(mean.index, mean["mean"], **look.line)
-        axes.fill_between(mean.index, mean.low, mean.high, color=look.color, alpha=0.1, linewidth=0)
-    axes.set_yscale("log")
+        band(axes, mean, look.color)
     plain_log(axes.yaxis)
 
 
@@ -71,8 +72,10 @@ def _norms(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Norms over all parameters and over the recurrent weights, a row a run and step after step 0."""
     total = tables.reading("gradient_norm/before_clip").dropna(subset=["value"])
     total = total[total.step > 0]
-    if total.empty:
-        raise NoData("no finished run has readings of gradient norms (instruments=off)")
+    if total.step.nunique() < 2:
+        raise NoData(
+            "no finished run has readings of gradient norms at two steps (instruments=off, or too short)"
+        )
     parts = tables.reading(r"gradient_norm/[^/]+/recurrent_weights/.*").dropna(subset=["value"])
     by = ["run_id", "variant", "condition", "seed", "step"]
     squares = parts.assign(value=parts.value**2).groupby(by, as_index=False).value.sum()

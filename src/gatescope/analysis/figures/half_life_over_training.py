@@ -13,10 +13,12 @@ from matplotlib.figure import Figure
 from gatescope.analysis import study, style
 from gatescope.analysis.figures.base import (
     NoData,
+    band,
     canvas,
     legend,
     mean_over_seeds,
     panel_title,
+    plain_log,
     seeds,
     spread,
 )
@@ -49,6 +51,7 @@ def draw(tables: Tables) -> Figure:
         panels[0].set_yscale("log")
         panels[0].set_xscale("symlog", linthresh=1)
         panels[0].set_xlim(-0.2, 1.3 * table.step.max())
+        plain_log(panels[0].yaxis)
         panels[0].set_ylabel("half-life (steps)")
         legend(figure, table.variant)
     return figure
@@ -59,11 +62,8 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
         rate = mean_over_seeds(table[table.variant == variant], "step")
         lives = rate[["mean", "low", "high"]].apply(_half_life)
         axes.plot(lives.index, lives["mean"], **(look.points | look.line))
-        # A rate that may be 0 has no longest half-life: its band has no upper end to draw.
-        closed = lives[["low", "high"]].notna().all(axis=1)
-        axes.fill_between(
-            lives.index, lives.low, lives.high, where=closed, color=look.color, alpha=0.12, linewidth=0
-        )
+        # A rate that may be 0 has no longest half-life: there the band has no upper end to draw.
+        band(axes, lives, look.color)
         lasting = rate.index[rate["mean"] >= 0]
         edge: Any = {"transform": axes.get_xaxis_transform(), "clip_on": False, "in_layout": False}
         axes.plot(lasting, np.ones(len(lasting)), **look.points, **edge)

@@ -62,6 +62,7 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
             axes.plot(run.epoch, run.value, **look.line, linewidth=0.5, alpha=0.4)
         mean = mean_over_seeds(own, "epoch")
         axes.plot(mean.index, mean["mean"], **(look.points | look.line), markevery=_last_only(mean))
+    axes.set_xlim(0.5, max(table.epoch.max(), 1) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
@@ -76,7 +77,9 @@ def _curves(tables: Tables) -> tuple[str, pd.DataFrame]:
         table = tables.metric(name).dropna(subset=["epoch", "value"])
         if len(table):
             table = table.drop_duplicates(["run_id", "epoch"], keep="last")
-            return name, table.assign(cell_name=[style.split(v)[0] for v in table.variant])
+            return name, table.assign(
+                epoch=table.epoch + 1, cell_name=[style.split(v)[0] for v in table.variant]
+            )
     raise NoData("no metric was logged on validation data by a finished run")
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import style
-from gatescope.analysis.figures.base import canvas, legend, panel_title, seeds
+from gatescope.analysis.figures.base import band, canvas, legend, panel_title, seeds
 from gatescope.analysis.gradient_flow import ends, longest, mean_curve, readings
 from gatescope.analysis.runs import Tables
 
@@ -34,17 +34,18 @@ def draw(tables: Tables) -> Figure:
     table = longest(readings(tables, "loss_free_curve"))
     with canvas(style.TWO_COLUMNS, 3.0) as figure:
         panels = figure.subplots(1, 2, sharex=True, sharey=True)
+        panels[0].set_yscale("log")
         for axes, (title, part) in zip(panels, ends(table).items(), strict=True):
             _panel(axes, part)
             panel_title(axes, title)
             axes.set_xlabel("lag (steps)")
-        panels[0].set_yscale("log")
-        low, high = panels[0].get_ylim()
-        panels[0].set_ylim(max(low, FLOOR), min(high, 1 / FLOOR))
+        low, _ = panels[0].get_ylim()
+        highest = max(np.max(line.get_ydata(), initial=1.0) for axes in panels for line in axes.lines)
+        panels[0].set_ylim(max(low, FLOOR), min(3 * highest, 1 / FLOOR))
         for axes in panels:
             _guides(axes)
         panels[0].set_ylabel("gradient norm relative to lag 0")
-        legend(figure, table.variant, markers=False)
+        legend(figure, table.variant)
     return figure
 
 
@@ -52,13 +53,18 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
     for variant, look in style.looks(table.variant).items():
         mean = mean_curve(table[table.variant == variant])
         axes.plot(mean.index, mean["mean"], **look.line, marker=look.marker, markevery=(0.1, 0.25))
-        axes.fill_between(mean.index, mean.low, mean.high, color=look.color, alpha=0.12, linewidth=0)
+        band(axes, mean, look.color)
 
 
 def _guides(axes: Axes) -> None:
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     lag = np.linspace(0, right, 200)
+    right_ends: list[float] = []
     for rho in GUIDES:
+        # Where the lags are few, the slow lines would lie on each other.
+        if any(end < 10 * rho**right and rho**right < 10 * end for end in right_ends):
+            continue
+        right_ends.append(rho**right)
         axes.plot(lag, rho**lag, color="#888888", linewidth=0.7, linestyle=(0, (1.0, 1.5)), zorder=0)
         at = min(right * 0.97, np.log(bottom * 3) / np.log(rho))
         axes.annotate(

@@ -15,7 +15,7 @@ TITLE = "In words"
 
 
 def paragraphs(tables: Tables) -> list[str]:
-    conditions = study.conditions(tables.runs)
+    conditions = study.conditions(study.contenders(tables).runs)
     ahead = [_ahead(tables, condition) for condition in conditions]
     return [*ahead, *filter(None, (_baseline(tables, condition) for condition in conditions))]
 
@@ -54,10 +54,12 @@ def _others(compared: Iterable[Compared]) -> str:
 
 def _baseline(tables: Tables, condition: str) -> str:
     bar = study.baseline(tables, condition)
+    place = f" under {condition}" if condition else ""
     if bar is None:
         named = tables.study.get("baseline")
-        return f"The baseline, {named}, has not been run: nothing is said against it." if named else ""
-    place = f" under {condition}" if condition else ""
+        return (
+            f"The baseline, {named}, has no finished run{place}: nothing is said against it." if named else ""
+        )
     source = f" ({bar.source})" if bar.source else ""
     text = f"The baseline, {bar.name}{source}, stands at {number(bar.value)}{place}."
     better, worse = ("Above", "Below") if study.higher_is_better(tables) else ("Below", "Above")
