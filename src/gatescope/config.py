@@ -119,6 +119,12 @@ class TrackingConfig:
 
 
 @dataclass(config=STRICT)
+class CheckpointConfig:
+    every_n_steps: Count | None
+    every_seconds: Positive | None
+
+
+@dataclass(config=STRICT)
 class EarlyStoppingConfig:
     patience: Count | None
 
@@ -141,6 +147,7 @@ class RootConfig:
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     force: bool
     root: Annotated[str, Field(min_length=1)]
+    checkpoint: CheckpointConfig
     early_stopping: EarlyStoppingConfig
     study: StudyConfig
     data: Component

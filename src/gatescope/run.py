@@ -16,6 +16,7 @@ from gatescope.data.base import SequenceData
 from gatescope.instruments.callbacks import instrument_callbacks
 from gatescope.models.encoder import build_encoder, sizes
 from gatescope.tracking.lifecycle import Tracked, tracked
+from gatescope.tracking.resume import AtomicIO
 from gatescope.training.loop import best_checkpoint, best_score, make_trainer, seconds_per_epoch
 from gatescope.training.module import SequenceTask
 
@@ -35,7 +36,7 @@ class RunResult:
 
 
 def run(cfg: DictConfig) -> RunResult:
-    """Trains, probes and tests one model, recorded from start to end.
+    """Trains, probes and tests one model, recorded from start to end; goes on where an earlier try stopped.
 
     Raises:
         ConfigError: the config is not valid; nothing was written.
@@ -52,8 +53,11 @@ def run(cfg: DictConfig) -> RunResult:
         module = build_module(cfg, data)
         tracking.describe(data.task, sizes(module.model))
         probes = instrument_callbacks(cfg.instruments, data, tracking.readings)
-        trainer = make_trainer(cfg, data.task, tracking.record.directory, tracking.loggers, probes)
-        trainer.fit(module, datamodule=data)
+        callbacks = [*probes, tracking.checkpoints]
+        trainer = make_trainer(
+            cfg, data.task, tracking.record.directory, tracking.loggers, callbacks, [AtomicIO()]
+        )
+        trainer.fit(module, datamodule=data, ckpt_path=tracking.checkpoint)
         trainer.test(module, datamodule=data, ckpt_path=best_checkpoint(trainer), verbose=False)
         return finish(tracking, trainer, module, data)
 

@@ -167,6 +167,7 @@ class BucketSampler(Sampler[list[int]]):
     ) -> None:
         self.lengths, self.batch_size, self.seed, self.shuffle = lengths, batch_size, seed, shuffle
         self.pool, self.rank, self.world_size, self.epoch = pool, rank, world_size, 0
+        self.start = 0
         if min(batch_size, len(lengths)) < world_size:
             raise DataError(
                 f"{len(lengths)} examples in batches of {batch_size} cannot be shared by {world_size} "
@@ -198,8 +199,35 @@ class BucketSampler(Sampler[list[int]]):
         return [batches[i] for i in generator.permutation(len(batches))]
 
     def __iter__(self) -> Iterator[list[int]]:
-        for batch in self._batches():
+        start, self.start = self.start, 0
+        for batch in self._batches()[start:]:
             yield batch[self.rank :: self.world_size].tolist()
+
+
+class ResumableLoader(DataLoader[Any]):
+    """A loader over a `BucketSampler` that can go on in the middle of an epoch (Lightning asks for these)."""
+
+    given = 0
+    """Batches of this epoch handed out so far."""
+
+    def __iter__(self) -> Any:
+        # A generator, so that worker processes fetch nothing before Lightning has set the epoch.
+        self.given = self._sampler.start
+        for batch in super().__iter__():
+            self.given += 1
+            yield batch
+
+    @property
+    def _sampler(self) -> BucketSampler:
+        assert isinstance(self.batch_sampler, BucketSampler)
+        return self.batch_sampler
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self._sampler.epoch, "batches": self.given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """The next epoch iterated over is this one, without its batches that were given before."""
+        self._sampler.epoch, self._sampler.start = state["epoch"], state["batches"]
 
 
 class SequenceData(pl.LightningDataModule):
@@ -266,12 +294,15 @@ class SequenceData(pl.LightningDataModule):
         sampler = BucketSampler(
             examples.lengths, self.batch_size, self.order_seed, split == "train", rank=rank, world_size=world
         )
-        return DataLoader(
+        kind = ResumableLoader if split == "train" else DataLoader
+        return kind(
             examples,
             batch_sampler=sampler,
             collate_fn=Collate(examples, self.task.padding_index or 0),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
+            # Else each epoch takes a number from torch's generator, and resumed ones take them elsewhere.
+            generator=torch.Generator().manual_seed(self.order_seed),
         )
 
     def train_dataloader(self) -> DataLoader[Any]:

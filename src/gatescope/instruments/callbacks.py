@@ -37,6 +37,16 @@ class InstrumentCallback(pl.Callback):
     def __init__(self, instruments: Mapping[str, Any], every_n_steps: int | None, sink: Sink) -> None:
         self.instruments = dict(instruments)
         self.every_n_steps, self.sink = every_n_steps, sink
+        self.off: list[str] = []
+        self._last: Any = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"last": self._last, "off": self.off}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on where it was: an instrument that was switched off stays so."""
+        self._last, self.off = state_dict["last"], list(state_dict["off"])
+        self.instruments = {name: i for name, i in self.instruments.items() if name not in self.off}
 
     def _read(self, subject: Any, step: int, epoch: int) -> Readings:
         readings: Readings = {}
@@ -46,6 +56,7 @@ class InstrumentCallback(pl.Callback):
             except Exception:
                 log.warning("instrument %s failed at step %d and is switched off", name, step, exc_info=True)
                 del self.instruments[name]
+                self.off.append(name)
         if readings:
             self.sink(readings, step, epoch)
         return readings
@@ -64,10 +75,10 @@ class ProbeCallback(InstrumentCallback):
     ) -> None:
         super().__init__(instruments, every_n_steps, sink)
         self.batch, self.tokens = batch, tokens
-        self._last: int | None = None
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._look(trainer, module)
+        if self._last is None:  # a resumed run had its first look
+            self._look(trainer, module)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
         if due(trainer.global_step, self.every_n_steps):

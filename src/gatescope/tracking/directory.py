@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,8 +10,19 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 
+LOCK = ".lock"
+
+
 class RecordError(OSError):
     """The record cannot be written; the message names the directory and the remedy."""
+
+    @classmethod
+    def unwritten(cls, path: Path, error: OSError) -> RecordError:
+        """For a file that could not be written while the run was under way."""
+        return cls(
+            f"cannot write {path}: {error.strerror}; what was recorded before is kept: "
+            "make room, then the same command goes on from the last checkpoint"
+        )
 
 
 def make_writable(directory: Path) -> None:
@@ -34,9 +46,9 @@ def make_writable(directory: Path) -> None:
 @contextmanager
 def held(directory: Path) -> Iterator[bool]:
     """Yields whether this process now holds the run; the system lets go of it when the process dies."""
-    lock = FileLock(directory / ".lock")
+    lock = FileLock(directory / LOCK)
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=0.2, poll_interval=0.02)  # longer than `is_held` takes to look
     except Timeout:
         yield False
         return
@@ -44,3 +56,15 @@ def held(directory: Path) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
+
+
+def is_held(directory: Path) -> bool:
+    """Whether a live process is at this run, without taking it from one that starts now."""
+    try:
+        with (directory / LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # never begun, or gone
+        return False
+    return False

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import wandb
 from omegaconf import DictConfig
@@ -16,7 +17,9 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from gatescope.data.base import TaskSpec
 from gatescope.instruments.readings import Readings
 from gatescope.tracking.identity import run_dir
+from gatescope.tracking.directory import RecordError
 from gatescope.tracking.record import Record, RecordLogger, Status
+from gatescope.tracking.resume import Checkpoints, Saved, find, preemptible
 from gatescope.tracking.wandb import log_readings, make_logger
 
 log = logging.getLogger(__name__)
@@ -29,8 +32,15 @@ class Tracked:
     """An open run: where everything that is measured goes."""
 
     record: Record
+    checkpoints: Checkpoints
+    resumed: Saved | None = None
     wandb: WandbLogger | None = None
     loggers: list[Logger] = field(default_factory=list)
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """Where training goes on from; None for a fresh run."""
+        return None if self.resumed is None else self.resumed.path
 
     def describe(self, task: TaskSpec, parameters: dict[str, int]) -> None:
         """Puts the task and the model's sizes into run.json."""
@@ -54,15 +64,21 @@ class Tracked:
 
 @contextmanager
 def tracked(cfg: DictConfig) -> Iterator[Tracked]:
-    """Opens the run of this config; on the way out writes its status, exit code and reason.
+    """Opens the run of this config, or reopens it at its last checkpoint; on the way out writes its status,
+    exit code and reason.
 
     Raises:
         RecordError: the output directory cannot be written.
         CredentialsError: online tracking without credentials.
     """
     record = Record(run_dir(cfg))
-    logger = make_logger(cfg)
-    record.begin(cfg)
+    resumed = None if cfg.force else find(record.directory)
+    logger = make_logger(cfg, resumes=resumed is not None)
+    if resumed is None:
+        record.begin(cfg)
+    else:
+        log.info("goes on from step %d: %s", resumed.step, resumed.path)
+        record.resume(cfg, resumed.step, resumed.position)
     loggers: list[Logger] = [RecordLogger(record)]
     if logger is not None:
         loggers.append(logger)
@@ -70,7 +86,9 @@ def tracked(cfg: DictConfig) -> Iterator[Tracked]:
     status: Status = "finished"
     exit_code, reason = 0, None
     try:
-        yield Tracked(record, logger, loggers)
+        with preemptible() as preemption:
+            checkpoints = Checkpoints(record.directory, record.position, preemption, **cfg.checkpoint)
+            yield Tracked(record, checkpoints, resumed, logger, loggers)
     except BaseException as error:
         status, exit_code, reason = outcome(error)
         if status == "interrupted":
@@ -85,7 +103,7 @@ def tracked(cfg: DictConfig) -> Iterator[Tracked]:
 def outcome(error: BaseException) -> tuple[Status, int, str]:
     """(status, exit code, reason) of a run that ended by this exception."""
     if isinstance(error, SIGTERMException):
-        return "preempted", PREEMPTED, "SIGTERM"
+        return "preempted", PREEMPTED, str(error) or signal.SIGTERM.name
     if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
         return "interrupted", INTERRUPTED, "Ctrl-C"
     return "failed", FAILED, f"{type(error).__name__}: {error}"
@@ -94,7 +112,12 @@ def outcome(error: BaseException) -> tuple[Status, int, str]:
 def _close(
     record: Record, logger: WandbLogger | None, status: Status, exit_code: int, reason: str | None
 ) -> None:
-    record.end(status, exit_code, reason)
+    try:
+        record.end(status, exit_code, reason)
+    except RecordError as error:
+        if status == "finished":
+            raise
+        log.error("%s", error)  # the reason why the run ended is raised, not this one
     if logger is not None:
         logger.experiment.summary.update(record.summary)
         # Plain finish() after an exception would record a failed run as exit 0.

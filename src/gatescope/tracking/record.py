@@ -10,7 +10,9 @@ Lines are appended and flushed, so that a kill never costs a finished one.
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import math
 import os
 import platform
@@ -22,7 +24,7 @@ from argparse import Namespace
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from io import TextIOWrapper
+from io import FileIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,9 +33,12 @@ from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from gatescope.instruments.readings import Readings, to_json
-from gatescope.tracking.directory import make_writable
+from gatescope.tracking.directory import RecordError, make_writable
 from gatescope.tracking.identity import run_id, tags
 
+log = logging.getLogger(__name__)
+
+ROWS = ("metrics.jsonl", "readings.jsonl")
 Status = Literal["running", "finished", "failed", "preempted", "interrupted"]
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "wandb", "torchtext", "numpy")
 
@@ -50,14 +55,14 @@ class Record:
         self.started = time.monotonic()
         self.summary: dict[str, float] = {}
         self.run: dict[str, Any] = {}
-        self._files: dict[str, TextIOWrapper] = {}
+        self._files: dict[str, FileIO] = {}
         make_writable(directory / "checkpoints")
 
     def begin(self, cfg: DictConfig) -> None:
-        """Starts a fresh record of this config."""
-        for name in ("metrics.jsonl", "readings.jsonl"):
-            (self.directory / name).unlink(missing_ok=True)
-        self.run = {
+        """Starts a fresh record of this config; what an earlier run left here is gone."""
+        for path in (*(self.directory / name for name in ROWS), *self.directory.glob("checkpoints/*.ckpt")):
+            path.unlink(missing_ok=True)
+        self.run = self._this_process() | {
             "run_id": run_id(cfg),
             "study": cfg.study.name,
             "status": "running",
@@ -66,11 +71,7 @@ class Record:
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "ended": None,
             "seconds": None,
-            "command": sys.argv,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "git": git_state(),
-            "versions": versions(),
+            "resumed": [],
             "tags": tags(cfg),
             "task": {},
             "parameters": {},
@@ -78,6 +79,46 @@ class Record:
         }
         OmegaConf.save(cfg, self.directory / "config.yaml", resolve=True)
         self.save()
+
+    def resume(self, cfg: DictConfig, step: int, position: dict[str, Any]) -> None:
+        """Takes the record back to where it stood at a checkpoint, and goes on from there."""
+        try:
+            self.run = json.loads((self.directory / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            self.begin(cfg)
+        for name, length in position["files"].items():
+            if (self.directory / name).exists():
+                os.truncate(self.directory / name, length)
+        self.started -= position["seconds"]
+        before = (self.run.get("git") or {}).get("commit")
+        self.run |= self._this_process() | {"status": "running", "exit_code": None, "reason": None}
+        if before != self.run["git"]["commit"]:
+            log.warning("%s was begun by another version of the source, commit %s", self.directory, before)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self.run["resumed"] = [*self.run.get("resumed", []), {"step": step, "at": now}]
+        OmegaConf.save(cfg, self.directory / "config.yaml", resolve=True)
+        self.save()
+
+    def position(self) -> dict[str, Any]:
+        """Bytes of each file of rows and seconds so far; the rows are on the disk afterwards."""
+        for file in self._files.values():
+            os.fsync(file)
+        sizes = {name: path.stat().st_size for name in ROWS if (path := self.directory / name).exists()}
+        return {"files": sizes, "seconds": self.seconds()}
+
+    def seconds(self) -> float:
+        """Since the start, on a clock that cannot be set; without the time between a stop and a resume."""
+        return round(time.monotonic() - self.started, 3)
+
+    @staticmethod
+    def _this_process() -> dict[str, Any]:
+        return {
+            "command": sys.argv,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "git": git_state(),
+            "versions": versions(),
+        }
 
     def update(self, **fields: Any) -> None:
         """Sets fields of run.json."""
@@ -90,7 +131,7 @@ class Record:
             exit_code=exit_code,
             reason=reason,
             ended=datetime.now(UTC).isoformat(timespec="seconds"),
-            seconds=round(time.monotonic() - self.started, 3),
+            seconds=self.seconds(),
             summary=self.summary,
         )
         for file in self._files.values():
@@ -104,7 +145,7 @@ class Record:
 
     def metrics(self, values: dict[str, float], step: int, epoch: int | None) -> None:
         """Appends one row; a value that is not finite is written as null (JSON has no NaN)."""
-        row = {"step": step, "epoch": epoch, "time": round(time.monotonic() - self.started, 3)}
+        row = {"step": step, "epoch": epoch, "time": self.seconds()}
         self._append("metrics.jsonl", row | finite(values))
 
     def readings(self, readings: Readings, step: int, epoch: int) -> None:
@@ -112,10 +153,18 @@ class Record:
             self._append("readings.jsonl", {"step": step, "epoch": epoch, "name": name, **to_json(reading)})
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
-        if name not in self._files:
-            self._files[name] = (self.directory / name).open("a", encoding="utf-8")
-        self._files[name].write(json.dumps(row, allow_nan=False) + "\n")
-        self._files[name].flush()
+        path = self.directory / name
+        line = (json.dumps(row, allow_nan=False) + "\n").encode()
+        try:
+            if name not in self._files:
+                self._files[name] = path.open("ab", buffering=0)
+            file = self._files[name]
+            length = file.seek(0, os.SEEK_END)
+            if file.write(line) != len(line):  # the disk took a part of it
+                file.truncate(length)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise RecordError.unwritten(path, error) from error
 
 
 class RecordLogger(Logger):
@@ -161,10 +210,18 @@ def finite(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes beside the file and renames, so that a reader sees the old text or the new, never half."""
+    """Writes beside the file and renames, so that a reader sees the old text or the new, never half.
+
+    Raises:
+        RecordError: it cannot be written; the old text still stands.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RecordError.unwritten(path, error) from error
 
 
 @cache

@@ -19,8 +19,8 @@ class CredentialsError(RuntimeError):
     """Online tracking was asked for and no W&B account is configured."""
 
 
-def make_logger(cfg: DictConfig) -> WandbLogger | None:
-    """The W&B logger of a run, or None for `tracking=off`.
+def make_logger(cfg: DictConfig, resumes: bool = False) -> WandbLogger | None:
+    """The W&B logger of a run, or None for `tracking=off`; `resumes` continues the W&B run of the same id.
 
     Raises:
         CredentialsError: `tracking=online` without an API key.
@@ -37,6 +37,7 @@ def make_logger(cfg: DictConfig) -> WandbLogger | None:
     run = wandb.init(
         name=identity,
         id=identity,
+        resume="allow" if resumes else None,
         project=cfg.tracking.project,
         entity=cfg.tracking.entity,
         dir=directory,

@@ -52,6 +52,13 @@ class EpochTimer(pl.Callback):
         if not trainer.sanity_checking:
             self._validating += time.perf_counter() - self._validation_started
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "so_far": time.perf_counter() - self._started - self._validating}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds, self._validating = list(state_dict["seconds"]), 0.0
+        self._started = time.perf_counter() - state_dict["so_far"]
+
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.seconds.append(time.perf_counter() - self._started - self._validating)
         module.log("seconds_per_epoch", self.seconds[-1])
@@ -63,6 +70,7 @@ def make_trainer(
     directory: Path,
     loggers: Sequence[Logger],
     callbacks: Sequence[pl.Callback],
+    plugins: Sequence[Any] = (),
 ) -> pl.Trainer:
     """A Trainer that keeps the best checkpoint by the task's metric on validation."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -72,13 +80,16 @@ def make_trainer(
     if options.get("enable_progress_bar") is None:
         options["enable_progress_bar"] = sys.stdout.isatty()
     monitor: Any = {"monitor": f"validation/{task.metric}", "mode": task.direction}
-    best = ModelCheckpoint(directory / "checkpoints", "best", save_weights_only=True, **monitor)
+    best = ModelCheckpoint(
+        directory / "checkpoints", "best", save_weights_only=True, enable_version_counter=False, **monitor
+    )
     every: list[pl.Callback] = [best, EpochTimer(), *callbacks]
     if cfg.early_stopping.patience is not None:
         every.append(EarlyStopping(patience=cfg.early_stopping.patience, **monitor))
     return pl.Trainer(
         logger=list(loggers),
         callbacks=every,
+        plugins=list(plugins),
         default_root_dir=directory,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # BucketSampler shares every batch among the ranks itself

@@ -99,6 +99,13 @@ class SequenceTask(pl.LightningModule):
         else:
             self.clipped_steps += norm > bound
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["clipping"] = {"norms": list(self.recent_norms), "steps": int(self.clipped_steps)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.recent_norms.extend(checkpoint["clipping"]["norms"])
+        self.clipped_steps = checkpoint["clipping"]["steps"]
+
     def configure_optimizers(self) -> Any:
         optimizer = self._optimizer(self.parameters())
         if self._scheduler is None:
