@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -49,6 +50,13 @@ def compose(loader: ConfigLoader, overrides: list[str], sweep: bool = False) -> 
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise ConfigError(list(explain(loader, overrides, error))) from error
     return cfg if sweep else OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"])
+
+
+def grid(loader: ConfigLoader, words: list[str]) -> list[list[str]]:
+    """The overrides of every job that these words ask for; of a key given twice, the last counts."""
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(words)
+    jobs: list[list[str]] = BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
+    return jobs
 
 
 def explain(loader: ConfigLoader, overrides: list[str], error: Exception) -> Iterator[str]:

@@ -47,14 +47,14 @@ def table(configs: Sequence[DictConfig], labels: Sequence[str], reasons: Mapping
         run = read_run(directory)
         failed_before = str(directory) in reasons and run.get("status") != "failed"
         status = "failed" if failed_before else str(run.get("status", "not run"))
-        name, value = _metric(cfg, run)
+        name, value = metric_of(cfg, run)
         seconds = "" if run.get("seconds") is None else f"{run['seconds']:.1f}"
         shown = f"{name} {value:.4f}" if status == "finished" and value is not None else ""
         rows.append((label, str(cfg.seed), status, shown, seconds))
         reason = reasons.get(str(directory)) if failed_before else run.get("reason")
         if status not in ("finished", "not run") and reason:
             failures.append(f"{label}, seed {cfg.seed}, {status}: {reason} ({directory})")
-    return "\n".join([*_aligned([("variant", "seed", "status", "metric", "seconds"), *rows]), *failures])
+    return "\n".join([*aligned([("variant", "seed", "status", "metric", "seconds"), *rows]), *failures])
 
 
 def variant_labels(configs: Sequence[DictConfig], overrides: Sequence[Sequence[str]]) -> list[str]:
@@ -67,12 +67,12 @@ def variant_labels(configs: Sequence[DictConfig], overrides: Sequence[Sequence[s
     return labels
 
 
-def _metric(cfg: DictConfig, run: Mapping[str, Any]) -> tuple[str, float | None]:
+def metric_of(cfg: DictConfig, run: Mapping[str, Any]) -> tuple[str, float | None]:
     name = cfg.study.primary or f"test/{run.get('task', {}).get('metric', '')}"
     return str(name), run.get("summary", {}).get(name)
 
 
-def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

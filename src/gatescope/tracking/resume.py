@@ -81,7 +81,7 @@ def _read(path: Path, directory: Path) -> Saved:
 
 
 class AtomicIO(TorchCheckpointIO):
-    """Writes beside the file, to the disk, then renames: a kill leaves the old file or the new, never half."""
+    """Writes beside the file, to the disk, then renames: a kill leaves the old or the new, never half."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """
@@ -116,7 +116,7 @@ def write_bytes(path: Path, data: bytes | memoryview, keep: Path | None = None) 
 
 
 class Preemption:
-    """SIGTERM and SIGUSR1 (SLURM): end the run at once, or while `waits`, after the step that is under way."""
+    """SIGTERM and SIGUSR1 (SLURM) end the run: at once, or while `waits`, after the step under way."""
 
     SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
@@ -172,14 +172,20 @@ class Checkpoints(Checkpoint):
         self.every_n_steps, self.every_seconds = every_n_steps, every_seconds
         self._saved_at, self._saved_step = time.monotonic(), 0
         self._loaded: dict[str, Any] | None = None
+        self._metrics: dict[str, torch.Tensor] = {}
 
     def on_load_checkpoint(self, trainer: pl.Trainer, module: Any, checkpoint: dict[str, Any]) -> None:
         kept = checkpoint[OURS]
         trainer.should_stop = kept["should_stop"]
-        if kept["best"] is not None:  # what was saved after this checkpoint is not a part of this run
-            write_bytes(Path(kept["best"]["path"]), kept["best"]["file"].numpy().tobytes())
+        folder = self.path.parent.resolve()
+        for state in checkpoint["callbacks"].values():
+            _move(state, folder)
+        if kept["best"] is not None and trainer.is_global_zero:
+            # A best one that was saved after this checkpoint is not a part of this run.
+            write_bytes(folder / Path(kept["best"]["path"]).name, kept["best"]["file"].numpy().tobytes())
         ranks = kept["ranks"]
         self._loaded = ranks[trainer.global_rank % len(ranks)]
+        self._metrics = kept["metrics"]
         self._saved_step = int(checkpoint["global_step"])
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -189,6 +195,7 @@ class Checkpoints(Checkpoint):
         if self._loaded is not None:
             restore(module, self._loaded)
             self._loaded = None
+            trainer.callback_metrics.update(self._metrics)  # for a scheduler that waits for validation
             if trainer.fit_loop.epoch_loop.batch_progress.current.ready == 0:
                 # Between epochs nothing is to be made up for; with max_steps Lightning believes otherwise.
                 for loop in (trainer.fit_loop, trainer.fit_loop.epoch_loop):
@@ -230,6 +237,7 @@ class Checkpoints(Checkpoint):
         checkpoint[OURS] = {
             "position": self.position(),
             "should_stop": trainer.should_stop,
+            "metrics": dict(trainer.callback_metrics),
             "best": _best(trainer),
             "ranks": _gathered(rank_state(module)),
         }
@@ -263,7 +271,7 @@ def rewind(fit_loop: dict[str, Any]) -> None:
 
 def rank_state(module: pl.LightningModule) -> dict[str, Any]:
     """What differs between processes: states of random generators, and of metrics over half an epoch."""
-    _, numbers, *rest = np.random.get_state(legacy=True)
+    _, numbers, *rest = np.random.get_state(legacy=True)  # noqa: NPY002  libraries still draw from it
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -282,7 +290,7 @@ def restore(module: pl.LightningModule, state: dict[str, Any]) -> None:
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
     numbers, *rest = state["numpy"]
-    np.random.set_state(("MT19937", numbers.numpy().astype(np.uint32), *rest))
+    np.random.set_state(("MT19937", numbers.numpy().astype(np.uint32), *rest))  # noqa: NPY002
     random.setstate(state["python"])
     for name, metric in _metrics(module):
         kept = state["metrics"][name]
@@ -303,6 +311,20 @@ def _gathered(state: dict[str, Any]) -> list[dict[str, Any]]:
     states: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(states, state)
     return states
+
+
+def _move(state: dict[str, Any], folder: Path) -> None:
+    """Paths within a ModelCheckpoint's state, where the run's directory may have been moved since."""
+    if "best_model_path" not in state:
+        return
+
+    def moved(path: str) -> str:
+        return str(folder / Path(path).name) if path else path
+
+    for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+        state[key] = moved(state[key])
+    state["best_k_models"] = {moved(path): score for path, score in state["best_k_models"].items()}
+    state["dirpath"] = str(folder)
 
 
 def _best(trainer: pl.Trainer) -> dict[str, Any] | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +13,58 @@ import numpy as np
 import wandb
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from gatescope.instruments.readings import Curve, Heatmap, Histogram, Points, Reading, Readings, Scalar
 from gatescope.tracking.identity import run_dir, run_id, tags
+
+log = logging.getLogger(__name__)
+
+INIT_SECONDS, FINISH_SECONDS = 20.0, 60.0
+"""How long W&B's server may take to answer a new run, and to take the rest of one that has ended."""
 
 
 class CredentialsError(RuntimeError):
     """Online tracking was asked for and no W&B account is configured."""
 
 
-def make_logger(cfg: DictConfig, resumes: bool = False) -> WandbLogger | None:
+class TolerantLogger(WandbLogger):
+    """W&B's logger, of which a run is independent: when its service dies, one warning, and no more of it."""
+
+    def __init__(self, run: wandb.Run) -> None:
+        super().__init__(experiment=run, log_model=False)
+        self.lost = False
+
+    def attempt(self, act: Callable[[], Any]) -> None:
+        if self.lost:
+            return
+        try:
+            act()
+        except Exception as error:  # whatever a broken connection makes wandb raise
+            self.lost = True
+            log.warning("W&B failed (%s: %s); the run goes on, its record is whole", _kind(error), error)
+            with suppress(Exception):
+                wandb.teardown()  # so that the next run of this process starts a service of its own
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.attempt(lambda: super(TolerantLogger, self).log_metrics(metrics, step))
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        self.attempt(lambda: super(TolerantLogger, self).finalize(status))
+
+    def close(self, summary: Mapping[str, float], exit_code: int) -> None:
+        """Plain finish() after an exception would record a failed run as exit 0."""
+        self.attempt(lambda: self.experiment.summary.update(summary))
+        self.attempt(lambda: wandb.finish(exit_code=exit_code))
+
+
+def _kind(error: Exception) -> str:
+    return type(error).__name__
+
+
+def make_logger(cfg: DictConfig, resumes: bool = False) -> TolerantLogger | None:
     """The W&B logger of a run, or None for `tracking=off`; `resumes` continues the W&B run of the same id.
 
     Raises:
@@ -34,7 +79,7 @@ def make_logger(cfg: DictConfig, resumes: bool = False) -> WandbLogger | None:
     directory = Path(cfg.root) / cfg.study.name
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     # Not through WandbLogger's own arguments: it passes `anonymous`, at which wandb prints a warning.
-    run = wandb.init(
+    run = _init(
         name=identity,
         id=identity,
         resume="allow" if resumes else None,
@@ -47,11 +92,29 @@ def make_logger(cfg: DictConfig, resumes: bool = False) -> WandbLogger | None:
         tags=[f"{name}:{value}" for name, value in tags(cfg).items()],
         config=config | {"run_dir": str(run_dir(cfg))},
         # Without the flush interval a run killed in its first ten seconds left 7 bytes.
-        settings=wandb.Settings(x_transaction_log_flush_interval=1, silent=True, console="off"),
+        settings=wandb.Settings(
+            x_transaction_log_flush_interval=1,
+            silent=True,
+            console="off",
+            init_timeout=INIT_SECONDS,
+            finish_timeout=FINISH_SECONDS,
+        ),
     )
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-    return WandbLogger(experiment=run, log_model=False)
+    return TolerantLogger(run)
+
+
+def _init(mode: Any, **arguments: Any) -> wandb.Run:
+    """wandb.init, recording on disk what cannot be sent."""
+    try:
+        return wandb.init(mode=mode, **arguments)
+    except wandb.errors.CommError as error:
+        if mode != "online" or isinstance(error, wandb.errors.AuthenticationError):
+            raise
+        reason = str(error).splitlines()[0]
+        log.warning("W&B cannot be reached (%s); recorded offline, `wandb sync` sends it later", reason)
+    return wandb.init(mode="offline", **arguments)
 
 
 def require_credentials() -> None:
@@ -62,13 +125,13 @@ def require_credentials() -> None:
         )
 
 
-def log_readings(logger: WandbLogger, readings: Readings, step: int, epoch: int) -> None:
+def log_readings(logger: TolerantLogger, readings: Readings, step: int, epoch: int) -> None:
     """Scalars under their names, histograms pre-binned, curves as line charts, points as histograms."""
     row: dict[str, Any] = {}
     for name, reading in readings.items():
         row |= to_wandb(name, reading)
     if row:
-        logger.experiment.log(row | {"trainer/global_step": step, "epoch": epoch})
+        logger.attempt(lambda: logger.experiment.log(row | {"trainer/global_step": step, "epoch": epoch}))
 
 
 def to_wandb(name: str, reading: Reading) -> dict[str, Any]:

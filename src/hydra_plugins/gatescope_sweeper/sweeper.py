@@ -11,11 +11,10 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
-from gatescope.composition import compose
+from gatescope.composition import compose, grid
 from gatescope.config import ConfigError, check, check_structure
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import SweepFailed, finished, one_line, table, variant_labels
@@ -82,9 +81,7 @@ class StudySweeper(BasicSweeper):
     def expand(self, arguments: list[str]) -> list[list[str]]:
         """The overrides of every job, in the order of the grid."""
         assert self.hydra_context is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        parsed = parser.parse_overrides([*self._parse_config(), *arguments])
-        return self.split_arguments(parsed, max_batch_size=None)[0]
+        return grid(self.hydra_context.config_loader, [*self._parse_config(), *arguments])
 
     def check(self, jobs: list[list[str]]) -> list[Job]:
         """Composes every job; the config of a finished one was checked when it ran."""
