@@ -36,7 +36,9 @@ class Walk:
         step = STEPS[name]
         fed = feed(cell, x).unbind(1) if form == "careful" else None
         # Frozen weights give no graph: the start of the recurrence carries it instead.
-        state = State(*(v if v is None else v.clone().requires_grad_() for v in self.initial))
+        h, c = (v if v is None else v.clone().requires_grad_() for v in self.initial)
+        assert h is not None
+        state = State(h, c)
         self.states: list[State] = []
         gates: list[dict[str, Tensor]] = []
         for t in range(x.shape[1]):

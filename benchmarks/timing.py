@@ -31,7 +31,7 @@ def interleaved(ways: Mapping[str, Way], rounds: int, warm_up: int = 1) -> dict[
             way()
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds):
-        for name in list(ways) if turn % 2 == 0 else list(reversed(ways)):
+        for name in list(ways)[:: 1 if turn % 2 == 0 else -1]:
             gc.collect()
             started = time.perf_counter()
             ways[name]()

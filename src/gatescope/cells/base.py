@@ -188,6 +188,13 @@ class RecurrentLayer(nn.Module, ABC):
     def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
         """(B, T, D) -> States: the fast path."""
 
+    def trace(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
+        """As `forward`, for a pass that will be read.
+
+        A subclass may keep in it what its gates and its adjoint will ask for, where that is the faster way.
+        """
+        return self(x, lengths, state)
+
     @abstractmethod
     def step(self, x_t: Tensor, state: State) -> State:
         """(B, D), state -> the next state: the equation as the paper writes it, the tests' reference."""

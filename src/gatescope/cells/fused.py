@@ -43,6 +43,12 @@ def run_packed(module: nn.RNNBase, x: Tensor, lengths: Tensor | None, initial: S
     return h
 
 
+def walks(x: Tensor) -> bool:
+    """Whether `trace` should go step by step: without autograd on a CPU a walk that keeps its gates costs
+    less than a fused pass and the products that give the gates again."""
+    return x.device.type == "cpu" and not torch.is_grad_enabled()
+
+
 def _initial(state: State) -> Tensor | tuple[Tensor, Tensor]:
     return state.h[None] if state.c is None else (state.h[None], state.c[None])
 

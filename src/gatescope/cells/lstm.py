@@ -15,9 +15,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from gatescope.cells.base import RecurrentLayer, State, States, StepVjp, in_blocks, shift
-from gatescope.cells.fused import FusedLayer, zero_padding
+from gatescope.cells.fused import FusedLayer, padded_lengths, walks, zero_padding
 from gatescope.cells.initialisation import Initialisation, LongestDependency, chrono_bias, initialise
 from gatescope.cells.scan import scan_sequential
 
@@ -57,11 +58,16 @@ class MemoryUnit(RecurrentLayer):
         }
 
     def pull_back(self, adjoint: Tensor, saved: dict[str, Tensor]) -> Tensor:
+        size = self.hidden_size
         a, c = adjoint.chunk(2, dim=-1)
         s = torch.addcmul(c, a, saved["to_memory"])
-        into_memory = (s[..., None, :] * saved["into_memory"]).flatten(-2)
-        delta = torch.cat([into_memory, a * saved["to_output"]], dim=-1)
-        return torch.cat([delta @ self.recurrent_weights, s * saved["carried"]], dim=-1)
+        delta = adjoint.new_empty(len(adjoint), 4, size)
+        torch.mul(s[:, None], saved["into_memory"], out=delta[:, :3])
+        torch.mul(a, saved["to_output"], out=delta[:, 3])
+        previous = torch.empty_like(adjoint)
+        torch.mm(delta.flatten(1), self.recurrent_weights, out=previous[:, :size])
+        torch.mul(s, saved["carried"], out=previous[:, size:])
+        return previous
 
     def jvp(self, tangent: State, saved: dict[str, Tensor]) -> State:
         assert tangent.c is not None
@@ -101,6 +107,29 @@ class LSTM(FusedLayer, MemoryUnit):
             forget = chrono_bias(self, chrono)
             self.start_bias("forget", forget)
             self.start_bias("input", -forget)
+
+    def trace(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
+        if not walks(x):
+            return self(x, lengths, state)
+        initial = self.zero_state(x) if state is None else state
+        lengths = padded_lengths(lengths, x.shape[1])
+        w, u, b_ih, b_hh = self.weights
+        fed = linear(x.transpose(0, 1), w, b_ih + b_hh)
+        size, (previous, memory), u = self.hidden_size, initial, u.T
+        assert memory is not None
+        h, c = fed.new_empty(2, *fed.shape[:2], size)
+        for fed_t, h_t, c_t in zip(fed, h, c, strict=True):
+            fed_t.addmm_(previous, u)
+            fed_t[:, : 2 * size].sigmoid_()
+            fed_t[:, 2 * size : 3 * size].tanh_()
+            fed_t[:, 3 * size :].sigmoid_()
+            i, f, g, o = fed_t.chunk(4, dim=-1)
+            memory = torch.mul(i, g, out=c_t).addcmul_(f, memory)
+            previous = torch.mul(o, torch.tanh(c_t), out=h_t)
+        h, c = (zero_padding(values.transpose(0, 1), lengths) for values in (h, c))
+        states = States(h, initial, lengths, c)
+        states.kept["equations"] = tuple(part.transpose(0, 1) for part in fed.chunk(4, dim=-1))
+        return states
 
     def _equations(self, x: Tensor, previous: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """i, f, g, o for any leading shape."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from gatescope.cells.base import RecurrentLayer, State, States, StepVjp, in_blocks
-from gatescope.cells.fused import padded_lengths, zero_padding
+from gatescope.cells.fused import padded_lengths, walks, zero_padding
 from gatescope.cells.initialisation import Initialisation, initialise, uniform_start
 from gatescope.cells.scan import scan_log, scan_sequential
 
@@ -65,6 +65,15 @@ class MinimalLayer(RecurrentLayer):
         initial = self.zero_state(x) if state is None else state
         lengths = padded_lengths(lengths, x.shape[1])
         return States(zero_padding(self._scan(x, initial.h), lengths), initial, lengths)
+
+    def trace(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
+        if not walks(x):
+            return self(x, lengths, state)
+        initial = self.zero_state(x) if state is None else state
+        lengths = padded_lengths(lengths, x.shape[1])
+        keep, candidate = self.keep_and_candidate(x)
+        h = scan_sequential(keep, (1 - keep) * candidate, initial.h)
+        return States(zero_padding(h, lengths), initial, lengths)
 
     def _scan(self, x: Tensor, initial: Tensor) -> Tensor:
         if self.scan == "log":

@@ -3,8 +3,6 @@ underflow nor overflow."""
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -36,7 +34,7 @@ def rescaled(values: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
 
     A subnormal vector comes out below 1: it is divided by the smallest normal number.
     """
-    largest = torch.linalg.vector_norm(values, math.inf, dim=-1, keepdim=True)
+    largest = values.abs().amax(-1, keepdim=True)
     divisor = largest.clamp_min(torch.finfo(values.dtype).tiny)
     log = torch.where(largest[..., 0] == 0, 0, log_scale + divisor[..., 0].double().log())
     return values / divisor, log

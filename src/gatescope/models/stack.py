@@ -70,9 +70,10 @@ class RecurrentStack(nn.Module):
             for name in self._names(depth):
                 backward = name.endswith("_backward")
                 inputs = reverse_within(x, lengths) if backward else x
-                states = self.layers[name](inputs, lengths)
+                cell: RecurrentLayer = self.layers[name]  # type: ignore[assignment]
+                states = cell(inputs, lengths) if traces is None else cell.trace(inputs, lengths)
                 if traces is not None:
-                    traces[name] = LayerTrace(self.layers[name], inputs, states, backward)  # type: ignore[arg-type]
+                    traces[name] = LayerTrace(cell, inputs, states, backward)
                 outputs.append(reverse_within(states.h, lengths) if backward else states.h)
             x = outputs[0] if self.directions == 1 else torch.cat(outputs, dim=-1)
             if depth < self.depth - 1:
