@@ -1,0 +1,70 @@
+"""What tests of resumed runs share: records compared but for what may differ, and instruments that do harm."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gatescope.instruments.base import ProbeInstrument
+from gatescope.instruments.probe import Probe
+from gatescope.instruments.readings import Readings
+
+TIMES = ("time", "seconds_per_epoch")
+
+
+def rows(directory: Path, name: str = "metrics") -> list[dict[str, Any]]:
+    """The rows of a record without durations; a row of durations alone is left out."""
+    lines = (directory / f"{name}.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
+
+
+def record(directory: Path) -> dict[str, Any]:
+    return json.loads((directory / "run.json").read_text())  # type: ignore[no-any-return]
+
+
+def weights(directory: Path, name: str) -> dict[str, torch.Tensor]:
+    path = directory / "checkpoints" / name
+    return torch.load(path, weights_only=True)["state_dict"]  # type: ignore[no-any-return]
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Equal rows, equal summaries, and bit-equal weights, the last and the best."""
+    assert rows(one) == rows(other)
+    assert rows(one, "readings") == rows(other, "readings")
+    first, second = ({k: v for k, v in record(d)["summary"].items() if k not in TIMES} for d in (one, other))
+    assert first == second
+    for name in ("last.ckpt", "best.ckpt"):
+        expected, found = weights(one, name), weights(other, name)
+        assert expected.keys() == found.keys()
+        assert all(torch.equal(expected[key], found[key]) for key in expected), name
+
+
+class AtStep(ProbeInstrument):
+    """Does `act` at one step, and reads nothing. Not a part of a run's identity, as all instruments."""
+
+    act: Callable[[], object]
+    step: int = 0
+
+    def read(self, probe: Probe) -> Readings:
+        if probe.step == AtStep.step:
+            AtStep.act()
+        return {}
+
+
+AT_STEP = ("+instruments.readers.harm={_target_: tracking.records.AtStep}", "instruments.every_n_steps=1")
+
+
+def at_step(step: int, act: Callable[[], object]) -> tuple[str, ...]:
+    """Overrides with which a run in this process does `act` at the look after `step` updates."""
+    AtStep.step, AtStep.act = step, staticmethod(act)  # type: ignore[assignment]
+    return AT_STEP
+
+
+def send(number: signal.Signals) -> Callable[[], None]:
+    return lambda: os.kill(os.getpid(), number)

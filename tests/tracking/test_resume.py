@@ -1,0 +1,227 @@
+"""A run that was stopped goes on as if it had not been: the same weights to the last bit, the same record."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Compose
+from omegaconf import DictConfig
+from pytorch_lightning import Trainer
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from tracking.records import assert_same, at_step, record, rows, send
+
+from gatescope.run import run
+from gatescope.tracking.directory import RecordError
+from gatescope.tracking.identity import run_dir, run_id
+from gatescope.tracking.resume import Checkpoints, find, write_bytes
+
+Stopped = Callable[..., Path]
+HARD = (
+    "trainer.max_epochs=3",
+    "trainer.log_every_n_steps=2",
+    "model.dropout=0.3",
+    "model.layers=2",
+    "checkpoint.every_n_steps=1",
+)
+"""Three epochs of four steps that draw from torch's generator, with a checkpoint after each step."""
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch) -> Stopped:
+    """`stopped(cfg, 3)` runs until its third checkpoint is written; where its record is."""
+
+    def until(cfg: DictConfig, checkpoint: int) -> Path:
+        save, saves = Checkpoints._save, []
+
+        def saving(self: Checkpoints, trainer: Trainer) -> None:
+            save(self, trainer)
+            saves.append(trainer.global_step)
+            if len(saves) == checkpoint:
+                raise Stop
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoints, "_save", saving)
+            with pytest.raises(Stop):
+                run(cfg)
+        return run_dir(cfg)
+
+    return until
+
+
+@pytest.mark.parametrize(
+    ("overrides", "checkpoints"),
+    [
+        ([], (1, 3, 4, 6, 12)),  # in the first epoch, at its end, between two, in the second, before the test
+        (["scheduler=plateau", "scheduler.patience=0"], (5, 9)),
+        (["+trainer.val_check_interval=2"], (2, 6)),
+        (["trainer.max_epochs=-1", "trainer.max_steps=10"], (4, 9)),
+        (["+trainer.accumulate_grad_batches=2"], (1, 2)),
+        (["early_stopping.patience=1", "optimizer.lr=1e-12"], (5, 8)),
+        (["data.workers=1"], (4, 6)),
+    ],
+)
+def test_the_same_weights_and_the_same_record(
+    small: Compose, tmp_path: Path, stopped: Stopped, overrides: list[str], checkpoints: tuple[int, ...]
+) -> None:
+    whole = run(small(*HARD, *overrides, f"root={tmp_path}/whole")).directory
+    for checkpoint in checkpoints:
+        cfg = small(*HARD, *overrides, f"root={tmp_path}/{checkpoint}")
+        stopped(cfg, checkpoint)
+        assert_same(whole, run(cfg).directory)
+        assert len(record(run_dir(cfg))["resumed"]) == 1
+
+
+def test_stopped_again_and_again(small: Compose, tmp_path: Path, stopped: Stopped) -> None:
+    whole = run(small(*HARD, f"root={tmp_path}/whole")).directory
+    cfg = small(*HARD, f"root={tmp_path}/halting")
+    for _ in range(3):
+        stopped(cfg, 2)
+    assert_same(whole, run(cfg).directory)
+    assert [one["step"] for one in record(run_dir(cfg))["resumed"]] == [2, 4, 6]
+
+
+def test_work_after_the_last_checkpoint_is_done_again_and_recorded_once(
+    small: Compose, tmp_path: Path
+) -> None:
+    whole = run(small(*HARD, "instruments.every_n_steps=1", f"root={tmp_path}/whole")).directory
+    cfg = small(
+        *HARD, "checkpoint.every_n_steps=5", f"root={tmp_path}/stopped", *at_step(9, send(signal.SIGINT))
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run(cfg)
+    with (run_dir(cfg) / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "tr')
+    at_step(0, lambda: None)
+    assert_same(whole, run(cfg).directory)
+    assert [one["step"] for one in record(run_dir(cfg))["resumed"]] == [5]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("step", [6, 8, 12])  # within an epoch, at the end of one, at the end of training
+def test_preemption_loses_nothing(small: Compose, tmp_path: Path, sent: signal.Signals, step: int) -> None:
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
+    never = ("checkpoint.every_n_steps=null", "checkpoint.every_seconds=null", "instruments.every_n_steps=1")
+    whole = run(small(*HARD, *never, f"root={tmp_path}/whole")).directory
+    cfg = small(*HARD, *never, f"root={tmp_path}/stopped", *at_step(step, send(sent)))
+    with pytest.raises(SIGTERMException):
+        run(cfg)
+    told = record(run_dir(cfg))
+    assert (told["status"], told["exit_code"], told["reason"]) == ("preempted", 143, sent.name)
+    at_step(0, lambda: None)
+    assert_same(whole, run(cfg).directory)
+    assert [one["step"] for one in record(run_dir(cfg))["resumed"]] == [step]
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)] == handlers
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_byte, empty])
+@pytest.mark.parametrize("damaged", [["last.ckpt"], ["last.ckpt", "last-1.ckpt"]])
+def test_a_damaged_checkpoint_is_named_set_aside_and_the_one_before_used(
+    small: Compose,
+    tmp_path: Path,
+    stopped: Stopped,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[Path], None],
+    damaged: list[str],
+) -> None:
+    whole = run(small(*HARD, f"root={tmp_path}/whole")).directory
+    cfg = small(*HARD, f"root={tmp_path}/damaged")
+    directory = stopped(cfg, 6)
+    for name in damaged:
+        damage(directory / "checkpoints" / name)
+    with caplog.at_level(logging.WARNING):
+        assert_same(whole, run(cfg).directory)
+    for name in damaged:
+        assert f"{directory / 'checkpoints' / name} cannot be used" in caplog.text
+        assert (directory / "checkpoints" / f"{name}.broken").exists()
+    resumed = [one["step"] for one in record(directory)["resumed"]]
+    assert resumed == ([5] if len(damaged) == 1 else [])
+
+
+def test_a_record_shorter_than_its_checkpoint_says_is_not_gone_on_with(
+    small: Compose, stopped: Stopped, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = stopped(small(*HARD), 6)
+    (directory / "metrics.jsonl").write_text("")
+    assert find(directory) is None
+    assert caplog.text.count("metrics.jsonl is shorter than when it was saved") == 2
+
+
+def test_force_starts_anew(small: Compose, tmp_path: Path, stopped: Stopped) -> None:
+    whole = run(small(*HARD, f"root={tmp_path}/whole")).directory
+    directory = stopped(small(*HARD, f"root={tmp_path}/b"), 6)
+    assert_same(whole, run(small(*HARD, f"root={tmp_path}/b", "force=true")).directory)
+    assert record(directory)["resumed"] == []
+
+
+def test_a_run_whose_directory_was_moved_goes_on(small: Compose, tmp_path: Path, stopped: Stopped) -> None:
+    whole = run(small(*HARD, f"root={tmp_path}/whole")).directory
+    stopped(small(*HARD, f"root={tmp_path}/here"), 6)
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    assert_same(whole, run(small(*HARD, f"root={tmp_path}/there")).directory)
+    assert not (tmp_path / "here").exists()
+
+
+def test_a_best_checkpoint_of_the_lost_part_is_taken_back(
+    small: Compose, tmp_path: Path, stopped: Stopped
+) -> None:
+    cfg = small(*HARD, f"root={tmp_path}/b")
+    best = stopped(cfg, 6) / "checkpoints" / "best.ckpt"
+    kept = torch.load(best, weights_only=True)["state_dict"]
+    best.write_bytes(b"from a later step")
+    module = stopped(cfg, 1) / "checkpoints" / "best.ckpt"
+    found = torch.load(module, weights_only=True)["state_dict"]
+    assert all(torch.equal(kept[name], found[name]) for name in kept)
+
+
+def test_seconds_count_the_time_at_work(small: Compose, stopped: Stopped) -> None:
+    cfg = small(*HARD)
+    directory = stopped(cfg, 6)
+    before = [row for row in (directory / "metrics.jsonl").read_text().splitlines()]
+    assert before
+    run(cfg)
+    assert rows(directory)
+    times = [line.split('"time": ')[1] for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    seconds = [float(text.split(",")[0].rstrip("}")) for text in times]
+    assert seconds == sorted(seconds)
+    assert record(directory)["seconds"] >= seconds[-1]
+
+
+def test_the_cadence_of_checkpoints_is_no_part_of_a_runs_identity(small: Compose) -> None:
+    assert run_id(small()) == run_id(small("checkpoint.every_n_steps=7", "checkpoint.every_seconds=1.5"))
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    write_bytes(path, b"first")
+    write_bytes(path, b"second", keep=tmp_path / "last-1.ckpt")
+    assert [p.read_bytes() for p in (path, tmp_path / "last-1.ckpt")] == [b"second", b"first"]
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        RecordError, match=r"cannot write .*/file/last.ckpt: .*; what was recorded before is kept"
+    ):
+        write_bytes(tmp_path / "file" / "last.ckpt", b"third")
+    assert {p.name for p in tmp_path.iterdir()} == {"last.ckpt", "last-1.ckpt", "file"}
