@@ -37,10 +37,48 @@ def test_interval_equals_scipys(x: list[float]) -> None:
     assert (got.low, got.high) == pytest.approx((expected.low, expected.high), rel=1e-6, abs=1e-6)
 
 
-def test_coverage_is_nominal() -> None:
-    draws = np.random.default_rng(0).normal(3.0, 2.0, (4000, 5))
-    covered = np.mean([e.low <= 3.0 <= e.high for e in map(s.mean_interval, draws)])
-    assert abs(covered - 0.95) < 3 * math.sqrt(0.95 * 0.05 / 4000)
+DRAWS = 2000
+
+
+def covered(table: pd.DataFrame, truth: float) -> float:
+    return float(((table.low <= truth) & (truth <= table.high)).mean())
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 8, 20])
+def test_95_per_cent_intervals_cover_what_they_say(seeds: int) -> None:
+    rng = np.random.default_rng(seeds)
+    normal = rng.normal(3.0, 2.0, (DRAWS, seeds))
+    assert 0.92 <= covered(s.mean_intervals(normal), 3.0) <= 0.98
+    assert 0.92 <= covered(s.geometric_intervals(np.exp(normal)), math.exp(3.0)) <= 0.98
+    # Scores of one seed share the seed's luck, which pairing takes out.
+    luck, a, b = rng.normal(0, 3, (DRAWS, seeds)), *rng.normal(0, 1, (2, DRAWS, seeds))
+    assert 0.92 <= covered(s.mean_intervals((luck + a + 0.7) - (luck + b)), 0.7) <= 0.98
+
+
+@pytest.mark.parametrize(("seeds", "tasks"), [(5, 1), (5, 4), (8, 4)])
+def test_interquartile_intervals_cover_what_they_say(seeds: int, tasks: int) -> None:
+    rng = np.random.default_rng(seeds)
+    levels = rng.normal(size=tasks)
+    truth = stats.trim_mean(levels + rng.normal(0, 0.5, (100_000, tasks)), 0.25, axis=None)
+    found = [
+        s.interquartile_mean(levels + rng.normal(0, 0.5, (seeds, tasks)), resamples=200) for _ in range(DRAWS)
+    ]
+    assert 0.92 <= np.mean([e.low <= truth <= e.high for e in found]) <= 0.98
+
+
+def test_intervals_of_many_rows_are_those_of_each() -> None:
+    x = np.random.default_rng(8).normal(size=(6, 5))
+    x[1, 2:], x[2], x[3, 0] = math.nan, math.nan, math.inf
+    x[1, 1] = math.nan
+    for many, one in ((s.mean_intervals, s.mean_interval), (s.geometric_intervals, s.geometric_interval)):
+        expected = pd.DataFrame([vars(one(row)) for row in x])
+        pd.testing.assert_frame_equal(many(x), expected, check_dtype=False)
+
+
+def test_the_expected_best_is_the_mean_over_all_sets_of_trials() -> None:
+    scores = [0.3, 0.9, 0.1, 0.5, 0.5]
+    expected = [np.mean([max(c) for c in combinations(scores, k)]) for k in range(1, 6)]
+    assert s.expected_best(scores) == pytest.approx(expected)
 
 
 def test_one_value_none_nan_and_constants() -> None:
@@ -130,6 +168,7 @@ def test_interquartile_mean() -> None:
     assert got.mean == pytest.approx(np.sort(scores.ravel())[6:18].mean())
     assert got.low < got.mean < got.high
     assert s.interquartile_mean([1.0, 2.0, 3.0, 100.0]).mean == 2.5
+    assert math.isnan(s.interquartile_mean([[1.0, 2.0]]).low)
 
 
 def test_interquartile_bootstrap_keeps_the_tasks() -> None:

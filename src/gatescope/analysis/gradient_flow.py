@@ -11,7 +11,7 @@ import pandas as pd
 from gatescope.analysis import study
 from gatescope.analysis.figures.base import NoData
 from gatescope.analysis.runs import Tables
-from gatescope.analysis.statistics import Estimate, geometric_interval, mean_interval
+from gatescope.analysis.statistics import Estimate, geometric_intervals, mean_interval
 
 
 def readings(tables: Tables, quantity: str) -> pd.DataFrame:
@@ -52,10 +52,8 @@ def mean_curve(table: pd.DataFrame) -> pd.DataFrame:
     if not columns:
         return pd.DataFrame(columns=["mean", "low", "high"])
     wide = pd.concat(columns, axis=1, join="inner")
-    rows = {
-        lag: vars(geometric_interval(values)) for lag, values in zip(wide.index, wide.to_numpy(), strict=True)
-    }
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high"])
+    means = geometric_intervals(wide.to_numpy(dtype=float)).set_index(wide.index)
+    return means[["mean", "low", "high"]]
 
 
 @dataclass(frozen=True)

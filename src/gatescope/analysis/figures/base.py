@@ -24,7 +24,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from gatescope.analysis import style
 from gatescope.analysis.runs import Tables
-from gatescope.analysis.statistics import geometric_interval, mean_interval
+from gatescope.analysis.statistics import geometric_intervals, mean_intervals
 
 
 class NoData(Exception):
@@ -89,14 +89,10 @@ def seeds(table: pd.DataFrame) -> str:
 
 def mean_over_seeds(table: pd.DataFrame, x: str, geometric: bool = False) -> pd.DataFrame:
     """Mean and interval of `value` at each `x` that every seed reached: columns mean, low, high, n."""
-    total = table.seed.nunique()
-    estimate = geometric_interval if geometric else mean_interval
-    rows = {
-        at: vars(estimate(part.value))
-        for at, part in table.groupby(x)
-        if part.seed[part.value.notna()].nunique() == total
-    }
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high", "n"])
+    wide = table.dropna(subset=["value"]).pivot_table(index=x, columns="seed", values="value", aggfunc="last")
+    wide = wide[wide.notna().sum(axis=1) == table.seed.nunique()]
+    means = (geometric_intervals if geometric else mean_intervals)(wide.to_numpy(dtype=float))
+    return means.set_index(wide.index)
 
 
 def legend(

@@ -1,0 +1,156 @@
+"""The W&B source gives the tables that the records on disk give."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import wandb
+import yaml
+from conftest import Compose
+from wandb_standin import StandIn, StoredRun, serving
+
+from gatescope.analysis.runs import NoRuns, RecordSource, Tables
+from gatescope.analysis.wandb_source import WandbSource, WandbUnreachable
+from gatescope.run import run
+from gatescope.tracking import wandb as tracking
+
+from .conftest import write_run
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StandIn]:
+    with serving() as standin:
+        own = {"WANDB_CACHE_DIR": str(tmp_path / "wandb"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        for name, value in (standin.environment | own).items():
+            monkeypatch.setenv(name, value)
+        wandb.teardown()
+        yield standin
+        wandb.teardown()
+
+
+def logged(server: StandIn, directory: Path, readings_file: bool = True) -> StoredRun:
+    """What W&B would hold of a synthetic record."""
+    record = json.loads((directory / "run.json").read_text())
+    config = yaml.safe_load((directory / "config.yaml").read_text()) | {"record": record}
+    stored = StoredRun(directory.name, "gatescope", {k: {"value": v} for k, v in config.items()})
+    stored.group, stored.state = record["study"], "finished"
+    rows = [_history(row) for row in _lines(directory / "metrics.jsonl")]
+    rows += [
+        {"_reading": 1, row["name"]: row["value"], "trainer/global_step": row["step"], "epoch": row["epoch"]}
+        for row in _lines(directory / "readings.jsonl")
+        if row["kind"] == "scalar"
+    ]
+    stored.history = [json.dumps(row | {"_step": i}) for i, row in enumerate(rows)]
+    if readings_file:
+        stored.files["readings.jsonl"] = (directory / "readings.jsonl").read_bytes()
+    server.projects.add("gatescope")
+    server.runs[stored.name] = stored
+    return stored
+
+
+def _history(row: dict[str, Any]) -> dict[str, Any]:
+    values = {k: float("nan") if v is None else v for k, v in row.items() if k not in ("step", "time")}
+    return values | {"trainer/global_step": row["step"], "_runtime": row["time"]}
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def assert_equal(ours: Tables, theirs: Tables) -> None:
+    assert (ours.study, ours.task, ours.versions) == (theirs.study, theirs.task, theirs.versions)
+    pd.testing.assert_frame_equal(_plain(ours.runs), _plain(theirs.runs))
+    pd.testing.assert_frame_equal(_plain(ours.metrics), _plain(theirs.metrics))
+    pd.testing.assert_frame_equal(ours.readings, theirs.readings)
+
+
+def _plain(table: pd.DataFrame) -> pd.DataFrame:
+    return table.drop(columns=["directory", "time"], errors="ignore")
+
+
+def test_trained_runs_give_equal_tables(small: Compose, server: StandIn, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        run(small("tracking=online", "instruments.every_n_steps=2", f"seed={seed}"))
+    ours, theirs = RecordSource(tmp_path, "default").tables(), WandbSource("gatescope", "default").tables()
+    assert_equal(ours, theirs)
+    assert set(ours.readings.kind) >= {"scalar", "histogram", "points", "curve"}
+    assert ours.configs == theirs.configs
+    times = (ours.metrics.time - theirs.metrics.time).abs()
+    assert times.max() < 30  # seconds: the same clock, started a little apart
+
+
+def test_pages_are_all_read(server: StandIn, tmp_path: Path) -> None:
+    for seed in range(5):
+        logged(server, write_run(tmp_path, "gru-none", seed))
+    logged(server, write_run(tmp_path, "gru-none", 0, study={"name": "another"}))
+    theirs = WandbSource("tester/gatescope", "toy", runs_a_page=2, rows_a_page=7).tables()
+    assert_equal(RecordSource(tmp_path, "toy").tables(), theirs)
+    assert server.operations.count("Runs") == 3
+    assert server.operations.count("HistoryPage") > 5 * 2
+
+
+def test_without_the_file_scalars_come_from_the_history(server: StandIn, tmp_path: Path) -> None:
+    stored = logged(server, write_run(tmp_path, "gru-none", 0), readings_file=False)
+    drawn = {"h": {"_type": "histogram", "bins": [0.0, 0.5, 1.0], "values": [3, 1]}}
+    row = {"_reading": 1, "trainer/global_step": 40, "epoch": 4, "_step": len(stored.history)}
+    stored.history.append(json.dumps(row | drawn))
+    ours, theirs = RecordSource(tmp_path, "toy").tables(), WandbSource("gatescope", "toy").tables()
+    columns = ["run_id", "step", "name", "value"]
+    scalars = ours.readings[ours.readings.kind == "scalar"][columns].reset_index(drop=True)
+    read = theirs.readings[theirs.readings.kind == "scalar"][columns].reset_index(drop=True)
+    pd.testing.assert_frame_equal(scalars, read)
+    (histogram,) = theirs.reading("h").payload
+    assert (histogram["edges"], histogram["counts"]) == ([0.0, 0.5, 1.0], [3, 1])
+
+
+def test_only_what_is_new_is_fetched_again(server: StandIn, tmp_path: Path) -> None:
+    for seed in range(3):
+        logged(server, write_run(tmp_path, "gru-none", seed))
+    source = WandbSource("gatescope", "toy")
+    before = source.tables()
+    server.operations.clear()
+    assert_equal(before, source.tables())
+    assert "HistoryPage" not in server.operations
+    first, second, _ = server.runs.values()
+    row = {"trainer/global_step": 50, "epoch": 5, "train/loss": 0.5, "_step": len(first.history)}
+    first.history.append(json.dumps(row))
+    del server.runs[second.name]
+    after = source.tables()
+    assert server.operations.count("HistoryPage") == 1
+    assert set(after.runs.run_id) == set(server.runs)
+    assert after.metric("train/loss").query("step == 50").value.tolist() == [0.5]
+
+
+def test_a_server_that_stumbles_is_asked_again(server: StandIn, tmp_path: Path) -> None:
+    logged(server, write_run(tmp_path, "gru-none", 0))
+    server.failures = 1
+    assert len(WandbSource("gatescope", "toy").tables().runs) == 1
+
+
+def test_runs_of_others_are_left_out(
+    server: StandIn, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logged(server, write_run(tmp_path, "gru-none", 0))
+    server.runs["foreign"] = StoredRun("foreign", "gatescope", group="toy")
+    assert len(WandbSource("gatescope", "toy").tables().runs) == 1
+    assert "run foreign of tester/gatescope was not logged by gatescope" in caplog.text
+
+
+def test_no_runs_and_no_project_are_said(server: StandIn, tmp_path: Path) -> None:
+    server.projects.add("gatescope")
+    with pytest.raises(NoRuns, match="no runs of toy in tester/gatescope on W&B: .* `wandb sync`"):
+        WandbSource("gatescope", "toy").tables()
+    with pytest.raises(WandbUnreachable, match="in nowhere: .*; check project="):
+        WandbSource("nowhere", "toy").tables()
+
+
+def test_both_sides_use_the_same_names() -> None:
+    from gatescope.analysis import wandb_source as reading
+
+    names = ("RECORD_KEY", "READING_MARK", "READINGS")
+    assert [getattr(reading, n) for n in names] == [getattr(tracking, n) for n in names]
