@@ -273,28 +273,35 @@ class RecurrentLayer(nn.Module, ABC):
                 `log_scale`, so that long lags neither underflow nor overflow.
             direct_log_scale: (B, T), with `renormalise`: both direct gradients are times its exponential.
         """
-        if self.has_memory_cell:
-            direct = _join(State(direct, torch.zeros_like(direct) if direct_c is None else direct_c))
         mask = states.mask
         # A wrong number at padding, even NaN, would run down the whole sequence.
-        outside = direct if mask is None else direct.masked_fill(~mask[..., None], 0)
+        outside = [
+            part if mask is None else part.masked_fill(~mask[..., None], 0)
+            for part in (direct, direct_c)
+            if part is not None
+        ]
         outside_log = direct.new_zeros(direct.shape[:2], dtype=torch.float64)
         if direct_log_scale is not None:
             outside_log = direct_log_scale.to(torch.float64)
-        present = (outside != 0).any(-1).any(0).tolist()
-        arriving = torch.empty_like(outside.transpose(0, 1), memory_format=torch.contiguous_format)
+        present = torch.stack([(part != 0).any(-1).any(0) for part in outside]).any(0).tolist()
+        size = self.hidden_size * (2 if self.has_memory_cell else 1)
+        arriving = direct.new_empty(direct.shape[1], len(direct), size)
         carry = torch.zeros_like(arriving[0])
         log = outside_log[:, 0].new_zeros(len(carry))
         logs: list[Tensor] = [log] * len(arriving)
         blocks = self._linearised(x, states)
         for block in reversed(blocks):
             for t, saved in reversed(list(enumerate(block.steps, block.start))):
-                if renormalise and present[t]:
-                    carry, log = add_scaled(carry, log, outside[:, t], outside_log[:, t])
+                if present[t]:
+                    entering = torch.zeros_like(carry)
+                    for place, part in zip(entering.split(self.hidden_size, -1), outside, strict=False):
+                        place.copy_(part[:, t])
+                    if renormalise:
+                        carry, log = add_scaled(carry, log, entering, outside_log[:, t])
+                    else:
+                        carry = carry + entering
                 elif renormalise:
                     carry, log = rescaled(carry, log)
-                elif present[t]:
-                    carry = carry + outside[:, t]
                 arriving[t], logs[t] = carry, log
                 carry = self.pull_back(carry, saved)
         # Training may move the weights before anyone asks for ∂L/∂x.

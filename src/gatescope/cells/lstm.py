@@ -117,18 +117,19 @@ class LSTM(FusedLayer, MemoryUnit):
         fed = linear(x.transpose(0, 1), w, b_ih + b_hh)
         size, (previous, memory), u = self.hidden_size, initial, u.T
         assert memory is not None
-        h, c = fed.new_empty(2, *fed.shape[:2], size)
-        for fed_t, h_t, c_t in zip(fed, h, c, strict=True):
+        h, c, squashed = fed.new_empty(3, *fed.shape[:2], size)
+        for fed_t, h_t, c_t, squashed_t in zip(fed, h, c, squashed, strict=True):
             fed_t.addmm_(previous, u)
             fed_t[:, : 2 * size].sigmoid_()
             fed_t[:, 2 * size : 3 * size].tanh_()
             fed_t[:, 3 * size :].sigmoid_()
             i, f, g, o = fed_t.chunk(4, dim=-1)
             memory = torch.mul(i, g, out=c_t).addcmul_(f, memory)
-            previous = torch.mul(o, torch.tanh(c_t), out=h_t)
+            previous = torch.mul(o, torch.tanh(c_t, out=squashed_t), out=h_t)
         h, c = (zero_padding(values.transpose(0, 1), lengths) for values in (h, c))
         states = States(h, initial, lengths, c)
         states.kept["equations"] = tuple(part.transpose(0, 1) for part in fed.chunk(4, dim=-1))
+        states.kept["squashed"] = (squashed.transpose(0, 1),)
         return states
 
     def _equations(self, x: Tensor, previous: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -164,7 +165,7 @@ class LSTM(FusedLayer, MemoryUnit):
         i, f, g, o = self._all_steps(x, states)
         c = self.memory(x, states)
         assert states.initial.c is not None
-        squashed = torch.tanh(c)
+        (squashed,) = states.once("squashed", lambda: (torch.tanh(c),))
         return {
             "carried": f,
             "to_memory": o * (1 - squashed * squashed),

@@ -7,7 +7,7 @@ Sources: Karpathy et al. 2015 (saturation per unit), Tallec & Ollivier 2018 (1 /
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +35,8 @@ QUANTILE_SAMPLE = 2**16
 """Quantiles are taken over at most this many values, an even stride through them: all would be the dearest
 part of the reading, and 65 536 values place a quantile within 0.2 % of its rank (one standard error)."""
 HEATMAP_UNITS = 32
+ROWS = 1024
+"""Positions that are counted at once: what lies between then stays in a processor's cache."""
 
 
 class GateStatistics(ProbeInstrument):
@@ -74,7 +76,7 @@ class GateStatistics(ProbeInstrument):
             readings[f"{prefix}/timescale"] = timescale(gates.get("keep"), probe.mask)
             for gate, values in gates.items():
                 signed = gate == "candidate"
-                readings |= distribution(f"{prefix}/{gate}", values[probe.mask], signed, self.bins)
+                readings |= distribution(f"{prefix}/{gate}", at_valid(values, probe.mask), signed, self.bins)
                 if self.token_share:
                     readings |= self._token_share(f"{prefix}/{gate}", values, layer, probe)
                 for row in range(min(self.heatmaps, len(values))):
@@ -94,6 +96,11 @@ class GateStatistics(ProbeInstrument):
         }
 
 
+def at_valid(values: Tensor, mask: Tensor) -> Tensor:
+    """(B, T, H) -> (N, H): the valid positions, without a copy where they are all."""
+    return values.flatten(0, 1) if bool(mask.all()) else values[mask]
+
+
 def distribution(prefix: str, values: Tensor, signed: bool, bins: int) -> Readings:
     """Readings of one gate's values (N, H) at valid positions; `signed` for values about 0 (a candidate)."""
     flat = values.reshape(-1)
@@ -103,12 +110,13 @@ def distribution(prefix: str, values: Tensor, signed: bool, bins: int) -> Readin
         return {f"{prefix}/mean": Undefined("the gate is not finite")}
     stride = -(-flat.numel() // QUANTILE_SAMPLE)
     # numpy partitions where torch sorts.
+    moments = unit_moments(values)
     quantiles = np.quantile(flat[::stride].cpu().numpy(), QUANTILES)
     readings: Readings = {
         f"{prefix}/mean": scalar(mean),
-        f"{prefix}/std": scalar(flat.std(correction=0).item()),
+        f"{prefix}/std": scalar((moments.square + (moments.mean - mean).square()).mean().sqrt().item()),
         f"{prefix}/histogram": histogram(flat, signed, bins),
-        f"{prefix}/bimodality": bimodality(values),
+        f"{prefix}/bimodality": bimodality(moments),
         f"{prefix}/saturation": saturation(values, -OPEN if signed else SHUT),
     }
     for share, value in zip(QUANTILES, quantiles.tolist(), strict=True):
@@ -120,7 +128,8 @@ def distribution(prefix: str, values: Tensor, signed: bool, bins: int) -> Readin
 
 def saturation(values: Tensor, shut: float) -> Points:
     """(N, H) -> per unit, the share of positions above 0.9 (right) and below `shut` (left)."""
-    right, left = above(values, OPEN).mean(0), above(-values, -shut).mean(0)
+    right = torch.stack([above(block, OPEN).sum(0) for block in values.split(ROWS)]).sum(0) / len(values)
+    left = torch.stack([above(-block, -shut).sum(0) for block in values.split(ROWS)]).sum(0) / len(values)
     return Points({"right": right.tolist(), "left": left.tolist()})
 
 
@@ -134,21 +143,41 @@ def histogram(flat: Tensor, signed: bool, bins: int) -> Histogram:
     least, most = torch.aminmax(flat)
     low, high = min(low, least.item()), max(high, most.item())
     # By hand: histc takes three times as long on a CPU.
-    index = ((flat - low) * (bins / (high - low))).to(torch.uint8).clamp_max_(bins - 1)
-    counts = index.bincount(minlength=bins).double()
+    counts = torch.zeros(bins, dtype=torch.float64, device=flat.device)
+    for block in flat.split(ROWS * 64):
+        index = ((block - low) * (bins / (high - low))).to(torch.uint8).clamp_max_(bins - 1)
+        counts += index.bincount(minlength=bins)
     return Histogram(torch.linspace(low, high, bins + 1, dtype=torch.float64).tolist(), counts.tolist())
 
 
-def bimodality(values: Tensor) -> Scalar | Undefined:
-    """(N, H) -> the median over units of (skewness² + 1) / kurtosis; units that never move do not count."""
-    centred = values - values.mean(0)
-    squares = centred.square()
-    variance = squares.mean(0)
+class Moments(NamedTuple):
+    """Of every unit (H,): mean, and the mean square, cube and fourth power of the distance from it."""
+
+    mean: Tensor
+    square: Tensor
+    cube: Tensor
+    fourth: Tensor
+
+
+def unit_moments(values: Tensor) -> Moments:
+    """(N, H) -> moments over N."""
+    mean = values.mean(0)
+    sums = torch.zeros(3, values.shape[1], dtype=values.dtype, device=values.device)
+    for block in values.split(ROWS):
+        centred = block - mean
+        square = centred.square()
+        sums += torch.stack([square.sum(0), centred.mul_(square).sum(0), square.square_().sum(0)])
+    return Moments(mean, *(sums / len(values)))
+
+
+def bimodality(moments: Moments) -> Scalar | Undefined:
+    """The median over units of (skewness² + 1) / kurtosis; units that never move do not count."""
+    variance = moments.square
     moving = variance > 1e-12
     if not bool(moving.any()):
         return Undefined("no unit's gate varies")
-    skewness = (squares * centred).mean(0)[moving] / variance[moving] ** 1.5
-    kurtosis = squares.square().mean(0)[moving] / variance[moving] ** 2
+    skewness = moments.cube[moving] / variance[moving] ** 1.5
+    kurtosis = moments.fourth[moving] / variance[moving] ** 2
     return scalar(((skewness.square() + 1) / kurtosis).median().item())
 
 
@@ -159,7 +188,7 @@ def timescale(keep: Tensor | None, mask: Tensor) -> Points | Undefined:
     """
     if keep is None:
         return Undefined("the cell has no gate that keeps its state")
-    valid = keep[mask]
+    valid = at_valid(keep, mask)
     if not math.isfinite(valid.mean().item()):
         return Undefined("the gate is not finite")
     valid = valid.clamp(torch.finfo(torch.float32).tiny, 1 - torch.finfo(torch.float32).eps / 2)
@@ -170,7 +199,7 @@ def timescale(keep: Tensor | None, mask: Tensor) -> Points | Undefined:
 
 def state_statistics(prefix: str, layer: LayerTrace, mask: Tensor) -> Readings:
     """Participation ratio of a layer's states; of a cell without gates, the states' saturation as well."""
-    states = layer.states.h[mask]
+    states = at_valid(layer.states.h, mask)
     readings: Readings = {f"{prefix}/state/participation_ratio": participation_ratio(states)}
     if layer.cell.gate_names:
         return readings
