@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gatescope.composition import compose, make_loader
 from gatescope.config import ConfigError, check, check_structure
+from gatescope.distributed import device_count, refuse_foreign_torchrun, spread
 from gatescope.tracking.directory import held, make_writable
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import SweepFailed, finished
@@ -62,6 +63,7 @@ def check_command_line(conf: Path) -> None:
     sys.argv[1:] = [*flags, *args.overrides]  # Hydra itself takes no override after a flag
     if args.help or args.hydra_help or args.shell_completion or args.info is not None:
         return
+    refuse_foreign_torchrun()
     loader = make_loader(conf)
     sweep = compose(loader, args.overrides, sweep=True)
     if args.cfg is None and (args.multirun or sweep.hydra.mode == RunMode.MULTIRUN):
@@ -72,20 +74,22 @@ def check_command_line(conf: Path) -> None:
         check_structure(cfg)
         if not finished(cfg):
             check(cfg)
+            device_count(cfg)
             make_writable(run_dir(cfg))
 
 
 def job(cfg: DictConfig) -> float | None:
     """One run, unless it is finished already or another process is at it; returns the monitored metric."""
     directory = run_dir(cfg)
-    with held(directory) as mine:
-        if not mine:
-            log.info("another process is at it: %s", directory)
-        elif finished(cfg):
-            log.info("finished already: %s (force=true runs it again)", directory)
-        else:
-            log.info("run: %s", directory)
-            return _run(cfg)
+    if not finished(cfg):  # else nothing is written, so that a finished study may be read-only
+        with held(directory) as mine:
+            if not mine:
+                log.info("another process is at it: %s", directory)
+                return None
+            if not finished(cfg):  # the one who held it until now may have finished it
+                log.info("run: %s", directory)
+                return _run(cfg)
+    log.info("finished already: %s (force=true runs it again)", directory)
     return None
 
 
@@ -96,7 +100,8 @@ def _run(cfg: DictConfig) -> float | None:
     from gatescope.run import run
 
     try:
-        result = run(cfg)
+        devices = device_count(cfg)
+        result = spread(cfg, devices) if devices > 1 else run(cfg)
     except SIGTERMException as error:  # a SystemExit without a code
         print("preempted; the record keeps what was measured", file=sys.stderr)
         raise SystemExit(PREEMPTED) from error

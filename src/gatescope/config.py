@@ -90,7 +90,7 @@ class OptimizerConfig:
 
 @dataclass(config=OPEN)
 class TrainerConfig:
-    """Ranges of the common arguments of pytorch_lightning.Trainer; `threads` is our own."""
+    """Ranges of the common arguments of pytorch_lightning.Trainer; `threads` and `compile` are our own."""
 
     accelerator: str
     devices: Annotated[int, Field(ge=-1)] | Literal["auto"]
@@ -102,6 +102,7 @@ class TrainerConfig:
     log_every_n_steps: Count
     enable_progress_bar: bool | None
     threads: Count | None
+    compile: bool
 
 
 @dataclass(config=STRICT)

@@ -10,12 +10,14 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from gatescope.config import check
 from gatescope.baselines.base import Baseline, evaluate
+from gatescope.config import ConfigError, check
 from gatescope.data.base import SequenceData
+from gatescope.distributed import device_count
 from gatescope.instruments.callbacks import instrument_callbacks
 from gatescope.models.encoder import build_encoder, sizes
 from gatescope.tracking.lifecycle import Tracked, tracked
+from gatescope.tracking.ranks import rank, under_torchrun
 from gatescope.tracking.resume import AtomicIO
 from gatescope.training.loop import best_checkpoint, best_score, make_trainer, seconds_per_epoch
 from gatescope.training.module import SequenceTask
@@ -39,11 +41,17 @@ def run(cfg: DictConfig) -> RunResult:
     """Trains, probes and tests one model, recorded from start to end; goes on where an earlier try stopped.
 
     Raises:
-        ConfigError: the config is not valid; nothing was written.
+        ConfigError: the config is not valid, or asks for devices that this machine does not have or that
+            `gatescope.distributed.spread` must spread it over; nothing was written.
         DataError: the data are missing or wrong.
         NonFiniteLoss: training diverged; the record keeps what was measured before.
     """
     check(cfg)
+    devices = device_count(cfg)
+    if devices > 1 and not under_torchrun():
+        raise ConfigError(
+            [f"trainer.devices: given {devices}; gatescope.distributed.spread runs such a config"]
+        )
     with tracked(cfg) as tracking:
         torch.set_num_threads(cfg.trainer.threads or torch.get_num_threads())
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -51,11 +59,14 @@ def run(cfg: DictConfig) -> RunResult:
         if "baseline" in cfg.model:
             return fit_baseline(cfg, tracking, data)
         module = build_module(cfg, data)
+        if cfg.trainer.compile:
+            module.model.compile()
         tracking.describe(data.task, sizes(module.model))
-        probes = instrument_callbacks(cfg.instruments, data, tracking.readings)
+        # All ranks hold the same weights and gradients, so that one of them reads what any would.
+        probes = instrument_callbacks(cfg.instruments, data, tracking.readings) if rank() == 0 else []
         callbacks = [*probes, tracking.checkpoints]
         trainer = make_trainer(
-            cfg, data.task, tracking.record.directory, tracking.loggers, callbacks, [AtomicIO()]
+            cfg, data.task, tracking.record.directory, tracking.loggers, callbacks, [AtomicIO()], devices
         )
         trainer.fit(module, datamodule=data, ckpt_path=tracking.checkpoint)
         trainer.test(module, datamodule=data, ckpt_path=best_checkpoint(trainer), verbose=False)

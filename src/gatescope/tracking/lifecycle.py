@@ -18,7 +18,8 @@ from gatescope.data.base import TaskSpec
 from gatescope.instruments.readings import Readings
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.directory import RecordError
-from gatescope.tracking.record import Record, RecordLogger, Status
+from gatescope.tracking.ranks import rank
+from gatescope.tracking.record import NoRecord, Record, RecordLogger, Status
 from gatescope.tracking.resume import Checkpoints, Saved, find, preemptible
 from gatescope.tracking.wandb import log_readings, make_logger
 
@@ -65,15 +66,16 @@ class Tracked:
 @contextmanager
 def tracked(cfg: DictConfig) -> Iterator[Tracked]:
     """Opens the run of this config, or reopens it at its last checkpoint; on the way out writes its status,
-    exit code and reason.
+    exit code and reason. Of the ranks of a run the first does so, the others write nothing.
 
     Raises:
         RecordError: the output directory cannot be written.
         CredentialsError: online tracking without credentials.
     """
-    record = Record(run_dir(cfg))
+    owner = rank() == 0
+    record = Record(run_dir(cfg)) if owner else NoRecord(run_dir(cfg))
     resumed = None if cfg.force else find(record.directory)
-    logger = make_logger(cfg, resumes=resumed is not None)
+    logger = make_logger(cfg, resumes=resumed is not None) if owner else None
     if resumed is None:
         record.begin(cfg)
     else:

@@ -167,6 +167,26 @@ class Record:
             raise RecordError.unwritten(path, error) from error
 
 
+class NoRecord(Record):
+    """Of a rank that does not own the record: it writes nothing."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.started = time.monotonic()
+        self.summary, self.run, self._files = {}, {}, {}
+
+    def begin(self, cfg: DictConfig) -> None: ...
+
+    def resume(self, cfg: DictConfig, step: int, position: dict[str, Any]) -> None: ...
+
+    def save(self) -> None: ...
+
+    def position(self) -> dict[str, Any]:
+        return {}
+
+    def _append(self, name: str, row: dict[str, Any]) -> None: ...
+
+
 class RecordLogger(Logger):
     """Lightning's way into the record: what `self.log` logs becomes a row of metrics.jsonl."""
 

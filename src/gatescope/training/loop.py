@@ -18,7 +18,7 @@ from pytorch_lightning.loggers import Logger
 
 from gatescope.data.base import TaskSpec
 
-OURS = ("_target_", "threads")
+OURS = ("_target_", "threads", "compile")
 """Keys of the trainer group that are not Lightning's."""
 
 
@@ -31,6 +31,8 @@ HARMLESS = (
     "The number of training batches .* is smaller than the logging interval",
     # Resuming and testing write beside an existing best checkpoint.
     "Checkpoint directory .* exists and is not empty",
+    # It warns of a sampler that repeats examples to fill the last batch: BucketSampler repeats none.
+    "Using `DistributedSampler` with the dataloaders",
 )
 """Warnings of Lightning that a run is silent about, each with its reason."""
 
@@ -61,7 +63,7 @@ class EpochTimer(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.seconds.append(time.perf_counter() - self._started - self._validating)
-        module.log("seconds_per_epoch", self.seconds[-1])
+        module.log("seconds_per_epoch", self.seconds[-1], sync_dist=True)
 
 
 def make_trainer(
@@ -71,12 +73,17 @@ def make_trainer(
     loggers: Sequence[Logger],
     callbacks: Sequence[pl.Callback],
     plugins: Sequence[Any] = (),
+    devices: int = 1,
 ) -> pl.Trainer:
     """A Trainer that keeps the best checkpoint by the task's metric on validation."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)
     options: dict[str, Any] = {k: v for k, v in OmegaConf.to_object(cfg.trainer).items() if k not in OURS}  # type: ignore[union-attr,misc]
+    options["devices"] = devices
+    if devices == 1:
+        options.pop("strategy", None)  # DDP of one process only costs
     if options.get("enable_progress_bar") is None:
         options["enable_progress_bar"] = sys.stdout.isatty()
     monitor: Any = {"monitor": f"validation/{task.metric}", "mode": task.direction}

@@ -65,14 +65,26 @@ class SequenceTask(pl.LightningModule):
 
     def _shared_step(self, batch: Batch, metrics: MetricCollection, stage: str) -> Tensor:
         values = self(batch)
-        loss = self.objective.loss(values, batch.targets).mean()
+        losses = self.objective.loss(values, batch.targets)
+        shared = losses.mean()
+        loss, size = shared.detach(), len(losses)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            shared, loss, size = over_ranks(losses)
         if not torch.isfinite(loss):
             raise NonFiniteLoss(self._describe_divergence(stage, loss.item()))
-        size = len(batch.lengths)
-        self.log(f"{stage}/loss", loss, batch_size=size, on_step=stage == "train", on_epoch=stage != "train")
+        every_step = stage == "train"
+        # Equal on all ranks: what is reduced over them on an epoch's end stays as it is.
+        self.log(
+            f"{stage}/loss",
+            loss,
+            batch_size=size,
+            on_step=every_step,
+            on_epoch=not every_step,
+            sync_dist=not every_step,
+        )
         metrics.update(*self.objective.outcome(values.detach(), batch.targets))
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=size)
-        return loss
+        return shared
 
     def _describe_divergence(self, stage: str, loss: float) -> str:
         norms = ", ".join(f"{float(norm):.3g}" for norm in self.recent_norms)
@@ -116,6 +128,20 @@ class SequenceTask(pl.LightningModule):
             "interval": "epoch",
         }
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+
+def over_ranks(losses: Tensor) -> tuple[Tensor, Tensor, int]:
+    """(B_rank,) losses of this rank's share of a global batch -> () what this rank minimises, () the mean
+    over the global batch, and the examples in it.
+
+    DDP averages gradients over ranks, whose shares may differ in size: the first is such that the average is
+    the gradient of the second.
+    """
+    totals = torch.stack([losses.detach().sum(), losses.new_tensor(len(losses))]).double()
+    torch.distributed.all_reduce(totals)
+    examples = totals[1].to(losses.dtype)
+    share = losses.sum() * torch.distributed.get_world_size() / examples
+    return share, (totals[0] / totals[1]).to(losses.dtype), int(examples)
 
 
 def max_absolute(parameters: Iterable[nn.Parameter]) -> Tensor:
