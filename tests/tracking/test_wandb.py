@@ -41,9 +41,17 @@ def test_curves_become_line_charts_with_their_band() -> None:
     assert {row[1] for row in table.data} == {"norm", "low"}
 
 
-def test_heatmaps_become_tables() -> None:
+def test_heatmaps_become_pictures_with_a_light_and_a_dark_end() -> None:
     drawn = to_wandb("m", Heatmap([[1.0, 2.0]], ["a", "b"], ["unit 0"], "token", "unit"))["m"]
-    assert drawn.data == [["unit 0", "a", 1.0], ["unit 0", "b", 2.0]]
+    pixels = np.asarray(drawn.image, dtype=int).sum(-1)
+    assert pixels.shape == (8, 16)
+    assert (pixels[:, 8:] > pixels[:, :8]).all()
+    assert drawn._caption == "unit down, token across, 1 to 2: a b"
+
+
+def test_a_heatmap_of_equal_values_is_a_picture_too() -> None:
+    drawn = to_wandb("m", Heatmap([[0.5, 0.5]], ["a", "b"], ["unit 0"], "token", "unit"))["m"]
+    assert len(np.unique(np.asarray(drawn.image).reshape(-1, 3), axis=0)) == 1
 
 
 @pytest.mark.parametrize("mode", ["offline", "off"])
