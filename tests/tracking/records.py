@@ -1,4 +1,4 @@
-"""What tests of resumed runs share: records compared but for what may differ, and instruments that do harm."""
+"""What tests of resumed runs share: records compared but for durations, and an instrument that does harm."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ TIMES = ("time", "seconds_per_epoch")
 
 
 def rows(directory: Path, name: str = "metrics") -> list[dict[str, Any]]:
-    """The rows of a record without durations; a row of durations alone is left out."""
-    lines = (directory / f"{name}.jsonl").read_text().splitlines()
+    """The rows of a record without durations; none where nothing was recorded."""
+    path = directory / f"{name}.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
     return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
 
 

@@ -9,19 +9,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import wandb
 from omegaconf import DictConfig
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from gatescope.data.base import TaskSpec
 from gatescope.instruments.readings import Readings
-from gatescope.tracking.identity import run_dir
 from gatescope.tracking.directory import RecordError
+from gatescope.tracking.identity import run_dir
 from gatescope.tracking.ranks import rank
 from gatescope.tracking.record import NoRecord, Record, RecordLogger, Status
 from gatescope.tracking.resume import Checkpoints, Saved, find, preemptible
-from gatescope.tracking.wandb import log_readings, make_logger
+from gatescope.tracking.wandb import TolerantLogger, log_readings, make_logger
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ class Tracked:
     record: Record
     checkpoints: Checkpoints
     resumed: Saved | None = None
-    wandb: WandbLogger | None = None
+    wandb: TolerantLogger | None = None
     loggers: list[Logger] = field(default_factory=list)
 
     @property
@@ -55,6 +54,8 @@ class Tracked:
             },
             parameters=parameters,
         )
+        if self.wandb is not None:
+            self.wandb.describe(self.record)
 
     def readings(self, readings: Readings, step: int, epoch: int) -> None:
         """Into the record first, then to W&B."""
@@ -85,6 +86,7 @@ def tracked(cfg: DictConfig) -> Iterator[Tracked]:
     if logger is not None:
         loggers.append(logger)
         record.update(wandb={"id": logger.experiment.id, "dir": str(logger.experiment.dir)})
+        logger.describe(record)
     status: Status = "finished"
     exit_code, reason = 0, None
     try:
@@ -112,15 +114,15 @@ def outcome(error: BaseException) -> tuple[Status, int, str]:
 
 
 def _close(
-    record: Record, logger: WandbLogger | None, status: Status, exit_code: int, reason: str | None
+    record: Record, logger: TolerantLogger | None, status: Status, exit_code: int, reason: str | None
 ) -> None:
     try:
         record.end(status, exit_code, reason)
     except RecordError as error:
         if status == "finished":
             raise
-        log.error("%s", error)  # the reason why the run ended is raised, not this one
+        if RecordError.__name__ not in str(reason):  # else this is what ends the run, and is told once
+            log.error("%s", error)
     if logger is not None:
-        logger.experiment.summary.update(record.summary)
-        # Plain finish() after an exception would record a failed run as exit 0.
-        wandb.finish(exit_code=exit_code)
+        logger.hand_over(record)
+        logger.close(record.summary, exit_code)

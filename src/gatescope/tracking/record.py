@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -103,7 +104,8 @@ class Record:
         """Bytes of each file of rows and seconds so far; the rows are on the disk afterwards."""
         for file in self._files.values():
             os.fsync(file)
-        sizes = {name: path.stat().st_size for name in ROWS if (path := self.directory / name).exists()}
+        paths = {name: self.directory / name for name in ROWS}
+        sizes = {name: path.stat().st_size if path.exists() else 0 for name, path in paths.items()}
         return {"files": sizes, "seconds": self.seconds()}
 
     def seconds(self) -> float:
@@ -126,6 +128,9 @@ class Record:
         self.save()
 
     def end(self, status: Status, exit_code: int, reason: str | None = None) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
         self.update(
             status=status,
             exit_code=exit_code,
@@ -134,9 +139,6 @@ class Record:
             seconds=self.seconds(),
             summary=self.summary,
         )
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
 
     def save(self) -> None:
         write_atomically(
@@ -240,7 +242,8 @@ def write_atomically(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise RecordError.unwritten(path, error) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,11 +19,17 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from gatescope.instruments.readings import Curve, Heatmap, Histogram, Points, Reading, Readings, Scalar
 from gatescope.tracking.identity import run_dir, run_id, tags
+from gatescope.tracking.record import Record, finite
 
 log = logging.getLogger(__name__)
 
 INIT_SECONDS, FINISH_SECONDS = 20.0, 60.0
 """How long W&B's server may take to answer a new run, and to take the rest of one that has ended."""
+
+RECORD_KEY, READING_MARK, READINGS = "record", "_reading", "readings.jsonl"
+"""In W&B: the key of the config that holds run.json, the mark of the history's rows that hold readings, and
+the file of them all, which goes along since W&B has curves and points only as drawings. From these
+`gatescope.analysis.wandb_source` restores a record."""
 
 
 class CredentialsError(RuntimeError):
@@ -54,6 +61,22 @@ class TolerantLogger(WandbLogger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         self.attempt(lambda: super(TolerantLogger, self).finalize(status))
+
+    def describe(self, record: Record) -> None:
+        """Puts run.json, as it stands now, into the config of the W&B run."""
+        known = {RECORD_KEY: finite(record.run)}
+        self.attempt(lambda: self.experiment.config.update(known, allow_val_change=True))
+
+    def hand_over(self, record: Record) -> None:
+        """At the end of a run: run.json as it has become, and the readings as they were recorded."""
+        self.describe(record)
+        if (record.directory / READINGS).exists():
+            self.attempt(lambda: self._save(record.directory / READINGS))
+
+    def _save(self, path: Path) -> None:
+        folder = self.experiment.dir
+        copy = shutil.copy(path, folder)  # `wandb sync` then needs no other directory
+        self.experiment.save(copy, base_path=folder, policy="now")
 
     def close(self, summary: Mapping[str, float], exit_code: int) -> None:
         """Plain finish() after an exception would record a failed run as exit 0."""
@@ -115,6 +138,7 @@ def _init(mode: Any, **arguments: Any) -> wandb.Run:
             raise
         reason = str(error).splitlines()[0]
         log.warning("W&B cannot be reached (%s); recorded offline, `wandb sync` sends it later", reason)
+    wandb.teardown()  # its service keeps the id of the run that could not begin
     return wandb.init(mode="offline", **arguments)
 
 
@@ -133,7 +157,8 @@ def log_readings(logger: TolerantLogger, readings: Readings, step: int, epoch: i
     for name, reading in readings.items():
         row |= to_wandb(name, reading)
     if row:
-        logger.attempt(lambda: logger.experiment.log(row | {"trainer/global_step": step, "epoch": epoch}))
+        row |= {"trainer/global_step": step, "epoch": epoch, READING_MARK: 1}
+        logger.attempt(lambda: logger.experiment.log(row))
 
 
 def to_wandb(name: str, reading: Reading) -> dict[str, Any]:
