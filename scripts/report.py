@@ -1,8 +1,10 @@
 """Writes the report of a study from its records: python scripts/report.py study=first_light
 
-    study=NAME   the study, a folder under root
-    root=PATH    where the runs are (default: the environment variable RUNS_DIR, else runs)
-    out=PATH     where reports go, in a folder named for the study (default: reports)
+    study=NAME       the study, a folder under root
+    root=PATH        where the runs are (default: the environment variable RUNS_DIR, else runs)
+    out=PATH         where reports go, in a folder named for the study (default: reports)
+    source=wandb     the runs that W&B holds instead of those under root (default: records)
+    project=NAME     the W&B project, or ENTITY/PROJECT (default: gatescope)
 
 Exit code 0 when written, 1 when there is nothing to report, 2 for a wrong argument.
 """
@@ -16,9 +18,10 @@ import sys
 from collections.abc import Sequence
 
 from gatescope.analysis.report import write_report
-from gatescope.analysis.runs import NoRuns, RecordSource
+from gatescope.analysis.runs import NoRuns, RecordSource, Source
 
-KEYS = ("study", "root", "out")
+KEYS = ("study", "root", "out", "source", "project")
+SOURCES = ("records", "wandb")
 
 
 class UsageError(Exception):
@@ -33,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         given = parse(words)
-        readme = write_report(RecordSource(given["root"], given["study"]), given["out"])
+        readme = write_report(source(given), given["out"])
     except (UsageError, NoRuns) as error:
         print(f"report: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
@@ -47,6 +50,7 @@ def parse(words: Sequence[str]) -> dict[str, str]:
         UsageError: an argument is not key=value, the key is unknown, or study is missing.
     """
     given = {"root": os.environ.get("RUNS_DIR", "runs"), "out": "reports"}
+    given |= {"source": SOURCES[0], "project": "gatescope"}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not value:
@@ -58,7 +62,17 @@ def parse(words: Sequence[str]) -> dict[str, str]:
         given[key] = value
     if "study" not in given:
         raise UsageError("which study? for example: python scripts/report.py study=first_light")
+    if given["source"] not in SOURCES:
+        raise UsageError(f"source={given['source']}: one of {', '.join(SOURCES)}")
     return given
+
+
+def source(given: dict[str, str]) -> Source:
+    if given["source"] == "records":
+        return RecordSource(given["root"], given["study"])
+    from gatescope.analysis.wandb_source import WandbSource  # takes a second to import
+
+    return WandbSource(given["project"], given["study"])
 
 
 if __name__ == "__main__":

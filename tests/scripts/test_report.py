@@ -71,7 +71,9 @@ def test_nothing_to_report_is_one_line(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["studdy=toy"], "unknown key 'studdy' in 'studdy=toy'; keys: study, root, out; did you mean study?"),
+        (["studdy=toy"], "; did you mean study?"),
+        (["studdy=toy"], "unknown key 'studdy' in 'studdy=toy'; keys: study, root, out, source, project"),
+        (["study=toy", "source=disk"], "source=disk: one of records, wandb"),
         (["toy"], "'toy' is not of the form key=value"),
         (["study="], "'study=' is not of the form key=value"),
         ([], "which study?"),

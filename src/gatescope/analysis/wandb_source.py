@@ -2,13 +2,13 @@
 
 Each run's record is restored under a cache directory, in the format of the records on disk, and read from
 there: run.json and config.yaml from the run's config, metrics.jsonl from its history (`scan_history`, every
-row; `history` would sample), readings.jsonl from the file that a run uploads at its end. A run that W&B has no
-news of is not fetched again.
+row; `history` would sample), readings.jsonl from the file that a run uploads at its end. A run of which W&B
+has no news is not fetched again.
 
 What differs from the records on disk: `time` is W&B's clock, a little later than ours; `directory` is the
-cache's. For a run that was killed before it uploaded its readings the history must do: scalars and histograms
-are there as recorded, points only as a histogram a column (`<name>/<column>`), curves, heatmaps and undefined
-readings are not.
+cache's; in a config 1.0 has become 1 and what was empty is gone. For a run that was killed before it uploaded
+its readings the history must do: scalars and histograms are there as recorded, points only as a histogram a
+column (`<name>/<column>`), curves, heatmaps and undefined readings are not.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ STAMP = "fetched.json"
 """Of a restored record: what W&B said of the run when it was fetched. Written last."""
 
 
-class WandbUnreachable(Exception):
+class WandbUnreachable(NoRuns):
     """W&B does not answer as it should; the message says what was asked, and what to do."""
 
 
@@ -72,7 +72,7 @@ class WandbSource:
     def tables(self) -> Tables:
         """
         Raises:
-            WandbUnreachable: no account is configured, the project is unknown, or the server gave up answering.
+            WandbUnreachable: no account is configured, the project is unknown, or nobody answers.
             NoRuns: the project has no run of this study.
         """
         root = self.fetch()
@@ -80,6 +80,8 @@ class WandbSource:
 
     def fetch(self) -> Path:
         """Brings the cache up to date; returns the root under which it holds `<study>/<run id>/`."""
+        # It calls each answer to the clean-up of a scan an error.
+        logging.getLogger("wandb.sdk.mailbox").setLevel(logging.CRITICAL)
         try:
             api = wandb.Api()
             path = self.project if "/" in self.project else f"{api.default_entity}/{self.project}"
@@ -102,8 +104,9 @@ class WandbSource:
             restore(run, folder / quote(run.id, safe=""), self.rows_a_page)
         if not kept:
             raise NoRuns(
-                f"no runs of {self.study} in {path} on W&B: log them with `python train.py study={self.study} "
-                f"tracking=online`, or upload offline ones with `wandb sync`"
+                f"no runs of {self.study} in {path} on W&B: log them with "
+                f"`python train.py study={self.study} tracking=online`, "
+                "or upload offline ones with `wandb sync`"
             )
         for directory in folder.iterdir():
             if directory.name not in kept:  # deleted on W&B
@@ -134,6 +137,8 @@ def restore(run: Run, directory: Path, rows_a_page: int = 1000) -> None:
         _write_lines(directory / READINGS, (reading for row in marked for reading in _readings(row)))
     (directory / "config.yaml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
     record = run.config[RECORD_KEY] | {"wandb": {"id": run.id, "url": run.url}}
+    summary = record.get("summary") or {}
+    record["summary"] = {name: None if v is None else float(v) for name, v in summary.items()}
     (directory / "run.json").write_text(json.dumps(record), encoding="utf-8")
     (directory / STAMP).write_text(json.dumps(news), encoding="utf-8")
 

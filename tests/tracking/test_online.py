@@ -1,0 +1,96 @@
+"""W&B without W&B: online logging, `wandb sync`, resuming and artifacts, against the stand-in."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import wandb
+from conftest import Compose
+from wandb_standin import ENTITY, StandIn, serving
+
+from gatescope.run import run
+
+LOOKING = ("instruments=default", "instruments.every_n_steps=2")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StandIn]:
+    with serving() as standin:
+        for name, value in (standin.environment | {"WANDB_CACHE_DIR": str(tmp_path / "cache")}).items():
+            monkeypatch.setenv(name, value)
+        wandb.teardown()
+        yield standin
+        wandb.teardown()
+
+
+def recorded(directory: Path) -> list[dict[str, float]]:
+    lines = (directory / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in ("time", "epoch")} for line in lines]
+
+
+def arrived(server: StandIn, name: str) -> list[dict[str, float]]:
+    rows = [json.loads(row) for row in server.runs[name].history]
+    return [
+        {"step": row.pop("trainer/global_step")}
+        | {k: v for k, v in row.items() if k[0] != "_" and k != "epoch"}
+        for row in rows
+        if "_reading" not in row
+    ]
+
+
+def test_an_online_run_arrives_whole(small: Compose, server: StandIn) -> None:
+    result = run(small("tracking=online", *LOOKING))
+    name = result.directory.name
+    stored = server.runs[name]
+    assert (stored.project, stored.group, stored.job_type) == ("gatescope", "default", "train")
+    assert (stored.state, stored.exit_code) == ("finished", 0)
+    assert {"cell:gru", "attention:none", "data:adding", "seed:0"} <= set(stored.tags)
+    assert arrived(server, name) == recorded(result.directory)
+    assert stored.config["model"]["value"]["name"] == "gru"
+    kept = json.loads((result.directory / "run.json").read_text())
+    assert stored.config["record"]["value"] == kept
+    assert stored.files["readings.jsonl"] == (result.directory / "readings.jsonl").read_bytes()
+    assert json.loads(stored.summary)["test/mse"] == kept["summary"]["test/mse"]
+
+
+def test_a_failed_run_is_failed_there_too(small: Compose, server: StandIn) -> None:
+    with pytest.raises(Exception, match="loss"):
+        run(small("tracking=online", "optimizer=sgd", "optimizer.lr=1e30", "trainer.gradient_clip_val=null"))
+    (stored,) = server.runs.values()
+    assert (stored.state, stored.exit_code) == ("failed", 1)
+    assert stored.config["record"]["value"]["status"] == "failed"
+
+
+def test_an_offline_run_can_be_synced_later(small: Compose, server: StandIn, tmp_path: Path) -> None:
+    result = run(small("tracking=offline", *LOOKING))
+    assert server.operations == []
+    folder = next(tmp_path.glob("default/wandb/offline-run-*"))
+    command = [sys.executable, "-m", "wandb", "sync", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    name = result.directory.name
+    assert arrived(server, name) == recorded(result.directory)
+    assert server.runs[name].files["readings.jsonl"] == (result.directory / "readings.jsonl").read_bytes()
+    assert server.runs[name].state == "finished"
+
+
+def test_an_artifact_is_committed(server: StandIn, tmp_path: Path) -> None:
+    (tmp_path / "weights.txt").write_text("0.5")
+    with wandb.init(project="p", dir=tmp_path, settings=wandb.Settings(silent=True, console="off")) as logged:
+        artifact = wandb.Artifact("weights", "model")
+        artifact.add_file(str(tmp_path / "weights.txt"))
+        logged.log_artifact(artifact)
+    (stored,) = server.artifacts.values()
+    assert (stored["artifactCollectionName"], stored["state"]) == ("weights", "COMMITTED")
+    assert b"0.5" in server.uploads.values()
+
+
+def test_what_is_unknown_is_an_error_at_once(server: StandIn) -> None:
+    with pytest.raises((ValueError, wandb.Error), match="not found"):
+        wandb.Api(timeout=5).run(f"{ENTITY}/gatescope/none").load(force=True)
