@@ -3,13 +3,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import RidgeClassifier
 from small_models import Leaky, encoder, feature_batch, feature_task, squared_error
 from torch import nn
 
 from gatescope.cells.base import State
 from gatescope.cells.lstm import LSTM
 from gatescope.data.base import Batch, TaskSpec
-from gatescope.instruments.memory import Retention, squared_correlations
+from gatescope.instruments.memory import Retention, squared_correlations, token_accuracy
 from gatescope.instruments.probe import look
 from gatescope.instruments.readings import Curve, Scalar, Undefined
 from gatescope.models.attention import Pooling
@@ -115,3 +116,13 @@ def test_squared_correlation_against_numpy():
     weights = np.linalg.lstsq(np.c_[x[:40], np.ones(40)], y[:40], rcond=None)[0]
     guess = np.c_[x[40:], np.ones(20)] @ weights
     assert found[0] == pytest.approx(np.corrcoef(guess[:, 0], y[40:, 0])[0, 1] ** 2, rel=0.05)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_token_accuracy_is_that_of_a_ridge_classifier(classes):
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, 3 + classes, (60, 1))
+    x = (rng.standard_normal((60, 6)) + y * rng.standard_normal(6)).astype(np.float32)
+    expected = RidgeClassifier().fit(x[:40], y[:40, 0]).score(x[40:], y[40:, 0])
+    assert 1 / classes < expected < 1
+    assert token_accuracy(x[:40], y[:40], x[40:], y[40:]) == pytest.approx([expected])

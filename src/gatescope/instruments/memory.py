@@ -8,7 +8,8 @@ from typing import Annotated
 import numpy as np
 import torch
 from pydantic import Field
-from sklearn.linear_model import RidgeClassifier, RidgeCV
+from sklearn.linear_model import RidgeCV
+from threadpoolctl import threadpool_limits
 
 from gatescope.cells.base import reverse_within
 from gatescope.instruments.base import ProbeInstrument
@@ -51,7 +52,8 @@ class Retention(ProbeInstrument):
         inputs = probe.batch.inputs
         values = inputs[..., None] if probe.task.inputs == "tokens" else inputs
         backwards = reverse_within(values, lengths)
-        with undisturbed(probe.model):
+        # Many small solutions: more threads than one cost up to seven times their time.
+        with undisturbed(probe.model), threadpool_limits(1):
             for name, layer in probe.layers.items():
                 # From the end of the layer's own time: lag k is index k of the reversed sequence.
                 seen = backwards if not layer.backward else values
@@ -123,7 +125,12 @@ def squared_correlations(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_tes
 
 
 def token_accuracy(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> np.ndarray:
-    """(N, H), (N, 1) ids -> (1,) accuracy."""
-    if len(np.unique(y)) < 2:
+    """(N, H), (N, 1) ids -> (1,) accuracy of scikit-learn's RidgeClassifier, in a tenth of its time."""
+    labels, index = np.unique(y[:, 0], return_inverse=True)
+    if len(labels) < 2:
         return np.array([])
-    return np.array([RidgeClassifier().fit(x, y[:, 0]).score(x_test, y_test[:, 0])])
+    sides = np.where(index[:, None] == np.arange(len(labels)), 1.0, -1.0)
+    centred = x.astype(np.float64) - x.mean(0, dtype=np.float64)
+    weights = np.linalg.solve(centred.T @ centred + np.eye(x.shape[1]), centred.T @ (sides - sides.mean(0)))
+    scores = (x_test - x.mean(0, dtype=np.float64)) @ weights + sides.mean(0)
+    return np.array([(labels[scores.argmax(1)] == y_test[:, 0]).mean()])
