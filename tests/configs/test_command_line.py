@@ -151,7 +151,7 @@ def test_a_run_that_fails_is_one_message_and_exit_code_1(tmp_path: Path) -> None
     diverging = ("optimizer=sgd", "optimizer.lr=1e30", "trainer.gradient_clip_val=null")
     done = train(*SMALL, *FAST, *diverging, runs=tmp_path)
     assert done.returncode == FAILED
-    assert done.stderr.count("the loss became") == 1
+    assert done.stderr.count("the train loss became") == 1
     assert "Traceback" not in done.stderr
     assert "Error executing job" not in done.stderr
     (record,) = tmp_path.rglob("run.json")
