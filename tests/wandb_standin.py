@@ -227,7 +227,8 @@ class StandIn:
 
     def op_GetProjects(self, v: Json) -> Json:
         nodes = [{"id": "p1", "name": name, "entityName": ENTITY, "createdAt": NOW} for name in self.projects]
-        return {"models": page([{"node": node | {"isBenchmark": False}, "cursor": "1"} for node in nodes])}
+        nodes = [node | {"isBenchmark": False, "user": None} for node in nodes]
+        return {"models": page([{"node": node} for node in nodes])}
 
     def op_upsertView(self, v: Json) -> Json:
         inserted = not v.get("id")
@@ -240,6 +241,9 @@ class StandIn:
         return {"upsertView": {"view": self.views[view_id], "inserted": inserted}}
 
     op_UpsertView2 = op_upsertView
+
+    def op_SpecificReport(self, v: Json) -> Json:
+        return {"view": self.views.get(v["reportId"])}
 
     def op_View(self, v: Json) -> Json:
         edges = [{"node": view} for view in self.views.values() if view["name"] == v["viewName"]]

@@ -72,7 +72,7 @@ def test_nothing_to_report_is_one_line(
     ("arguments", "said"),
     [
         (["studdy=toy"], "; did you mean study?"),
-        (["studdy=toy"], "unknown key 'studdy' in 'studdy=toy'; keys: study, root, out, source, project"),
+        (["studdy=toy"], "unknown key 'studdy' in 'studdy=toy'; keys: study, root, source, project, out"),
         (["study=toy", "source=disk"], "source=disk: one of records, wandb"),
         (["toy"], "'toy' is not of the form key=value"),
         (["study="], "'study=' is not of the form key=value"),
