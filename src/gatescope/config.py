@@ -117,6 +117,7 @@ class TrackingConfig:
     mode: Literal["offline", "online", "disabled"]
     project: Name
     entity: str | None
+    tensorboard: bool
 
 
 @dataclass(config=STRICT)

@@ -1,6 +1,6 @@
 """Dashboards as code: the spec against a golden file, and a round trip through the stand-in.
 
-After a change that is meant: `python tests/scripts/test_dashboard.py` writes the golden file anew.
+After a change that is meant, `PYTHONPATH=tests python tests/scripts/test_dashboard.py` writes it anew.
 """
 
 from __future__ import annotations
@@ -15,10 +15,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "analysis")]
-
 import wandb
 from analysis.conftest import flow_readings, sample_readings, write_run
 from wandb_standin import StandIn, serving
@@ -26,6 +22,7 @@ from wandb_standin import StandIn, serving
 from gatescope.analysis import dashboard
 from gatescope.analysis.runs import RecordSource, Tables
 
+ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).with_name("dashboard_golden.json")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from omegaconf import DictConfig
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from gatescope.data.base import TaskSpec
@@ -20,6 +20,7 @@ from gatescope.tracking.identity import run_dir
 from gatescope.tracking.ranks import rank
 from gatescope.tracking.record import NoRecord, Record, RecordLogger, Status
 from gatescope.tracking.resume import Checkpoints, Saved, find, preemptible
+from gatescope.tracking.tensorboard import log_scalars, make_tensorboard
 from gatescope.tracking.wandb import TolerantLogger, log_readings, make_logger
 
 log = logging.getLogger(__name__)
@@ -58,10 +59,13 @@ class Tracked:
             self.wandb.describe(self.record)
 
     def readings(self, readings: Readings, step: int, epoch: int) -> None:
-        """Into the record first, then to W&B."""
+        """Into the record first, then to W&B and TensorBoard."""
         self.record.readings(readings, step, epoch)
         if self.wandb is not None:
             log_readings(self.wandb, readings, step, epoch)
+        for logger in self.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                log_scalars(logger, readings, step)
 
 
 @contextmanager
@@ -72,17 +76,21 @@ def tracked(cfg: DictConfig) -> Iterator[Tracked]:
     Raises:
         RecordError: the output directory cannot be written.
         CredentialsError: online tracking without credentials.
+        TensorBoardMissing: TensorBoard was asked for and is not installed.
     """
     owner = rank() == 0
     record = Record(run_dir(cfg)) if owner else NoRecord(run_dir(cfg))
     resumed = None if cfg.force else find(record.directory)
+    boards = []
+    if owner and cfg.tracking.tensorboard:
+        boards.append(make_tensorboard(record.directory, None if resumed is None else resumed.step))
     logger = make_logger(cfg, resumes=resumed is not None) if owner else None
     if resumed is None:
         record.begin(cfg)
     else:
         log.info("goes on from step %d: %s", resumed.step, resumed.path)
         record.resume(cfg, resumed.step, resumed.position)
-    loggers: list[Logger] = [RecordLogger(record)]
+    loggers: list[Logger] = [RecordLogger(record), *boards]
     if logger is not None:
         loggers.append(logger)
         record.update(wandb={"id": logger.experiment.id, "dir": str(logger.experiment.dir)})
@@ -101,6 +109,8 @@ def tracked(cfg: DictConfig) -> Iterator[Tracked]:
             raise KeyboardInterrupt from error
         raise
     finally:
+        for board in boards:
+            board.finalize(status)
         _close(record, logger, status, exit_code, reason)
 
 

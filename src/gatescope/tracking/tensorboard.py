@@ -1,0 +1,47 @@
+"""TensorBoard, where asked for: metrics, and the readings that are one number, beside the record.
+
+tensorboard --logdir runs
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from gatescope.instruments.readings import Readings, Scalar
+
+FOLDER = "tensorboard"
+
+
+class TensorBoardMissing(RuntimeError):
+    """TensorBoard was asked for and is not installed."""
+
+
+def make_tensorboard(directory: Path, resumed_at: int | None = None) -> TensorBoardLogger:
+    """Lightning's logger, writing to `<directory>/tensorboard`.
+
+    Args:
+        resumed_at: the step of the checkpoint that the run goes on from: what was written after it no longer
+            counts. None for a fresh run: nothing that lies there does.
+
+    Raises:
+        TensorBoardMissing: the extra is not installed.
+    """
+    if resumed_at is None:
+        shutil.rmtree(directory / FOLDER, ignore_errors=True)
+    purge = None if resumed_at is None else resumed_at + 1
+    try:
+        return TensorBoardLogger(
+            directory, name=FOLDER, version="", default_hp_metric=False, purge_step=purge
+        )
+    except ModuleNotFoundError as error:
+        raise TensorBoardMissing(
+            "TensorBoard is asked for and not installed: "
+            "pip install -c constraints.txt 'gatescope[tensorboard]', or use tracking=offline"
+        ) from error
+
+
+def log_scalars(logger: TensorBoardLogger, readings: Readings, step: int) -> None:
+    logger.log_metrics({name: r.value for name, r in readings.items() if isinstance(r, Scalar)}, step)
