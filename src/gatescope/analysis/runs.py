@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from glob import escape
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -117,32 +118,54 @@ class RecordSource:
                 f"no runs in {folder}: start them with `python train.py study={self.study}`, "
                 "or name another place with root=/path (or the environment variable RUNS_DIR)"
             )
-        configs = {run["run_id"]: _read_config(directory, notes) for directory, run in found}
-        runs = _runs_table(found, configs)
-        runs, superseded = _newest(runs)
-        notes += superseded
-        kept = set(runs.run_id)
-        current = [(directory, run) for directory, run in found if run["run_id"] in kept]
-        last_first = list(runs.sort_values("started", kind="stable").run_id[::-1])
-        studies = [study for run_id in last_first if isinstance(study := configs[run_id].get("study"), dict)]
-        tasks = {run["run_id"]: run.get("task") or {} for _, run in current}
-        tables = Tables(
-            study={"name": self.study} | next(iter(studies), {}),
-            task=next((tasks[run_id] for run_id in last_first if tasks[run_id]), {}),
-            runs=runs,
-            metrics=_metrics_table(current, notes),
-            readings=_readings_table(current, notes),
-            configs={run_id: configs[run_id] for run_id in runs.run_id},
-            versions={run["run_id"]: run.get("versions") or {} for _, run in current},
-            notes=tuple(notes),
-        )
-        for note in notes:
-            log.warning(note)
-        return tables
+        return _tables(self.study, found, notes)
 
 
-def _read_runs(folder: Path, notes: list[str]) -> Iterator[tuple[Path, dict[str, Any]]]:
-    for path in sorted(folder.glob("*/run.json")):
+@dataclass(frozen=True)
+class RunSource:
+    """One run by its directory, whatever became of others of its study."""
+
+    directory: str | Path
+
+    def tables(self) -> Tables:
+        """
+        Raises:
+            NoRuns: the directory holds no readable run.json.
+        """
+        directory, notes = Path(self.directory), list[str]()
+        found = [(directory, run) for _, run in _read_runs(directory.parent, notes, escape(directory.name))]
+        if not found:
+            raise NoRuns("; ".join(notes) or f"no run.json in {directory}")
+        return _tables(str(found[0][1].get("study") or directory.parent.name), found, notes)
+
+
+def _tables(study: str, found: list[tuple[Path, dict[str, Any]]], notes: list[str]) -> Tables:
+    configs = {run["run_id"]: _read_config(directory, notes) for directory, run in found}
+    runs = _runs_table(found, configs)
+    runs, superseded = _newest(runs)
+    notes += superseded
+    kept = set(runs.run_id)
+    current = [(directory, run) for directory, run in found if run["run_id"] in kept]
+    last_first = list(runs.sort_values("started", kind="stable").run_id[::-1])
+    studies = [node for run_id in last_first if isinstance(node := configs[run_id].get("study"), dict)]
+    tasks = {run["run_id"]: run.get("task") or {} for _, run in current}
+    tables = Tables(
+        study={"name": study} | next(iter(studies), {}),
+        task=next((tasks[run_id] for run_id in last_first if tasks[run_id]), {}),
+        runs=runs,
+        metrics=_metrics_table(current, notes),
+        readings=_readings_table(current, notes),
+        configs={run_id: configs[run_id] for run_id in runs.run_id},
+        versions={run["run_id"]: run.get("versions") or {} for _, run in current},
+        notes=tuple(notes),
+    )
+    for note in notes:
+        log.warning(note)
+    return tables
+
+
+def _read_runs(folder: Path, notes: list[str], name: str = "*") -> Iterator[tuple[Path, dict[str, Any]]]:
+    for path in sorted(folder.glob(f"{name}/run.json")):
         try:
             run = json.loads(path.read_text(encoding="utf-8"))
             yield path, {**run, "run_id": str(run["run_id"])}
