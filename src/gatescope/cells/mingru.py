@@ -29,8 +29,8 @@ class MinGRU(MinimalLayer):
         z = torch.sigmoid(update)
         return State((1 - z) * state.h + z * g(candidate))
 
-    def keep_and_candidate(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        update, candidate = self.preactivations(x)
+    def keep_and_candidate(self, *fed: Tensor) -> tuple[Tensor, Tensor]:
+        update, candidate = fed
         return torch.sigmoid(-update), g(candidate)
 
     def log_scan(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,14 +38,14 @@ class MinGRU(MinimalLayer):
         return -softplus(update), -softplus(-update) + log_g(candidate)
 
     def gates(self, x: Tensor, states: States) -> dict[str, Tensor]:
-        keep, candidate = self.keep_and_candidate(x)
+        keep, candidate, *_ = self._all_steps(x, states)
         return {"update": 1 - keep, "keep": keep, "candidate": candidate}
 
     def linearise(self, x: Tensor, states: States) -> dict[str, Tensor]:
-        update, candidate = self.preactivations(x)
-        z = torch.sigmoid(update)
+        keep, candidate, _, fed = self._all_steps(x, states)
+        z = 1 - keep
         return {
-            "keep": 1 - z,
-            "to_update": (g(candidate) - states.previous_h) * z * (1 - z),
-            "to_candidate": z * g_slope(candidate),
+            "keep": keep,
+            "to_update": (candidate - states.previous_h) * z * keep,
+            "to_candidate": z * g_slope(fed),
         }

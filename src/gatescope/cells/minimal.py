@@ -54,8 +54,16 @@ class MinimalLayer(RecurrentLayer):
         return linear(x, self.weight_ih, self.bias).chunk(len(self.chunk_names), dim=-1)
 
     @abstractmethod
-    def keep_and_candidate(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(…, D) -> the share kept and the candidate h~, (…, H) each."""
+    def keep_and_candidate(self, *fed: Tensor) -> tuple[Tensor, Tensor]:
+        """`preactivations` -> the share kept and the candidate h~, (…, H) each."""
+
+    def _all_steps(self, x: Tensor, states: States) -> tuple[Tensor, ...]:
+        """Keep, candidate and `preactivations` at every step."""
+        return states.once("equations", lambda: self._equations(x))
+
+    def _equations(self, x: Tensor) -> tuple[Tensor, ...]:
+        fed = self.preactivations(x)
+        return *self.keep_and_candidate(*fed), *fed
 
     @abstractmethod
     def log_scan(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,14 +79,18 @@ class MinimalLayer(RecurrentLayer):
             return self(x, lengths, state)
         initial = self.zero_state(x) if state is None else state
         lengths = padded_lengths(lengths, x.shape[1])
-        keep, candidate = self.keep_and_candidate(x)
+        # Step by step in memory too, as the scan and the walk back go.
+        found = tuple(values.transpose(0, 1) for values in self._equations(x.transpose(0, 1)))
+        keep, candidate = found[:2]
         h = scan_sequential(keep, (1 - keep) * candidate, initial.h)
-        return States(zero_padding(h, lengths), initial, lengths)
+        states = States(zero_padding(h, lengths), initial, lengths)
+        states.kept["equations"] = found
+        return states
 
     def _scan(self, x: Tensor, initial: Tensor) -> Tensor:
         if self.scan == "log":
             return in_blocks(lambda x, h: (scan_log(*self.log_scan(x), h),), x, initial)[0]
-        keep, candidate = self.keep_and_candidate(x)
+        keep, candidate = self.keep_and_candidate(*self.preactivations(x))
         return scan_sequential(keep, (1 - keep) * candidate, initial)
 
     def vjp(self, adjoint: State, saved: dict[str, Tensor]) -> StepVjp:

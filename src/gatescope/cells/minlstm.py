@@ -32,8 +32,8 @@ class MinLSTM(MinimalLayer):
         i, f = torch.sigmoid(input_gate), torch.sigmoid(forget)
         return State(f / (f + i) * state.h + i / (f + i) * g(candidate))
 
-    def keep_and_candidate(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        input_gate, forget, candidate = self.preactivations(x)
+    def keep_and_candidate(self, *fed: Tensor) -> tuple[Tensor, Tensor]:
+        input_gate, forget, candidate = fed
         return torch.sigmoid(softplus(-input_gate) - softplus(-forget)), g(candidate)
 
     def log_scan(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,16 +42,15 @@ class MinLSTM(MinimalLayer):
         return -softplus(-odds), -softplus(odds) + log_g(candidate)
 
     def gates(self, x: Tensor, states: States) -> dict[str, Tensor]:
-        keep, candidate = self.keep_and_candidate(x)
+        keep, candidate, *_ = self._all_steps(x, states)
         return {"input": 1 - keep, "forget": keep, "keep": keep, "candidate": candidate}
 
     def linearise(self, x: Tensor, states: States) -> dict[str, Tensor]:
-        input_gate, forget, candidate = self.preactivations(x)
-        keep = torch.sigmoid(softplus(-input_gate) - softplus(-forget))
-        swap = (g(candidate) - states.previous_h) * keep * (1 - keep)
+        keep, candidate, input_gate, forget, fed = self._all_steps(x, states)
+        swap = (candidate - states.previous_h) * keep * (1 - keep)
         return {
             "keep": keep,
             "to_input": swap * torch.sigmoid(-input_gate),
             "to_forget": -swap * torch.sigmoid(-forget),
-            "to_candidate": (1 - keep) * g_slope(candidate),
+            "to_candidate": (1 - keep) * g_slope(fed),
         }

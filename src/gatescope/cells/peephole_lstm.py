@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from gatescope.cells.base import State, States, shift
-from gatescope.cells.fused import padded_lengths, zero_padding
+from gatescope.cells.fused import padded_lengths, walks, zero_padding
 from gatescope.cells.initialisation import Initialisation, initialise, uniform_start
 from gatescope.cells.lstm import MemoryUnit
 
@@ -61,14 +61,20 @@ class PeepholeLSTM(MemoryUnit):
         lengths = padded_lengths(lengths, x.shape[1])
         h, c = initial.h, initial.c
         assert c is not None
-        outputs, memory = [], []
+        outputs, memory, kept = [], [], []
         for fed in linear(x, self.weight_ih, self.bias).unbind(1):
-            _, _, _, o, c = self._equations(fed, h, c)
-            h = o * torch.tanh(c)
+            i, f, g, o, after = self._equations(fed, h, c)
+            h = o * torch.tanh(after)
+            if walks(x):
+                kept.append((i, f, g, o, c, after))
+            c = after
             outputs.append(h)
             memory.append(c)
         h, c = zero_padding(torch.stack(outputs, 1), lengths), zero_padding(torch.stack(memory, 1), lengths)
-        return States(h, initial, lengths, c)
+        states = States(h, initial, lengths, c)
+        if kept:
+            states.kept["equations"] = tuple(torch.stack(v).transpose(0, 1) for v in zip(*kept, strict=True))
+        return states
 
     def step(self, x_t: Tensor, state: State) -> State:
         assert state.c is not None
