@@ -50,7 +50,8 @@ def write_run(
     run = {
         "run_id": run_id, "study": study["name"], "status": status,
         "exit_code": 0 if status == "finished" else 1, "reason": reason, "started": started,
-        "ended": None, "seconds": 12.5, "command": ["/x/train.py", f"study={study['name']}"],
+        "ended": None, "seconds": 12.5 + 3 * len(cell) + seed,
+        "command": ["/x/train.py", f"study={study['name']}"],
         "host": "here", "pid": 1, "git": {"commit": commit, "dirty": False},
         "versions": {"python": "3.11.9", "torch": "2.13.0"},
         "tags": {"cell": cell, "attention": attention, "data": "tweets", "seed": seed, "variant": variant},
@@ -85,7 +86,14 @@ def sample_readings(cell: str, seed: int, units: int = 24) -> list[dict[str, Any
     rows: list[dict[str, Any]] = []
     for step in (0, 20, 40):
         at = {"step": step, "epoch": step // 10}
+        values = {"entropy": 0.9 - step / 200, "effective_length": 12.0 - step / 10, "distance": 6.0}
+        attention = [("attention/" + name, value + 0.01 * seed) for name, value in values.items()]
+        rows += [at | {"name": name, "kind": "scalar", "value": value} for name, value in attention]
         for gate in gates:
+            edges = np.linspace(0, 1, 21)
+            counts, _ = np.histogram(rng.beta(2 + step / 10, 2, 500), edges)
+            histogram = {"kind": "histogram", "edges": edges.tolist(), "counts": counts.tolist()}
+            rows.append(at | {"name": f"gates/layer0/{gate}/histogram"} | histogram)
             right, left = rng.beta(1, 4, units), rng.beta(1, 3, units)
             columns = {"right": list(right * (1 - left)), "left": list(left)}
             rows.append(
@@ -97,6 +105,7 @@ def sample_readings(cell: str, seed: int, units: int = 24) -> list[dict[str, Any
         values = {
             "gradient_norm/before_clip": norm,
             "gradient_norm/after_clip": min(norm, 1.0),
+            "gradient_norm/clipped_share": float(norm > 1.0),
             "gradient_norm/layer0/recurrent_weights/update": norm * 0.3,
             "gradient_norm/layer0/recurrent_weights/candidate": norm * 0.2,
         }

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from gatescope.analysis import figures, style
 from gatescope.analysis.figures import NoData, load, save
@@ -16,7 +17,16 @@ from gatescope.analysis.runs import RecordSource, Tables
 
 from .conftest import RATES, write_run, write_vanishing
 
-COMPARISON = ["learning_curves", "metric_by_variant", "gate_saturation", "gradient_norms"]
+COMPARISON = [
+    "learning_curves",
+    "metric_by_variant",
+    "paired_differences",
+    "pareto",
+    "gate_saturation",
+    "gate_distributions",
+    "attention",
+    "gradient_norms",
+]
 VANISHING = ["vanishing_curves", "half_life_over_training", "accuracy_against_lag", "timescales"]
 
 
@@ -48,12 +58,17 @@ def test_vanishing_figures_are_drawn_and_legible(name: str, vanishing: Tables) -
 
 def check_drawn(name: str, tables: Tables, n: str) -> None:
     module = load(name)
-    figure = module.draw(tables)
-    figure.canvas.draw()
     assert n in module.caption(tables)
     assert module.TITLE
+    for width in (None, style.COLUMN, style.TWO_COLUMNS):
+        check_legible(module.draw(tables, width), width)
+
+
+def check_legible(figure: Figure, asked: float | None) -> None:
+    figure.canvas.draw()
     width = figure.get_size_inches()[0]
     assert style.COLUMN <= width <= style.TWO_COLUMNS
+    assert asked in (None, width)
     box = figure.bbox
     for axes in figure.axes:
         outer = axes.get_tightbbox()
@@ -102,7 +117,9 @@ def test_files_are_the_same_bytes_twice(toy: Path, tmp_path: Path) -> None:
         [p.read_bytes() for p in save(load("metric_by_variant").draw(tables), tmp_path / sub, "m")]
         for sub in "ab"
     )
+    assert len(once) == 3, "PNG, SVG, PDF"
     assert once == again
+    assert b"/FontFile2" in once[2], "the font travels in the file"
     assert b"<text" not in once[1], "glyphs travel as paths"
     assert b"<dc:date>" not in once[1]
 
@@ -112,14 +129,18 @@ def test_a_figure_without_data_says_so(name: str, tmp_path: Path) -> None:
     folder = write_run(tmp_path, "gru-none", 0, accuracy=None, readings=[])
     (folder / "metrics.jsonl").unlink()
     module, tables = load(name), toy_tables(tmp_path)
-    with pytest.raises(NoData, match=r"finished run|fewer than two lags"):
+    with pytest.raises(NoData, match=r"finished run|fewer than two"):
         module.draw(tables)
+    with pytest.raises(NoData, match=r"finished run|fewer than two"):
+        module.numbers(tables)
 
 
 @pytest.mark.parametrize("name", COMPARISON)
 def test_strange_names_one_run_and_a_constant_metric(name: str, tmp_path: Path) -> None:
     for variant in ("a b/c-none", "ガウス-additive", "x$_y-none"):
         write_run(tmp_path, variant, 0, accuracy=0.5)
+    for part, variant in enumerate(("a b/c-none", "ガウス-additive", "x$_y-none")):
+        write_run(tmp_path, variant, 1, accuracy=0.5, suffix=str(part))
     save(load(name).draw(toy_tables(tmp_path)), tmp_path, name)
     assert (tmp_path / f"{name}.png").stat().st_size > 1000
 
@@ -148,6 +169,7 @@ def test_curves_are_averaged_as_logs_over_common_lags() -> None:
 def test_spread_keeps_the_ends() -> None:
     assert spread(list("abcdefg"), 3) == ["a", "d", "g"]
     assert spread(["a"], 3) == ["a"]
+    assert spread(["a", "b"], 1) == ["b"]
 
 
 def test_the_canvas_leaves_no_settings_behind() -> None:
@@ -157,3 +179,63 @@ def test_the_canvas_leaves_no_settings_behind() -> None:
     with canvas():
         pass
     assert dict(matplotlib.rcParams) == before
+
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize("name", [*COMPARISON, *VANISHING])
+def test_the_numbers_under_a_figure_are_the_golden_ones(name: str, toy: Path, vanishing: Tables) -> None:
+    # Computed once by this code and looked through; a change of them must be meant. To write them anew,
+    # delete the file and run this test.
+    numbers = load(name).numbers(toy_tables(toy) if name in COMPARISON else vanishing).reset_index(drop=True)
+    path = GOLDEN / f"{name}.csv"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        numbers.to_csv(path, index=False, float_format="%.8g", lineterminator="\n")
+        pytest.fail(f"{path} was missing and has been written: look at it, then run again")
+    golden = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    assert list(golden.columns) == list(numbers.columns)
+    assert len(golden) == len(numbers)
+    for column in golden:
+        expected, got = golden[column], numbers[column]
+        if got.dtype.kind in "if":
+            np.testing.assert_allclose(got.astype(float), expected.astype(float), rtol=1e-6, atol=1e-9)
+        else:
+            assert list(got.astype(str)) == list(expected.astype(object).fillna("").astype(str)), column
+
+
+def test_differences_drawn_are_those_of_the_verdicts(toy: Path) -> None:
+    tables = toy_tables(toy)
+    numbers = load("paired_differences").numbers(tables)
+    expected = tables.final("test/accuracy").pivot(index="seed", columns="variant", values="value")
+    for row in numbers.to_dict("records"):
+        assert row["mean"] == pytest.approx((expected[row["variant"]] - expected[row["minus"]]).mean())
+    figure = load("paired_differences").draw(tables)
+    drawn = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
+    filled = {line.get_ydata()[0] for line in drawn if line.get_markerfacecolor() != "white"}
+    holds = {at for at, verdict in enumerate(numbers.verdict) if verdict in ("ahead", "behind")}
+    assert filled == holds
+    assert holds
+
+
+def test_the_pareto_front_is_what_nothing_beats(tmp_path: Path) -> None:
+    # Seconds are 12.5 + 3 · (letters of the cell): "a" is cheap and poor, "bbbbb" dear and best,
+    # "ccc" dearer than "bb" and no better.
+    for variant, accuracy in (("a-none", 0.6), ("bb-none", 0.7), ("ccc-none", 0.65), ("bbbbb-none", 0.8)):
+        write_run(tmp_path, variant, 0, accuracy=accuracy)
+    numbers = load("pareto").numbers(toy_tables(tmp_path)).set_index("variant")
+    assert set(numbers.index[numbers.front_seconds]) == {"a-none", "bb-none", "bbbbb-none"}
+    assert set(numbers.index[numbers.front_parameters]) == {"bbbbb-none"}
+
+
+def test_gate_quantiles_are_those_of_the_values(tmp_path: Path) -> None:
+    edges = np.linspace(0, 1, 51)
+    values = np.random.default_rng(0).beta(2, 5, 20_000)
+    counts = np.histogram(values, edges)[0]
+    row = {"kind": "histogram", "edges": edges.tolist(), "counts": counts.tolist()}
+    readings = [{"step": 0, "epoch": 0, "name": "gates/layer0/update/histogram"} | row]
+    write_run(tmp_path, "gru-none", 0, readings=readings)
+    (got,) = load("gate_distributions").numbers(toy_tables(tmp_path)).to_dict("records")
+    quantiles = [got["quantile_10"], got["median"], got["quantile_90"]]
+    assert quantiles == pytest.approx(np.quantile(values, [0.1, 0.5, 0.9]), abs=0.004)

@@ -40,7 +40,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """A − B paired by seed. `p` is the paired t test's, two-sided; `seeds` are those that both have."""
+    """A − B paired by seed. `p` is the paired t test's, two-sided; `values`: by seed that both have."""
 
     a: str
     b: str
@@ -48,6 +48,7 @@ class Difference:
     p: float
     superiority: float
     seeds: tuple[int, ...]
+    values: tuple[float, ...]
 
 
 def mean_interval(values: ArrayLike, level: float = LEVEL) -> Estimate:
@@ -114,7 +115,9 @@ def paired_difference(a: pd.Series, b: pd.Series, level: float = LEVEL) -> Diffe
     d = (both.a - both.b).to_numpy(dtype=float)
     seeds = tuple(int(seed) for seed in both.index)
     estimate = mean_interval(d, level)
-    return Difference(str(a.name), str(b.name), estimate, _p_value(d), superiority(both.a, both.b), seeds)
+    return Difference(
+        str(a.name), str(b.name), estimate, _p_value(d), superiority(both.a, both.b), seeds, tuple(d)
+    )
 
 
 def _p_value(d: np.ndarray) -> float:

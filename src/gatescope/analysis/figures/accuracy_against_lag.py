@@ -9,28 +9,39 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import NoData, canvas, legend, seeds, words
+from gatescope.analysis.figures.base import Curves, NoData, canvas, legend, means, per_row, seeds, words
 from gatescope.analysis.gradient_flow import ends, readings
 from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import mean_interval
 
 TITLE = "Metric against lag, beside reach against lag"
+CURVES = Curves("lag", "lag of the task (steps)", ("quantity",), log_x=True)
 
 
 def caption(tables: Tables) -> str:
     metric, _ = _both(tables)
     return (
-        f"Left: {words(study.primary(tables))} against the task's lag. Right: reach at the end of training, "
+        f"First: {words(study.primary(tables))} against lag. Second: reach at the end of training, "
         "the largest lag at which more than 1 % of the gradient's norm is left (loss-free, top layer), "
         "bounded by the length of the sequences; dashed: reach = lag. Mean and 95 % t interval over "
         f"{seeds(metric)}; a bar may leave the axes, which show all runs' values."
     )
 
 
-def draw(tables: Tables) -> Figure:
+def numbers(tables: Tables) -> pd.DataFrame:
     metric, reach = _both(tables)
-    with canvas(style.TWO_COLUMNS, 2.75) as figure:
-        left, right = figure.subplots(1, 2, sharex=True)
+    parts = {study.primary(tables): metric, "reach (steps)": reach}
+    return pd.concat([means(table, [], "lag").assign(quantity=name) for name, table in parts.items()])[
+        ["quantity", "variant", "lag", "mean", "low", "high", "n"]
+    ]
+
+
+def draw(tables: Tables, width: float | None = None) -> Figure:
+    metric, reach = _both(tables)
+    width = width or style.TWO_COLUMNS
+    columns = min(2, per_row(width, 2.0))
+    with canvas(width, 2.75 if columns > 1 else 4.6) as figure:
+        left, right = figure.subplots(3 - columns, columns, sharex=columns > 1).flat
         _panel(left, metric)
         _panel(right, reach)
         lags = sorted(metric.lag.unique())

@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
@@ -26,6 +27,13 @@ from gatescope.analysis import style
 from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import geometric_intervals, mean_intervals
 
+METADATA: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+"""File formats, and what matplotlib would write into them that changes from day to day."""
+
 
 class NoData(Exception):
     """A figure cannot be drawn from these tables; the message says what is missing."""
@@ -38,7 +46,26 @@ class FigureModule(Protocol):
 
     def caption(self, tables: Tables) -> str: ...
 
-    def draw(self, tables: Tables) -> Figure: ...
+    def numbers(self, tables: Tables) -> pd.DataFrame: ...
+
+    def draw(self, tables: Tables, width: float | None = None) -> Figure: ...
+
+
+@dataclass(frozen=True)
+class Curves:
+    """A figure's `numbers` are curves (mean, low, high by variant), which a page can make hoverable.
+
+    Attributes:
+        x: the column along which they run, as `x_label` names it.
+        panels: the columns whose values set the panels.
+        log_x, log_y: whether the axis is logarithmic (x: symmetrically, linear up to 1).
+    """
+
+    x: str
+    x_label: str
+    panels: tuple[str, ...]
+    log_x: bool = False
+    log_y: bool = False
 
 
 def load(name: str) -> FigureModule:
@@ -66,15 +93,15 @@ def canvas(width: float = style.COLUMN, height: float = 2.3) -> Iterator[Figure]
 
 
 def save(figure: Figure, directory: str | Path, name: str) -> list[Path]:
-    """Writes `<name>.png` and `<name>.svg`, the same bytes for the same figure."""
+    """Writes `<name>.png`, `.svg` and `.pdf`, the same bytes for the same figure."""
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.{kind}" for kind in ("png", "svg")]
+    paths = [folder / f"{name}.{kind}" for kind in METADATA]
     with matplotlib.rc_context(style.RC), warnings.catch_warnings():
         # A name in a script that the font lacks is drawn as boxes; the tables have it in full.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(paths[0], metadata={"Software": None})
-        figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
+        for path, metadata in zip(paths, METADATA.values(), strict=True):
+            figure.savefig(path, metadata=metadata)
     return paths
 
 
@@ -93,6 +120,36 @@ def mean_over_seeds(table: pd.DataFrame, x: str, geometric: bool = False) -> pd.
     wide = wide[wide.notna().sum(axis=1) == table.seed.nunique()]
     means = (geometric_intervals if geometric else mean_intervals)(wide.to_numpy(dtype=float))
     return means.set_index(wide.index)
+
+
+def means(table: pd.DataFrame, by: list[str], x: str, geometric: bool = False) -> pd.DataFrame:
+    """`mean_over_seeds` of every variant in every group of `by`: by, variant, x, mean, low, high, n."""
+    parts = []
+    for group, part in table.groupby(by, sort=False) if by else [((), table)]:
+        for variant in style.order(part.variant):
+            rows = mean_over_seeds(part[part.variant == variant], x, geometric).rename_axis(x).reset_index()
+            named = {"variant": variant} | {name: str(one) for name, one in zip(by, group, strict=True)}
+            parts.append(rows.assign(**named))
+    return pd.concat(parts, ignore_index=True)[[*by, "variant", x, "mean", "low", "high", "n"]]
+
+
+def per_row(width: float, panel: float = 1.6) -> int:
+    """How many panels at least `panel` inches wide stand side by side in a figure `width` inches wide."""
+    return max(1, int((width - 0.4) / panel))
+
+
+def panels(figure: Figure, count: int, columns: int) -> list[Axes]:
+    """`count` axes in rows of at most `columns`, with common scales; the last row may be short."""
+    columns = min(columns, count)
+    grid = list(
+        figure.subplots(math.ceil(count / columns), columns, sharex=True, sharey=True, squeeze=False).flat
+    )
+    for axes in grid[count:]:
+        axes.remove()
+    # What stands above a gap is the lowest of its column.
+    for axes in grid[max(0, count - columns) : count]:
+        axes.tick_params(labelbottom=True)
+    return grid[:count]
 
 
 def legend(
@@ -122,9 +179,11 @@ def words(name: str) -> str:
 
 
 def spread(items: list[str], most: int) -> list[str]:
-    """At most this many of the items, evenly chosen, first and last among them."""
+    """At most this many of the items, evenly chosen, first and last among them; of one, the last."""
     if len(items) <= most:
         return items
+    if most == 1:
+        return items[-1:]
     return [items[place] for place in np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 

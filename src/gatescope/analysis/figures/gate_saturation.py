@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import NoData, canvas, legend, panel_title
+from gatescope.analysis.figures.base import NoData, canvas, legend, panel_title, per_row
 from gatescope.analysis.runs import Tables
 
 TITLE = "Gate saturation"
+SMALLEST = 1.1
+"""Inches of a panel's side."""
 DERIVED = ("keep",)
 """Gates that another panel shows already: keep is 1 − update, or the forget gate."""
 
@@ -27,19 +30,39 @@ def caption(tables: Tables) -> str:
     )
 
 
-def draw(tables: Tables) -> Figure:
+def numbers(tables: Tables) -> pd.DataFrame:
+    table = _points(tables)
+    rows = []
+    for variant in style.order(table.variant):
+        own = table[table.variant == variant]
+        for gate, payload in zip(own.gate, own.payload, strict=True):
+            right, left = (np.asarray(payload["columns"][side]) for side in ("right", "left"))
+            always = float(np.mean(right + left > 0.95))
+            rows.append((variant, gate, right.mean(), left.mean(), always, len(right)))
+    names = ["variant", "gate", "share_above", "share_below", "units_almost_always_saturated", "units"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def draw(tables: Tables, width: float | None = None) -> Figure:
     table = _points(tables)
     cells = list(dict.fromkeys(style.split(variant)[0] for variant in style.order(table.variant)))
     gates = {cell: list(dict.fromkeys(table.gate[table.cell_name == cell])) for cell in cells}
-    columns = max(len(names) for names in gates.values())
-    size = min(1.4, (style.TWO_COLUMNS - 0.5) / columns)
-    with canvas(max(style.COLUMN, 0.5 + size * columns), 0.7 + (size + 0.1) * len(cells)) as figure:
-        grid = figure.subplots(len(cells), columns, sharex=True, sharey=True, squeeze=False)
-        for row, cell in zip(grid, cells, strict=True):
-            for axes, gate in zip(row, gates[cell], strict=False):
+    most = max(len(names) for names in gates.values())
+    columns = min(most, per_row(width or style.TWO_COLUMNS, SMALLEST))
+    rows = [
+        (cell, names[at : at + columns])
+        for cell, names in gates.items()
+        for at in range(0, len(names), columns)
+    ]
+    size = min(1.4, ((width or style.TWO_COLUMNS) - 0.5) / columns)
+    width = width or max(style.COLUMN, 0.5 + size * columns)
+    with canvas(width, 0.7 + (size + 0.1) * len(rows)) as figure:
+        grid = figure.subplots(len(rows), columns, sharex=True, sharey=True, squeeze=False)
+        for axes_row, (cell, names) in zip(grid, rows, strict=True):
+            for axes, gate in zip(axes_row, names, strict=False):
                 _panel(axes, table[(table.cell_name == cell) & (table.gate == gate)])
                 panel_title(axes, f"{style.look(cell).label}: {gate}")
-            for axes in row[len(gates[cell]) :]:
+            for axes in axes_row[len(names) :]:
                 axes.remove()
         figure.supxlabel("share of positions above 0.9", fontsize=style.RC["axes.labelsize"])
         figure.supylabel("share of positions below 0.1", fontsize=style.RC["axes.labelsize"])

@@ -1,4 +1,4 @@
-"""Norms of the training gradients before clipping: all parameters, and the recurrent weights."""
+"""Norms of the training gradients before clipping, and how many steps were clipped."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from matplotlib.lines import Line2D
 
 from gatescope.analysis import study, style
 from gatescope.analysis.figures.base import (
+    Curves,
     NoData,
     band,
     canvas,
     legend,
     mean_over_seeds,
+    means,
     panel_title,
+    per_row,
     plain_log,
     seeds,
     spread,
@@ -26,60 +29,94 @@ from gatescope.analysis.runs import Tables
 
 TITLE = "Gradient norms over training"
 MOST_ROWS = 3
+ALL, CLIPPED = "all parameters", "share of steps clipped"
+CURVES = Curves("step", "step", ("quantity", "condition"), log_y=True)
 CLIP: Any = {"color": "#555555", "linewidth": 0.9, "linestyle": (0, (1.0, 1.5))}
 
 
 def caption(tables: Tables) -> str:
-    total, _ = _norms(tables)
+    total = _norms(tables)
     line = " Dotted: the norm at which training clips." if _thresholds(tables) else ""
+    share = f" {CLIPPED.capitalize()}: since the reading before; mean and 95 % t interval." * bool(
+        len(_clipped(tables))
+    )
     return (
         f"Euclidean norm of the gradient before clipping, geometric mean over {seeds(total)} with its 95 % "
-        "t interval on logarithms; on the right the recurrent weights of all layers together. "
-        f"Unit: loss per unit of parameter; the vertical axis is logarithmic.{line}"
+        "t interval on logarithms, of all parameters and of the recurrent weights of all layers together. "
+        f"Unit: loss per unit of parameter; the vertical axis is logarithmic.{line}{share}"
     )
 
 
-def draw(tables: Tables) -> Figure:
-    total, recurrent = _norms(tables)
-    parts = {"all parameters": total, "recurrent weights": recurrent}
-    places = spread(study.conditions(total), MOST_ROWS)
-    with canvas(style.TWO_COLUMNS, 0.75 + 1.75 * len(places)) as figure:
-        grid = figure.subplots(len(places), 2, sharex=True, sharey=True, squeeze=False)
-        for row, place in zip(grid, places, strict=True):
-            for axes, (title, table) in zip(row, parts.items(), strict=True):
-                _panel(axes, table[table.condition == place])
-                panel_title(axes, ", ".join(filter(None, [title, place])))
-            for threshold in _thresholds(tables):
-                row[0].axhline(threshold, **CLIP)
-            row[0].set_ylabel("gradient norm")
-        for axes in grid[-1]:
+def numbers(tables: Tables) -> pd.DataFrame:
+    parts = [
+        means(part, ["condition"], "step", name != CLIPPED).assign(quantity=name)
+        for name, part in _parts(tables)
+    ]
+    return pd.concat(parts, ignore_index=True)[["quantity", *(c for c in parts[0] if c != "quantity")]]
+
+
+def draw(tables: Tables, width: float | None = None) -> Figure:
+    parts = _parts(tables)
+    width = width or style.TWO_COLUMNS
+    columns = len(parts) if per_row(width) >= len(parts) else 1
+    places = spread(study.conditions(parts[0][1]), MOST_ROWS if columns > 1 else 1)
+    shown = [(place, name, part[part.condition == place]) for place in places for name, part in parts]
+    with canvas(width, 0.75 + 1.6 * len(shown) / columns) as figure:
+        grid = list(figure.subplots(len(shown) // columns, columns, sharex=True, squeeze=False).flat)
+        norms = [axes for axes, (_, name, _) in zip(grid, shown, strict=True) if name != CLIPPED]
+        for axes, (place, name, part) in zip(grid, shown, strict=True):
+            _panel(axes, part, name)
+            panel_title(axes, ", ".join(filter(None, [name, place])))
+            axes.set_ylabel("share" if name == CLIPPED else "norm")
+            if axes in norms[1:]:
+                axes.sharey(norms[0])
+            if name == ALL:
+                for threshold in _thresholds(tables):
+                    axes.axhline(threshold, **CLIP)
+        for axes in norms:
+            plain_log(axes.yaxis)
+        for axes in grid[-columns:]:
             axes.set_xlabel("step")
         clip = [Line2D([], [], **CLIP, label="clipping threshold")] if _thresholds(tables) else []
-        legend(figure, total.variant, markers=False, extra=clip)
+        legend(figure, parts[0][1].variant, markers=False, extra=clip)
     return figure
 
 
-def _panel(axes: Axes, table: pd.DataFrame) -> None:
-    axes.set_yscale("log")
+def _panel(axes: Axes, table: pd.DataFrame, name: str) -> None:
+    if name == CLIPPED:
+        axes.set_ylim(-0.03, 1.03)
+    else:
+        axes.set_yscale("log")
     for variant, look in style.looks(table.variant).items():
-        mean = mean_over_seeds(table[table.variant == variant], "step", geometric=True)
+        mean = mean_over_seeds(table[table.variant == variant], "step", geometric=name != CLIPPED)
         axes.plot(mean.index, mean["mean"], **look.line)
         band(axes, mean, look.color)
-    plain_log(axes.yaxis)
 
 
-def _norms(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Norms over all parameters and over the recurrent weights, a row a run and step after step 0."""
+def _parts(tables: Tables) -> list[tuple[str, pd.DataFrame]]:
+    """What is shown, by name: a row a run and step after step 0. Without clipping there is no share."""
+    total = _norms(tables)
+    weights = tables.reading(r"gradient_norm/[^/]+/recurrent_weights/.*").dropna(subset=["value"])
+    by = ["run_id", "variant", "condition", "seed", "step"]
+    squares = weights.assign(value=weights.value**2).groupby(by, as_index=False).value.sum()
+    parts = [(ALL, total), ("recurrent weights", squares.assign(value=np.sqrt(squares.value)))]
+    parts.append((CLIPPED, _clipped(tables)))
+    return [(name, part) for name, part in parts if len(part)]
+
+
+def _norms(tables: Tables) -> pd.DataFrame:
     total = tables.reading("gradient_norm/before_clip").dropna(subset=["value"])
     total = total[total.step > 0]
     if total.step.nunique() < 2:
         raise NoData(
             "no finished run has readings of gradient norms at two steps (instruments=off, or too short)"
         )
-    parts = tables.reading(r"gradient_norm/[^/]+/recurrent_weights/.*").dropna(subset=["value"])
-    by = ["run_id", "variant", "condition", "seed", "step"]
-    squares = parts.assign(value=parts.value**2).groupby(by, as_index=False).value.sum()
-    return total, squares.assign(value=np.sqrt(squares.value))
+    return total
+
+
+def _clipped(tables: Tables) -> pd.DataFrame:
+    table = tables.reading("gradient_norm/clipped_share").dropna(subset=["value"])
+    return table[table.step > 0] if _thresholds(tables) else table.iloc[:0]
 
 
 def _thresholds(tables: Tables) -> list[float]:

@@ -12,12 +12,16 @@ from matplotlib.figure import Figure
 
 from gatescope.analysis import study, style
 from gatescope.analysis.figures.base import (
+    Curves,
     NoData,
     band,
     canvas,
     legend,
     mean_over_seeds,
+    means,
     panel_title,
+    panels,
+    per_row,
     plain_log,
     seeds,
     spread,
@@ -27,6 +31,7 @@ from gatescope.analysis.runs import Tables
 
 TITLE = "Half-life over training"
 MOST_COLUMNS = 3
+CURVES = Curves("step", "step", ("condition",), log_x=True, log_y=True)
 
 
 def caption(tables: Tables) -> str:
@@ -38,21 +43,29 @@ def caption(tables: Tables) -> str:
     )
 
 
-def draw(tables: Tables) -> Figure:
+def numbers(tables: Tables) -> pd.DataFrame:
+    rates = means(_rates(tables), ["condition"], "step")
+    return rates.assign(**{column: _half_life(rates[column]) for column in ("mean", "low", "high")})
+
+
+def draw(tables: Tables, width: float | None = None) -> Figure:
     table = _rates(tables)
     places = spread(study.conditions(table), MOST_COLUMNS)
-    width = style.COLUMN if len(places) == 1 else style.TWO_COLUMNS
-    with canvas(width, 2.75) as figure:
-        panels = figure.subplots(1, len(places), sharex=True, sharey=True, squeeze=False)[0]
-        for axes, place in zip(panels, places, strict=True):
+    width = width or (style.COLUMN if len(places) == 1 else style.TWO_COLUMNS)
+    columns = min(len(places), per_row(width, 2.0))
+    with canvas(width, 0.75 + 2.0 * math.ceil(len(places) / columns)) as figure:
+        grid = panels(figure, len(places), columns)
+        for place_number, (axes, place) in enumerate(zip(grid, places, strict=True)):
             _panel(axes, table[table.condition == place])
             panel_title(axes, place)
-            axes.set_xlabel("step")
-        panels[0].set_yscale("log")
-        panels[0].set_xscale("symlog", linthresh=1)
-        panels[0].set_xlim(-0.2, 1.3 * table.step.max())
-        plain_log(panels[0].yaxis)
-        panels[0].set_ylabel("half-life (steps)")
+            if place_number >= len(places) - columns:
+                axes.set_xlabel("step")
+            if place_number % columns == 0:
+                axes.set_ylabel("half-life (steps)")
+        grid[0].set_yscale("log")
+        grid[0].set_xscale("symlog", linthresh=1)
+        grid[0].set_xlim(-0.2, 1.3 * table.step.max())
+        plain_log(grid[0].yaxis)
         legend(figure, table.variant)
     return figure
 

@@ -11,11 +11,16 @@ from matplotlib.ticker import MaxNLocator
 
 from gatescope.analysis import study, style
 from gatescope.analysis.figures.base import (
+    Curves,
     NoData,
+    band,
     canvas,
     legend,
     mean_over_seeds,
+    means,
     panel_title,
+    panels,
+    per_row,
     seeds,
     spread,
     words,
@@ -24,6 +29,7 @@ from gatescope.analysis.runs import Tables
 
 TITLE = "Learning curves"
 MOST_COLUMNS = 3
+CURVES = Curves("epoch", "epoch", ("condition",))
 MOST_PANELS = 6
 """Of conditions; with more, this many are drawn, evenly chosen."""
 
@@ -32,23 +38,25 @@ def caption(tables: Tables) -> str:
     name, table = _curves(tables)
     return (
         f"{words(name).capitalize()} after each epoch. Thin lines: runs; thick lines: mean over "
-        f"{seeds(table)}, drawn while all of them train (early stopping ends them at different epochs)."
+        f"{seeds(table)} with its 95 % t interval, drawn while "
+        "all of them train (early stopping ends them at different epochs)."
     )
 
 
-def draw(tables: Tables) -> Figure:
+def numbers(tables: Tables) -> pd.DataFrame:
+    _, table = _curves(tables)
+    return means(table, ["condition"], "epoch")
+
+
+def draw(tables: Tables, width: float | None = None) -> Figure:
     name, table = _curves(tables)
     parts = _parts(table)
-    columns = min(MOST_COLUMNS, len(parts))
-    rows = math.ceil(len(parts) / columns)
-    width = style.TWO_COLUMNS if columns > 1 else style.COLUMN
-    with canvas(width, 0.6 + 1.75 * rows) as figure:
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axes, (title, part) in zip(grid.flat, parts.items(), strict=False):
+    width = width or (style.TWO_COLUMNS if len(parts) > 1 else style.COLUMN)
+    columns = min(MOST_COLUMNS, len(parts), per_row(width, 1.4))
+    with canvas(width, 0.6 + 1.75 * math.ceil(len(parts) / columns)) as figure:
+        for axes, (title, part) in zip(panels(figure, len(parts), columns), parts.items(), strict=True):
             _panel(axes, part)
             panel_title(axes, title)
-        for axes in list(grid.flat)[len(parts) :]:
-            axes.remove()
         figure.supxlabel("epoch", fontsize=style.RC["axes.labelsize"])
         figure.supylabel(words(name), fontsize=style.RC["axes.labelsize"])
         legend(figure, table.variant)
@@ -61,9 +69,10 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
         for _, run in own.groupby("run_id"):
             axes.plot(run.epoch, run.value, **look.line, linewidth=0.5, alpha=0.4)
         mean = mean_over_seeds(own, "epoch")
+        band(axes, mean, look.color)
         axes.plot(mean.index, mean["mean"], **(look.points | look.line), markevery=_last_only(mean))
     axes.set_xlim(0.5, max(table.epoch.max(), 1) + 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
 
 
 def _last_only(mean: pd.DataFrame) -> list[int]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import NoData, canvas, panel_title, seeds, words
+from gatescope.analysis.figures.base import NoData, canvas, panel_title, panels, per_row, seeds, words
 from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import LEVEL, mean_interval
 
@@ -31,22 +31,30 @@ def caption(tables: Tables) -> str:
     )
 
 
-def draw(tables: Tables) -> Figure:
+def numbers(tables: Tables) -> pd.DataFrame:
+    table = _values(tables)
+    rows = [
+        {"condition": condition, "variant": variant, **vars(mean_interval(own))}
+        for condition in study.conditions(table)
+        for variant in style.order(table.variant)
+        if len(own := table.value[(table.variant == variant) & (table.condition == condition)])
+    ]
+    return pd.DataFrame(rows)
+
+
+def draw(tables: Tables, width: float | None = None) -> Figure:
     table = _values(tables)
     variants, places = style.order(table.variant), study.conditions(table)
-    columns = min(MOST_COLUMNS, len(places))
+    width = width or (style.COLUMN if len(places) == 1 else style.TWO_COLUMNS)
+    columns = min(MOST_COLUMNS, len(places), per_row(width, 2.0))
     rows = math.ceil(len(places) / columns)
-    width = style.COLUMN if columns == 1 else style.TWO_COLUMNS
     with canvas(width, 0.6 + rows * (0.35 + 0.24 * len(variants))) as figure:
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axes, condition in zip(grid.flat, places, strict=False):
+        grid = panels(figure, len(places), columns)
+        for axes, condition in zip(grid, places, strict=True):
             _panel(axes, table[table.condition == condition], variants, study.baseline(tables, condition))
             panel_title(axes, condition)
-        for axes in list(grid.flat)[len(places) :]:
-            axes.remove()
-        for axes in list(grid.flat)[max(0, len(places) - columns) : len(places)]:
+        for axes in grid[max(0, len(places) - columns) :]:
             axes.set_xlabel(words(study.primary(tables)))
-            axes.tick_params(labelbottom=True)
         if baseline := study.baseline(tables, places[0]):
             line = Line2D([], [], **BASELINE_LINE, label=style.look(baseline.name).label)
             figure.legend(handles=[line], loc="outside upper right", handlelength=2.2)

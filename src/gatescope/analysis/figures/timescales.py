@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import style
-from gatescope.analysis.figures.base import NoData, canvas, legend, panel_title, seeds
+from gatescope.analysis.figures.base import NoData, canvas, legend, panel_title, panels, per_row, seeds
 from gatescope.analysis.gradient_flow import ends, longest
 from gatescope.analysis.runs import Tables
 
@@ -27,29 +27,46 @@ def caption(tables: Tables) -> str:
     )
 
 
-def draw(tables: Tables) -> Figure:
+def numbers(tables: Tables) -> pd.DataFrame:
+    rows = []
+    for time, part in ends(_timescales(tables)).items():
+        for variant in style.order(part.variant):
+            steps = _steps(part[part.variant == variant])
+            low, middle, high = np.quantile(steps, [0.1, 0.5, 0.9])
+            rows.append((time, variant, low, middle, high, len(steps)))
+    return pd.DataFrame(rows, columns=["time", "variant", "quantile_10", "median", "quantile_90", "units"])
+
+
+def draw(tables: Tables, width: float | None = None) -> Figure:
     table = _timescales(tables)
-    with canvas(style.TWO_COLUMNS, 2.6) as figure:
-        panels = figure.subplots(1, 2, sharex=True, sharey=True)
-        for axes, (title, part) in zip(panels, ends(table).items(), strict=True):
+    width = width or style.TWO_COLUMNS
+    columns = per_row(width, 2.0)
+    with canvas(width, 2.6 if columns > 1 else 4.4) as figure:
+        grid = panels(figure, 2, columns)
+        for axes, (title, part) in zip(grid, ends(table).items(), strict=True):
             _panel(axes, part)
             panel_title(axes, title)
             axes.set_xlabel("timescale τ (steps)")
-        panels[0].set_xscale("log")
-        panels[0].set_ylabel("share of units ≥ τ")
-        panels[0].set_ylim(0, 1)
+            axes.set_ylabel("share of units ≥ τ")
+            axes.label_outer()
+        grid[0].set_xscale("log")
+        grid[0].set_ylim(0, 1)
         legend(figure, table.variant)
     return figure
 
 
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
     for variant, look in style.looks(table.variant).items():
-        columns = [row["columns"]["rate"] for row in table.payload[table.variant == variant]]
-        steps = np.sort(np.minimum(np.concatenate(columns), LONGEST))
+        steps = _steps(table[table.variant == variant])
         share = 1 - np.arange(len(steps)) / len(steps)
         axes.plot(
             steps, share, **look.line, marker=look.marker, markevery=(0.12, 0.25), drawstyle="steps-post"
         )
+
+
+def _steps(table: pd.DataFrame) -> np.ndarray:
+    """Timescales of all units of these runs, in order."""
+    return np.sort(np.minimum(np.concatenate([row["columns"]["rate"] for row in table.payload]), LONGEST))
 
 
 def _timescales(tables: Tables) -> pd.DataFrame:

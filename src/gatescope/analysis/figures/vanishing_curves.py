@@ -8,11 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import style
-from gatescope.analysis.figures.base import band, canvas, legend, panel_title, seeds
+from gatescope.analysis.figures.base import Curves, band, canvas, legend, panel_title, panels, per_row, seeds
 from gatescope.analysis.gradient_flow import ends, longest, mean_curve, readings
 from gatescope.analysis.runs import Tables
 
 TITLE = "Vanishing curves"
+CURVES = Curves("lag", "lag (steps)", ("time",), log_y=True)
 GUIDES = (0.5, 0.8, 0.9, 0.97)
 """Spectral radii ρ of the guide lines: a linear recurrence ρQ, Q orthogonal, leaves exactly ρ^k."""
 FLOOR = 1e-9
@@ -30,21 +31,38 @@ def caption(tables: Tables) -> str:
     )
 
 
-def draw(tables: Tables) -> Figure:
+def numbers(tables: Tables) -> pd.DataFrame:
     table = longest(readings(tables, "loss_free_curve"))
-    with canvas(style.TWO_COLUMNS, 3.0) as figure:
-        panels = figure.subplots(1, 2, sharex=True, sharey=True)
-        panels[0].set_yscale("log")
-        for axes, (title, part) in zip(panels, ends(table).items(), strict=True):
+    parts = [
+        mean_curve(own)
+        .rename_axis("lag")
+        .reset_index()
+        .assign(time=time, variant=variant, n=own.seed.nunique())
+        for time, part in ends(table).items()
+        for variant in style.order(part.variant)
+        if len(own := part[part.variant == variant])
+    ]
+    return pd.concat(parts, ignore_index=True)[["time", "variant", "lag", "mean", "low", "high", "n"]]
+
+
+def draw(tables: Tables, width: float | None = None) -> Figure:
+    table = longest(readings(tables, "loss_free_curve"))
+    width = width or style.TWO_COLUMNS
+    columns = per_row(width, 2.0)
+    with canvas(width, 3.0 if columns > 1 else 4.8) as figure:
+        grid = panels(figure, 2, columns)
+        grid[0].set_yscale("log")
+        for axes, (title, part) in zip(grid, ends(table).items(), strict=True):
             _panel(axes, part)
             panel_title(axes, title)
             axes.set_xlabel("lag (steps)")
-        low, _ = panels[0].get_ylim()
-        highest = max(np.max(line.get_ydata(), initial=1.0) for axes in panels for line in axes.lines)
-        panels[0].set_ylim(max(low, FLOOR), min(3 * highest, 1 / FLOOR))
-        for axes in panels:
+            axes.set_ylabel("norm relative to lag 0")
+            axes.label_outer()
+        low, _ = grid[0].get_ylim()
+        highest = max(np.max(line.get_ydata(), initial=1.0) for axes in grid for line in axes.lines)
+        grid[0].set_ylim(max(low, FLOOR), min(3 * highest, 1 / FLOOR))
+        for axes in grid:
             _guides(axes)
-        panels[0].set_ylabel("gradient norm relative to lag 0")
         legend(figure, table.variant)
     return figure
 

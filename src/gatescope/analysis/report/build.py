@@ -14,15 +14,23 @@ from urllib.parse import quote
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from gatescope.analysis import study
+from gatescope.analysis import contrasts, study
 from gatescope.analysis.figures.base import NoData, load, save
-from gatescope.analysis.report import compare, numbers
+from gatescope.analysis.report import numbers
 from gatescope.analysis.runs import NoRuns, Source, Tables, summary_names
 from gatescope.analysis.statistics import LEVEL, missing_cells
 
 log = logging.getLogger(__name__)
 
-FIGURES = ("learning_curves", "metric_by_variant", "gate_saturation", "gradient_norms")
+FIGURES = (
+    "learning_curves",
+    "metric_by_variant",
+    "paired_differences",
+    "pareto",
+    "gate_saturation",
+    "gate_distributions",
+    "gradient_norms",
+)
 """What a study shows that lists no `study.figures`."""
 
 CSV_COLUMNS = ("run_id", "variant", "condition", "seed", "status")
@@ -115,11 +123,11 @@ def render(tables: Tables, finished: Tables, figures: Iterable[Drawn]) -> str:
         study=tables.study,
         primary=primary,
         level=f"{LEVEL:.0%}",
-        metrics=compare.metric_names(finished),
-        rows=compare.rows(finished),
+        metrics=contrasts.metric_names(finished),
+        rows=contrasts.rows(finished),
         has_conditions=tables.runs.condition.nunique() > 1,
         reference=study.reference(study.contenders(finished)),
-        compared=compare.against_reference(finished),
+        compared=contrasts.against_reference(finished),
         direction="high" if study.higher_is_better(finished) else "low",
         findings_title=findings.TITLE,
         findings=findings.paragraphs(finished),

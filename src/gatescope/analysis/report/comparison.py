@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gatescope.analysis import study
+from gatescope.analysis.contrasts import Compared, against_baseline, leader, rows
 from gatescope.analysis.figures.base import words
-from gatescope.analysis.report.compare import Compared, against_baseline, leader, rows
 from gatescope.analysis.report.numbers import interval, listed, number
 from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import ENOUGH_SEEDS

@@ -1,0 +1,77 @@
+"""Where attention looks, over training: entropy, effective length, distance."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gatescope.analysis import study, style
+from gatescope.analysis.figures.base import (
+    Curves,
+    NoData,
+    band,
+    canvas,
+    legend,
+    mean_over_seeds,
+    means,
+    panel_title,
+    per_row,
+    seeds,
+)
+from gatescope.analysis.runs import Tables
+
+TITLE = "Attention over training"
+CURVES = Curves("step", "step", ("quantity",))
+QUANTITIES = {
+    "entropy": "entropy (share of ln length)",
+    "effective_length": "effective length (positions)",
+    "distance": "distance from the query (steps)",
+}
+
+
+def caption(tables: Tables) -> str:
+    table = _readings(tables)
+    place = f" ({table.condition.iloc[0]})" if table.condition.iloc[0] else ""
+    return (
+        f"Attention weights on the probe's fixed batch{place}: their entropy over ln length (1: uniform), "
+        "exp(entropy), and their mean distance from the query. Means over examples and heads, "
+        f"then over {seeds(table)}; bands: 95 % t interval over seeds. Weights credit states, not tokens."
+    )
+
+
+def numbers(tables: Tables) -> pd.DataFrame:
+    return means(_readings(tables), ["quantity"], "step")
+
+
+def draw(tables: Tables, width: float | None = None) -> Figure:
+    table = _readings(tables)
+    names = [name for name in QUANTITIES.values() if name in set(table.quantity)]
+    width = width or style.TWO_COLUMNS
+    columns = len(names) if per_row(width) >= len(names) else 1
+    with canvas(width, 0.75 + 1.6 * len(names) / columns) as figure:
+        grid = list(figure.subplots(len(names) // columns, columns, sharex=True, squeeze=False).flat)
+        for axes, name in zip(grid, names, strict=True):
+            _panel(axes, table[table.quantity == name])
+            panel_title(axes, name)
+        for axes in grid[-columns:]:
+            axes.set_xlabel("step")
+        grid[0].set_ylim(0, 1.03)
+        legend(figure, table.variant)
+    return figure
+
+
+def _panel(axes: Axes, table: pd.DataFrame) -> None:
+    for variant, look in style.looks(table.variant).items():
+        mean = mean_over_seeds(table[table.variant == variant], "step")
+        axes.plot(mean.index, mean["mean"], **(look.points | look.line), markevery=(0.0, 0.25))
+        band(axes, mean, look.color)
+
+
+def _readings(tables: Tables) -> pd.DataFrame:
+    """The last condition's, with what each value is."""
+    table = tables.reading("attention/(" + "|".join(QUANTITIES) + ")").dropna(subset=["value"])
+    if table.empty:
+        raise NoData("no finished run has readings of attention (a variant with attention, instruments on)")
+    table = table[table.condition == study.conditions(table)[-1]]
+    return table.assign(quantity=table.name.str.split("/").str[1].map(QUANTITIES))

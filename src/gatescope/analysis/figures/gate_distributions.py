@@ -1,0 +1,123 @@
+"""How the values of each gate are distributed, and how training moves them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gatescope.analysis import study, style
+from gatescope.analysis.figures.base import NoData, canvas, panel_title, per_row, seeds, spread
+from gatescope.analysis.runs import Tables
+
+TITLE = "Gate distributions over training"
+DERIVED = ("keep",)
+"""Gates that another panel shows already: keep is 1 − update, or the forget gate."""
+LEVELS = (0.1, 0.5, 0.9)
+MOST_TICKS = 4
+
+
+def caption(tables: Tables) -> str:
+    table = _histograms(tables)
+    place = f" ({table.condition.iloc[0]})" if table.condition.iloc[0] else ""
+    return (
+        f"Shade: how many of all units and valid positions of the probe's batch{place} have a gate at this "
+        "value, first layer, relative to the column's most frequent; lines: 10, 50 and 90 % quantiles. "
+        f"Histograms of {seeds(table)} together, a variant a cell. `update` is the share of the candidate "
+        "that is written; candidates and states lie between −1 and 1."
+    )
+
+
+def numbers(tables: Tables) -> pd.DataFrame:
+    rows = []
+    for (variant, gate), part in _grouped(tables):
+        for step, counts, edges in _columns(part):
+            low, middle, high = (_quantile(counts, edges, level) for level in LEVELS)
+            rows.append((variant, gate, step, low, middle, high))
+    return pd.DataFrame(rows, columns=["variant", "gate", "step", "quantile_10", "median", "quantile_90"])
+
+
+def draw(tables: Tables, width: float | None = None) -> Figure:
+    grouped = _grouped(tables)
+    variants = list(dict.fromkeys(variant for (variant, _), _ in grouped))
+    shown = {v: [(gate, part) for (variant, gate), part in grouped if variant == v] for v in variants}
+    width = width or style.TWO_COLUMNS
+    columns = min(max(map(len, shown.values())), per_row(width, 1.2))
+    rows = [(v, own[at : at + columns]) for v, own in shown.items() for at in range(0, len(own), columns)]
+    with canvas(width, 0.4 + 1.3 * len(rows)) as figure:
+        grid = figure.subplots(len(rows), columns, squeeze=False)
+        for axes_row, (variant, own) in zip(grid, rows, strict=True):
+            for axes, (gate, part) in zip(axes_row, own, strict=False):
+                _panel(axes, part)
+                panel_title(axes, f"{style.look(style.split(variant)[0]).label}: {gate}")
+            for axes in axes_row[len(own) :]:
+                axes.remove()
+        figure.supxlabel("step", fontsize=style.RC["axes.labelsize"])
+        figure.supylabel("value of the gate", fontsize=style.RC["axes.labelsize"])
+    return figure
+
+
+def _panel(axes: Axes, table: pd.DataFrame) -> None:
+    columns = _columns(table)
+    edges = columns[0][2]
+    density = np.column_stack([counts / max(counts.max(), 1) for _, counts, _ in columns])
+    # Columns side by side: steps grow as powers of two.
+    axes.pcolormesh(
+        np.arange(len(columns) + 1) - 0.5, edges, density, cmap="Greys", vmin=0, vmax=1.4, rasterized=True
+    )
+    for level in LEVELS:
+        values = [_quantile(counts, bins, level) for _, counts, bins in columns]
+        axes.plot(values, color="#c8500a", linewidth=1.4 if level == 0.5 else 0.8)
+    places = [int(place) for place in spread([str(i) for i in range(len(columns))], MOST_TICKS)]
+    axes.set_xticks(places, [f"{columns[place][0]:g}" for place in places])
+    axes.set_ylim(edges[0], edges[-1])
+    axes.grid(visible=False)
+
+
+def _columns(table: pd.DataFrame) -> list[tuple[float, np.ndarray, np.ndarray]]:
+    """(step, counts, edges) at every step that all runs of the table have, counts summed over runs."""
+    runs = table.run_id.nunique()
+    found = []
+    for step, part in table.groupby("step"):
+        edges = np.asarray(part.payload.iloc[0]["edges"], dtype=float)
+        counts = [np.asarray(row["counts"], dtype=float) for row in part.payload]
+        if len(counts) == runs and len({len(own) for own in counts}) == 1:
+            found.append((float(str(step)), np.sum(counts, axis=0), edges))
+    return found
+
+
+def _quantile(counts: np.ndarray, edges: np.ndarray, level: float) -> float:
+    """Of a histogram, even within its bins; NaN where it is empty."""
+    total = counts.sum()
+    if not total:
+        return math.nan
+    return float(np.interp(level, np.concatenate([[0], np.cumsum(counts)]) / total, edges))
+
+
+def _grouped(tables: Tables) -> list[tuple[tuple[str, str], pd.DataFrame]]:
+    """Histograms by variant and gate, variants in the order of tables, gates in the order of the records."""
+    table = _histograms(tables)
+    grouped = []
+    for variant in style.order(table.variant):
+        own = table[table.variant == variant]
+        grouped += [((variant, gate), own[own.gate == gate]) for gate in dict.fromkeys(own.gate)]
+    return [(key, part) for key, part in grouped if _columns(part)]
+
+
+def _histograms(tables: Tables) -> pd.DataFrame:
+    """Of every gate of the first layer, the last condition and the first variant of each cell."""
+    table = study.contenders(tables).reading(r"gates/[^/]+/[^/]+/histogram")
+    table = table[table.kind == "histogram"]
+    if table.empty:
+        raise NoData("no finished run has histograms of gates (instruments=off, or no recurrent layer)")
+    parts = table.name.str.split("/")
+    table = table.assign(layer=parts.str[1], gate=parts.str[2])
+    table = table[~table.gate.isin(DERIVED) & (table.layer == table.layer.min())]
+    table = table[table.condition == study.conditions(table)[-1]]
+    first: dict[str, str] = {}
+    for variant in style.order(table.variant):
+        first.setdefault(style.split(variant)[0], variant)
+    return table[table.variant.isin(first.values())]

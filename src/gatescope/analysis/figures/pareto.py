@@ -1,0 +1,110 @@
+"""What a metric costs: against seconds of training, and against parameters, with the Pareto front."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from gatescope.analysis import study, style
+from gatescope.analysis.figures.base import NoData, canvas, legend, panel_title, per_row, seeds, spread, words
+from gatescope.analysis.runs import Tables
+from gatescope.analysis.statistics import mean_interval
+
+TITLE = "Metric against cost"
+MOST_ROWS = 3
+COSTS = {"seconds": "training time (s)", "parameters": "parameters"}
+FRONT: Any = {"color": "#888888", "linewidth": 0.9, "linestyle": (0, (4.0, 2.0)), "zorder": 0}
+
+
+def caption(tables: Tables) -> str:
+    return (
+        f"{words(study.primary(tables)).capitalize()} against the seconds of a whole run, evaluation and "
+        "instruments included, and against the number of parameters, embedding and head included. Mean and "
+        f"95 % t interval over {seeds(_values(tables))}. Dashed: the Pareto front of the means, to which no "
+        "variant is both cheaper and better."
+    )
+
+
+def numbers(tables: Tables) -> pd.DataFrame:
+    rows = _estimates(tables)
+    for cost in COSTS:
+        fronts = [_front(part, cost, tables) for _, part in rows.groupby("condition", sort=False)]
+        rows[f"front_{cost}"] = rows.index.isin([place for front in fronts for place in front.index])
+    return rows
+
+
+def draw(tables: Tables, width: float | None = None) -> Figure:
+    rows = _estimates(tables)
+    width = width or style.TWO_COLUMNS
+    columns = min(2, per_row(width, 2.0))
+    places = spread(list(dict.fromkeys(rows.condition)), MOST_ROWS if columns > 1 else 1)
+    shown = [(place, cost) for place in places for cost in COSTS]
+    with canvas(width, 0.75 + 1.9 * len(shown) / columns) as figure:
+        grid = list(figure.subplots(len(shown) // columns, columns, sharey=True, squeeze=False).flat)
+        for axes, (place, cost) in zip(grid, shown, strict=True):
+            part = rows[rows.condition == place]
+            _panel(axes, part, cost, _front(part, cost, tables))
+            panel_title(axes, place)
+            axes.set_xlabel(COSTS[cost])
+            axes.set_ylabel(words(study.primary(tables)))
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        for place_number, axes in enumerate(grid):
+            if place_number % columns:
+                axes.set_ylabel("")
+        legend(figure, rows.variant, lines=False, extra=[Line2D([], [], **FRONT, label="Pareto front")])
+    return figure
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, cost: str, front: pd.DataFrame) -> None:
+    looks = style.looks(rows.variant)
+    axes.plot(front[cost], front["mean"], **FRONT, drawstyle="steps-post")
+    for row in rows.to_dict("records"):
+        look = looks[row["variant"]]
+        axes.vlines(row[cost], row["low"], row["high"], color=look.color, linewidth=0.9)
+        if cost == "seconds":
+            axes.hlines(row["mean"], row["seconds_low"], row["seconds_high"], color=look.color, linewidth=0.9)
+        axes.plot([row[cost]], [row["mean"]], **look.points | {"markersize": 5})
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(low, 0.0), high)
+
+
+def _front(rows: pd.DataFrame, cost: str, tables: Tables) -> pd.DataFrame:
+    """The rows that no cheaper one equals or beats, cheapest first."""
+    gain = rows["mean"] if study.higher_is_better(tables) else -rows["mean"]
+    ordered = rows.assign(gain=gain).sort_values([cost, "gain"], ascending=[True, False], kind="stable")
+    before = ordered.gain.cummax().shift(fill_value=float("-inf"))
+    return ordered[ordered.gain > before].drop(columns="gain")
+
+
+def _estimates(tables: Tables) -> pd.DataFrame:
+    table = _values(tables)
+    rows = []
+    for condition in study.conditions(table):
+        for variant in style.order(table.variant):
+            own = table[(table.variant == variant) & (table.condition == condition)]
+            if own.empty:
+                continue
+            time = mean_interval(own.seconds)
+            rows.append(
+                {"condition": condition, "variant": variant, **vars(mean_interval(own.value))}
+                | {"seconds": time.mean, "seconds_low": time.low, "seconds_high": time.high}
+                | {"parameters": own.parameters.mean()}
+            )
+    return pd.DataFrame(rows)
+
+
+def _values(tables: Tables) -> pd.DataFrame:
+    """A row a run with its metric and both costs."""
+    name = study.primary(tables)
+    tables = study.contenders(tables)
+    costs = {cost: pd.to_numeric(tables.runs[cost], errors="coerce") for cost in COSTS}
+    table = tables.final(name).assign(**costs).dropna(subset=["value", *COSTS])
+    if table.empty:
+        raise NoData(f"no finished run has a finite {name} with its seconds and parameters")
+    return table
