@@ -8,7 +8,8 @@ STAMP := $(VENV)/.installed
 
 demo: $(STAMP) ## train and compare rnn, gru, lstm, with and without attention; write the report
 	$(BIN)/python train.py study=first_light
-	$(BIN)/python scripts/report.py study=first_light
+	$(BIN)/python train.py study=first_light model=tfidf_logistic attention=none seed=0
+	$(BIN)/python scripts/report.py study=first_light out=runs/reports
 
 test: $(STAMP) ## the whole test suite
 	$(BIN)/python -m pytest
