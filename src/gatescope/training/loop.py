@@ -29,6 +29,8 @@ HARMLESS = (
     "The '.*_dataloader' does not have many workers",
     # Short runs have fewer steps an epoch than the logging cadence.
     "The number of training batches .* is smaller than the logging interval",
+    # A machine may have SLURM, and a run be started there by hand.
+    "The `srun` command is available on your system but is not used",
     # Resuming and testing write beside an existing best checkpoint.
     "Checkpoint directory .* exists and is not empty",
     # It warns of a sampler that repeats examples to fill the last batch: BucketSampler repeats none.
