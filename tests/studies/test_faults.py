@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import wandb
 from conftest import FAST, ROOT, SMALL, Compose
 from tracking.records import assert_same, at_step, record, rows
 
@@ -204,6 +205,7 @@ def test_wandb_out_of_reach(
     result = run(small("tracking=online"))
     assert record(result.directory)["status"] == "finished"
     assert caplog.text.count("W&B cannot be reached") == 1
+    wandb.teardown()  # forgets the key
     assert list(result.directory.parent.glob(f"wandb/offline-run-*{result.directory.name}/*.wandb"))
 
 
