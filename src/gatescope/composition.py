@@ -27,6 +27,9 @@ from gatescope.tracking import identity  # noqa: F401  registers the resolver ru
 CONFIG = "config"
 """The primary config, conf/config.yaml."""
 
+EXTRAS = {"joblib": "parallel", "ray": "ray", "slurm": "slurm"}
+"""The extra of this package that brings a launcher."""
+
 
 def make_loader(conf: Path) -> ConfigLoader:
     version.setbase("1.3")
@@ -70,7 +73,19 @@ def explain(loader: ConfigLoader, overrides: list[str], error: Exception) -> Ite
     problems = [p for o in groups for p in _option_problems(loader, o)]
     if not problems:
         problems = list(_key_problems(loader, groups, [o for o in parsed if o not in groups]))
-    yield from problems or [_plain(error)]
+    yield from problems or _lacking_extras(groups, error) or [_plain(error)]
+
+
+def _lacking_extras(groups: list[Override], error: Exception) -> list[str]:
+    """A sentence on a launcher whose plugin is not installed."""
+    if "Could not find 'hydra/launcher/" not in str(error):
+        return []
+    return [
+        f"launcher={value}: not installed; pip install -c constraints.txt -e '.[{EXTRAS[value]}]'"
+        for override in groups
+        for value in _values(override)
+        if override.key_or_group == "launcher" and value in EXTRAS
+    ]
 
 
 def _is_group(loader: ConfigLoader, override: Override) -> bool:

@@ -34,6 +34,9 @@ class ConfigError(ValueError):
         super().__init__("\n".join(problems))
         self.problems = problems
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[str]]]:
+        return ConfigError, (self.problems,)  # a worker process hands it to the sweep
+
 
 def _named(node: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(node.get("_target_"), str):

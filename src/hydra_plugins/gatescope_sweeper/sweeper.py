@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from gatescope.composition import compose, grid
 from gatescope.config import ConfigError, check, check_structure
+from gatescope.distributed import device_count
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import SweepFailed, finished, one_line, table, variant_labels
 
@@ -69,6 +70,11 @@ class StudySweeper(BasicSweeper):
                     for job, result in zip(missing, returns, strict=True)
                     if result.status == JobStatus.FAILED
                 }
+        except Exception as error:  # a job's own is in its return: this is the launcher's, such as a dead worker
+            raise SweepFailed(
+                f"the sweep was cut short, {type(error).__name__}: {one_line(error)}; "
+                "the same command runs what is missing"
+            ) from error
         finally:  # an interrupted sweep shows what it reached
             configs = [job.cfg for job in jobs]
             print(table(configs, variant_labels(configs, [job.overrides for job in jobs]), reasons))
@@ -77,6 +83,12 @@ class StudySweeper(BasicSweeper):
                 f"{len(reasons)} of {len(missing)} runs failed; the same command runs them again"
             )
         return list(returns)
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether jobs see the hardware that the sweep sees."""
+        assert self.config is not None
+        return str(self.config.hydra.launcher._target_).endswith(("BasicLauncher", "JoblibLauncher"))
 
     def expand(self, arguments: list[str]) -> list[list[str]]:
         """The overrides of every job, in the order of the grid."""
@@ -97,6 +109,8 @@ class StudySweeper(BasicSweeper):
                 done = finished(cfg)
                 if not done:
                     check(cfg)
+                    if self.runs_here:
+                        device_count(cfg)
                 checked.setdefault(str(run_dir(cfg)), Job(overrides, cfg, done))
             except ConfigError as error:
                 for problem in error.problems:
