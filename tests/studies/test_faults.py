@@ -83,7 +83,7 @@ def small_disk(tmp_path: Path) -> Iterator[Mount]:
         return disk
 
     yield mount
-    subprocess.run(["umount", str(disk)], capture_output=True, check=False)
+    subprocess.run(["umount", "--lazy", str(disk)], capture_output=True, check=False)
 
 
 def fill(disk: Path) -> None:
