@@ -134,7 +134,7 @@ def test_a_gpu_that_is_not_there_is_told(small: Compose, monkeypatch: pytest.Mon
 
 
 def test_a_run_is_spread_by_the_job_alone(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="distributed.spread"):
+    with pytest.raises(ConfigError, match=r"distributed\.spread"):
         run(small("trainer=ddp_cpu"))
     monkeypatch.setitem(os.environ, "TORCHELASTIC_RUN_ID", "mine")
     with pytest.raises(ConfigError, match="starts torchrun itself"):

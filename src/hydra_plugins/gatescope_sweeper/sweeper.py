@@ -70,7 +70,7 @@ class StudySweeper(BasicSweeper):
                     for job, result in zip(missing, returns, strict=True)
                     if result.status == JobStatus.FAILED
                 }
-        except Exception as error:  # a job's own is in its return: this is the launcher's, such as a dead worker
+        except Exception as error:  # not a job's, which is in its return: a worker died, say
             raise SweepFailed(
                 f"the sweep was cut short, {type(error).__name__}: {one_line(error)}; "
                 "the same command runs what is missing"
