@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, Literal, get_type_hints
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -168,7 +168,7 @@ class RootConfig:
 SCHEMA: TypeAdapter[RootConfig] = TypeAdapter(RootConfig)
 
 
-def check(cfg: DictConfig) -> None:
+def check(cfg: Mapping[str, Any]) -> None:
     """Refuses a config that is wrong in any way, with all that is wrong in it.
 
     Raises:
@@ -182,14 +182,14 @@ def check(cfg: DictConfig) -> None:
         raise ConfigError(problems)
 
 
-def check_structure(cfg: DictConfig) -> None:
+def check_structure(cfg: Mapping[str, Any]) -> None:
     """As `check`, without importing what `_target_`s name: all that a run's identity rests on."""
     problems = list(structure_problems(resolved(cfg)))
     if problems:
         raise ConfigError(problems)
 
 
-def resolved(cfg: DictConfig) -> dict[str, Any]:
+def resolved(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """The config as plain values, interpolations followed."""
     try:
         plain: Any = {

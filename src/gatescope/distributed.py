@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,14 +45,14 @@ class SpreadResult:
     monitored: float
 
 
-def device_count(cfg: DictConfig) -> int:
+def device_count(cfg: Mapping[str, Any]) -> int:
     """Processes that a run takes, `auto` looked up on this machine; 1 for a baseline, whatever is given.
 
     Raises:
         ConfigError: GPUs are asked for that this machine does not have.
     """
-    wanted, accelerator = cfg.trainer.devices, cfg.trainer.accelerator
-    if "baseline" in cfg.model:
+    wanted, accelerator = cfg["trainer"]["devices"], cfg["trainer"]["accelerator"]
+    if "baseline" in cfg["model"]:
         return 1
     gpus = count_gpus() if accelerator in GPUS else 0
     if accelerator not in GPUS or (accelerator == "auto" and not gpus):

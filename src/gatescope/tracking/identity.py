@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 RESULT_SECTIONS = ("data", "model", "attention", "optimizer", "scheduler", "early_stopping", "seed")
 TRAINING_KEYS = (
@@ -30,7 +31,7 @@ NOT_RESULT = {"data": ("workers",)}
 """Keys of a section that change the speed of a run and not its result."""
 
 
-def result_config(cfg: DictConfig) -> dict[str, Any]:
+def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """The resolved part of a config that defines the result of its run."""
     chosen = {name: cfg.get(name) for name in RESULT_SECTIONS}
     resolved: dict[str, Any] = {
@@ -39,34 +40,33 @@ def result_config(cfg: DictConfig) -> dict[str, Any]:
     }
     for section, keys in NOT_RESULT.items():
         if isinstance(resolved.get(section), dict):
-            for key in keys:
-                resolved[section].pop(key, None)
+            resolved[section] = {name: value for name, value in resolved[section].items() if name not in keys}
     trainer = cfg.get("trainer") or {}
     resolved["trainer"] = {key: trainer[key] for key in TRAINING_KEYS if trainer.get(key) is not None}
     return resolved
 
 
-def tags(cfg: DictConfig) -> dict[str, Any]:
+def tags(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """What a table groups by: cell, attention, data, seed, variant (cell-attention, or a baseline)."""
-    cell, attention = str(cfg.model.name), _attention_name(cfg.attention)
-    data = str(cfg.data["_target_"]).split(".")[-2]
+    cell, attention = str(cfg["model"]["name"]), _attention_name(cfg["attention"])
+    data = str(cfg["data"]["_target_"]).split(".")[-2]
     return {
         "cell": cell,
         "attention": attention,
         "data": data,
-        "seed": int(cfg.seed),
-        "variant": cell if "baseline" in cfg.model else f"{cell}-{attention}",
+        "seed": int(cfg["seed"]),
+        "variant": cell if "baseline" in cfg["model"] else f"{cell}-{attention}",
     }
 
 
-def _attention_name(node: DictConfig) -> str:
+def _attention_name(node: Mapping[str, Any]) -> str:
     name = str(node["_target_"]).rsplit(".", 1)[-1].lower()
     if name != "pooling":
         return name
     return "none" if node.get("reduce", "last") == "last" else str(node["reduce"])
 
 
-def run_id(cfg: DictConfig) -> str:
+def run_id(cfg: Mapping[str, Any]) -> str:
     """`<model>-<attention>-<data>-s<seed>-<8 hex digits of sha256>` of what defines the result."""
     named = tags(cfg)
     text = json.dumps(result_config(cfg), sort_keys=True, default=str)
@@ -74,9 +74,9 @@ def run_id(cfg: DictConfig) -> str:
     return f"{named['cell']}-{named['attention']}-{named['data']}-s{named['seed']}-{digest}"
 
 
-def run_dir(cfg: DictConfig) -> Path:
+def run_dir(cfg: Mapping[str, Any]) -> Path:
     """Where the run keeps its record: `<root>/<study>/<run_id>`."""
-    return Path(cfg.root) / cfg.study.name / run_id(cfg)
+    return Path(cfg["root"]) / cfg["study"]["name"] / run_id(cfg)
 
 
 def register() -> None:

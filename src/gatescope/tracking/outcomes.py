@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from gatescope.tracking.identity import run_dir, tags
 
 
@@ -25,9 +23,9 @@ def read_run(directory: Path) -> dict[str, Any]:
     return found
 
 
-def finished(cfg: DictConfig) -> bool:
+def finished(cfg: Mapping[str, Any]) -> bool:
     """Whether the run of this config is done and need not be run again (`force=true` always runs)."""
-    return not cfg.force and read_run(run_dir(cfg)).get("status") == "finished"
+    return not cfg["force"] and read_run(run_dir(cfg)).get("status") == "finished"
 
 
 def one_line(error: BaseException) -> str:
@@ -35,7 +33,7 @@ def one_line(error: BaseException) -> str:
     return text.splitlines()[0]
 
 
-def table(configs: Sequence[DictConfig], labels: Sequence[str], reasons: Mapping[str, str]) -> str:
+def table(configs: Sequence[Mapping[str, Any]], labels: Sequence[str], reasons: Mapping[str, str]) -> str:
     """All runs of a sweep, a line each, and below it every failure with its reason.
 
     `reasons`, by run directory, speak for runs whose own record does not tell (it was never begun).
@@ -50,14 +48,14 @@ def table(configs: Sequence[DictConfig], labels: Sequence[str], reasons: Mapping
         name, value = metric_of(cfg, run)
         seconds = "" if run.get("seconds") is None else f"{run['seconds']:.1f}"
         shown = f"{name} {value:.4f}" if status == "finished" and value is not None else ""
-        rows.append((label, str(cfg.seed), status, shown, seconds))
+        rows.append((label, str(cfg["seed"]), status, shown, seconds))
         reason = reasons.get(str(directory)) if failed_before else run.get("reason")
         if status not in ("finished", "not run") and reason:
-            failures.append(f"{label}, seed {cfg.seed}, {status}: {reason} ({directory})")
+            failures.append(f"{label}, seed {cfg['seed']}, {status}: {reason} ({directory})")
     return "\n".join([*aligned([("variant", "seed", "status", "metric", "seconds"), *rows]), *failures])
 
 
-def variant_labels(configs: Sequence[DictConfig], overrides: Sequence[Sequence[str]]) -> list[str]:
+def variant_labels(configs: Sequence[Mapping[str, Any]], overrides: Sequence[Sequence[str]]) -> list[str]:
     """cell-attention, with whatever else differs among the jobs of a sweep, as it was swept."""
     common = set(overrides[0]).intersection(*overrides) if overrides else set()
     labels = []
@@ -67,8 +65,8 @@ def variant_labels(configs: Sequence[DictConfig], overrides: Sequence[Sequence[s
     return labels
 
 
-def metric_of(cfg: DictConfig, run: Mapping[str, Any]) -> tuple[str, float | None]:
-    name = cfg.study.primary or f"test/{run.get('task', {}).get('metric', '')}"
+def metric_of(cfg: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[str, float | None]:
+    name = cfg["study"]["primary"] or f"test/{run.get('task', {}).get('metric', '')}"
     return str(name), run.get("summary", {}).get(name)
 
 

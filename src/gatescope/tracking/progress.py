@@ -9,16 +9,15 @@ import json
 import os
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 from hydra.core.config_loader import ConfigLoader
-from omegaconf import DictConfig
 
-from gatescope.composition import compose, grid
+from gatescope.composition import JobConfigs, compose, grid
 from gatescope.tracking.directory import is_held
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import aligned, metric_of, read_run, variant_labels
@@ -35,7 +34,7 @@ class Job:
     """A run that a command asks for."""
 
     label: str
-    cfg: DictConfig
+    cfg: Mapping[str, Any]
     directory: Path
 
 
@@ -60,7 +59,8 @@ def jobs(loader: ConfigLoader, words: Sequence[str]) -> list[Job]:
     # What is said of Hydra itself (its launcher, its sweeper) is no part of a job.
     task, fixed = list(sweep.hydra.overrides.task), list(sweep.hydra.overrides.hydra)
     overrides = grid(loader, [*swept, *task])
-    configs = [compose(loader, [*fixed, *one]) for one in overrides]
+    composed = JobConfigs(loader)
+    configs = [composed.resolved([*fixed, *one]) for one in overrides]
     labels = variant_labels(configs, overrides)
     found = {run_dir(cfg): Job(label, cfg, run_dir(cfg)) for cfg, label in zip(configs, labels, strict=True)}
     return list(found.values())
@@ -137,12 +137,18 @@ def _clock(seconds: float) -> str:
 def _row(one: Progress) -> tuple[str, ...]:
     name, value = metric_of(one.job.cfg, one.run)
     shown = f"{name} {value:.4f}" if one.status == "finished" and value is not None else ""
-    return (one.job.label, str(one.job.cfg.seed), one.status, shown, f"{one.seconds:.1f}" if one.run else "")
+    return (
+        one.job.label,
+        str(one.job.cfg["seed"]),
+        one.status,
+        shown,
+        f"{one.seconds:.1f}" if one.run else "",
+    )
 
 
 def _reasons(found: Sequence[Progress]) -> Iterator[str]:
     for one in found:
-        told = f"{one.job.label}, seed {one.job.cfg.seed}, {one.status}"
+        told = f"{one.job.label}, seed {one.job.cfg['seed']}, {one.status}"
         if one.status in ("failed", "preempted", "interrupted"):
             yield f"{told}: {one.run.get('reason')} ({one.job.directory})"
         elif one.status == "stale":

@@ -12,9 +12,8 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import DictConfig
 
-from gatescope.composition import compose, grid
+from gatescope.composition import JobConfigs, grid
 from gatescope.config import ConfigError, check, check_structure
 from gatescope.distributed import device_count
 from gatescope.tracking.identity import run_dir
@@ -35,7 +34,7 @@ ConfigStore.instance().store("gatescope", SweeperConfig, group="hydra/sweeper", 
 @dataclass
 class Job:
     overrides: list[str]
-    cfg: DictConfig
+    cfg: dict[str, Any]
     finished: bool
 
 
@@ -100,11 +99,12 @@ class StudySweeper(BasicSweeper):
         assert self.hydra_context is not None
         assert self.config is not None
         fixed = list(self.config.hydra.overrides.hydra)
+        composed = JobConfigs(self.hydra_context.config_loader)
         checked: dict[str, Job] = {}
         problems: dict[str, list[str]] = {}
         for overrides in jobs:
             try:
-                cfg = compose(self.hydra_context.config_loader, [*fixed, *overrides])
+                cfg = composed.resolved([*fixed, *overrides])
                 check_structure(cfg)
                 done = finished(cfg)
                 if not done:
