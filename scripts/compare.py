@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pair = Pair(a, b, given["curves"])
         print(pair.text())
         if given["png"]:
-            pair.draw().savefig(given["png"])
+            pair.draw().savefig(given["png"], dpi=200)
             print(f"\n{given['png']}")
     except (UsageError, NoRuns, OSError) as error:
         print(f"compare: {error}", file=sys.stderr)

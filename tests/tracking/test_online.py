@@ -80,6 +80,17 @@ def test_an_offline_run_can_be_synced_later(small: Compose, server: StandIn, tmp
     assert server.runs[name].state == "finished"
 
 
+def test_a_resumed_run_goes_on_where_it_stood(server: StandIn, tmp_path: Path) -> None:
+    for steps in ((0, 1), (2, 3)):
+        settings = wandb.Settings(silent=True, console="off")
+        with wandb.init(project="p", id="r", resume="allow", dir=tmp_path, settings=settings) as logged:
+            for step in steps:
+                logged.log({"loss": 1.0 / (step + 1), "trainer/global_step": step})
+    assert "RunResumeStatus" in server.operations
+    rows = [json.loads(row) for row in server.runs["r"].history]
+    assert [(row["_step"], row["trainer/global_step"]) for row in rows] == [(i, i) for i in range(4)]
+
+
 def test_an_artifact_is_committed(server: StandIn, tmp_path: Path) -> None:
     (tmp_path / "weights.txt").write_text("0.5")
     with wandb.init(project="p", dir=tmp_path, settings=wandb.Settings(silent=True, console="off")) as logged:
