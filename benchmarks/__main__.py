@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import argparse
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 import torch
 
-NAMES = ("instruments_overhead", "adjoint_cost", "probe_vs_loop", "peak_memory")
+NAMES = (
+    "instruments_overhead",
+    "adjoint_cost",
+    "probe_vs_loop",
+    "peak_memory",
+    "step_overhead",
+    "run_cost",
+    "sweeps",
+)
 
 
 def main() -> None:
@@ -28,7 +37,9 @@ def main() -> None:
     if arguments.cells:
         options["cells"] = tuple(arguments.cells)
     for name in arguments.names or NAMES:
-        result = import_module(f"benchmarks.{name}").measure(**options)
+        measure = import_module(f"benchmarks.{name}").measure
+        understood = signature(measure).parameters
+        result = measure(**{option: value for option, value in options.items() if option in understood})
         print(result.table(), result.write(arguments.out), sep="\n", end="\n\n", flush=True)
 
 

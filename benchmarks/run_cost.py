@@ -1,0 +1,54 @@
+"""What a run costs besides its training."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.result import Bar, Result
+from gatescope.composition import compose, make_loader
+from gatescope.config import check
+from gatescope.run import run
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+QUESTION = (
+    "seconds of a whole run of one training step on 16 short sequences: compose, check, build, offline W&B, "
+    "record, the default instruments, checkpoints, validation, test, finish; everything imported before"
+)
+BARS = {"seconds": Bar(at_most=0.5)}
+TINY = (
+    "data=adding",
+    "data.steps=8",
+    "data.train=16",
+    "data.validation=16",
+    "data.test=16",
+    "data.batch_size=16",
+    "model.hidden_size=8",
+    "trainer.max_epochs=1",
+    "trainer.threads=1",
+    "trainer.enable_progress_bar=false",
+)
+
+
+def measure(rounds: int = 9) -> Result:
+    """`ratio` is the median in seconds; `compose`: the part of it until the config is checked."""
+    result = Result("run_cost", QUESTION, {"overrides": list(TINY), "rounds": rounds}, BARS)
+    found = np.array([once(seed) for seed in range(rounds + 1)][1:])  # the first starts W&B's service
+    low, median, high = np.quantile(found[:, 1], [0.25, 0.5, 0.75])
+    composed = float(np.median(found[:, 0]))
+    result.add_value("gru", "seconds", float(median), low=low, high=high, compose=composed)
+    return result
+
+
+def once(seed: int) -> tuple[float, float]:
+    """Seconds until the config is checked, and of the whole."""
+    with tempfile.TemporaryDirectory() as root:
+        started = time.perf_counter()
+        cfg = compose(make_loader(CONF), [*TINY, f"seed={seed}", f"root={root}"])
+        check(cfg)
+        composed = time.perf_counter() - started
+        run(cfg)
+        return composed, time.perf_counter() - started
