@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def run(cfg: DictConfig) -> RunResult:
             return fit_baseline(cfg, tracking, data)
         module = build_module(cfg, data)
         if cfg.trainer.compile:
+            torch._logging.set_logs(dynamo=logging.ERROR)  # else it tells of each branch on lengths
             module.model.compile()
         tracking.describe(data.task, sizes(module.model))
         # All ranks hold the same weights and gradients, so that one of them reads what any would.

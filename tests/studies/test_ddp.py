@@ -17,6 +17,7 @@ from tracking.records import rows
 from gatescope import cli, distributed
 from gatescope.config import ConfigError, check
 from gatescope.distributed import RankFailed, device_count, spread
+from gatescope.models.encoder import Encoder
 from gatescope.run import run
 from gatescope.tracking.identity import run_dir
 
@@ -131,6 +132,14 @@ def test_a_gpu_that_is_not_there_is_told(small: Compose, monkeypatch: pytest.Mon
     with pytest.raises(ConfigError, match=r"trainer\.accelerator: given gpu, but .*use trainer=cpu"):
         run(cfg)
     assert not run_dir(cfg).exists()
+
+
+def test_the_model_is_compiled_where_it_is_asked_for(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Encoder] = []
+    monkeypatch.setattr(Encoder, "compile", lambda model: compiled.append(model))
+    module = run(small("trainer.compile=true", "instruments=off")).module
+    assert module is not None
+    assert compiled == [module.model]
 
 
 def test_a_run_is_spread_by_the_job_alone(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
