@@ -1,7 +1,7 @@
 #!/bin/sh
 # Proves launcher=slurm on a real SLURM: makes a one-node cluster of Debian's packages on this machine, runs a
 # small study on it, kills one of its runs with SIGKILL in the middle, and repeats the command to completion.
-#   sudo sh scripts/slurm_one_node.sh       as root, on Debian or Ubuntu, in a throw-away machine
+#   sudo sh scripts/slurm_one_node.sh       a minute; as root, on Debian or Ubuntu, on a throw-away machine
 # PYTHON is the interpreter that gatescope[slurm] is installed for. The cluster keeps accounts (slurmdbd over
 # MariaDB) as real ones do: without them submitit never learns of a job that was killed.
 set -eu
@@ -18,7 +18,8 @@ fi
 mkdir -p /run/munge /etc/slurm "$WORK/spool" "$WORK/state" "$WORK/db"
 chown munge: /run/munge
 [ -f /etc/munge/munge.key ] || /usr/sbin/mungekey
-pgrep -x munged >/dev/null || runuser -u munge -- /usr/sbin/munged
+MUNGE=
+pgrep -x munged >/dev/null || { runuser -u munge -- /usr/sbin/munged; MUNGE=/run/munge/munged.pid; }
 
 mariadb-install-db --user=root --datadir="$WORK/db" --auth-root-authentication-method=normal >/dev/null 2>&1
 mariadbd --user=root --datadir="$WORK/db" --socket="$WORK/db.sock" --pid-file="$WORK/mariadbd.pid" \
@@ -63,6 +64,7 @@ end() {
     for daemon in slurmd slurmctld slurmdbd mariadbd; do
         [ ! -f "$WORK/$daemon.pid" ] || kill "$(cat "$WORK/$daemon.pid")"
     done
+    [ -z "$MUNGE" ] || kill "$(cat "$MUNGE")"
     sleep 2
     [ -n "${KEEP:-}" ] || rm -rf "$WORK"
 }
@@ -97,7 +99,7 @@ study() {
 }
 count() { grep -l "\"status\": \"$1\"" "$WORK"/runs/*/*/run.json 2>/dev/null | wc -l; }
 
-EPOCHS=${EPOCHS:-300}
+EPOCHS=${EPOCHS:-60}
 study > "$WORK/first.txt" 2>&1 &
 sweep=$!
 saved() { ls "$WORK"/runs/*/*/checkpoints/last.ckpt; }
