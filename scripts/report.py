@@ -1,9 +1,12 @@
 """Writes the report of a study from its records: python scripts/report.py study=first_light
+`python scripts/report.py index` only writes the list of reports, out/README.md, anew.
 
     study=NAME       the study, a folder under root
     root=PATH        where the runs are (default: the environment variable RUNS_DIR, else runs)
     out=PATH         where reports go, in a folder named for the study (default: reports)
     source=wandb     the runs that W&B holds instead of those under root (default: records)
+    figures=A,B      which figures, in order, or all (default: what the study's file lists)
+    paper=no         without the figures' one- and two-column forms (default: yes)
     project=NAME     the W&B project, or ENTITY/PROJECT (default: gatescope)
 
 Exit code 0 when written, 1 when there is nothing to report, 2 for a wrong argument.
@@ -16,8 +19,10 @@ import sys
 from collections.abc import Sequence
 
 from gatescope.analysis.commands import UsageError, defaults, parse, source
-from gatescope.analysis.report import write_report
+from gatescope.analysis.report import FIGURES, write_index, write_report
 from gatescope.analysis.runs import NoRuns
+
+EXAMPLE = "python scripts/report.py study=first_light"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,8 +32,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        given = parse(words, defaults(out="reports"), "python scripts/report.py study=first_light")
-        readme = write_report(source(given), given["out"])
+        if words[:1] == ["index"]:
+            out = parse([*words[1:], "study=every"], defaults(out="reports"), EXAMPLE)["out"]
+            print(write_index(out))
+            return 0
+        given = parse(words, defaults(out="reports", figures="", paper="yes"), EXAMPLE)
+        if given["paper"] not in ("yes", "no"):
+            raise UsageError(f"paper={given['paper']}: one of yes, no")
+        figures = (
+            FIGURES if given["figures"] == "all" else [name for name in given["figures"].split(",") if name]
+        )
+        readme = write_report(source(given), given["out"], given["paper"] == "yes", figures)
+        write_index(given["out"])
     except (UsageError, NoRuns) as error:
         print(f"report: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gatescope.analysis.report import numbers, write_report
+from gatescope.analysis.report import numbers, write_index, write_report
 from gatescope.analysis.runs import NoRuns, RecordSource
 from gatescope.analysis.statistics import Estimate
 
@@ -13,7 +13,7 @@ from .conftest import write_run, write_vanishing
 
 
 def report(root: Path, out: Path, study: str = "toy") -> str:
-    return write_report(RecordSource(root, study), out).read_text(encoding="utf-8")
+    return write_report(RecordSource(root, study), out, paper=False).read_text(encoding="utf-8")
 
 
 def test_the_report_of_a_comparison(toy: Path, tmp_path: Path) -> None:
@@ -137,8 +137,10 @@ def test_only_failed_runs_are_one_message(tmp_path: Path) -> None:
 def test_the_same_records_give_the_same_bytes(toy: Path, tmp_path: Path) -> None:
     report(toy, tmp_path / "a")
     report(toy, tmp_path / "b")
-    for one in sorted((tmp_path / "a" / "toy").iterdir()):
-        assert one.read_bytes() == (tmp_path / "b" / "toy" / one.name).read_bytes(), one.name
+    files = [one for one in sorted((tmp_path / "a" / "toy").rglob("*")) if one.is_file()]
+    assert len(files) > 20
+    for one in files:
+        assert one.read_bytes() == (tmp_path / "b" / one.relative_to(tmp_path / "a")).read_bytes(), one.name
 
 
 def test_the_findings_on_vanishing_follow_the_numbers(tmp_path: Path) -> None:
@@ -183,3 +185,42 @@ def test_the_findings_on_vanishing_without_readings(tmp_path: Path) -> None:
 )
 def test_numbers_share_their_decimals(estimate: Estimate, text: str) -> None:
     assert numbers.interval(estimate) == text
+
+
+def test_figures_for_a_paper_come_in_both_widths(tmp_path: Path) -> None:
+    write_run(tmp_path, "gru-none", 0)
+    source = RecordSource(tmp_path, "toy")
+    folder = write_report(source, tmp_path / "out", figures=["metric_by_variant"]).parent
+    names = {f"metric_by_variant_{size}" for size in ("one_column", "two_columns")}
+    expected = {f"{name}.{kind}" for name in names for kind in ("png", "svg", "pdf")}
+    assert {path.name for path in (folder / "paper").iterdir()} == expected
+    write_report(source, tmp_path / "out", figures=["metric_by_variant", "vanishing_curves"])
+    assert not list(folder.glob("**/vanishing_curves*"))
+
+
+def test_what_an_older_report_drew_and_this_one_cannot_is_gone(tmp_path: Path) -> None:
+    write_run(tmp_path, "gru-none", 0)
+    folder = write_report(RecordSource(tmp_path, "toy"), tmp_path / "out", figures=["gate_saturation"]).parent
+    assert len(list(folder.rglob("gate_saturation*"))) == 9
+    for path in (tmp_path / "toy").glob("*/readings.jsonl"):
+        path.unlink()
+    write_report(RecordSource(tmp_path, "toy"), tmp_path / "out", figures=["gate_saturation"])
+    assert not list(folder.rglob("gate_saturation*"))
+
+
+def test_the_index_has_a_line_a_report(toy: Path, tmp_path: Path) -> None:
+    report(toy, tmp_path / "out")
+    other = {"name": "b|c d", "question": "Why | so?"}
+    write_run(tmp_path / "x", "gru-none", 0, study=other)
+    report(tmp_path / "x", tmp_path / "out", "b|c d")
+    lines = write_index(tmp_path / "out").read_text(encoding="utf-8").splitlines()
+    assert lines[-2] == (
+        "| [b\\|c d](b%7Cc%20d/README.md) | *Why \\| so?* gru-none has the highest mean test accuracy: "
+        "0.700. | 1 of 1 |"
+    )
+    assert lines[-1].startswith("| [toy](toy/README.md) | *Which of these is better?* gru-additive has the")
+    assert "others beyond seeds. | 30 of 30 |" in lines[-1]
+
+
+def test_an_index_of_nothing_says_how_to_begin(tmp_path: Path) -> None:
+    assert "study=first_light" in write_index(tmp_path / "reports").read_text(encoding="utf-8")

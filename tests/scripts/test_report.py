@@ -89,3 +89,33 @@ def test_wrong_arguments_name_the_right_ones(
 def test_help(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert script.main(["--help"]) == 0
     assert "study=NAME" in capsys.readouterr().out
+
+
+def test_the_list_of_reports_follows(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path / "runs")
+    out = tmp_path / "o"
+    assert script.main(["study=toy", f"root={tmp_path / 'runs'}", f"out={out}", "paper=no"]) == 0
+    assert not (out / "toy" / "paper").exists()
+    index = out / "README.md"
+    assert "[toy](toy/README.md)" in index.read_text(encoding="utf-8")
+    index.unlink()
+    capsys.readouterr()
+    assert script.main(["index", f"out={out}"]) == 0
+    assert capsys.readouterr().out.strip() == str(index)
+    assert "[toy](toy/README.md)" in index.read_text(encoding="utf-8")
+
+
+def test_figures_may_be_chosen(script: ModuleType, tmp_path: Path) -> None:
+    record(tmp_path)
+    arguments = ["study=toy", f"root={tmp_path}", f"out={tmp_path / 'o'}", "paper=no"]
+    assert script.main([*arguments, "figures=pareto,metric_by_variant"]) == 0
+    assert {path.stem for path in (tmp_path / "o" / "toy").glob("*.png")} == {"metric_by_variant"}
+    page = (tmp_path / "o" / "toy" / "report.html").read_text(encoding="utf-8")
+    assert page.index("Metric against cost") < page.index("Metric by variant")
+
+
+def test_paper_is_yes_or_no(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert script.main(["study=toy", "paper=maybe"]) == 2
+    assert "paper=maybe: one of yes, no" in capsys.readouterr().err

@@ -39,6 +39,11 @@ class Compared:
     adjusted_p: float
     verdict: str
 
+    @property
+    def holds(self) -> bool:
+        """Whether the difference may be claimed."""
+        return self.verdict in ("ahead", "behind")
+
 
 def metric_names(tables: Tables) -> list[str]:
     """The primary metric first, then the other test metrics."""
@@ -78,18 +83,42 @@ def against_reference(tables: Tables) -> list[Compared]:
     return _judged(found, tables)
 
 
-def leader(tables: Tables, condition: str) -> tuple[str, list[Compared]] | None:
-    """The variant with the best mean, and it against each other one, Holm-adjusted; None without values."""
+def leader(tables: Tables, condition: str, metric: str | None = None) -> tuple[str, list[Compared]] | None:
+    """The variant with the best mean, and it against each other one, Holm-adjusted; None without values.
+
+    Args:
+        metric: default: the study's primary.
+    """
     tables = study.contenders(tables)
-    table = tables.final(study.primary(tables)).dropna(subset=["value"])
+    name = metric or study.primary(tables)
+    table = tables.final(name).dropna(subset=["value"])
     by_variant = by_seed(table[table.condition == condition])
     if not by_variant:
         return None
-    sign = 1 if study.higher_is_better(tables) else -1
+    sign = 1 if study.higher_is_better(tables, name) else -1
     best = max(style.order(by_variant), key=lambda variant: sign * by_variant[variant].mean())
     others = [variant for variant in style.order(by_variant) if variant != best]
     found = [(condition, paired_difference(by_variant[best], by_variant[other])) for other in others]
-    return best, _judged(found, tables)
+    return best, _judged(found, tables, name)
+
+
+def best(tables: Tables) -> dict[tuple[str, str], str]:
+    """By metric (or "seconds_per_epoch") and condition, the variant that is ahead of every other one.
+
+    Where the best mean is not ahead of all others, or a baseline's is better, there is none.
+    """
+    found = {}
+    for name in [*metric_names(tables), "seconds_per_epoch"]:
+        sign = 1 if study.higher_is_better(tables, name) else -1
+        for condition in study.conditions(tables.runs):
+            first = leader(tables, condition, name)
+            if first is None or not first[1] or any(one.verdict != "ahead" for one in first[1]):
+                continue
+            table = tables.final(name)
+            means = table[table.condition == condition].groupby("variant").value.mean() * sign
+            if means.max() <= means[first[0]]:
+                found[name, condition] = first[0]
+    return found
 
 
 def against_baseline(tables: Tables, condition: str) -> list[Compared]:
@@ -106,8 +135,8 @@ def against_baseline(tables: Tables, condition: str) -> list[Compared]:
     return _judged(found, tables)
 
 
-def _judged(found: list[tuple[str, Difference]], tables: Tables) -> list[Compared]:
-    adjusted, higher = holm([difference.p for _, difference in found]), study.higher_is_better(tables)
+def _judged(found: list[tuple[str, Difference]], tables: Tables, metric: str | None = None) -> list[Compared]:
+    adjusted, higher = holm([difference.p for _, difference in found]), study.higher_is_better(tables, metric)
     return [
         Compared(condition, difference, p, verdict(difference, p, higher))
         for (condition, difference), p in zip(found, adjusted, strict=True)

@@ -43,6 +43,7 @@ class Tables:
         readings: a row a reading, `READING_COLUMNS`; `value` for scalars, `payload` (the object) for all.
         configs: the resolved config by run_id.
         versions: package versions by run_id.
+        pages: the address of its page on W&B by run_id, where it has one.
         notes: what a reader must know about the records (torn lines, superseded runs, ...).
     """
 
@@ -53,6 +54,7 @@ class Tables:
     readings: pd.DataFrame
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
+    pages: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def finished(self) -> Tables:
@@ -157,6 +159,7 @@ def _tables(study: str, found: list[tuple[Path, dict[str, Any]]], notes: list[st
         readings=_readings_table(current, notes),
         configs={run_id: configs[run_id] for run_id in runs.run_id},
         versions={run["run_id"]: run.get("versions") or {} for _, run in current},
+        pages={run["run_id"]: str(url) for _, run in current if (url := (run.get("wandb") or {}).get("url"))},
         notes=tuple(notes),
     )
     for note in notes:

@@ -27,8 +27,13 @@ def primary(tables: Tables) -> str:
     return str(tables.study.get("primary") or f"test/{tables.task.get('metric', 'loss')}")
 
 
-def higher_is_better(tables: Tables) -> bool:
-    """By the study's direction where it declares a metric, else by the task's."""
+LOW_IS_GOOD = ("loss", "mse", "mae", "error", "nats", "perplexity", "seconds")
+
+
+def higher_is_better(tables: Tables, metric: str | None = None) -> bool:
+    """By the study's direction where it declares a metric, else by the task's; others by their names."""
+    if metric not in (None, primary(tables)):
+        return not any(word in str(metric) for word in LOW_IS_GOOD)
     source: dict[str, Any] = tables.study if tables.study.get("primary") else tables.task
     return str(source.get("direction", "max")).lower().startswith("max")
 
@@ -72,9 +77,10 @@ def reference(tables: Tables) -> str:
 
 def conditions(table: pd.DataFrame) -> list[str]:
     """The conditions of a table with their numbers in numeric order."""
-    return sorted(table.condition.unique(), key=_natural)
+    return sorted(table.condition.unique(), key=natural)
 
 
-def _natural(text: str) -> list[tuple[int, float, str]]:
+def natural(text: str) -> list[tuple[int, float, str]]:
+    """A key that sorts "lag=9" before "lag=10"."""
     parts = re.findall(r"\d+(?:\.\d+)?|\D+", text)
     return [(0, float(p), "") if p[0].isdigit() else (1, 0.0, p) for p in parts]

@@ -15,7 +15,7 @@ from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import mean_interval
 
 TITLE = "Metric against lag, beside reach against lag"
-CURVES = Curves("lag", "lag of the task (steps)", ("quantity",), log_x=True)
+CURVES = Curves("lag", "lag of the task (steps)", "", ("quantity",), log_x=True)
 
 
 def caption(tables: Tables) -> str:

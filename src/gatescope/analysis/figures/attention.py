@@ -22,7 +22,7 @@ from gatescope.analysis.figures.base import (
 from gatescope.analysis.runs import Tables
 
 TITLE = "Attention over training"
-CURVES = Curves("step", "step", ("quantity",))
+CURVES = Curves("step", "step", "", ("quantity",))
 QUANTITIES = {
     "entropy": "entropy (share of ln length)",
     "effective_length": "effective length (positions)",

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from gatescope.analysis import style
+from gatescope.analysis import study, style
 from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import geometric_intervals, mean_intervals
 
@@ -58,14 +58,18 @@ class Curves:
     Attributes:
         x: the column along which they run, as `x_label` names it.
         panels: the columns whose values set the panels.
-        log_x, log_y: whether the axis is logarithmic (x: symmetrically, linear up to 1).
+        y_label: of the vertical axis; "" for what the panel's `quantity` says.
+        log_x, log_y: whether the axis is logarithmic (x from 0: symmetrically, linear up to 1).
+        floor: where the vertical axis ends below.
     """
 
     x: str
     x_label: str
+    y_label: str
     panels: tuple[str, ...]
     log_x: bool = False
     log_y: bool = False
+    floor: float | None = None
 
 
 def load(name: str) -> FigureModule:
@@ -92,17 +96,19 @@ def canvas(width: float = style.COLUMN, height: float = 2.3) -> Iterator[Figure]
         yield figure
 
 
-def save(figure: Figure, directory: str | Path, name: str) -> list[Path]:
-    """Writes `<name>.png`, `.svg` and `.pdf`, the same bytes for the same figure."""
+def save(
+    figure: Figure, directory: str | Path, name: str, kinds: Iterable[str] = ("png", "svg", "pdf")
+) -> list[Path]:
+    """Writes `<name>.<kind>` of each kind, the same bytes for the same figure."""
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.{kind}" for kind in METADATA]
+    paths = {kind: folder / f"{name}.{kind}" for kind in kinds}
     with matplotlib.rc_context(style.RC), warnings.catch_warnings():
         # A name in a script that the font lacks is drawn as boxes; the tables have it in full.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        for path, metadata in zip(paths, METADATA.values(), strict=True):
-            figure.savefig(path, metadata=metadata)
-    return paths
+        for kind, path in paths.items():
+            figure.savefig(path, metadata=METADATA[kind])
+    return list(paths.values())
 
 
 def seeds(table: pd.DataFrame) -> str:
@@ -125,7 +131,11 @@ def mean_over_seeds(table: pd.DataFrame, x: str, geometric: bool = False) -> pd.
 def means(table: pd.DataFrame, by: list[str], x: str, geometric: bool = False) -> pd.DataFrame:
     """`mean_over_seeds` of every variant in every group of `by`: by, variant, x, mean, low, high, n."""
     parts = []
-    for group, part in table.groupby(by, sort=False) if by else [((), table)]:
+    groups = list(table.groupby(by, sort=False)) if by else [((), table)]
+    if "condition" in by:
+        place = by.index("condition")
+        groups.sort(key=lambda group: study.natural(str(group[0][place])))
+    for group, part in groups:
         for variant in style.order(part.variant):
             rows = mean_over_seeds(part[part.variant == variant], x, geometric).rename_axis(x).reset_index()
             named = {"variant": variant} | {name: str(one) for name, one in zip(by, group, strict=True)}

@@ -30,7 +30,7 @@ from gatescope.analysis.runs import Tables
 TITLE = "Gradient norms over training"
 MOST_ROWS = 3
 ALL, CLIPPED = "all parameters", "share of steps clipped"
-CURVES = Curves("step", "step", ("quantity", "condition"), log_y=True)
+CURVES = Curves("step", "step", "norm, or share", ("quantity", "condition"), log_y=True)
 CLIP: Any = {"color": "#555555", "linewidth": 0.9, "linestyle": (0, (1.0, 1.5))}
 
 

@@ -31,7 +31,7 @@ from gatescope.analysis.runs import Tables
 
 TITLE = "Half-life over training"
 MOST_COLUMNS = 3
-CURVES = Curves("step", "step", ("condition",), log_x=True, log_y=True)
+CURVES = Curves("step", "step", "half-life (steps)", ("condition",), log_x=True, log_y=True)
 
 
 def caption(tables: Tables) -> str:

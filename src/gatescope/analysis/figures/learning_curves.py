@@ -29,7 +29,7 @@ from gatescope.analysis.runs import Tables
 
 TITLE = "Learning curves"
 MOST_COLUMNS = 3
-CURVES = Curves("epoch", "epoch", ("condition",))
+CURVES = Curves("epoch", "epoch", "", ("quantity", "condition"))
 MOST_PANELS = 6
 """Of conditions; with more, this many are drawn, evenly chosen."""
 
@@ -44,8 +44,8 @@ def caption(tables: Tables) -> str:
 
 
 def numbers(tables: Tables) -> pd.DataFrame:
-    _, table = _curves(tables)
-    return means(table, ["condition"], "epoch")
+    name, table = _curves(tables)
+    return means(table.assign(quantity=name), ["quantity", "condition"], "epoch")
 
 
 def draw(tables: Tables, width: float | None = None) -> Figure:

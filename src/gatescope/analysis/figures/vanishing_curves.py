@@ -13,11 +13,11 @@ from gatescope.analysis.gradient_flow import ends, longest, mean_curve, readings
 from gatescope.analysis.runs import Tables
 
 TITLE = "Vanishing curves"
-CURVES = Curves("lag", "lag (steps)", ("time",), log_y=True)
 GUIDES = (0.5, 0.8, 0.9, 0.97)
 """Spectral radii ρ of the guide lines: a linear recurrence ρQ, Q orthogonal, leaves exactly ρ^k."""
 FLOOR = 1e-9
 """Nothing is drawn below: no training can use it."""
+CURVES = Curves("lag", "lag (steps)", "norm relative to lag 0", ("time",), log_y=True, floor=FLOOR)
 
 
 def caption(tables: Tables) -> str:

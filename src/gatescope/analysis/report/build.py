@@ -1,22 +1,25 @@
-"""Records -> `reports/<study>/`: runs.csv, figures, README.md. The same records give the same bytes."""
+"""Records -> `reports/<study>/`: page, README, tables, figures. The same records give the same bytes."""
 
 from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 from urllib.parse import quote
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from gatescope.analysis import contrasts, study
-from gatescope.analysis.figures.base import NoData, load, save
-from gatescope.analysis.report import numbers
+from gatescope.analysis import contrasts, study, style
+from gatescope.analysis.figures.base import Curves, NoData, load, save
+from gatescope.analysis.report import numbers, page
+from gatescope.analysis.report import tables as report_tables
+from gatescope.analysis.report.index import write_summary
+from gatescope.analysis.report.interactive import charts
 from gatescope.analysis.runs import NoRuns, Source, Tables, summary_names
 from gatescope.analysis.statistics import LEVEL, missing_cells
 
@@ -29,7 +32,11 @@ FIGURES = (
     "pareto",
     "gate_saturation",
     "gate_distributions",
+    "attention",
     "gradient_norms",
+    "vanishing_curves",
+    "half_life_over_training",
+    "timescales",
 )
 """What a study shows that lists no `study.figures`."""
 
@@ -45,18 +52,36 @@ CSV_COSTS = (
 )
 
 
+class Findings(Protocol):
+    """A module of prose: `report/comparison.py`, and what `study.findings` may name."""
+
+    TITLE: str
+
+    def headline(self, tables: Tables) -> str: ...
+
+    def paragraphs(self, tables: Tables) -> list[str]: ...
+
+
 @dataclass(frozen=True)
 class Drawn:
-    """A figure in the report: its files' stem, or why it could not be drawn."""
+    """A figure in the report: its files' stem and what the page needs, or why it could not be drawn."""
 
     name: str
     title: str
     caption: str
     missing: str | None = None
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    curves: Curves | None = None
 
 
-def write_report(source: Source, out: str | Path) -> Path:
+def write_report(
+    source: Source, out: str | Path, paper: bool = True, figures: Sequence[str] | None = None
+) -> Path:
     """Writes the study's report under `out` and returns its README.
+
+    Args:
+        figures: their names, in order; default: what the study lists, else `FIGURES`.
+        paper: whether each figure is also drawn one and two columns wide, as PNG, SVG and PDF.
 
     Raises:
         NoRuns: there are no runs, or none of them finished.
@@ -68,9 +93,22 @@ def write_report(source: Source, out: str | Path) -> Path:
     folder = Path(out) / str(tables.study["name"])
     folder.mkdir(parents=True, exist_ok=True)
     runs_csv(tables).to_csv(folder / "runs.csv", index=False, lineterminator="\n")
-    figures = [_draw(name, finished, folder) for name in tables.study.get("figures") or FIGURES]
+    report_tables.write(finished, folder / "tables")
+    names = figures or tables.study.get("figures") or FIGURES
+    drawn = [_draw(name, finished, folder, paper) for name in names]
+    shared = context(tables, finished)
+    html = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(shared | page_context(tables, finished, drawn, folder) | {"paper": paper})
+    )
+    (folder / "report.html").write_text(html, encoding="utf-8")
     readme = folder / "README.md"
-    readme.write_text(render(tables, finished, figures), encoding="utf-8")
+    text = _environment().get_template("README.md.j2").render(shared | {"figures": drawn})
+    readme.write_text(text, encoding="utf-8")
+    counts = {"finished": len(finished.runs), "runs": len(tables.runs)}
+    asked = {"name": tables.study["name"], "question": tables.study.get("question") or ""}
+    write_summary(folder, asked | {"finding": _findings(tables).headline(finished)} | counts)
     return readme
 
 
@@ -90,56 +128,116 @@ def runs_csv(tables: Tables) -> pd.DataFrame:
     return table.reindex(columns=columns)
 
 
-def _draw(name: str, tables: Tables, folder: Path) -> Drawn:
+def _draw(name: str, tables: Tables, folder: Path, paper: bool) -> Drawn:
     title = name.replace("_", " ").capitalize()
     try:
         module = load(name)
         title = module.TITLE
-        figure = module.draw(tables)
+        figure, table = module.draw(tables), module.numbers(tables)
     except NoData as why:
         log.warning("figure %s: %s", name, why)
-        for stale in (folder / f"{name}.png", folder / f"{name}.svg"):
-            stale.unlink(missing_ok=True)
+        for stale in [
+            *folder.glob(f"{name}.*"),
+            *folder.glob(f"numbers/{name}.csv"),
+            *folder.glob(f"paper/{name}_*"),
+        ]:
+            stale.unlink()
         return Drawn(name, title, "", str(why))
-    save(figure, folder, name)
-    return Drawn(name, title, module.caption(tables))
+    save(figure, folder, name, ("png", "svg"))
+    (folder / "numbers").mkdir(exist_ok=True)
+    table.to_csv(folder / "numbers" / f"{name}.csv", index=False, float_format="%.8g", lineterminator="\n")
+    if paper:
+        for size, width in {"one_column": style.COLUMN, "two_columns": style.TWO_COLUMNS}.items():
+            own = figure if figure.get_figwidth() == width else module.draw(tables, width)
+            save(own, folder / "paper", f"{name}_{size}")
+    return Drawn(name, title, module.caption(tables), None, table, getattr(module, "CURVES", None))
 
 
-def render(tables: Tables, finished: Tables, figures: Iterable[Drawn]) -> str:
-    """The README's Markdown."""
+def _environment() -> Environment:
+    """Of both templates; what goes into HTML is escaped."""
     environment = Environment(
         loader=PackageLoader("gatescope.analysis.report", "templates"),
+        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    for function in (numbers.number, numbers.interval, numbers.p_value, numbers.cell):
+    for function in (
+        numbers.number,
+        numbers.interval,
+        numbers.p_value,
+        numbers.cell,
+        numbers.count,
+        page.markdown,
+        page.inline,
+        page.script_json,
+    ):
         environment.filters[function.__name__] = function
     environment.filters["url"] = quote
-    findings = import_module(f"gatescope.analysis.report.{tables.study.get('findings') or 'comparison'}")
-    primary = study.primary(finished)
-    return environment.get_template("README.md.j2").render(
-        study=tables.study,
-        primary=primary,
-        level=f"{LEVEL:.0%}",
-        metrics=contrasts.metric_names(finished),
-        rows=contrasts.rows(finished),
-        has_conditions=tables.runs.condition.nunique() > 1,
-        reference=study.reference(study.contenders(finished)),
-        compared=contrasts.against_reference(finished),
-        direction="high" if study.higher_is_better(finished) else "low",
-        findings_title=findings.TITLE,
-        findings=findings.paragraphs(finished),
-        figures=list(figures),
-        commands=commands(tables),
-        unfinished=_unfinished(tables),
-        missing=_missing(tables, primary),
-        notes=[*tables.notes, *_mixed(tables)],
-        commits=sorted({c for c in tables.runs.commit if isinstance(c, str)}),
-        versions=_versions(tables),
-        counts=(len(finished.runs), len(tables.runs)),
-    )
+    environment.globals |= {"asset": page.asset, "library": page.library}
+    return environment
+
+
+def _findings(tables: Tables) -> Findings:
+    name = f"gatescope.analysis.report.{tables.study.get('findings') or 'comparison'}"
+    return cast(Findings, import_module(name))
+
+
+def context(tables: Tables, finished: Tables) -> dict[str, Any]:
+    """What README and page both say."""
+    findings, primary = _findings(tables), study.primary(finished)
+    return {
+        "study": tables.study,
+        "primary": primary,
+        "level": f"{LEVEL:.0%}",
+        "metrics": contrasts.metric_names(finished),
+        "rows": contrasts.rows(finished),
+        "best": contrasts.best(finished),
+        "has_conditions": tables.runs.condition.nunique() > 1,
+        "reference": study.reference(study.contenders(finished)),
+        "compared": contrasts.against_reference(finished),
+        "direction": "high" if study.higher_is_better(finished) else "low",
+        "findings_title": findings.TITLE,
+        "findings": findings.paragraphs(finished),
+        "commands": commands(tables),
+        "unfinished": _unfinished(tables),
+        "missing": _missing(tables, primary),
+        "notes": [*tables.notes, *_mixed(tables)],
+        "commits": sorted({c for c in tables.runs.commit if isinstance(c, str)}),
+        "versions": _versions(tables),
+        "counts": (len(finished.runs), len(tables.runs)),
+    }
+
+
+def page_context(tables: Tables, finished: Tables, figures: list[Drawn], folder: Path) -> dict[str, Any]:
+    """What the page has besides."""
+    specs: list[dict[str, Any]] = []
+    shown: list[dict[str, Any]] = []
+    for figure in figures:
+        panels = []
+        if figure.curves is not None:
+            for title, spec in charts(figure.table, figure.curves):
+                panels.append((len(specs), title))
+                specs.append(spec)
+        named = {"name": figure.name, "title": figure.title, "caption": figure.caption.replace(r"\$", "$")}
+        shown.append(
+            named | {"missing": figure.missing, "charts": panels, "numbers": page.shown(figure.table)}
+        )
+    return {
+        "figures": shown,
+        "charts": specs,
+        "opened": next((one["name"] for one in shown if one["charts"]), None),
+        "images": {one.name: page.image(folder / one.name) for one in figures if one.missing is None},
+        "narrow": {
+            one.name: page.image(path.with_suffix(""))
+            for one in figures
+            if (path := folder / "paper" / f"{one.name}_one_column.svg").exists() and one.missing is None
+        },
+        "variants": page.variants(study.contenders(finished)),
+        "settings": page.settings({run: tables.configs.get(run, {}) for run in finished.runs.run_id}),
+        "runs": page.runs(tables, folder),
+    }
 
 
 def _missing(tables: Tables, primary: str) -> list[str]:

@@ -20,6 +20,29 @@ def paragraphs(tables: Tables) -> list[str]:
     return [*ahead, *filter(None, (_baseline(tables, condition) for condition in conditions))]
 
 
+def headline(tables: Tables) -> str:
+    """One line, plain text: the best mean under the last condition, and how many others it is ahead of."""
+    condition = study.conditions(study.contenders(tables).runs)[-1]
+    found = leader(tables, condition)
+    name, place = words(study.primary(tables)), f" under {condition}" if condition else ""
+    if found is None:
+        return f"No run has a finite {name}{place}."
+    best, compared = found
+    row = next(row for row in rows(tables) if (row.variant, row.condition) == (best, condition))
+    extreme = "highest" if study.higher_is_better(tables) else "lowest"
+    text = f"{best} has the {extreme} mean {name}{place}: {interval(row.metrics[study.primary(tables)])}"
+    few = [one for one in compared if one.verdict == "not enough seeds"]
+    ahead = sum(one.verdict == "ahead" for one in compared)
+    if not compared:
+        return f"{text}."
+    told = (
+        "not enough seeds for a verdict"
+        if few
+        else f"ahead of {ahead} of {len(compared)} others beyond seeds"
+    )
+    return f"{text}; {told}."
+
+
 def _ahead(tables: Tables, condition: str) -> str:
     found = leader(tables, condition)
     place = f" under {condition}" if condition else ""

@@ -15,6 +15,11 @@ def number(value: float | None) -> str:
     return NOTHING if value is None else _write(value, abs(value))
 
 
+def count(value: float) -> str:
+    """ "50,000"; a dash for no value."""
+    return NOTHING if not math.isfinite(value) else f"{value:,.0f}"
+
+
 def interval(estimate: Estimate, sign: bool = False) -> str:
     """ "0.712 [0.700, 0.724]", to the same decimals; no bracket where one seed gives no interval."""
     values = (estimate.mean, estimate.low, estimate.high)

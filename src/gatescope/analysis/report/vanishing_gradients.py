@@ -32,6 +32,21 @@ def paragraphs(tables: Tables) -> list[str]:
     return [*found, *comparison.paragraphs(tables)]
 
 
+def headline(tables: Tables) -> str:
+    """One line, plain text: who loses least and who most of a signal under the last condition."""
+    try:
+        places = study.conditions(readings(tables, "loss_free_decay_rate"))
+    except NoData:
+        return comparison.headline(tables)
+    for condition in reversed(places):
+        if measured := _measured(tables, condition):
+            place = f" ({condition})" if condition else ""
+            return (
+                _sentences(tables, measured, condition)[0].replace("**", "").replace(" (λ", f"{place} (λ", 1)
+            )
+    return comparison.headline(tables)
+
+
 def _method(seeds: int) -> str:
     few = "" if seeds >= ENOUGH_SEEDS else f" With {seeds} there are **not enough seeds** for any verdict."
     return (

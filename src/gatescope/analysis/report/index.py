@@ -1,0 +1,38 @@
+"""`reports/README.md`: what each committed report found, in a line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from gatescope.analysis.report.numbers import cell
+
+SUMMARY = "summary.json"
+"""In a report's folder: name, question, finding (one line), finished and runs (counts)."""
+
+
+def write_summary(folder: Path, summary: dict[str, Any]) -> None:
+    text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+    (folder / SUMMARY).write_text(text, encoding="utf-8")
+
+
+def write_index(out: str | Path) -> Path:
+    """Writes `<out>/README.md` from the summaries of the reports in `out`, in order of name."""
+    root = Path(out)
+    root.mkdir(parents=True, exist_ok=True)
+    lines = ["| study | finding | runs |", "|---|---|---|"]
+    for path in sorted(root.glob(f"*/{SUMMARY}")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        link = f"[{cell(found['name'])}]({quote(path.parent.name)}/README.md)"
+        asked = f"*{cell(found['question'])}* " if found["question"] else ""
+        lines.append(f"| {link} | {asked}{cell(found['finding'])} | {found['finished']} of {found['runs']} |")
+    if len(lines) == 2:
+        lines = ["There is none yet: `python scripts/report.py study=first_light` writes one."]
+    text = (
+        "# Reports\n\nGenerated from the records of their runs, as this list is, by `scripts/report.py`.\n\n"
+    )
+    readme = root / "README.md"
+    readme.write_text(text + "\n".join(lines) + "\n", encoding="utf-8")
+    return readme

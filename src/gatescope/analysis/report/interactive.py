@@ -1,0 +1,150 @@
+"""Curves that can be hovered and switched off, as Vega-Lite; Vega itself travels inside the page."""
+
+from __future__ import annotations
+
+import math
+import re
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gatescope.analysis import style
+from gatescope.analysis.figures.base import Curves
+
+MOST_POINTS = 60
+"""Of a curve; with more, this many are kept, evenly chosen, first and last among them."""
+FEW_POINTS = 15
+MOST_PANELS = 6
+
+
+@cache
+def library() -> str:
+    """Vega, Vega-Lite and vega-embed in one script that needs no network."""
+    import vl_convert
+
+    bundle: Any = vl_convert.javascript_bundle  # its stub asks for a snippet, which it does without
+    return str(bundle(vl_version=_version()))
+
+
+def _version() -> str:
+    import altair
+
+    return ".".join(altair.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+
+
+def charts(numbers: pd.DataFrame, curves: Curves) -> list[tuple[str, dict[str, Any]]]:
+    """(title, Vega-Lite spec) of each panel.
+
+    Each has a parameter `shown`, the list of variants that are drawn.
+
+    Args:
+        numbers: of the figure: variant, mean, low, high, n, `curves.x` and `curves.panels`.
+    """
+    groups = list(numbers.groupby(list(curves.panels), sort=False))
+    places = np.unique(np.linspace(0, len(groups) - 1, min(len(groups), MOST_PANELS)).round().astype(int))
+    looks = style.looks(numbers.variant)
+    found = []
+    for place in places:
+        names, part = groups[place]
+        title = ", ".join(str(name) for name in names if str(name))
+        label = curves.y_label or re.sub(r"[/_]+", " ", part["quantity"].iloc[0])
+        found.append((title, _chart(part, curves, label, title, looks)))
+    return found
+
+
+def _chart(
+    table: pd.DataFrame, curves: Curves, label: str, title: str, looks: dict[str, style.Look]
+) -> dict[str, Any]:
+    import altair as alt
+
+    log_y = curves.log_y and bool((table["mean"].dropna() > 0).all())
+    shown = alt.param("shown", value=list(looks))
+    hovered = alt.selection_point(on="pointerover", empty=False)
+    base = alt.Chart(alt.Data(values=_rows(table, curves.x, log_y))).transform_filter(
+        "indexof(shown, datum.variant) >= 0"
+    )
+    domain = list(looks)
+    colour = alt.Color(
+        "variant:N", legend=None, scale=alt.Scale(domain=domain, range=[looks[v].color for v in domain])
+    )
+    dash = alt.StrokeDash(
+        "variant:N", legend=None, scale=alt.Scale(domain=domain, range=[dashes(looks[v]) for v in domain])
+    )
+    x = alt.X(f"{curves.x}:Q", title=curves.x_label, **_horizontal(table[curves.x], curves.log_x))
+    lowest = alt.Undefined if curves.floor is None else max(curves.floor, table["mean"].min())
+    y_scale = alt.Scale(type="log", domainMin=lowest) if log_y else alt.Scale(zero=False)
+    y = alt.Y("mean:Q", title=label, scale=y_scale, axis=alt.Axis(format="~g", tickCount=6))
+    tips = [
+        "variant:N",
+        f"{curves.x}:Q",
+        *(alt.Tooltip(f"{c}:Q", format=".4g") for c in ("mean", "low", "high")),
+    ]
+    # Where there are few points they are shown; else only the one that is pointed at.
+    resting = float(table[curves.x].nunique() <= FEW_POINTS)
+    band = base.mark_area(opacity=0.12, aria=False, clip=True).encode(
+        x=x, y="low:Q", y2="high:Q", color=colour
+    )
+    line = base.mark_line(strokeWidth=2, aria=False, clip=True).encode(
+        x=x, y=y, color=colour, strokeDash=dash
+    )
+    points = (
+        base.mark_circle(size=70, aria=False, clip=True)
+        .encode(
+            x=x, y=y, color=colour, tooltip=[*tips, "n:Q"],
+            opacity=alt.condition(hovered, alt.value(1), alt.value(resting)),
+        )
+        .add_params(hovered)
+    )  # fmt: skip
+    chart = alt.layer(band, line, points).add_params(shown)
+    described = (
+        f"{label} by {curves.x_label}{f', {title}' if title else ''}; its numbers are in the table below"
+    )
+    return dict(
+        chart.properties(width="container", height=230, description=described)
+        .configure(
+            background="transparent", font="system-ui, sans-serif", autosize=alt.AutoSizeParams(type="fit")
+        )
+        .configure_view(stroke=None)
+        .configure_axis(gridColor="#e3e3e3", labelFontSize=12, titleFontSize=12, titleFontWeight="normal")
+        .to_dict()
+    )
+
+
+def _horizontal(values: pd.Series, log: bool) -> dict[str, Any]:
+    """Scale and ticks; a logarithmic axis from 0 is marked at 0 and the powers of ten."""
+    import altair as alt
+
+    if not log:
+        return {"scale": alt.Scale(zero=False, nice=False)}
+    if values.min() > 0:
+        return {"scale": alt.Scale(type="log", nice=False), "axis": alt.Axis(format="~g", tickCount=4)}
+    powers = [10**k for k in range(12) if 10**k <= values.max()]
+    return {"scale": alt.Scale(type="symlog"), "axis": alt.Axis(values=[0, *powers], format="~g")}
+
+
+def dashes(look: style.Look) -> list[float]:
+    """Of an SVG line, for matplotlib's line style."""
+    return [1, 0] if isinstance(look.linestyle, str) else [2 * length for length in look.linestyle[1]]
+
+
+def _rows(table: pd.DataFrame, x: str, log_y: bool) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for _, part in table.groupby("variant", sort=False):
+        kept = np.unique(np.linspace(0, len(part) - 1, min(len(part), MOST_POINTS)).round().astype(int))
+        found = part.iloc[kept][["variant", x, "mean", "low", "high", "n"]].to_dict("records")
+        rows += [{str(name): value for name, value in row.items()} for row in found]
+    return [
+        {
+            name: value if isinstance(value, str) else _json(value, log_y and name != x)
+            for name, value in row.items()
+        }
+        for row in rows
+    ]
+
+
+def _json(value: float, positive: bool) -> float | None:
+    """Five digits; nothing for what JSON, or a logarithmic axis, cannot hold."""
+    number = float(value)
+    return float(f"{number:.5g}") if math.isfinite(number) and (number > 0 or not positive) else None

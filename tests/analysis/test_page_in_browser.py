@@ -1,0 +1,134 @@
+"""The page in a headless Chromium: what a reader sees and does, and what axe-core says of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gatescope.analysis.report import write_report
+from gatescope.analysis.runs import RecordSource
+
+from .conftest import write_run
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)"
+)
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (the extra dev)")
+axe = pytest.importorskip(
+    "axe_playwright_python.sync_playwright", reason="axe is not installed (the extra dev)"
+)
+
+Page = sync_api.Page
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("browser")
+    study = {"name": "a study & <its> name"}
+    for seed in range(5):
+        for variant, accuracy in (("gru-none", 0.74), ("lstm-additive", 0.73), ("r n/ñ-none", 0.68)):
+            write_run(root, variant, seed, study=study, accuracy=accuracy + 0.003 * ((seed * 7) % 5))
+    write_run(root, "gru-none", 5, study=study, status="failed", reason="the loss became nan")
+    figures = ["learning_curves", "metric_by_variant", "attention", "vanishing_curves"]
+    source = RecordSource(root, study["name"])
+    return write_report(source, root / "out", paper=False, figures=figures).parent / "report.html"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[sync_api.Browser]:
+    with sync_api.sync_playwright() as playwright:
+        # Tests run as root in containers, where Chromium has no sandbox.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[(1400, "light"), (400, "dark")], ids=["wide, light", "narrow, dark"])
+def page(browser: sync_api.Browser, report: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """Fails where the page wrote to the console or asked the network for anything."""
+    width, scheme = request.param
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on(
+        "request",
+        lambda asked: None if asked.url.startswith(("file:", "data:", "blob:")) else said.append(asked.url),
+    )
+    page.goto(report.as_uri())
+    for section in page.locator("details.hover").all():
+        section.evaluate("element => { element.open = true; }")
+    page.wait_for_function("[...document.querySelectorAll('.chart')].every(c => c.dataset.drawn)")
+    yield page
+    page.close()
+    assert said == []
+
+
+def test_every_figure_is_shown(page: Page) -> None:
+    assert page.title() == "a study & <its> name · Gatescope report"
+    sizes = page.locator("figure img").evaluate_all(
+        "images => images.map(i => [i.naturalWidth, i.offsetWidth])"
+    )
+    assert len(sizes) == 3
+    assert all(natural > 0 and shown > 100 for natural, shown in sizes)
+    assert page.locator(".chart svg").count() == 4
+    assert "Not drawn: no finished run has readings of gradient_flow" in page.locator("main").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
+
+def test_tables_are_sorted_by_a_click_and_by_the_keyboard(page: Page) -> None:
+    head = page.locator("#variants th", has=page.get_by_role("button", name="test/accuracy"))
+    means = page.locator("#variants tbody td[data-value]:nth-child(2)")
+    values = lambda: [float(v) for v in means.evaluate_all("c => c.map(x => x.dataset.value)")]  # noqa: E731
+    before = values()
+    head.get_by_role("button").click()
+    assert values() == sorted(before) != before
+    assert head.get_attribute("aria-sort") == "ascending"
+    head.get_by_role("button").press("Enter")
+    assert values() == sorted(before, reverse=True)
+    assert head.get_attribute("aria-sort") == "descending"
+
+
+def test_variants_are_switched_off_and_on(page: Page) -> None:
+    lines = page.locator(".chart").first.locator("g.mark-line path")
+    assert lines.count() == 3
+    page.get_by_label("GRU", exact=True).press("Space")
+    page.wait_for_function(
+        "document.querySelector('.chart').querySelectorAll('g.mark-line path').length === 2"
+    )
+    assert page.locator(".switches output").inner_text() == "2 of 3 shown"
+    page.get_by_label("GRU", exact=True).check()
+    page.wait_for_function(
+        "document.querySelector('.chart').querySelectorAll('g.mark-line path').length === 3"
+    )
+
+
+def test_a_curve_is_hovered(page: Page) -> None:
+    page.locator(".chart").first.scroll_into_view_if_needed()
+    page.locator(".chart").first.locator("g.mark-symbol path").first.hover(force=True)
+    tip = page.locator("#vg-tooltip-element")
+    tip.wait_for(state="visible")
+    assert "gru-none" in tip.inner_text()
+    assert "epoch" in tip.inner_text()
+
+
+def test_axe_finds_nothing_serious(page: Page) -> None:
+    for section in page.locator("details").all():
+        section.evaluate("element => { element.open = true; }")
+    found = axe.Axe().run(page).response["violations"]
+    assert [
+        (one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")
+    ] == []
+
+
+def test_it_prints_without_what_needs_a_mouse(page: Page) -> None:
+    page.emulate_media(media="print")
+    assert not page.locator(".switches").is_visible()
+    assert page.locator("figure img").first.is_visible()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
