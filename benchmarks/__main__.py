@@ -17,6 +17,7 @@ NAMES = (
     "step_overhead",
     "run_cost",
     "sweeps",
+    "report_scale",
 )
 
 

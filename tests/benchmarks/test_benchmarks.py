@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks import adjoint_cost, instruments_overhead, loop, peak_memory, probe_vs_loop
+from benchmarks import adjoint_cost, instruments_overhead, loop, peak_memory, probe_vs_loop, report_scale
 from benchmarks.result import Bar, Result
 from benchmarks.setting import CELLS, Size, loss, make
 from benchmarks.timing import interleaved, ratio
@@ -119,3 +119,9 @@ def test_an_unknown_benchmark_is_refused() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert "no benchmark is called nothing" in done.stderr
+
+
+def test_report_scale() -> None:
+    result = report_scale.measure(counts=(10,), rows=200)
+    assert [row["measure"] for row in result.rows] == ["seconds", "memory", "page", "growth"]
+    assert all(0 < row["ratio"] <= 1 for row in result.rows)

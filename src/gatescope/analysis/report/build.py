@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -212,6 +212,7 @@ def context(tables: Tables, finished: Tables) -> dict[str, Any]:
 
 def page_context(tables: Tables, finished: Tables, figures: list[Drawn], folder: Path) -> dict[str, Any]:
     """What the page has besides."""
+    images = {one.name: page.image(folder / one.name) for one in figures if one.missing is None}
     specs: list[dict[str, Any]] = []
     shown: list[dict[str, Any]] = []
     for figure in figures:
@@ -228,16 +229,20 @@ def page_context(tables: Tables, finished: Tables, figures: list[Drawn], folder:
         "figures": shown,
         "charts": specs,
         "opened": next((one["name"] for one in shown if one["charts"]), None),
-        "images": {one.name: page.image(folder / one.name) for one in figures if one.missing is None},
-        "narrow": {
-            one.name: page.image(path.with_suffix(""))
-            for one in figures
-            if (path := folder / "paper" / f"{one.name}_one_column.svg").exists() and one.missing is None
-        },
+        "images": images,
+        "narrow": {name: found for name, found in _narrow(folder, list(images)) if found != images[name]},
         "variants": page.variants(study.contenders(finished)),
         "settings": page.settings({run: tables.configs.get(run, {}) for run in finished.runs.run_id}),
         "runs": page.runs(tables, folder),
     }
+
+
+def _narrow(folder: Path, names: list[str]) -> Iterator[tuple[str, str]]:
+    """The figures one column wide, for a narrow screen, where there are such."""
+    for name in names:
+        stem = folder / "paper" / f"{name}_one_column"
+        if stem.with_suffix(".svg").exists():
+            yield name, page.image(stem)
 
 
 def _missing(tables: Tables, primary: str) -> list[str]:

@@ -23,8 +23,9 @@ from gatescope.analysis.runs import Tables
 
 MOST_ROWS = 120
 """Of the numbers under a figure; the CSV beside the page has them all."""
-MOST_SVG = 100_000
-"""Bytes; a larger figure is embedded as PNG, so that the page stays below 5 MB."""
+MOST_SVG = 60_000
+"""Bytes; a larger figure is embedded as PNG if that is smaller, so that the page stays below 5 MB."""
+KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,11 @@ def inline(text: str) -> Markup:
 
 
 def image(stem: Path) -> str:
-    """A figure's file as a data address."""
-    svg = stem.with_name(f"{stem.name}.svg")
-    small = svg.stat().st_size <= MOST_SVG
-    path, kind = (svg, "svg+xml") if small else (stem.with_name(f"{stem.name}.png"), "png")
-    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    """A figure's file as a data address: SVG, or PNG where that is much smaller."""
+    sizes = {path.suffix: path.stat().st_size for path in (stem.with_name(f"{stem.name}{k}") for k in KINDS)}
+    kind = ".png" if sizes[".svg"] > max(MOST_SVG, sizes[".png"]) else ".svg"
+    content = stem.with_name(f"{stem.name}{kind}").read_bytes()
+    return f"data:{KINDS[kind]};base64,{base64.b64encode(content).decode()}"
 
 
 def shown(table: pd.DataFrame) -> Numbers:

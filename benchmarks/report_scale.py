@@ -1,0 +1,161 @@
+"""What a report over many runs costs: a fresh process from records to page, its seconds and peak memory."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from benchmarks.result import Bar, Result
+from gatescope.analysis.report import write_report
+from gatescope.analysis.runs import RecordSource
+
+QUESTION = (
+    "a report, its page and its figures for a paper, over synthetic runs of 2,000 metric rows each. seconds: "
+    "over 60; memory: peak resident set (ru_maxrss) over 1,000 MB; page: over 5 MB; growth: seconds a run at "
+    "the largest number of runs over those at the smallest"
+)
+BARS = {
+    "seconds": Bar(at_most=1.0),
+    "memory": Bar(at_most=1.0),
+    "page": Bar(at_most=1.0),
+    "growth": Bar(at_most=1.2),
+}
+"""Seconds and memory are asked of the smallest number of runs, of more only that they grow no faster."""
+CELLS, ATTENTIONS = ("rnn", "gru", "lstm", "mingru", "minlstm"), ("none", "additive")
+GATES = {"rnn": ("state",), "gru": ("update", "reset"), "mingru": ("update",)}
+LOOKS = (0, 1, 4, 16, 64, 256, 1024, 1999)
+UNITS, LAGS, BINS = 64, 100, 50
+
+
+def measure(rounds: int = 1, counts: tuple[int, ...] = (200, 1000), rows: int = 2000) -> Result:
+    result = Result("report_scale", QUESTION, {"rows": rows, "counts": list(counts)}, BARS)
+    a_run: list[float] = []
+    for count in counts:
+        seconds, megabytes, page = in_fresh_process(count, rows)
+        a_run.append(seconds / count)
+        asked = count == counts[0]
+        result.add_value(
+            f"{count} runs", "seconds" if asked else "seconds, many", seconds / 60, seconds=seconds
+        )
+        name = "memory" if asked else "memory, many"
+        result.add_value(f"{count} runs", name, megabytes / 1000, megabytes=megabytes)
+        result.add_value(f"{count} runs", "page", page / 5, megabytes=page)
+    result.add_value(f"{counts[0]} to {counts[-1]} runs", "growth", a_run[-1] / a_run[0])
+    return result
+
+
+def in_fresh_process(count: int, rows: int) -> tuple[float, float, float]:
+    """Seconds, megabytes of memory, megabytes of the page."""
+    with tempfile.TemporaryDirectory() as root:
+        write_records(Path(root), count, rows)
+        command = [sys.executable, "-m", "benchmarks.report_scale", root]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds, megabytes, page = done.stdout.split()
+    return float(seconds), float(megabytes), float(page)
+
+
+def write_records(root: Path, count: int, rows: int) -> None:
+    """Ten variants with `count` / 10 seeds each."""
+    variants = [(cell, attention) for cell in CELLS for attention in ATTENTIONS]
+    for number in range(count):
+        cell, attention = variants[number % len(variants)]
+        write_record(root, cell, attention, number // len(variants), rows)
+
+
+def write_record(root: Path, cell: str, attention: str, seed: int, rows: int) -> None:
+    rng = np.random.default_rng([seed, CELLS.index(cell)])
+    folder = root / "scale" / f"{cell}-{attention}-s{seed}"
+    folder.mkdir(parents=True)
+    tags = {
+        "cell": cell,
+        "attention": attention,
+        "data": "none",
+        "seed": seed,
+        "variant": f"{cell}-{attention}",
+    }
+    accuracy = 0.6 + 0.02 * CELLS.index(cell) + 0.01 * float(rng.normal())
+    run = {
+        "run_id": folder.name,
+        "status": "finished",
+        "started": "2026-01-01T00:00:00+00:00",
+        "seconds": 100.0 + seed,
+        "command": ["train.py", "study=scale"],
+        "git": {"commit": "0" * 40, "dirty": False},
+        "versions": {"python": "3.11"},
+        "tags": tags,
+        "task": {"kind": "classification", "metric": "accuracy", "direction": "max"},
+        "parameters": {"total": 60_000, "stack": 50_000, "hidden_size": UNITS},
+        "summary": {"test/accuracy": accuracy, "seconds_per_epoch": 5.0},
+    }
+    (folder / "run.json").write_text(json.dumps(run))
+    study = {"name": "scale", "question": "What does a large report cost?", "primary": "test/accuracy"}
+    config = {"study": study, "trainer": {"gradient_clip_val": 1.0}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    _write_lines(folder / "metrics.jsonl", _metrics(rng, rows, accuracy))
+    _write_lines(folder / "readings.jsonl", _readings(rng, cell, attention))
+
+
+def _metrics(rng: np.random.Generator, rows: int, accuracy: float) -> list[dict[str, float]]:
+    """A training loss every step; at every hundredth a value on validation data too."""
+    found: list[dict[str, float]] = []
+    for step in range(rows):
+        row = {"step": step, "epoch": step // 100, "time": step / 20, "train/loss": float(rng.exponential())}
+        if step % 100 == 99:
+            row["validation/accuracy"] = accuracy * (1 - np.exp(-(step + 1) / 400))
+        found.append(row)
+    return found
+
+
+def _readings(rng: np.random.Generator, cell: str, attention: str) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    edges = np.linspace(0, 1, BINS + 1).tolist()
+    for step in LOOKS:
+        at: dict[str, object] = {"step": step, "epoch": step // 100}
+        for gate in GATES.get(cell, ("input", "forget")):
+            left = rng.uniform(0, 0.5, UNITS).tolist()
+            points = {"kind": "points", "columns": {"right": left[::-1], "left": left}}
+            rows.append(at | {"name": f"gates/layer0/{gate}/saturation"} | points)
+            counts = rng.integers(0, 1000, BINS).tolist()
+            histogram = {"kind": "histogram", "edges": edges, "counts": counts}
+            rows.append(at | {"name": f"gates/layer0/{gate}/histogram"} | histogram)
+        rate = -float(rng.uniform(0.05, 0.4))
+        lag = np.arange(LAGS, dtype=float)
+        curve = {"kind": "curve", "x": lag.tolist(), "y": np.exp(rate * lag).tolist()}
+        rows.append(at | {"name": "gradient_flow/layer0/loss_free_curve"} | curve)
+        scalars = {"gradient_flow/layer0/loss_free_decay_rate": rate}
+        if attention != "none":
+            scalars["attention/entropy"] = float(rng.uniform(0.5, 1))
+        rows += [at | {"name": name, "kind": "scalar", "value": value} for name, value in scalars.items()]
+    for step in range(50, 2000, 50):
+        norms = {"before_clip": 1.0, "clipped_share": 0.5, "layer0/recurrent_weights/candidate": 0.3}
+        rows += [
+            {"step": step, "epoch": step // 100, "name": f"gradient_norm/{name}", "kind": "scalar"}
+            | {"value": scale * float(rng.uniform(0.5, 1.5))}
+            for name, scale in norms.items()
+        ]
+    return rows
+
+
+def _write_lines(path: Path, rows: list[dict[str, float]] | list[dict[str, object]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def report(root: Path) -> tuple[float, float, float]:
+    """Seconds, the megabytes that this process has held at most, and those of the page."""
+    started = time.perf_counter()
+    folder = write_report(RecordSource(root, "scale"), root / "reports").parent
+    page = (folder / "report.html").stat().st_size / 1e6
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, page
+
+
+if __name__ == "__main__":
+    print(*report(Path(sys.argv[1])))
