@@ -17,6 +17,8 @@ MOST_POINTS = 60
 """Of a curve; with more, this many are kept, evenly chosen, first and last among them."""
 FEW_POINTS = 15
 MOST_PANELS = 6
+PLAIN = "datum.label ? format(datum.value, '.6~g') : ''"
+"""Labels of ticks: 100, not 1e+2."""
 
 
 @cache
@@ -75,7 +77,7 @@ def _chart(
     x = alt.X(f"{curves.x}:Q", title=curves.x_label, **_horizontal(table[curves.x], curves.log_x))
     lowest = alt.Undefined if curves.floor is None else max(curves.floor, table["mean"].min())
     y_scale = alt.Scale(type="log", domainMin=lowest) if log_y else alt.Scale(zero=False)
-    y = alt.Y("mean:Q", title=label, scale=y_scale, axis=alt.Axis(format="~g", tickCount=6))
+    y = alt.Y("mean:Q", title=label, scale=y_scale, axis=alt.Axis(labelExpr=PLAIN, tickCount=6))
     tips = [
         "variant:N",
         f"{curves.x}:Q",
@@ -119,9 +121,9 @@ def _horizontal(values: pd.Series, log: bool) -> dict[str, Any]:
     if not log:
         return {"scale": alt.Scale(zero=False, nice=False)}
     if values.min() > 0:
-        return {"scale": alt.Scale(type="log", nice=False), "axis": alt.Axis(format="~g", tickCount=4)}
+        return {"scale": alt.Scale(type="log", nice=False), "axis": alt.Axis(labelExpr=PLAIN, tickCount=4)}
     powers = [10**k for k in range(12) if 10**k <= values.max()]
-    return {"scale": alt.Scale(type="symlog"), "axis": alt.Axis(values=[0, *powers], format="~g")}
+    return {"scale": alt.Scale(type="symlog"), "axis": alt.Axis(values=[0, *powers], labelExpr=PLAIN)}
 
 
 def dashes(look: style.Look) -> list[float]:
