@@ -55,6 +55,7 @@ def test_an_online_run_arrives_whole(small: Compose, server: StandIn) -> None:
     assert stored.config["model"]["value"]["name"] == "gru"
     kept = json.loads((result.directory / "run.json").read_text())
     assert stored.config["record"]["value"] == kept
+    assert kept["wandb"]["url"] == f"{server.url}/{ENTITY}/gatescope/runs/{name}"
     assert stored.files["readings.jsonl"] == (result.directory / "readings.jsonl").read_bytes()
     assert json.loads(stored.summary)["test/mse"] == kept["summary"]["test/mse"]
 

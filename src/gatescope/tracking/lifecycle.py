@@ -93,7 +93,9 @@ def tracked(cfg: DictConfig) -> Iterator[Tracked]:
     loggers: list[Logger] = [RecordLogger(record), *boards]
     if logger is not None:
         loggers.append(logger)
-        record.update(wandb={"id": logger.experiment.id, "dir": str(logger.experiment.dir)})
+        run = logger.experiment
+        url = None if run.offline else run.url
+        record.update(wandb={"id": run.id, "dir": str(run.dir), "url": url})
         logger.describe(record)
     status: Status = "finished"
     exit_code, reason = 0, None
