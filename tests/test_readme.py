@@ -54,6 +54,7 @@ def test_it_lists_every_option_of_every_group() -> None:
         "trainer",
         "instruments",
         "tracking",
+        "launcher",
     ):
         options = {path.stem for path in (ROOT / "conf" / group).glob("*.yaml") if path.stem[0] != "_"}
         assert options <= table[group], f"README does not name {sorted(options - table[group])} of {group}"
