@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import absl.logging
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+
+# Keras and TensorBoard bring absl, whose handler closes its stream when Hydra configures logging: made in the
+# middle of a test, that stream would be the one that pytest captures with.
+absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 ROOT = Path(__file__).parents[1]
 Compose = Callable[..., DictConfig]
