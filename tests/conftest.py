@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,9 @@ from omegaconf import DictConfig
 # Keras and TensorBoard bring absl, whose handler closes its stream when Hydra configures logging: made in the
 # middle of a test, that stream would be the one that pytest captures with.
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
+
+# A shell that runs the suite in the background leaves SIGINT ignored, for it and for all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 Compose = Callable[..., DictConfig]

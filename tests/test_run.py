@@ -157,13 +157,17 @@ def test_a_signal_in_the_middle_of_an_epoch(
     process = subprocess.Popen(
         command, cwd=tmp_path, env={**os.environ, "WANDB_SILENT": "true"}, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("*/*/metrics.jsonl")):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(sent)
-    _, errors = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("*/*/metrics.jsonl")):
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(sent)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
     assert process.returncode == code, errors
     assert "Traceback" not in errors
     told = record(only_run(tmp_path))
