@@ -12,7 +12,7 @@ demo: $(STAMP) ## train and compare rnn, gru, lstm, with and without attention; 
 	$(BIN)/python scripts/report.py study=first_light out=runs/reports
 
 test: $(STAMP) ## the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP) ## lint, format, types
 	$(BIN)/ruff check .

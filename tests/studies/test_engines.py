@@ -23,7 +23,7 @@ from gatescope.run import run
 LOCAL = {"joblib": ("hydra.launcher.n_jobs=2",), "ray": ("hydra.launcher.ray.init.num_cpus=2",)}
 PLUGINS = {"joblib": "hydra_joblib_launcher", "ray": "hydra_ray_launcher", "slurm": "hydra_submitit_launcher"}
 STUDY = ("-m", "model=rnn,gru", "seed=0,1", "instruments=off", "checkpoint.every_n_steps=20")
-LONG = (*STUDY, "trainer.max_epochs=150")
+LONG = (*STUDY, "trainer.max_epochs=80")
 
 
 def need(launcher: str) -> None:
@@ -37,23 +37,24 @@ def test_a_study_whose_worker_is_killed_is_finished_by_its_own_command(launcher:
     words = (*LONG, f"launcher={launcher}", *LOCAL[launcher])
     sweep = start(*words, runs=tmp_path)
     wait_for(lambda: list(tmp_path.glob("*/*/checkpoints/last.ckpt")), sweep)
-    running = [one for one in runs_of(tmp_path) if one["status"] == "running"]
-    assert running[0]["pid"] != sweep.pid
-    psutil.Process(running[0]["pid"]).kill()
+    saved = next(tmp_path.glob("*/*/checkpoints/last.ckpt")).parents[1].name
+    victim = next(one for one in runs_of(tmp_path) if one["run_id"] == saved)
+    assert victim["pid"] != sweep.pid
+    psutil.Process(victim["pid"]).kill()
     code, out, errors = ended(sweep)
     assert code == FAILED, out
     assert "the sweep was cut short" in errors
     assert "the same command runs what is missing" in errors
     assert "Traceback" not in errors
     first = {one["run_id"]: one["status"] for one in runs_of(tmp_path)}
-    assert first[running[0]["run_id"]] == "running"
+    assert first[saved] == "running"
 
     code, out, errors = ended(start(*words, runs=tmp_path))
     assert code == 0, errors
     told = {one["run_id"]: one for one in runs_of(tmp_path)}
     assert {one["status"] for one in told.values()} == {"finished"}
     assert len(told) == 4
-    assert told[running[0]["run_id"]]["resumed"]  # it went on from its checkpoint
+    assert told[saved]["resumed"]  # it went on from its checkpoint
 
 
 def test_a_run_of_joblib_fails_alone_with_its_reason(tmp_path: Path) -> None:
