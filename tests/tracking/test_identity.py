@@ -55,3 +55,10 @@ def test_the_name_reads(config: Compose) -> None:
         "variant": "lstm-additive",
     }
     assert run_dir(cfg).parent.name == "default"
+
+
+@pytest.mark.parametrize(
+    "name", ["additive", "dot", "general", "scaled_dot", "uniform", "frozen_random", "none"]
+)
+def test_an_attention_is_named_as_its_file_is(config: Compose, name: str) -> None:
+    assert tags(config(f"attention={name}"))["variant"] == f"gru-{name}"

@@ -30,6 +30,9 @@ CELLS: dict[str, tuple[str, str, str]] = {
     "mingru": ("minGRU", "#e8a33d", "D"),
     "minlstm": ("minLSTM", "#4fc7a6", "P"),
     "tfidf_logistic": ("TF-IDF + logistic regression", "#555555", "x"),
+    "series_logistic": ("summaries + logistic regression", "#6b6b6b", "+"),
+    "series_ridge": ("summaries + ridge regression", "#828282", "1"),
+    "majority": ("majority", "#a0a0a0", "_"),
 }
 """Label, colour and marker by cell."""
 
@@ -41,6 +44,8 @@ ATTENTIONS: dict[str, tuple[str, LineStyle, bool]] = {
     "dot": ("dot attention", (0, (5.0, 1.4, 1.0, 1.4)), False),
     "scaled_dot": ("scaled dot attention", (0, (1.6, 1.6)), False),
     "general": ("general attention", (0, (6.0, 1.2, 1.0, 1.2, 1.0, 1.2)), False),
+    "uniform": ("uniform weights", (0, (2.5, 1.0)), True),
+    "frozen_random": ("frozen random weights", (0, (1.0, 2.4)), True),
 }
 """Label, line style and whether markers are filled, by attention."""
 

@@ -113,3 +113,63 @@ class Dot(Attention):
 
     def score(self, query: Tensor, states: Tensor) -> Tensor:
         return torch.einsum("bhd,bthd->bht", query, states)
+
+
+class General(Attention):
+    """score = qᵀ W h_t a head (Luong et al. 2015, "general"), with the last state as the query q."""
+
+    def __init__(self, size: int, bidirectional: bool, heads: Heads = 1) -> None:
+        super().__init__(size, bidirectional, heads)
+        width = self.head_size
+        self.weight = nn.Parameter(torch.empty(heads, width, width))
+        nn.init.uniform_(self.weight, -1 / math.sqrt(width), 1 / math.sqrt(width))
+
+    def score(self, query: Tensor, states: Tensor) -> Tensor:
+        return torch.einsum("bhd,hde,bthe->bht", query, self.weight, states)
+
+
+class ScaledDot(Attention):
+    """score = uᵀ h_t / √(S/heads) (Vaswani et al. 2017), with a learned query u a head that all sequences
+    share: what is looked for does not depend on the last state."""
+
+    def __init__(self, size: int, bidirectional: bool, heads: Heads = 1) -> None:
+        super().__init__(size, bidirectional, heads)
+        self.query = nn.Parameter(torch.randn(heads, self.head_size))
+
+    def score(self, query: Tensor, states: Tensor) -> Tensor:
+        return torch.einsum("hd,bthd->bht", self.query, states) / math.sqrt(self.head_size)
+
+
+class Uniform(Attention):
+    """Every valid step weighs the same: the ablation against which learned weights must show their worth
+    (Wiegreffe & Pinter 2019)."""
+
+    def score(self, query: Tensor, states: Tensor) -> Tensor:
+        return states.new_zeros(len(states), self.heads, states.shape[1])
+
+
+class FrozenRandom(Attention):
+    """Weights as uneven as learned ones that say nothing: scores by position, drawn once with the run's seed
+    and never trained. By position, because a fixed random direction is one that the encoder can write to.
+
+    Args:
+        spread: standard deviation of the scores, in nats: the effective length is about T·exp(−spread²/2).
+        period: scores drawn; a longer sequence meets them again.
+    """
+
+    scores: Tensor
+
+    def __init__(
+        self,
+        size: int,
+        bidirectional: bool,
+        heads: Heads = 1,
+        spread: Annotated[float, Field(ge=0)] = 1.5,
+        period: Annotated[int, Field(ge=1)] = 1024,
+    ) -> None:
+        super().__init__(size, bidirectional, heads)
+        self.register_buffer("scores", spread * torch.randn(heads, period))
+
+    def score(self, query: Tensor, states: Tensor) -> Tensor:
+        position = torch.arange(states.shape[1], device=states.device) % self.scores.shape[1]
+        return self.scores[:, position].expand(len(states), -1, -1)

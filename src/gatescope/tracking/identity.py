@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,8 @@ def tags(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _attention_name(node: Mapping[str, Any]) -> str:
-    name = str(node["_target_"]).rsplit(".", 1)[-1].lower()
+    kind = str(node["_target_"]).rsplit(".", 1)[-1]
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
     if name != "pooling":
         return name
     return "none" if node.get("reduce", "last") == "last" else str(node["reduce"])
