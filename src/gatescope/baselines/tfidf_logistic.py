@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import numpy as np
 from pydantic import Field
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from torch import Tensor
 
-from gatescope.baselines.base import Baseline, labels
-from gatescope.data.base import Examples
+from gatescope.baselines.base import Baseline, class_targets, logits
+from gatescope.data.base import Batch, Examples, TaskSpec
 
 
 class TfidfLogistic(Baseline):
-    """Sees the same token ids as the recurrent models do, the order of words only within `ngrams`."""
+    """Sees the same token ids as the recurrent models do, the order of words only within `ngrams`.
+
+    Args:
+        ngrams: longest run of words that is a term.
+        C: inverse strength of the L2 penalty.
+    """
+
+    task: TaskSpec
 
     def __init__(
         self, ngrams: Annotated[int, Field(ge=1)] = 2, C: Annotated[float, Field(gt=0)] = 1.0
@@ -30,13 +36,15 @@ class TfidfLogistic(Baseline):
         ids = tokens.tolist()
         return [tuple(ids[i : i + n]) for n in range(1, self.ngrams + 1) for i in range(len(ids) - n + 1)]
 
-    def fit(self, examples: Examples) -> None:
-        if examples.inputs[0].is_floating_point():
-            raise ValueError("model=tfidf_logistic reads tokens: choose text data")
-        self.pipeline.fit(list(examples.inputs), labels(examples))
+    def fit(self, examples: Examples, task: TaskSpec) -> None:
+        if task.inputs != "tokens":
+            raise ValueError("model=tfidf_logistic reads tokens: choose text data, or model=series_logistic")
+        self.task = task
+        self.pipeline.fit(list(examples.inputs), class_targets(examples, task, "tfidf_logistic"))
 
-    def predict(self, examples: Examples) -> np.ndarray:
-        return np.asarray(self.pipeline.predict(list(examples.inputs)))
+    def predict(self, batch: Batch) -> Tensor:
+        texts = [row[:length] for row, length in zip(batch.inputs, batch.lengths.tolist(), strict=True)]
+        return logits(self.pipeline.predict_log_proba(texts), self.pipeline[-1].classes_, self.task)
 
     @property
     def parameters(self) -> int:
