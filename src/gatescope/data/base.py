@@ -22,7 +22,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 IGNORE = -100
 """Target of a position that no loss and no metric counts (torch's own `ignore_index`)."""
 
+END = 0
+"""Symbol of a target vocabulary that ends every target of a transduction, and that decoding starts from."""
+
 Kind = Literal["classification", "regression", "next_step", "transduction"]
+Split = Literal["train", "validation", "test"]
 
 
 class DataError(ValueError):
@@ -37,6 +41,10 @@ class TaskSpec:
     `output_size` is 1 for a regression target and for two classes (one sigmoid output), else the number
     of classes. `metric` with `direction` is what a study compares on, named as it is logged after
     "validation/" and "test/". `tolerance`: a regression example counts as solved below this |error|.
+
+    Targets of a transduction are ids of `target_vocabulary`, whose entry END ends each; `output_size` is its
+    size, and `target_unit` what one symbol is. A target may go on with further accepted answers, each with
+    its END: the loss counts the first, error rates the one nearest to the prediction.
     """
 
     kind: Kind
@@ -49,6 +57,8 @@ class TaskSpec:
     vocabulary: tuple[str, ...] = ()
     padding_index: int | None = None
     tolerance: float | None = None
+    target_vocabulary: tuple[str, ...] = ()
+    target_unit: Literal["character", "phoneme", "word"] = "word"
     notes: dict[str, Any] = field(default_factory=dict)
     """Facts of the data worth keeping in the record (rows dropped, share of unknown words …)."""
 
@@ -270,7 +280,7 @@ class SequenceData(pl.LightningDataModule):
             raise RuntimeError("call setup() before task")
         return self.splits.task
 
-    def batch(self, split: Literal["train", "validation", "test"], indices: Sequence[int]) -> Batch:
+    def batch(self, split: Split, indices: Sequence[int]) -> Batch:
         """The named examples of a split as one Batch."""
         if self.splits is None:
             raise RuntimeError("call setup() before batch()")
@@ -286,7 +296,14 @@ class SequenceData(pl.LightningDataModule):
             for row, length in zip(batch.inputs.tolist(), batch.lengths.tolist(), strict=True)
         ]
 
-    def _loader(self, split: Literal["train", "validation", "test"]) -> DataLoader[Any]:
+    def alignment(self, split: Split, batch: Batch) -> Tensor | None:
+        """(B, U, T) bool: the source steps that each target step is made from, for data that know it.
+
+        A target step that comes from nowhere in the source has no true entry.
+        """
+        return None
+
+    def _loader(self, split: Split) -> DataLoader[Any]:
         assert self.splits is not None
         examples: Examples = getattr(self.splits, split)
         world = self.trainer.world_size if self.trainer else 1
@@ -346,7 +363,7 @@ def check_splits(splits: Splits) -> None:
             what = f"a token id outside the vocabulary of {task.input_size}"
             _complain(name, examples.inputs.rows(outside), what, "encode with the task's vocabulary")
         targets, rows_of = _flat_targets(examples)
-        if task.kind in ("classification", "next_step") and not targets.is_floating_point():
+        if task.kind != "regression" and not targets.is_floating_point():
             classes = max(task.output_size, 2)
             outside = ((targets < 0) & (targets != IGNORE)) | (targets >= classes)
             what = f"a label outside the {classes} declared classes (0 to {classes - 1})"

@@ -51,8 +51,19 @@ class Pooling(nn.Module):
         return Readout(states.masked_fill(~mask, -torch.inf).amax(1), None)
 
 
+class Memory(NamedTuple):
+    """States to attend to, made ready for any number of queries: split (B, T, heads, S/heads), keys as
+    `Attention.keys` gives them, mask (B, T)."""
+
+    split: Tensor
+    keys: Tensor
+    mask: Tensor
+
+
 class Attention(nn.Module):
-    """Scores every state against the last one, a head at a time: each head owns a slice of the state.
+    """Scores every state against a query, a head at a time: each head owns a slice of the state.
+
+    An encoder asks once, with its last state; a decoder asks with a state of its own at every target step.
 
     Args:
         size: width S of the states.
@@ -72,16 +83,35 @@ class Attention(nn.Module):
         self.bidirectional, self.heads, self.head_size = bidirectional, heads, size // heads
 
     @abstractmethod
-    def score(self, query: Tensor, states: Tensor) -> Tensor:
-        """query (B, heads, S/heads), states (B, T, heads, S/heads) -> (B, heads, T)."""
+    def score(self, query: Tensor, keys: Tensor) -> Tensor:
+        """query (B, heads, S/heads), keys (B, T, heads, S/heads) -> (B, heads, T).
+
+        A decoder asks for all target steps at once: query (B, U, heads, S/heads) -> (B, U, heads, T).
+        """
+
+    def keys(self, states: Tensor) -> Tensor:
+        """(B, T, heads, S/heads) likewise: what `score` needs of the states whatever the query."""
+        return states
+
+    def own_query(self, states: Tensor, lengths: Tensor) -> Tensor:
+        """(B, S): what an encoder asks its own states (B, T, S) with."""
+        return last_state(states, lengths, self.bidirectional)
+
+    def memory(self, states: Tensor, lengths: Tensor) -> Memory:
+        split = states.unflatten(-1, (self.heads, self.head_size))
+        return Memory(split, self.keys(split), valid_mask(lengths, states.shape[1]))
+
+    def read(self, query: Tensor, memory: Memory) -> Readout:
+        """query (B, …, S) -> context (B, …, S), weights (B, …, heads, T)."""
+        batch, steps = memory.mask.shape
+        scores = self.score(query.unflatten(-1, (self.heads, self.head_size)), memory.keys)
+        mask = memory.mask.view(batch, *[1] * (scores.dim() - 2), steps)
+        weights = masked_softmax(scores, mask)
+        context = torch.einsum("b...ht,bthd->b...hd", weights, memory.split).flatten(-2)
+        return Readout(context, weights)
 
     def forward(self, states: Tensor, lengths: Tensor) -> Readout:
-        batch, steps, size = states.shape
-        split = states.view(batch, steps, self.heads, self.head_size)
-        query = last_state(states, lengths, self.bidirectional).view(batch, self.heads, self.head_size)
-        weights = masked_softmax(self.score(query, split), valid_mask(lengths, steps)[:, None])
-        context = torch.einsum("bht,bthd->bhd", weights, split).reshape(batch, size)
-        return Readout(context, weights)
+        return self.read(self.own_query(states, lengths), self.memory(states, lengths))
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
@@ -102,17 +132,20 @@ class Additive(Attention):
         for parameter in (self.key, self.query, self.v):
             nn.init.uniform_(parameter, -1 / math.sqrt(width), 1 / math.sqrt(width))
 
-    def score(self, query: Tensor, states: Tensor) -> Tensor:
-        keys = torch.einsum("bthd,hde->bthe", states, self.key)
-        queries = torch.einsum("bhd,hde->bhe", query, self.query)[:, None]
-        return torch.einsum("bthe,he->bht", torch.tanh(keys + queries + self.bias), self.v)
+    def keys(self, states: Tensor) -> Tensor:
+        return torch.einsum("bthd,hde->bthe", states, self.key) + self.bias
+
+    def score(self, query: Tensor, keys: Tensor) -> Tensor:
+        queries = torch.einsum("b...hd,hde->b...he", query, self.query).unsqueeze(-3)
+        keys = keys.view(len(keys), *[1] * (queries.dim() - 4), *keys.shape[1:])
+        return torch.einsum("b...the,he->b...ht", torch.tanh(keys + queries), self.v)
 
 
 class Dot(Attention):
     """score = qᵀ h_t (Luong et al. 2015, "dot"), with the last state as the query; no parameters."""
 
-    def score(self, query: Tensor, states: Tensor) -> Tensor:
-        return torch.einsum("bhd,bthd->bht", query, states)
+    def score(self, query: Tensor, keys: Tensor) -> Tensor:
+        return torch.einsum("b...hd,bthd->b...ht", query, keys)
 
 
 class General(Attention):
@@ -124,28 +157,37 @@ class General(Attention):
         self.weight = nn.Parameter(torch.empty(heads, width, width))
         nn.init.uniform_(self.weight, -1 / math.sqrt(width), 1 / math.sqrt(width))
 
-    def score(self, query: Tensor, states: Tensor) -> Tensor:
-        return torch.einsum("bhd,hde,bthe->bht", query, self.weight, states)
+    def keys(self, states: Tensor) -> Tensor:
+        return torch.einsum("hde,bthe->bthd", self.weight, states)
+
+    def score(self, query: Tensor, keys: Tensor) -> Tensor:
+        return torch.einsum("b...hd,bthd->b...ht", query, keys)
 
 
 class ScaledDot(Attention):
-    """score = uᵀ h_t / √(S/heads) (Vaswani et al. 2017), with a learned query u a head that all sequences
-    share: what is looked for does not depend on the last state."""
+    """score = (u + q)ᵀ h_t / √(S/heads) (Vaswani et al. 2017), with a u a head that is learned and all share.
+
+    An encoder asks with u alone: what is looked for does not depend on the last state. A decoder's own state
+    is the query q.
+    """
 
     def __init__(self, size: int, bidirectional: bool, heads: Heads = 1) -> None:
         super().__init__(size, bidirectional, heads)
         self.query = nn.Parameter(torch.randn(heads, self.head_size))
 
-    def score(self, query: Tensor, states: Tensor) -> Tensor:
-        return torch.einsum("hd,bthd->bht", self.query, states) / math.sqrt(self.head_size)
+    def own_query(self, states: Tensor, lengths: Tensor) -> Tensor:
+        return torch.zeros_like(states[:, 0])
+
+    def score(self, query: Tensor, keys: Tensor) -> Tensor:
+        return torch.einsum("b...hd,bthd->b...ht", query + self.query, keys) / math.sqrt(self.head_size)
 
 
 class Uniform(Attention):
     """Every valid step weighs the same: the ablation against which learned weights must show their worth
     (Wiegreffe & Pinter 2019)."""
 
-    def score(self, query: Tensor, states: Tensor) -> Tensor:
-        return states.new_zeros(len(states), self.heads, states.shape[1])
+    def score(self, query: Tensor, keys: Tensor) -> Tensor:
+        return keys.new_zeros(*query.shape[:-1], keys.shape[1])
 
 
 class FrozenRandom(Attention):
@@ -170,6 +212,6 @@ class FrozenRandom(Attention):
         super().__init__(size, bidirectional, heads)
         self.register_buffer("scores", spread * torch.randn(heads, period))
 
-    def score(self, query: Tensor, states: Tensor) -> Tensor:
-        position = torch.arange(states.shape[1], device=states.device) % self.scores.shape[1]
-        return self.scores[:, position].expand(len(states), -1, -1)
+    def score(self, query: Tensor, keys: Tensor) -> Tensor:
+        position = torch.arange(keys.shape[1], device=keys.device) % self.scores.shape[1]
+        return self.scores[:, position].expand(*query.shape[:-1], -1)
