@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import field, fields, is_dataclass
 from typing import Annotated, Any, Literal, get_type_hints
 
 from omegaconf import OmegaConf
@@ -163,6 +163,7 @@ class RootConfig:
     trainer: TrainerConfig
     instruments: InstrumentsConfig
     tracking: TrackingConfig
+    decoder: dict[str, Any] = field(default_factory=dict)
 
 
 SCHEMA: TypeAdapter[RootConfig] = TypeAdapter(RootConfig)

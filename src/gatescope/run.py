@@ -16,7 +16,8 @@ from gatescope.config import ConfigError, check
 from gatescope.data.base import SequenceData
 from gatescope.distributed import device_count
 from gatescope.instruments.callbacks import instrument_callbacks
-from gatescope.models.encoder import build_encoder, sizes
+from gatescope.models.build import build_model
+from gatescope.models.encoder import sizes
 from gatescope.tracking.lifecycle import Tracked, tracked
 from gatescope.tracking.ranks import rank, under_torchrun
 from gatescope.tracking.resume import AtomicIO
@@ -84,8 +85,11 @@ def load_data(cfg: DictConfig) -> SequenceData:
 
 
 def build_module(cfg: DictConfig, data: SequenceData) -> SequenceTask:
-    """The LightningModule for this data, from the model, attention, optimizer and scheduler groups."""
-    model = build_encoder(data.task, instantiate(cfg.model, _convert_="all"), instantiate(cfg.attention))
+    """The LightningModule for this data, from the model, attention, decoder, optimizer, scheduler groups."""
+    decoding = instantiate(cfg.decoder) if cfg.get("decoder") else None
+    model = build_model(
+        data.task, instantiate(cfg.model, _convert_="all"), instantiate(cfg.attention), decoding
+    )
     scheduler = instantiate(cfg.scheduler) if cfg.scheduler else None
     return SequenceTask(model, instantiate(cfg.optimizer), scheduler)
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
+from torch import Tensor
 
-from gatescope.data.base import END, Examples, Splits, TaskSpec
+from gatescope.data.base import END, IGNORE, Examples, Splits, TaskSpec
 from gatescope.data.text import PADDING, UNKNOWN
 from gatescope.data.torchtext_compat import build_vocab_from_iterator
 
@@ -86,3 +87,10 @@ class PairEncoding:
         if UNKNOWN in specials:
             vocabulary.set_default_index(vocabulary[UNKNOWN])
         return vocabulary
+
+
+def first_answer(targets: Tensor) -> Tensor:
+    """(B, U) -> (B, U'): the first accepted answer with its END, IGNORE behind it, no wider than needed."""
+    ends = (targets == END).long()
+    kept = targets.masked_fill(ends.cumsum(1) - ends > 0, IGNORE)
+    return kept[:, : int((kept != IGNORE).sum(1).max())]

@@ -5,24 +5,34 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gatescope.data.base import IGNORE
+from gatescope.data.pairs import first_answer
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.probe import Probe
 from gatescope.instruments.readings import Readings, Scalar, Undefined, scalar
 
 
 class AttentionStatistics(ProbeInstrument):
-    """`attention/entropy`, `attention/effective_length`, `attention/distance`; nothing without attention."""
+    """`attention/entropy`, `attention/effective_length`, and where the last state asks `attention/distance`;
+    nothing without attention. A decoder's target steps, the first answer's, count as one sequence each."""
 
     @torch.no_grad()
     def read(self, probe: Probe) -> Readings:
         if probe.attention is None:
             return {}
         weights, lengths = probe.attention, probe.batch.lengths
-        return {
+        by_decoder = weights.dim() == 4
+        if by_decoder:
+            asked = first_answer(probe.batch.targets) != IGNORE
+            weights, lengths = weights[asked], lengths[:, None].expand_as(asked)[asked]
+        readings: Readings = {
             "attention/entropy": relative_entropy(weights, lengths),
             "attention/effective_length": scalar(entropy(weights).exp().mean().item(), "weights not finite"),
-            "attention/distance": scalar(distance(weights, lengths).mean().item(), "weights not finite"),
         }
+        if not by_decoder:
+            gap = distance(weights, lengths).mean().item()
+            readings["attention/distance"] = scalar(gap, "weights not finite")
+        return readings
 
 
 def entropy(weights: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gatescope.instruments.probe import Probe
 from gatescope.instruments.readings import Readings
-from gatescope.models.encoder import Encoder
+from gatescope.models.encoder import SequenceModel
 
 
 @dataclass
@@ -18,7 +18,7 @@ class Update:
     after clipping, and the measured change of the weights; `clipped` says whether clipping acted."""
 
     step: int
-    model: Encoder
+    model: SequenceModel
     before: dict[str, Tensor]
     after: dict[str, Tensor]
     delta: dict[str, Tensor]

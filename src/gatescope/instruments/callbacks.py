@@ -72,9 +72,10 @@ class ProbeCallback(InstrumentCallback):
         tokens: list[list[str]] | None,
         every_n_steps: int | None,
         sink: Sink,
+        alignment: Tensor | None = None,
     ) -> None:
         super().__init__(instruments, every_n_steps, sink)
-        self.batch, self.tokens = batch, tokens
+        self.batch, self.tokens, self.alignment = batch, tokens, alignment
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if self._last is None:  # a resumed run had its first look
@@ -94,7 +95,7 @@ class ProbeCallback(InstrumentCallback):
         self._last = step
         batch = Batch(*(part.to(module.device) for part in self.batch))
         probe = look(module.model, batch, module.objective.loss, step)
-        probe.tokens = self.tokens
+        probe.tokens, probe.alignment = self.tokens, self.alignment
         self._read(probe, step, trainer.current_epoch)
 
 
@@ -150,7 +151,8 @@ def instrument_callbacks(settings: DictConfig, data: SequenceData, sink: Sink) -
         callbacks.append(UpdateCallback(updates, settings.every_n_steps, sink))
     if probes:
         batch = probe_batch(data, settings.examples)
-        callbacks.append(ProbeCallback(probes, batch, data.tokens(batch), settings.every_n_steps, sink))
+        known = data.tokens(batch), settings.every_n_steps, sink, data.alignment("validation", batch)
+        callbacks.append(ProbeCallback(probes, batch, *known))
     return callbacks
 
 

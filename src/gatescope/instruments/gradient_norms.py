@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gatescope.cells.base import RecurrentLayer
 from gatescope.instruments.base import Update, UpdateInstrument
 from gatescope.instruments.readings import Readings, Scalar, Undefined, scalar
-from gatescope.models.encoder import Encoder
+from gatescope.models.encoder import SequenceModel
 
 NOT_FINITE = "a gradient is NaN or infinite"
 
@@ -40,7 +40,7 @@ class GradientNorms(UpdateInstrument):
         return readings
 
 
-def parts(model: Encoder) -> Iterator[tuple[str, str, RecurrentLayer | None]]:
+def parts(model: SequenceModel) -> Iterator[tuple[str, str, RecurrentLayer | None]]:
     """(parameter name, group, cell or None) of every parameter that trains."""
     layers = model.stack.layers
     for name, parameter in model.named_parameters():

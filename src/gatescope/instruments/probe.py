@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gatescope.cells.base import Adjoint
 from gatescope.data.base import Batch, TaskSpec, valid_mask
-from gatescope.models.encoder import Encoder
+from gatescope.models.encoder import SequenceModel
 from gatescope.models.stack import LayerTrace
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -32,7 +32,7 @@ class Probe:
     """
 
     step: int
-    model: Encoder
+    model: SequenceModel
     batch: Batch
     embedded: Tensor
     outputs: Tensor
@@ -41,6 +41,8 @@ class Probe:
     loss: float
     direct: Tensor
     tokens: list[list[str]] | None = None
+    alignment: Tensor | None = None
+    """(B, U, T) bool: the source steps that each target step is made from, where the data know."""
 
     @property
     def task(self) -> TaskSpec:
@@ -83,14 +85,14 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def look(model: Encoder, batch: Batch, loss: Loss, step: int = 0) -> Probe:
+def look(model: SequenceModel, batch: Batch, loss: Loss, step: int = 0) -> Probe:
     """Makes a Probe; the model leaves as it came."""
     with undisturbed(model):
         with torch.no_grad():
             embedded, outputs, layers = model.trace(batch)
         with torch.enable_grad():
             leaf = outputs.detach().requires_grad_()
-            prediction = model.readout(leaf, batch.lengths)
+            prediction = model.readout(leaf, batch.lengths, batch.targets)
             value = loss(prediction.values, batch.targets).mean()
         direct = None
         if value.requires_grad:

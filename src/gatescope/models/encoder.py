@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,33 +14,32 @@ from gatescope.models.budget import hidden_size_for
 from gatescope.models.heads import make_head
 from gatescope.models.stack import CellFactory, LayerTrace, RecurrentStack
 
+AttentionFactory = Callable[[int, bool], nn.Module]
+
 
 class Prediction(NamedTuple):
-    """values (B, K), or (B, T, K) for a task that predicts at every step; attention weights (B, heads, T)."""
+    """values (B, K), or (B, T, K) for a task that predicts at every step; attention weights (B, heads, T), or
+    (B, U, heads, T) where a decoder asks at each of U target steps."""
 
     values: Tensor
     attention: Tensor | None
 
 
-class Encoder(nn.Module):
-    """A recurrent encoder for classification, regression and next-step prediction.
+class SequenceModel(nn.Module, ABC):
+    """Embedding and recurrent stack, and whatever answers from the states: what instruments look at.
 
     Args:
         task: published by the datamodule; fixes every outer dimension.
         cell: makes a recurrent layer from (input_size, hidden_size).
-        attention: makes the readout from (size, bidirectional).
         hidden_size: units a layer and direction.
         parameters: budget of the recurrent stack; when given, the hidden size follows from it.
         embedding_size: width of token embeddings, unused for features.
-    Raises:
-        ValueError: attention was asked for on a task that answers at every step.
     """
 
     def __init__(
         self,
         task: TaskSpec,
         cell: CellFactory,
-        attention: Callable[[int, bool], nn.Module],
         hidden_size: int = 64,
         parameters: int | None = None,
         layers: int = 1,
@@ -58,28 +58,19 @@ class Encoder(nn.Module):
         if parameters is not None:
             hidden_size = hidden_size_for(parameters, cell, size, layers, bidirectional)
         self.stack = RecurrentStack(cell, size, hidden_size, layers, bidirectional, dropout)
-        self.attention = attention(self.stack.output_size, bidirectional)
-        if task.kind == "next_step" and isinstance(self.attention, Attention):
-            raise ValueError(
-                "attention gives one answer a sequence, and these data ask for one at every step: "
-                "use attention=none, or data that are classified"
-            )
-        self.head = make_head(task, self.stack.output_size, dropout)
 
     def embed(self, inputs: Tensor) -> Tensor:
         """(B, T) ids or (B, T, F) features -> (B, T, D)."""
         embedded = inputs if self.embedding is None else self.embedding(inputs)
         return self.embedding_dropout(embedded)
 
-    def readout(self, states: Tensor, lengths: Tensor) -> Prediction:
-        """States of the top layer (B, T, S) -> the prediction."""
-        if self.task.kind == "next_step":
-            return Prediction(self.head(states), None)
-        pooled: Readout = self.attention(states, lengths)
-        return Prediction(self.head(pooled.context), pooled.weights)
+    @abstractmethod
+    def readout(self, states: Tensor, lengths: Tensor, targets: Tensor | None = None) -> Prediction:
+        """States of the top layer (B, T, S) -> the prediction; `targets` for models that are fed them."""
 
     def forward(self, batch: Batch) -> Prediction:
-        return self.readout(self.stack(self.embed(batch.inputs), batch.lengths), batch.lengths)
+        states = self.stack(self.embed(batch.inputs), batch.lengths)
+        return self.readout(states, batch.lengths, batch.targets)
 
     def trace(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, LayerTrace]]:
         """Embedded inputs (B, T, D), top states (B, T, S), and every layer's trace."""
@@ -88,11 +79,40 @@ class Encoder(nn.Module):
         return embedded, states, traces
 
 
+class Encoder(SequenceModel):
+    """A recurrent encoder for classification, regression and next-step prediction.
+
+    Args:
+        attention: makes the readout from (size, bidirectional).
+        task, cell, options: as in `SequenceModel`.
+    Raises:
+        ValueError: attention was asked for on a task that answers at every step.
+    """
+
+    def __init__(
+        self, task: TaskSpec, cell: CellFactory, attention: AttentionFactory, *sizes: Any, **options: Any
+    ) -> None:
+        super().__init__(task, cell, *sizes, **options)
+        self.attention = attention(self.stack.output_size, self.stack.directions == 2)
+        if task.kind == "next_step" and isinstance(self.attention, Attention):
+            raise ValueError(
+                "attention gives one answer a sequence, and these data ask for one at every step: "
+                "use attention=none, or data that are classified"
+            )
+        self.head = make_head(task, self.stack.output_size, self.embedding_dropout.p)
+
+    def readout(self, states: Tensor, lengths: Tensor, targets: Tensor | None = None) -> Prediction:
+        if self.task.kind == "next_step":
+            return Prediction(self.head(states), None)
+        pooled: Readout = self.attention(states, lengths)
+        return Prediction(self.head(pooled.context), pooled.weights)
+
+
 def count_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def sizes(model: Encoder) -> dict[str, int]:
+def sizes(model: SequenceModel) -> dict[str, int]:
     """What a comparison states beside every result: parameters in all and of the stack, and its units."""
     return {
         "total": count_parameters(model),

@@ -12,6 +12,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 RESULT_SECTIONS = ("data", "model", "attention", "optimizer", "scheduler", "early_stopping", "seed")
+IF_ANY = ("decoder",)
+"""Sections that count where they hold anything: most runs have nothing to decode."""
 TRAINING_KEYS = (
     "max_epochs",
     "max_steps",
@@ -34,7 +36,8 @@ NOT_RESULT = {"data": ("workers",)}
 
 def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """The resolved part of a config that defines the result of its run."""
-    chosen = {name: cfg.get(name) for name in RESULT_SECTIONS}
+    names = [*RESULT_SECTIONS, *(name for name in IF_ANY if cfg.get(name))]
+    chosen = {name: cfg.get(name) for name in names}
     resolved: dict[str, Any] = {
         name: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
         for name, node in chosen.items()
@@ -50,7 +53,7 @@ def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
 def tags(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """What a table groups by: cell, attention, data, seed, variant (cell-attention, or a baseline)."""
     cell, attention = str(cfg["model"]["name"]), _attention_name(cfg["attention"])
-    data = str(cfg["data"]["_target_"]).split(".")[-2]
+    data = str(cfg["data"].get("dataset") or str(cfg["data"]["_target_"]).split(".")[-2])
     return {
         "cell": cell,
         "attention": attention,

@@ -1,4 +1,4 @@
-"""The LightningModule: loss, metrics and optimiser of any encoder on any task."""
+"""The LightningModule: loss, metrics and optimiser of any model on any task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MetricCollection
 
 from gatescope.data.base import Batch
-from gatescope.models.encoder import Encoder
+from gatescope.models.encoder import SequenceModel
 from gatescope.training.objective import objective_for
 
 
@@ -33,7 +33,7 @@ class SequenceTask(pl.LightningModule):
 
     def __init__(
         self,
-        model: Encoder,
+        model: SequenceModel,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         scheduler: Callable[[Optimizer], LRScheduler | ReduceLROnPlateau] | None = None,
     ) -> None:
@@ -43,7 +43,7 @@ class SequenceTask(pl.LightningModule):
         self.objective = objective_for(model.task)
         self._optimizer, self._scheduler = optimizer, scheduler
         metrics = self.objective.metrics()
-        self.train_metrics = metrics.clone(prefix="train/")
+        self.train_metrics = self.objective.training_metrics().clone(prefix="train/")
         self.validation_metrics = metrics.clone(prefix="validation/")
         self.test_metrics = metrics.clone(prefix="test/")
         self.recent_norms: deque[Tensor] = deque(maxlen=5)
@@ -78,8 +78,13 @@ class SequenceTask(pl.LightningModule):
         elif self.trainer._logger_connector.should_update_logs:
             # Lightning drops what is logged at other steps, at a cost that is half of its overhead.
             self.log(f"{stage}/loss", loss, batch_size=size, on_step=True, on_epoch=False)
-        metrics.update(*self.objective.outcome(values.detach(), batch.targets))
+        metrics.update(*self._outcome(values.detach(), batch, stage))
         return shared
+
+    def _outcome(self, values: Tensor, batch: Batch, stage: str) -> tuple[Any, Any]:
+        if stage == "train":
+            return self.objective.training_outcome(values, batch.targets)
+        return self.objective.outcome(self.objective.answer(self.model, batch, values, stage), batch.targets)
 
     def on_train_epoch_end(self) -> None:
         self.log_dict(self.train_metrics)  # not at every step, for the same reason as the loss

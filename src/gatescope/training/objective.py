@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from importlib import import_module
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-from gatescope.data.base import TaskSpec
+from gatescope.data.base import Batch, TaskSpec
+from gatescope.models.encoder import SequenceModel
 
 
 class BaseObjective(ABC):
@@ -27,8 +29,21 @@ class BaseObjective(ABC):
         """Fresh metrics, by the names under which they are logged."""
 
     @abstractmethod
-    def outcome(self, values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def outcome(self, values: Tensor, targets: Tensor) -> tuple[Any, Any]:
         """The predictions and targets that the metrics take."""
+
+    def training_metrics(self) -> MetricCollection:
+        """What is measured on training batches: by default all that is on the others."""
+        return self.metrics()
+
+    def training_outcome(self, values: Tensor, targets: Tensor) -> tuple[Any, Any]:
+        """As `outcome`, for `training_metrics`."""
+        return self.outcome(values, targets)
+
+    def answer(self, model: SequenceModel, batch: Batch, values: Tensor, stage: str) -> Tensor:
+        """What `outcome` takes as values in stage "validation" or "test": other than `values` where a model
+        must write its answer without seeing the target."""
+        return values
 
 
 def objective_for(task: TaskSpec) -> BaseObjective:

@@ -1,0 +1,133 @@
+"""Dates as people write them, to ISO 8601: a transduction whose true alignment is known.
+
+"Tuesday, March 3rd, 1987" and "3.3.87" become "1987-03-03", a character at a time. Numbers between dots are
+day, month, year, those between slashes month, day, year; a year of two digits lies in 1950 to 2049. Each of
+the 36,525 days of that century is in one split alone, in whatever form.
+"""
+
+from __future__ import annotations
+
+import calendar
+import datetime
+from string import Formatter
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from gatescope.data.base import Batch, SequenceData, Split, Splits
+from gatescope.data.pairs import Pair, PairEncoding
+
+FIRST, LAST = datetime.date(1950, 1, 1), datetime.date(2049, 12, 31)
+FORMS = (
+    "{day} {month} {year}",
+    "{day} {mon} {year}",
+    "{day}{th} of {month} {year}",
+    "{day}{th} {mon} '{yy}",
+    "the {day}{th} of {month}, {year}",
+    "{weekday}, {day} {month} {year}",
+    "{weekday}, {month} {day}{th}, {year}",
+    "{month} {day}, {year}",
+    "{mon} {day}, {year}",
+    "{mon} {day}{th} '{yy}",
+    "{year}, {month} {day}",
+    "{day}.{month_number}.{year}",
+    "{dd}.{mm}.{yy}",
+    "{dd}-{mon}-{year}",
+    "{mm}/{dd}/{year}",
+    "{month_number}/{day}/{yy}",
+)
+PARTS = {"year": "yy", "month": "mon mm month_number", "day": "dd"}
+"""What a date consists of, and the other names that forms have for it."""
+PLACES = {"year": range(0, 4), "month": range(5, 7), "day": range(8, 10)}
+"""Where each part stands in the ISO form."""
+SHARES: dict[Split, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
+
+
+class Written(NamedTuple):
+    """A date in one of `FORMS`: the text, and where in it (start, end) each part of the date stands."""
+
+    text: str
+    spans: dict[str, tuple[int, int]]
+
+
+def write(date: datetime.date, form: str) -> Written:
+    """The date in this form."""
+    names = _names(date)
+    text, spans = "", {}
+    for literal, name, _, _ in Formatter().parse(form):
+        text += literal
+        if name is not None:
+            part = next((p for p, others in PARTS.items() if name in (p, *others.split())), None)
+            if part is not None:
+                spans[part] = (len(text), len(text) + len(names[name]))
+            text += names[name]
+    return Written(text, spans)
+
+
+def _names(date: datetime.date) -> dict[str, str]:
+    ending = "th" if date.day in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(date.day % 10, "th")
+    return {
+        "year": str(date.year),
+        "yy": f"{date.year % 100:02}",
+        "month": calendar.month_name[date.month],
+        "mon": calendar.month_abbr[date.month],
+        "month_number": str(date.month),
+        "mm": f"{date.month:02}",
+        "day": str(date.day),
+        "dd": f"{date.day:02}",
+        "th": ending,
+        "weekday": calendar.day_name[date.weekday()],
+    }
+
+
+class Dates(SequenceData):
+    """Characters of a written date to those of its ISO form.
+
+    Args:
+        train, validation, test: numbers of examples.
+        batch_size, seed, workers: as in `SequenceData`.
+    """
+
+    def __init__(
+        self,
+        train: Annotated[int, Field(ge=1)] = 20_000,
+        validation: Annotated[int, Field(ge=1)] = 1_000,
+        test: Annotated[int, Field(ge=1)] = 2_000,
+        batch_size: Annotated[int, Field(ge=1)] = 128,
+        seed: Annotated[int, Field(ge=0)] = 0,
+        workers: Annotated[int, Field(ge=0)] = 0,
+    ) -> None:
+        super().__init__(batch_size=batch_size, seed=seed, workers=workers)
+        self.sizes: dict[Split, int] = {"train": train, "validation": validation, "test": test}
+        self.written: dict[Split, list[Written]] = {}
+
+    def build(self) -> Splits:
+        rng = np.random.default_rng(self.seed)
+        pairs = {}
+        for split, days in self._days(rng).items():
+            dates = [FIRST + datetime.timedelta(int(d)) for d in rng.choice(days, self.sizes[split])]
+            forms = rng.integers(len(FORMS), size=len(dates))
+            written = [write(date, FORMS[form]) for date, form in zip(dates, forms, strict=True)]
+            cases = rng.choice([str, str.lower, str.upper], size=len(dates), p=[0.6, 0.3, 0.1])
+            written = [Written(case(w.text), w.spans) for case, w in zip(cases, written, strict=True)]
+            self.written[split] = written
+            pairs[split] = [Pair(w.text, [d.isoformat()]) for w, d in zip(written, dates, strict=True)]
+        notes = {"forms": len(FORMS), "days": (LAST - FIRST).days + 1, "splits": "by day"}
+        return PairEncoding("character").splits(pairs["train"], pairs["validation"], pairs["test"], notes)
+
+    def _days(self, rng: np.random.Generator) -> dict[Split, np.ndarray]:
+        """The days of each split, as numbers from `FIRST` on."""
+        days = rng.permutation((LAST - FIRST).days + 1)
+        ends = np.cumsum([round(share * len(days)) for share in SHARES.values()])
+        return dict(zip(SHARES, np.split(days, ends[:-1]), strict=True))
+
+    def alignment(self, split: Split, batch: Batch) -> Tensor:
+        """True for the characters that name a part of the date, at the digits of that part."""
+        known = torch.zeros(*batch.targets.shape, batch.inputs.shape[1], dtype=torch.bool)
+        for row, index in enumerate(batch.ids.tolist()):
+            for part, (start, end) in self.written[split][index].spans.items():
+                known[row, PLACES[part].start : PLACES[part].stop, start:end] = True
+        return known
