@@ -71,7 +71,7 @@ class Faithfulness(ProbeInstrument):
 
     @torch.no_grad()
     def read(self, probe: Probe) -> Readings:
-        if probe.attention is None:
+        if probe.attention is None or not isinstance(probe.model, Encoder):  # a decoder asks many times
             return {}
         rows = (probe.batch.lengths > 1).nonzero()[: self.examples, 0]
         if not len(rows):
