@@ -11,13 +11,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from gatescope.cells.scaled import add_scaled, rescaled
 from gatescope.data.base import valid_mask
+
+if TYPE_CHECKING:
+    from gatescope.cells.kernels.walk import Walked
 
 BLOCK = 16
 """Steps that `adjoint` linearises at once."""
@@ -47,6 +50,8 @@ class States:
     kept: dict[str, tuple[Tensor, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
     blocks: list[Block] = field(default_factory=list, init=False, repr=False, compare=False)
     """What the first walk back linearised, for the next one."""
+    walked: Walked | None = field(default=None, init=False, repr=False, compare=False)
+    """What a native walk forward left, for the walk back."""
 
     def once(self, name: str, compute: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """What `compute` gives, (B, T, …) each, kept for this pass's next reader: gates and adjoint share the
@@ -98,17 +103,37 @@ class Block(NamedTuple):
     steps: list[dict[str, Tensor]]
 
 
-@dataclass(frozen=True)
-class Adjoint:
+class Adjoint(ABC):
     """Exact derivatives of a loss L with respect to one layer's states.
 
-    `h` (B, T, H) is ∂L/∂h_t in full, `c` likewise for a cell with memory. `inputs` (B, T, D) is ∂L/∂x_t.
-    `deltas` (B, T, chunks·H): the gradient at the pre-activations that the input weights feed, in the order
-    of `chunk_names`; `recurrent_deltas`: likewise for the recurrent weights (width 0 for a cell without).
-    All are exactly 0 at padding, and each is to be multiplied by exp(`log_scale`) (B, T) float64, which is 0
-    unless renormalisation was asked for. They are put together when first asked for, from `arriving`
-    (T, B, H or 2H): what reaches state_t from later steps and from outside.
+    `h` (B, T, H) is ∂L/∂h_t in full, `c` likewise for a cell with memory. `deltas` (B, T, chunks·H): the
+    gradient at the pre-activations that the input weights feed, in the order of `chunk_names`;
+    `recurrent_deltas`: likewise for the recurrent weights (width 0 for a cell without). All are exactly 0 at
+    padding, and each is to be multiplied by exp(`log_scale`) (B, T) float64, which is 0 unless
+    renormalisation was asked for.
     """
+
+    h: Tensor
+    c: Tensor | None
+    deltas: Tensor
+    recurrent_deltas: Tensor
+    log_scale: Tensor
+    input_weights: Tensor
+
+    @abstractmethod
+    def first(self, count: int) -> Adjoint:
+        """That of the first sequences alone."""
+
+    @cached_property
+    def inputs(self) -> Tensor:
+        """(B, T, D): ∂L/∂x_t."""
+        return self.deltas @ self.input_weights
+
+
+@dataclass(frozen=True, eq=False)
+class BlockAdjoint(Adjoint):
+    """Put together when first asked for, from `arriving` (T, B, H or 2H): what reaches state_t from later
+    steps and from outside."""
 
     arriving: Tensor
     log_scale: Tensor
@@ -119,8 +144,7 @@ class Adjoint:
     def _state(self, block: Block) -> State:
         return split(self.cell, self.arriving[block.start : block.start + len(block.steps)].transpose(0, 1))
 
-    def first(self, count: int) -> Adjoint:
-        """That of the first sequences alone."""
+    def first(self, count: int) -> BlockAdjoint:
         blocks = [
             Block(block.start, {name: values[:count] for name, values in block.saved.items()}, block.steps)
             for block in self.blocks
@@ -139,27 +163,30 @@ class Adjoint:
         return [self.cell.vjp(self._state(block), block.saved) for block in self.blocks]
 
     @cached_property
-    def h(self) -> Tensor:
+    def h(self) -> Tensor:  # type: ignore[override]
         return torch.cat([total.h for total in self._totals], dim=1)
 
     @cached_property
-    def c(self) -> Tensor | None:
+    def c(self) -> Tensor | None:  # type: ignore[override]
         memory = [total.c for total in self._totals if total.c is not None]
         return torch.cat(memory, dim=1) if memory else None
 
     @cached_property
-    def deltas(self) -> Tensor:
+    def deltas(self) -> Tensor:  # type: ignore[override]
         return torch.cat([found.delta for found in self._vjps], dim=1)
 
     @cached_property
-    def recurrent_deltas(self) -> Tensor:
+    def recurrent_deltas(self) -> Tensor:  # type: ignore[override]
         if self._vjps[0].recurrent_delta is self._vjps[0].delta:
             return self.deltas
         return torch.cat([found.recurrent_delta for found in self._vjps], dim=1)
 
-    @cached_property
-    def inputs(self) -> Tensor:
-        return self.deltas @ self.input_weights
+
+def padded_lengths(lengths: Tensor | None, steps: int) -> Tensor | None:
+    """None where nothing is padded. On a GPU the lengths are taken as they are: looking would wait for it."""
+    if lengths is None or (lengths.device.type == "cpu" and bool((lengths == steps).all())):
+        return None
+    return lengths
 
 
 def shift(states: Tensor, initial: Tensor) -> Tensor:
@@ -306,7 +333,7 @@ class RecurrentLayer(nn.Module, ABC):
                 carry = self.pull_back(carry, saved)
         # Training may move the weights before anyone asks for ∂L/∂x.
         weights = self.input_weights.detach().clone()
-        return Adjoint(arriving, torch.stack(logs, dim=1), weights, self, blocks)
+        return BlockAdjoint(arriving, torch.stack(logs, dim=1), weights, self, blocks)
 
     def _linearised(self, x: Tensor, states: States) -> list[Block]:
         """By blocks that fit a processor's cache, kept for the next walk over the same pass."""

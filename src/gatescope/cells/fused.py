@@ -7,15 +7,9 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from gatescope.cells.base import RecurrentLayer, State, States
+from gatescope.cells.base import State, States
+from gatescope.cells.kernels.layer import NativeLayer
 from gatescope.data.base import valid_mask
-
-
-def padded_lengths(lengths: Tensor | None, steps: int) -> Tensor | None:
-    """None where nothing is padded. On a GPU the lengths are taken as they are: looking would wait for it."""
-    if lengths is None or (lengths.device.type == "cpu" and bool((lengths == steps).all())):
-        return None
-    return lengths
 
 
 def zero_padding(h: Tensor, lengths: Tensor | None) -> Tensor:
@@ -43,18 +37,12 @@ def run_packed(module: nn.RNNBase, x: Tensor, lengths: Tensor | None, initial: S
     return h
 
 
-def walks(x: Tensor) -> bool:
-    """Whether `trace` should go step by step: without autograd on a CPU a walk that keeps its gates costs
-    less than a fused pass and the products that give the gates again."""
-    return x.device.type == "cpu" and not torch.is_grad_enabled()
-
-
 def _initial(state: State) -> Tensor | tuple[Tensor, Tensor]:
     return state.h[None] if state.c is None else (state.h[None], state.c[None])
 
 
-class FusedLayer(RecurrentLayer):
-    """A cell whose `forward` is one of torch's fused modules, of one layer and one direction."""
+class FusedLayer(NativeLayer):
+    """A cell that has one of torch's fused modules, of one layer and one direction."""
 
     fused: nn.RNNBase
 
@@ -71,9 +59,7 @@ class FusedLayer(RecurrentLayer):
     def recurrent_weights(self) -> Tensor:
         return self.weights[1]
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
-        initial = self.zero_state(x) if state is None else state
-        lengths = padded_lengths(lengths, x.shape[1])
+    def _torch_forward(self, x: Tensor, lengths: Tensor | None, initial: State) -> States:
         return States(self._run(x, lengths, initial), initial, lengths)
 
     @torch.no_grad()

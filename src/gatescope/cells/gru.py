@@ -14,11 +14,13 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import pad
 
 from gatescope.cells.base import State, States, StepVjp, in_blocks
-from gatescope.cells.fused import FusedLayer, padded_lengths, walks, zero_padding
+from gatescope.cells.fused import FusedLayer
 from gatescope.cells.initialisation import Initialisation, LongestDependency, chrono_bias, initialise
+from gatescope.cells.kernels.layer import Kernel, NativeWeights, chunks
+from gatescope.cells.kernels.walk import Walked
 
 
 class GatedUnit(FusedLayer):
@@ -35,26 +37,15 @@ class GatedUnit(FusedLayer):
         r, z = torch.sigmoid(p_r + q_r), torch.sigmoid(p_z + q_z)
         return r, z, torch.tanh(torch.addcmul(p_n, r, q_n)), q_n
 
-    def trace(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
-        if not walks(x):
-            return self(x, lengths, state)
-        initial = self.zero_state(x) if state is None else state
-        lengths = padded_lengths(lengths, x.shape[1])
+    @property
+    def native_weights(self) -> NativeWeights:
         w, u, b_ih, b_hh = self.weights
-        fed = linear(x.transpose(0, 1), w, b_ih)
-        q, n = torch.empty_like(fed), fed[..., 2 * self.hidden_size :]
-        gates = fed[..., : 2 * self.hidden_size]
-        h = torch.empty_like(n, memory_format=torch.contiguous_format)
-        previous, u = initial.h, u.T
-        for q_t, gates_t, n_t, h_t in zip(q, gates, n, h, strict=True):
-            torch.addmm(b_hh, previous, u, out=q_t)
-            r, z = gates_t.add_(q_t[:, : -self.hidden_size]).sigmoid_().chunk(2, dim=-1)
-            n_t.addcmul_(r, q_t[:, -self.hidden_size :]).tanh_()
-            previous = torch.lerp(n_t, previous, z, out=h_t)
-        states = States(zero_padding(h.transpose(0, 1), lengths), initial, lengths)
-        parts = (*fed.chunk(3, dim=-1), q[..., -self.hidden_size :])
-        states.kept["equations"] = tuple(part.transpose(0, 1) for part in parts)
-        return states
+        gates, candidate = b_hh.tensor_split([2 * self.hidden_size])
+        return NativeWeights("gru", w, b_ih + pad(gates, (0, self.hidden_size)), u, candidate)
+
+    def _equations_of(self, walked: Walked) -> tuple[Tensor, ...]:
+        assert walked.extra is not None
+        return *chunks(walked), walked.layout.unpack(walked.extra)
 
     def _all_steps(self, x: Tensor, states: States) -> tuple[Tensor, ...]:
         return states.once("equations", lambda: in_blocks(self._equations, x, states.previous_h))
@@ -120,8 +111,9 @@ class GRU(GatedUnit):
         hidden_size: int,
         initialisation: Initialisation = "default",
         chrono: LongestDependency | None = None,
+        kernel: Kernel = "auto",
     ) -> None:
-        super().__init__(input_size, hidden_size)
+        super().__init__(input_size, hidden_size, kernel)
         self.fused = nn.GRU(input_size, hidden_size, batch_first=True)
         initialise(self, initialisation)
         if chrono is not None:

@@ -23,6 +23,7 @@ from gatescope.cells.initialisation import (
     initialise,
     uniform_start,
 )
+from gatescope.cells.kernels.layer import Kernel
 
 
 class GRUArticle(GatedUnit):
@@ -38,8 +39,9 @@ class GRUArticle(GatedUnit):
         hidden_size: int,
         initialisation: Initialisation = "default",
         chrono: LongestDependency | None = None,
+        kernel: Kernel = "auto",
     ) -> None:
-        super().__init__(input_size, hidden_size)
+        super().__init__(input_size, hidden_size, kernel)
         self.weight_ih = nn.Parameter(torch.empty(3 * hidden_size, input_size))
         self.weight_hh = nn.Parameter(torch.empty(3 * hidden_size, hidden_size))
         self.bias = nn.Parameter(torch.empty(3 * hidden_size))
@@ -66,6 +68,10 @@ class GRUArticle(GatedUnit):
     def _run(self, x: Tensor, lengths: Tensor | None, initial: State) -> Tensor:
         h, _ = _VF.gru(x, initial.h[None], self.weights, True, 1, 0.0, self.training, False, True)
         return zero_padding(h, lengths)
+
+    def _own_rows(self, deltas: Tensor) -> Tensor:
+        r, z, candidate = deltas.chunk(3, dim=-1)
+        return torch.cat([r, -z, candidate], dim=-1)
 
     def step(self, x_t: Tensor, state: State) -> State:
         w_r, w_z, w = self.weight_ih.chunk(3)

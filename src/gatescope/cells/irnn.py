@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from gatescope.cells.kernels.layer import Kernel
 from gatescope.cells.rnn import RNN
 
 
@@ -29,8 +30,9 @@ class IRNN(RNN):
         hidden_size: int,
         recurrent_scale: Annotated[float, Field(gt=0)] = 1.0,
         input_std: Annotated[float, Field(gt=0)] = 0.001,
+        kernel: Kernel = "auto",
     ) -> None:
-        super().__init__(input_size, hidden_size, nonlinearity="relu")
+        super().__init__(input_size, hidden_size, nonlinearity="relu", kernel=kernel)
         w, u, b_ih, b_hh = self.weights
         with torch.no_grad():
             nn.init.normal_(w, std=input_std)

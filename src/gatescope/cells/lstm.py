@@ -15,11 +15,12 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from gatescope.cells.base import RecurrentLayer, State, States, StepVjp, in_blocks, shift
-from gatescope.cells.fused import FusedLayer, padded_lengths, walks, zero_padding
+from gatescope.cells.fused import FusedLayer, zero_padding
 from gatescope.cells.initialisation import Initialisation, LongestDependency, chrono_bias, initialise
+from gatescope.cells.kernels.layer import Kernel, NativeWeights, chunks
+from gatescope.cells.kernels.walk import Walked
 from gatescope.cells.scan import scan_sequential
 
 
@@ -95,8 +96,9 @@ class LSTM(FusedLayer, MemoryUnit):
         initialisation: Initialisation = "default",
         forget_bias: float | None = None,
         chrono: LongestDependency | None = None,
+        kernel: Kernel = "auto",
     ) -> None:
-        super().__init__(input_size, hidden_size)
+        super().__init__(input_size, hidden_size, kernel)
         self.fused = nn.LSTM(input_size, hidden_size, batch_first=True)
         initialise(self, initialisation)
         if forget_bias is not None and chrono is not None:
@@ -108,29 +110,13 @@ class LSTM(FusedLayer, MemoryUnit):
             self.start_bias("forget", forget)
             self.start_bias("input", -forget)
 
-    def trace(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
-        if not walks(x):
-            return self(x, lengths, state)
-        initial = self.zero_state(x) if state is None else state
-        lengths = padded_lengths(lengths, x.shape[1])
+    @property
+    def native_weights(self) -> NativeWeights:
         w, u, b_ih, b_hh = self.weights
-        fed = linear(x.transpose(0, 1), w, b_ih + b_hh)
-        size, (previous, memory), u = self.hidden_size, initial, u.T
-        assert memory is not None
-        h, c, squashed = fed.new_empty(3, *fed.shape[:2], size)
-        for fed_t, h_t, c_t, squashed_t in zip(fed, h, c, squashed, strict=True):
-            fed_t.addmm_(previous, u)
-            fed_t[:, : 2 * size].sigmoid_()
-            fed_t[:, 2 * size : 3 * size].tanh_()
-            fed_t[:, 3 * size :].sigmoid_()
-            i, f, g, o = fed_t.chunk(4, dim=-1)
-            memory = torch.mul(i, g, out=c_t).addcmul_(f, memory)
-            previous = torch.mul(o, torch.tanh(c_t, out=squashed_t), out=h_t)
-        h, c = (zero_padding(values.transpose(0, 1), lengths) for values in (h, c))
-        states = States(h, initial, lengths, c)
-        states.kept["equations"] = tuple(part.transpose(0, 1) for part in fed.chunk(4, dim=-1))
-        states.kept["squashed"] = (squashed.transpose(0, 1),)
-        return states
+        return NativeWeights("lstm", w, b_ih + b_hh, u)
+
+    def _equations_of(self, walked: Walked) -> tuple[Tensor, ...]:
+        return chunks(walked)
 
     def _equations(self, x: Tensor, previous: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """i, f, g, o for any leading shape."""
@@ -165,7 +151,7 @@ class LSTM(FusedLayer, MemoryUnit):
         i, f, g, o = self._all_steps(x, states)
         c = self.memory(x, states)
         assert states.initial.c is not None
-        (squashed,) = states.once("squashed", lambda: (torch.tanh(c),))
+        squashed = torch.tanh(c)
         return {
             "carried": f,
             "to_memory": o * (1 - squashed * squashed),

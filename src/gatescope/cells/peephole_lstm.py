@@ -17,19 +17,28 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from gatescope.cells.base import State, States, shift
-from gatescope.cells.fused import padded_lengths, walks, zero_padding
+from gatescope.cells.fused import zero_padding
 from gatescope.cells.initialisation import Initialisation, initialise, uniform_start
+from gatescope.cells.kernels.layer import Kernel, NativeLayer, NativeWeights, chunks
+from gatescope.cells.kernels.walk import Walked
 from gatescope.cells.lstm import MemoryUnit
 
 
-class PeepholeLSTM(MemoryUnit):
-    """A Python loop over time, many times slower than `lstm`: no fused kernel knows peepholes.
+class PeepholeLSTM(NativeLayer, MemoryUnit):
+    """Without the native kernel a Python loop over time, many times slower than `lstm`: no module of torch
+    knows peepholes.
 
     The peepholes (3, H), for i, f and o, start at 0 unless `initialisation` is default.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, initialisation: Initialisation = "default") -> None:
-        super().__init__(input_size, hidden_size)
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        initialisation: Initialisation = "default",
+        kernel: Kernel = "auto",
+    ) -> None:
+        super().__init__(input_size, hidden_size, kernel)
         self.weight_ih = nn.Parameter(torch.empty(4 * hidden_size, input_size))
         self.weight_hh = nn.Parameter(torch.empty(4 * hidden_size, hidden_size))
         self.bias = nn.Parameter(torch.empty(4 * hidden_size))
@@ -56,25 +65,26 @@ class PeepholeLSTM(MemoryUnit):
         c = f * c + i * g
         return i, f, g, torch.sigmoid(o + p_o * c), c
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
-        initial = self.zero_state(x) if state is None else state
-        lengths = padded_lengths(lengths, x.shape[1])
+    @property
+    def native_weights(self) -> NativeWeights:
+        return NativeWeights("peephole", self.weight_ih, self.bias, self.weight_hh, self.peepholes)
+
+    def _equations_of(self, walked: Walked) -> tuple[Tensor, ...]:
+        assert walked.c is not None
+        before, after = (walked.c[at].transpose(0, 1) for at in (slice(None, -1), slice(1, None)))
+        return *chunks(walked), before, after
+
+    def _torch_forward(self, x: Tensor, lengths: Tensor | None, initial: State) -> States:
         h, c = initial.h, initial.c
         assert c is not None
-        outputs, memory, kept = [], [], []
+        outputs, memory = [], []
         for fed in linear(x, self.weight_ih, self.bias).unbind(1):
-            i, f, g, o, after = self._equations(fed, h, c)
-            h = o * torch.tanh(after)
-            if walks(x):
-                kept.append((i, f, g, o, c, after))
-            c = after
+            *_, o, c = self._equations(fed, h, c)
+            h = o * torch.tanh(c)
             outputs.append(h)
             memory.append(c)
         h, c = zero_padding(torch.stack(outputs, 1), lengths), zero_padding(torch.stack(memory, 1), lengths)
-        states = States(h, initial, lengths, c)
-        if kept:
-            states.kept["equations"] = tuple(torch.stack(v).transpose(0, 1) for v in zip(*kept, strict=True))
-        return states
+        return States(h, initial, lengths, c)
 
     def step(self, x_t: Tensor, state: State) -> State:
         assert state.c is not None

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gatescope.cells.base import State, States, StepVjp
 from gatescope.cells.fused import FusedLayer, run_packed, run_padded
 from gatescope.cells.initialisation import Initialisation, initialise
+from gatescope.cells.kernels.layer import Kernel, NativeWeights
 
 
 class RNN(FusedLayer):
@@ -30,11 +31,17 @@ class RNN(FusedLayer):
         hidden_size: int,
         initialisation: Initialisation = "default",
         nonlinearity: Literal["tanh", "relu"] = "tanh",
+        kernel: Kernel = "auto",
     ) -> None:
-        super().__init__(input_size, hidden_size)
+        super().__init__(input_size, hidden_size, kernel)
         self.nonlinearity = nonlinearity
         self.fused = nn.RNN(input_size, hidden_size, nonlinearity=nonlinearity, batch_first=True)
         initialise(self, initialisation)
+
+    @property
+    def native_weights(self) -> NativeWeights:
+        w, u, b_ih, b_hh = self.weights
+        return NativeWeights(self.nonlinearity, w, b_ih + b_hh, u)
 
     def _run(self, x: Tensor, lengths: Tensor | None, initial: State) -> Tensor:
         # tanh states stay bounded over the padded steps, relu states may overflow there.

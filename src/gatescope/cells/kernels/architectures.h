@@ -1,0 +1,108 @@
+// One step of each architecture, forwards and backwards, for one vector of units. The equations
+// stand in the Python file of each cell. `fed` holds the input's share of the pre-activations and is overwritten by the
+// gates, which the backward walk reads.
+#pragma once
+#include "simd.h"
+
+// A row of one step: pointers to its (…, H) chunks, `H` apart.
+template <class S> struct Forward {
+  S *fed, *extra, *h, *c;
+  const S *h_before, *c_before, *shared;
+};
+
+template <class S> struct Backward {
+  const S *gates, *extra, *h, *c, *h_before, *c_before, *shared;
+  S *carry, *carry_c, *deltas;
+  S *total_c;  // takes the loss's gradient at c_t in full; may be null
+};
+
+#define AT(pointer, chunk) ((pointer) + (chunk) * H + unit)
+#define READ(pointer, chunk) load<S>(AT(pointer, chunk), lanes)
+#define WRITE(pointer, chunk, values) store<S>(AT(pointer, chunk), values, lanes)
+
+template <class S, bool relu> struct Plain {
+  using V = Vec<S>;
+  static constexpr int chunks = 1, widths = 1, gap = 0;  // of U's rows; of deltas; deltas that U does not meet
+  static constexpr bool memory = false;
+
+  static INLINE void forward(const Forward<S> &row, const V *sums, int64_t H, int64_t unit, int lanes) {
+    const V p = READ(row.fed, 0) + sums[0];
+    const V h = relu ? (p < 0 ? V{} : p) : hyperbolic(p);
+    WRITE(row.h, 0, h);
+  }
+
+  static INLINE void backward(const Backward<S> &row, int64_t H, int64_t unit, int lanes) {
+    const V h = READ(row.h, 0), a = READ(row.carry, 0);
+    WRITE(row.deltas, 0, relu ? (h > 0 ? a : V{}) : a * (1 - h * h));
+    WRITE(row.carry, 0, V{});
+  }
+};
+
+// torch's GRU: r, z (the share kept), n; `extra` is U_n h + b_n, `shared` b_n. Deltas: r, z, n, and n times r.
+template <class S> struct GRU {
+  using V = Vec<S>;
+  static constexpr int chunks = 3, widths = 4, gap = 1;
+  static constexpr bool memory = false;
+
+  static INLINE void forward(const Forward<S> &row, const V *sums, int64_t H, int64_t unit, int lanes) {
+    const V r = sigmoid(READ(row.fed, 0) + sums[0]), z = sigmoid(READ(row.fed, 1) + sums[1]);
+    const V q = sums[2] + READ(row.shared, 0);
+    const V n = hyperbolic(READ(row.fed, 2) + r * q);
+    WRITE(row.fed, 0, r);
+    WRITE(row.fed, 1, z);
+    WRITE(row.fed, 2, n);
+    WRITE(row.extra, 0, q);
+    WRITE(row.h, 0, n + z * (READ(row.h_before, 0) - n));
+  }
+
+  static INLINE void backward(const Backward<S> &row, int64_t H, int64_t unit, int lanes) {
+    const V r = READ(row.gates, 0), z = READ(row.gates, 1), n = READ(row.gates, 2);
+    const V a = READ(row.carry, 0), written = a * (1 - z), to_n = written * (1 - n * n);
+    WRITE(row.deltas, 0, to_n * READ(row.extra, 0) * r * (1 - r));
+    WRITE(row.deltas, 1, (READ(row.h_before, 0) - n) * z * written);
+    WRITE(row.deltas, 2, to_n);
+    WRITE(row.deltas, 3, to_n * r);
+    WRITE(row.carry, 0, a * z);
+  }
+};
+
+// i, f, g, o; with peepholes `shared` holds those of i, f, o.
+template <class S, bool peepholes> struct LSTM {
+  using V = Vec<S>;
+  static constexpr int chunks = 4, widths = 4, gap = 0;
+  static constexpr bool memory = true;
+
+  static INLINE void forward(const Forward<S> &row, const V *sums, int64_t H, int64_t unit, int lanes) {
+    V p_i = READ(row.fed, 0) + sums[0], p_f = READ(row.fed, 1) + sums[1], p_o = READ(row.fed, 3) + sums[3];
+    const V before = READ(row.c_before, 0);
+    if (peepholes) p_i += READ(row.shared, 0) * before, p_f += READ(row.shared, 1) * before;
+    const V i = sigmoid(p_i), f = sigmoid(p_f), g = hyperbolic(READ(row.fed, 2) + sums[2]);
+    const V c = f * before + i * g;
+    if (peepholes) p_o += READ(row.shared, 2) * c;
+    const V o = sigmoid(p_o);
+    WRITE(row.fed, 0, i);
+    WRITE(row.fed, 1, f);
+    WRITE(row.fed, 2, g);
+    WRITE(row.fed, 3, o);
+    WRITE(row.c, 0, c);
+    WRITE(row.h, 0, o * hyperbolic(c));
+  }
+
+  static INLINE void backward(const Backward<S> &row, int64_t H, int64_t unit, int lanes) {
+    const V i = READ(row.gates, 0), f = READ(row.gates, 1), g = READ(row.gates, 2), o = READ(row.gates, 3);
+    const V a = READ(row.carry, 0), squashed = hyperbolic(READ(row.c, 0));
+    const V to_o = a * squashed * o * (1 - o);
+    V s = READ(row.carry_c, 0) + a * o * (1 - squashed * squashed);
+    if (peepholes) s += to_o * READ(row.shared, 2);
+    if (row.total_c) WRITE(row.total_c, 0, s);
+    const V to_i = s * g * i * (1 - i), to_f = s * READ(row.c_before, 0) * f * (1 - f);
+    WRITE(row.deltas, 0, to_i);
+    WRITE(row.deltas, 1, to_f);
+    WRITE(row.deltas, 2, s * i * (1 - g * g));
+    WRITE(row.deltas, 3, to_o);
+    V kept = s * f;
+    if (peepholes) kept += to_i * READ(row.shared, 0) + to_f * READ(row.shared, 1);
+    WRITE(row.carry, 0, V{});
+    WRITE(row.carry_c, 0, kept);
+  }
+};

@@ -1,0 +1,2 @@
+#include "recurrence.h"
+EXPORT_ALL(float32, float)

@@ -1,0 +1,166 @@
+"""A cell that has a native kernel: which way a pass goes, and what a native pass leaves to read."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from gatescope.cells.base import Adjoint, RecurrentLayer, State, States, padded_lengths
+from gatescope.cells.kernels import walk
+from gatescope.cells.kernels.autograd import Recurrence
+from gatescope.cells.kernels.build import available
+from gatescope.cells.kernels.layout import Layout, layout
+from gatescope.cells.kernels.walk import CHUNKS, Kind, Walked
+
+Kernel = Literal["auto", "torch", "native"]
+
+
+class NativeWeights(NamedTuple):
+    """W (chunks·H, D), bias (chunks·H,) of the input's share, U (chunks·H, H), and what the kernel's step
+    adds a unit: a GRU's b_n (H,), peepholes (3, H), or None."""
+
+    kind: Kind
+    w: Tensor
+    bias: Tensor
+    u: Tensor
+    shared: Tensor | None = None
+
+
+class NativeLayer(RecurrentLayer):
+    """Runs on the native kernel or on torch's modules.
+
+    Args:
+        kernel: auto: native on a CPU in float32 where it can be built, else torch; native: in float64 too.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, kernel: Kernel = "auto") -> None:
+        super().__init__(input_size, hidden_size)
+        self.kernel = kernel
+
+    @property
+    @abstractmethod
+    def native_weights(self) -> NativeWeights: ...
+
+    @abstractmethod
+    def _torch_forward(self, x: Tensor, lengths: Tensor | None, initial: State) -> States:
+        """`forward` without the native kernel; `lengths` None where nothing is padded."""
+
+    def _equations_of(self, walked: Walked) -> tuple[Tensor, ...]:
+        """What `gates` and `linearise` read of a walk, (B, T, H) each, as `_all_steps` gives it."""
+        return ()
+
+    def _own_rows(self, deltas: Tensor) -> Tensor:
+        """Gradients at the kernel's pre-activations (…, chunks·H) -> at this cell's own."""
+        return deltas
+
+    def runs_natively(self, x: Tensor) -> bool:
+        if self.kernel == "torch" or x.device.type != "cpu":
+            return False
+        types = (torch.float32, torch.float64) if self.kernel == "native" else (torch.float32,)
+        # A graph that is being written down for another runtime needs operations that the other one knows.
+        written_down = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        return self.input_weights.dtype in types and not written_down and available()
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
+        initial = self.zero_state(x) if state is None else state
+        lengths = padded_lengths(lengths, x.shape[1])
+        if not self.runs_natively(x):
+            return self._torch_forward(x, lengths, initial)
+        kind, w, bias, u, shared = self.native_weights
+        where = layout(lengths, *x.shape[:2])
+        fed = linear(where.pack(x), w, bias).to(u.dtype)
+        h, c = Recurrence.apply(fed, u, shared, initial.h, initial.c, kind, where)
+        return States(h.transpose(0, 1), initial, lengths, None if c is None else c.transpose(0, 1))
+
+    def trace(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
+        """Without autograd a native walk keeps the gates that it has computed."""
+        if torch.is_grad_enabled() or not self.runs_natively(x):
+            return self(x, lengths, state)
+        initial = self.zero_state(x) if state is None else state
+        lengths = padded_lengths(lengths, x.shape[1])
+        kind, w, bias, u, shared = self.native_weights
+        where = layout(lengths, *x.shape[:2])
+        fed = linear(where.pack(x), w, bias).to(u.dtype)
+        walked = walk.forward(kind, fed, u, shared, (initial.h, initial.c), where)
+        h, c = (None if values is None else values[1:].transpose(0, 1) for values in (walked.h, walked.c))
+        assert h is not None
+        states = States(h, initial, lengths, c)
+        states.walked = walked
+        if equations := self._equations_of(walked):
+            states.kept["equations"] = equations
+        return states
+
+    @torch.no_grad()
+    def adjoint(
+        self,
+        x: Tensor,
+        states: States,
+        direct: Tensor,
+        direct_c: Tensor | None = None,
+        renormalise: bool = False,
+        direct_log_scale: Tensor | None = None,
+    ) -> Adjoint:
+        walked = states.walked
+        if walked is None:
+            return super().adjoint(x, states, direct, direct_c, renormalise, direct_log_scale)
+        weights = self.native_weights
+        back = walk.backward(
+            walked,
+            weights.u,
+            weights.shared,
+            direct.transpose(0, 1),
+            None if direct_c is None else direct_c.transpose(0, 1),
+            read=True,
+            renormalise=renormalise,
+            outside=direct_log_scale.T if renormalise and direct_log_scale is not None else None,
+        )
+        assert back.h is not None
+        log = torch.zeros(direct.shape[:2], dtype=torch.float64) if back.logs is None else back.logs.T
+        h, c = back.h.transpose(0, 1), None if back.c is None else back.c.transpose(0, 1)
+        # Training may move the weights before anyone asks for ∂L/∂x.
+        own = self.input_weights.detach().clone()
+        return NativeAdjoint(h, c, log, own, self, walked.layout, back.deltas, len(direct))
+
+
+@dataclass(frozen=True, eq=False)
+class NativeAdjoint(Adjoint):
+    """What a native walk back left; the gradients at the pre-activations are unpacked when asked for."""
+
+    h: Tensor
+    c: Tensor | None
+    log_scale: Tensor
+    input_weights: Tensor
+    cell: NativeLayer
+    layout: Layout
+    packed: Tensor
+    count: int
+
+    def first(self, count: int) -> NativeAdjoint:
+        c = None if self.c is None else self.c[:count]
+        return replace(self, h=self.h[:count], c=c, log_scale=self.log_scale[:count], count=count)
+
+    def _unpacked(self, packed: Tensor) -> Tensor:
+        return self.cell._own_rows(self.layout.unpack(packed)[: self.count])
+
+    @cached_property
+    def deltas(self) -> Tensor:  # type: ignore[override]
+        return self._unpacked(self.packed[:, : len(self.input_weights)])
+
+    @cached_property
+    def recurrent_deltas(self) -> Tensor:  # type: ignore[override]
+        width = len(self.input_weights)
+        if self.packed.shape[1] == width:
+            return self.deltas
+        size = self.cell.hidden_size
+        return self._unpacked(torch.cat([self.packed[:, : width - size], self.packed[:, width:]], dim=1))
+
+
+def chunks(walked: Walked) -> tuple[Tensor, ...]:
+    """The gates of a walk, (B, T, H) each, 0 at padding."""
+    return walked.layout.unpack(walked.gates).chunk(CHUNKS[walked.kind], dim=-1)

@@ -1,0 +1,62 @@
+"""Where a batch's valid steps lie for the native walk: one after the other, without padding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Packed row n of N = Σ lengths is one sequence at one step: step by step, longest sequence first.
+
+    `offsets` (T + 1,): where each step starts. `order` (B,): the sequence of each row of a step. `index`
+    (N,): each row's place in (B·T), and `before` (N,): that of the state before it in (T + 1)·B time-major
+    rows; both None where nothing is padded, and every place is known.
+    """
+
+    steps: int
+    batch: int
+    offsets: Tensor
+    order: Tensor
+    index: Tensor | None = None
+    before: Tensor | None = None
+
+    def pack(self, values: Tensor) -> Tensor:
+        """(B, T, D) -> (N, D), contiguous."""
+        if self.index is None:
+            return values.transpose(0, 1).reshape(self.steps * self.batch, values.shape[-1])
+        return values.reshape(self.batch * self.steps, values.shape[-1]).index_select(0, self.index)
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        """(N, D) -> (B, T, D), 0 at padding."""
+        if self.index is None:
+            return packed.unflatten(0, (self.steps, self.batch)).transpose(0, 1)
+        padded = packed.new_zeros(self.batch * self.steps, packed.shape[-1])
+        return padded.index_copy_(0, self.index, packed).view(self.batch, self.steps, -1)
+
+    def previous(self, states: Tensor) -> Tensor:
+        """(T + 1, B, H), initial state first -> (N, H): the state before each packed row."""
+        if self.before is None:
+            return states[:-1].flatten(0, 1)
+        return states.flatten(0, 1).index_select(0, self.before)
+
+
+@lru_cache(maxsize=64)
+def dense(batch: int, steps: int) -> Layout:
+    return Layout(steps, batch, torch.arange(steps + 1) * batch, torch.arange(batch))
+
+
+def layout(lengths: Tensor | None, batch: int, steps: int) -> Layout:
+    """Of (B,) lengths up to `steps`; None: nothing is padded."""
+    if lengths is None:
+        return dense(batch, steps)
+    ordered, order = lengths.cpu().sort(descending=True, stable=True)
+    t, row = (torch.arange(steps)[:, None] < ordered).nonzero(as_tuple=True)
+    offsets = torch.zeros(steps + 1, dtype=torch.int64)
+    offsets[1:] = torch.bincount(t, minlength=steps).cumsum(0)
+    sequence = order[row]
+    return Layout(steps, batch, offsets, order, sequence * steps + t, t * batch + sequence)
