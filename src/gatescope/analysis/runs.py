@@ -212,15 +212,21 @@ def _read_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
 def _conditions(configs: dict[str, dict[str, Any]]) -> dict[str, str]:
     """What of `data` varies between the runs of a study, in words, by run_id."""
     flat = {run_id: dict(_leaves(config.get("data") or {})) for run_id, config in configs.items() if config}
-    kinds = {run_id: str(leaves.pop("_target_", "")) for run_id, leaves in flat.items()}
+    kinds = {run_id: _dataset(leaves) for run_id, leaves in flat.items()}
     several = len(set(kinds.values())) > 1
     names: dict[str, str] = {}
     for run_id, leaves in flat.items():
         alike = [other for other_id, other in flat.items() if kinds[other_id] == kinds[run_id]]
         varying = [key for key in leaves if len({repr(other.get(key)) for other in alike}) > 1]
-        kind = [f"data={kinds[run_id].rpartition('.')[0].rpartition('.')[2]}"] if several else []
+        kind = [f"data={kinds[run_id]}"] if several else []
         names[run_id] = ", ".join([*kind, *(f"{key}={leaves[key]}" for key in varying)])
     return names
+
+
+def _dataset(leaves: dict[str, Any]) -> str:
+    """Takes out what names the dataset: `dataset` where one module has several, else the module."""
+    module = str(leaves.pop("_target_", "")).rpartition(".")[0].rpartition(".")[2]
+    return str(leaves.pop("dataset", None) or module)
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -59,6 +59,12 @@ class TaskSpec:
     tolerance: float | None = None
     target_vocabulary: tuple[str, ...] = ()
     target_unit: Literal["character", "phoneme", "word"] = "word"
+    multilabel: bool = False
+    """Any number of the outputs is right at once: targets are zeros and ones, (T, K) a sequence."""
+    causal: bool = False
+    """Targets are later inputs: a model that reads backwards would be told the answers."""
+    stateful: bool = False
+    """Row i of a batch goes on where row i of the batch before it ended: states are carried over."""
     notes: dict[str, Any] = field(default_factory=dict)
     """Facts of the data worth keeping in the record (rows dropped, share of unknown words …)."""
 

@@ -1,14 +1,16 @@
-"""What each kind of task minimises and reports. A kind is a file with a class named `Objective`."""
+"""What each kind of task minimises and reports. A kind is a file with a class named `Objective`; one whose
+targets are multilabel has a file of its own, `<kind>_multilabel`."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 
 from gatescope.data.base import Batch, TaskSpec
 from gatescope.models.encoder import SequenceModel
@@ -48,7 +50,8 @@ class BaseObjective(ABC):
 
 def objective_for(task: TaskSpec) -> BaseObjective:
     """The objective of the task's kind, from `gatescope.training.<kind>`."""
-    module = import_module(f"gatescope.training.{task.kind}")
+    name = f"{task.kind}_multilabel" if task.multilabel else task.kind
+    module = import_module(f"gatescope.training.{name}")
     objective: BaseObjective = module.Objective(task)
     return objective
 
@@ -56,3 +59,31 @@ def objective_for(task: TaskSpec) -> BaseObjective:
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """(B, T), (B, T) bool -> (B,): mean over true positions, 0 where there is none."""
     return torch.where(mask, values, 0).sum(1) / mask.sum(1).clamp(min=1)
+
+
+class Ratio(Metric):
+    """Σ amounts / Σ weights over all steps of all batches.
+
+    Args:
+        parts: (values, targets) -> amounts and weights, (B, T) each, both 0 where a step does not count; a
+            function of a module, so that the metric can be copied.
+    """
+
+    full_state_update = False
+    amounts: Tensor
+    weights: Tensor
+
+    def __init__(self, parts: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.parts = parts
+        # Double: a float counts no further than 16,777,216.
+        for name in ("amounts", "weights"):
+            self.add_state(name, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, values: Tensor, targets: Tensor) -> None:
+        amounts, weights = self.parts(values, targets)
+        self.amounts += amounts.sum(dtype=torch.float64)
+        self.weights += weights.sum(dtype=torch.float64)
+
+    def compute(self) -> Tensor:
+        return (self.amounts / self.weights).float()

