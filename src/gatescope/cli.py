@@ -1,6 +1,6 @@
 """The command line of train.py: check before anything runs, one message for each failure, right exit codes.
 
-    0 done    1 a run failed    2 the command or a config is wrong    130 Ctrl-C    143 preempted
+    0 done    1 a run failed    2 the command, a config or the data are wrong    130 Ctrl-C    143 preempted
 
 torch is imported by a job, or where a component must be checked, never before: help, `--cfg` and a sweep
 whose runs are all finished answer within a second.
@@ -125,8 +125,8 @@ def tell(error: BaseException) -> int:
         return USAGE
     if isinstance(error, SweepFailed) or is_written_for_the_reader(error):
         print(error, file=sys.stderr)
-    else:
-        traceback.print_exception(error)
+        return getattr(error, "exit_code", FAILED)
+    traceback.print_exception(error)
     return FAILED
 
 

@@ -117,7 +117,7 @@ def test_each_failure_has_its_exit_code_and_its_words(capsys: pytest.CaptureFixt
     assert "interrupted" in capsys.readouterr().err
     assert tell(SweepFailed("1 of 2 runs failed")) == FAILED
     assert capsys.readouterr().err == "1 of 2 runs failed\n"
-    assert tell(raised_by_us()) == FAILED
+    assert tell(raised_by_us()) == USAGE
     assert capsys.readouterr().err == "0 inputs but 1 targets\n"
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from gatescope.data.base import (
     Splits,
     TaskSpec,
     collate,
+    padding_waste,
     valid_mask,
 )
 
@@ -158,3 +160,60 @@ def test_a_large_split_reaches_a_loader_worker_as_one_tensor():
     copy = pickle.loads(pickle.dumps(examples))
     assert isinstance(copy.inputs, Ragged)
     assert copy.inputs.flat.tolist() == list(range(50))
+
+
+def test_ragged_of_one_tensor_is_the_same():
+    parts = [torch.tensor([1, 2]), torch.tensor([3]), torch.tensor([4, 5, 6])]
+    made, listed = Ragged.of(torch.arange(1, 7), np.array([2, 1, 3], dtype=np.int32)), Ragged(parts)
+    assert torch.equal(made.flat, listed.flat)
+    assert made.lengths.tolist() == listed.lengths.tolist()
+    assert [x.tolist() for x in made] == [x.tolist() for x in listed]
+
+
+def test_padding_waste_is_counted_by_hand():
+    lengths = np.array([3, 1, 2, 2])
+    assert padding_waste(lengths, [np.array([0, 1]), np.array([2, 3])]) == pytest.approx(2 / 10)
+    assert padding_waste(lengths, [np.array([i]) for i in range(4)]) == 0
+
+
+def test_padding_waste_is_in_the_notes():
+    class Lengths(Counting):
+        def build(self) -> Splits:
+            splits = super().build()
+            splits.train = Examples(
+                [torch.ones(n, dtype=torch.int64) for n in LENGTHS], torch.zeros(1000).long()
+            )
+            return splits
+
+    data = Lengths(batch_size=32)
+    data.order_seed = 4
+    data.setup()
+    notes = data.task.notes
+    batches = [b.lengths.numpy() for b in data.train_dataloader()]
+    padded = 1 - LENGTHS.sum() / sum(b.max() * len(b) for b in batches)
+    assert notes["padding_waste"] == pytest.approx(padded)
+    assert notes["padding_waste"] < 0.1 < notes["padding_waste_unbucketed"]
+
+
+@pytest.mark.parametrize(("device", "pinned"), [("cuda", True), ("cpu", False)])
+def test_memory_is_pinned_where_the_trainer_uses_a_gpu(device, pinned):
+    data = Counting(workers=1)
+    data.setup()
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    data.trainer = SimpleNamespace(world_size=1, global_rank=0, strategy=strategy)
+    loader = data.val_dataloader()
+    assert loader.pin_memory is pinned
+    assert loader.persistent_workers
+    assert loader.num_workers == 1
+
+
+def test_ranks_of_the_loaders_see_each_example_once():
+    seen = []
+    for rank in range(3):
+        data = Counting(batch_size=4)
+        data.setup()
+        strategy = SimpleNamespace(root_device=torch.device("cpu"))
+        data.trainer = SimpleNamespace(world_size=3, global_rank=rank, strategy=strategy)
+        for loader in (data.train_dataloader(), data.test_dataloader()):
+            seen.extend(i for batch in loader for i in batch.ids.tolist())
+    assert sorted(seen) == sorted([*range(5)] * 2)

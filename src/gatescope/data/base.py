@@ -32,6 +32,9 @@ Split = Literal["train", "validation", "test"]
 class DataError(ValueError):
     """The data are not what the task needs; the message names the row and the remedy."""
 
+    exit_code = 2
+    """Of train.py: as for a config that is wrong."""
+
 
 @dataclass(frozen=True)
 class TaskSpec:
@@ -92,9 +95,18 @@ class Ragged(Sequence[Tensor]):
     """
 
     def __init__(self, sequences: Sequence[Tensor]) -> None:
-        self.lengths = np.array([len(x) for x in sequences], dtype=np.int64)
-        self.flat = torch.cat(list(sequences)) if len(sequences) else torch.empty(0)
-        self._ends = np.cumsum(self.lengths)
+        flat = torch.cat(list(sequences)) if len(sequences) else torch.empty(0)
+        self._hold(flat, np.array([len(x) for x in sequences], dtype=np.int64))
+
+    @classmethod
+    def of(cls, flat: Tensor, lengths: np.ndarray) -> Ragged:
+        """From what is in one tensor already, (sum of T_i, …), with the lengths (N,) of its items."""
+        ragged = cls.__new__(cls)
+        ragged._hold(flat, lengths.astype(np.int64))
+        return ragged
+
+    def _hold(self, flat: Tensor, lengths: np.ndarray) -> None:
+        self.flat, self.lengths, self._ends = flat, lengths, np.cumsum(lengths)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -157,6 +169,12 @@ def collate(examples: Examples, indices: Sequence[int], padding_value: float = 0
     return Batch(inputs, lengths, targets, torch.tensor(chosen))
 
 
+def padding_waste(lengths: np.ndarray, batches: Sequence[np.ndarray]) -> float:
+    """Share of the steps computed that are padding, when these batches of indices are padded."""
+    computed = sum(int(lengths[batch].max()) * len(batch) for batch in batches)
+    return 1 - sum(int(lengths[batch].sum()) for batch in batches) / computed
+
+
 class BucketSampler(Sampler[list[int]]):
     """Batches of examples of like length, in an order that depends on (seed, epoch) alone.
 
@@ -203,7 +221,8 @@ class BucketSampler(Sampler[list[int]]):
             batches[-2:] = [np.concatenate(batches[-2:])]
         return batches
 
-    def _batches(self) -> list[np.ndarray]:
+    def batches(self) -> list[np.ndarray]:
+        """Indices of all global batches of this epoch, in order."""
         if not self.shuffle:
             return self._cut(np.argsort(self.lengths, kind="stable"))
         generator = np.random.default_rng((self.seed, self.epoch))
@@ -216,7 +235,7 @@ class BucketSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         start, self.start = self.start, 0
-        for batch in self._batches()[start:]:
+        for batch in self.batches()[start:]:
             yield batch[self.rank :: self.world_size].tolist()
 
 
@@ -258,6 +277,9 @@ class SequenceData(pl.LightningDataModule):
     order_seed: int = 0
     """Seed of the order of batches: the run's seed, set by `run`; variants of one seed share their order."""
 
+    pool: int = 50
+    """Batches that are sorted by length together in training; 1: batches as the shuffle has them."""
+
     def __init__(
         self,
         batch_size: Annotated[int, Field(ge=1)] = 128,
@@ -279,6 +301,17 @@ class SequenceData(pl.LightningDataModule):
         if self.splits is None:
             self.splits = self.build()
             check_splits(self.splits)
+            self.splits.task.notes.update(self._padding(self.splits.train.lengths))
+
+    def _padding(self, lengths: np.ndarray) -> dict[str, float]:
+        """Padding in the first epoch of training, and what it would be without buckets."""
+        pools = {"padding_waste": self.pool, "padding_waste_unbucketed": 1}
+        return {
+            name: padding_waste(
+                lengths, BucketSampler(lengths, self.batch_size, self.order_seed, pool=pool).batches()
+            )
+            for name, pool in pools.items()
+        }
 
     @property
     def task(self) -> TaskSpec:
@@ -314,8 +347,15 @@ class SequenceData(pl.LightningDataModule):
         examples: Examples = getattr(self.splits, split)
         world = self.trainer.world_size if self.trainer else 1
         rank = self.trainer.global_rank if self.trainer else 0
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         sampler = BucketSampler(
-            examples.lengths, self.batch_size, self.order_seed, split == "train", rank=rank, world_size=world
+            examples.lengths,
+            self.batch_size,
+            self.order_seed,
+            split == "train",
+            self.pool,
+            rank,
+            world,
         )
         kind = ResumableLoader if split == "train" else DataLoader
         return kind(
@@ -324,6 +364,7 @@ class SequenceData(pl.LightningDataModule):
             collate_fn=Collate(examples, self.task.padding_index or 0),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
+            pin_memory=on_gpu,  # copies to the GPU then go on beside computation
             # Else each epoch takes a number from torch's generator, and resumed ones take them elsewhere.
             generator=torch.Generator().manual_seed(self.order_seed),
         )

@@ -122,7 +122,7 @@ def outcome(error: BaseException) -> tuple[Status, int, str]:
         return "preempted", PREEMPTED, str(error) or signal.SIGTERM.name
     if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
         return "interrupted", INTERRUPTED, "Ctrl-C"
-    return "failed", FAILED, f"{type(error).__name__}: {error}"
+    return "failed", getattr(error, "exit_code", FAILED), f"{type(error).__name__}: {error}"
 
 
 def _close(
