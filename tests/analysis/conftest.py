@@ -110,7 +110,26 @@ def sample_readings(cell: str, seed: int, units: int = 24) -> list[dict[str, Any
             "gradient_norm/layer0/recurrent_weights/candidate": norm * 0.2,
         }
         rows += [at | {"name": name, "kind": "scalar", "value": value} for name, value in values.items()]
-    return rows
+    return [*rows, *trial_readings(seed)]
+
+
+def trial_readings(seed: int) -> list[dict[str, Any]]:
+    """Attention on trial at the end: a value that grows with the seed, and weights that it shifts."""
+    at = {"step": 40, "epoch": 4}
+    values = {
+        "tau/gradient_input/token": 0.3, "tau/leave_one_out/token": 0.2,
+        "tau/integrated_gradients/token": 0.25,
+        "tau/null_spread": 0.2, "permutation/total_variation": 0.1, "comprehensiveness/attention": 0.7,
+        "comprehensiveness/random": 0.4, "sufficiency/attention": 0.6, "sufficiency/random": 0.5,
+    }  # fmt: skip
+    rows = [
+        at | {"name": f"attention/{name}", "kind": "scalar", "value": value + 0.01 * seed}
+        for name, value in values.items()
+    ]
+    shift = 0.02 * seed
+    heatmap = {"kind": "heatmap", "x": ["0", "1", "2"], "y": ["4", "9"], "x_label": "step", "y_label": "id"}
+    weights = [[0.5 - shift, 0.3, 0.2 + shift], [0.9 - shift, 0.1 + shift, 0.0]]
+    return [*rows, at | {"name": "attention/weights", "values": weights} | heatmap]
 
 
 def flow_readings(

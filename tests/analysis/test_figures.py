@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import pkgutil
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ COMPARISON = [
     "gate_saturation",
     "gate_distributions",
     "attention",
+    "faithfulness",
     "gradient_norms",
 ]
 VANISHING = ["vanishing_curves", "half_life_over_training", "accuracy_against_lag", "timescales"]
@@ -239,3 +241,30 @@ def test_gate_quantiles_are_those_of_the_values(tmp_path: Path) -> None:
     (got,) = load("gate_distributions").numbers(toy_tables(tmp_path)).to_dict("records")
     quantiles = [got["quantile_10"], got["median"], got["quantile_90"]]
     assert quantiles == pytest.approx(np.quantile(values, [0.1, 0.5, 0.9]), abs=0.004)
+
+
+def test_attention_on_trial_takes_the_last_reading_and_knows_what_chance_gives(toy: Path) -> None:
+    numbers = load("faithfulness").numbers(toy_tables(toy)).set_index(["quantity", "variant"])
+    # Seeds 0 to 4 add 0.01 each to every value.
+    tau = numbers.loc[("τ: gradient × input", "gru-additive")]
+    assert (tau["mean"], tau["n"], tau["chance"]) == pytest.approx((0.32, 5, 0.22))
+    erased = numbers.loc[("comprehensiveness", "rnn-none")]
+    assert (erased["mean"], erased["chance"]) == pytest.approx((0.72, 0.42))
+
+
+def test_the_difference_between_seeds_is_jensen_shannon_s_over_pairs(toy: Path) -> None:
+    numbers = load("faithfulness").numbers(toy_tables(toy)).set_index(["quantity", "variant"])
+    found = numbers.loc[("between seeds (JSD)", "lstm-none")]
+
+    def entropy(p: np.ndarray) -> float:
+        return float(-np.sum(p[p > 0] * np.log(p[p > 0])))
+
+    pairs = []
+    for a, b in combinations(range(5), 2):
+        for start in ([0.5, 0.3, 0.2], [0.9, 0.1, 0.0]):
+            moved = np.array([-1, 0, 1]) if start[2] else np.array([-1, 1, 0])
+            p, q = (np.array(start) + 0.02 * seed * moved for seed in (a, b))
+            pairs.append(entropy((p + q) / 2) - (entropy(p) + entropy(q)) / 2)
+    assert found["mean"] == pytest.approx(np.mean(pairs))
+    assert found["chance"] == pytest.approx(math.log(2))
+    assert math.isnan(found["low"]), "pairs share seeds: there is no interval"

@@ -42,7 +42,12 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "update_ratio/.*",
     ),
     "gates": ("gates/.*/mean", "gates/.*/histogram", "gates/.*/saturation/.*", "gates/.*/timescale/.*"),
-    "attention": ("attention/.*",),
+    "attention": (
+        "attention/[^/]+",
+        "attention/tau/.*/(token|state)",
+        "attention/permutation/total_variation",
+        "attention/(comprehensiveness|sufficiency)/[^/]+",
+    ),
     "cost": (),
 }
 """Names of metrics and readings by section, in order; the first pattern that fits a name places it."""

@@ -73,6 +73,10 @@ class Faithfulness(ProbeInstrument):
     def read(self, probe: Probe) -> Readings:
         if probe.attention is None or not isinstance(probe.model, Encoder):  # a decoder asks many times
             return {}
+        if not isinstance(probe.model, Encoder):
+            return {
+                "attention/tau": Undefined("a decoder looks at every target step: not one answer to explain")
+            }
         rows = (probe.batch.lengths > 1).nonzero()[: self.examples, 0]
         if not len(rows):
             return {"attention/tau": Undefined("every sequence has one step: there is nothing to rank")}

@@ -33,6 +33,7 @@ FIGURES = (
     "gate_saturation",
     "gate_distributions",
     "attention",
+    "faithfulness",
     "gradient_norms",
     "vanishing_curves",
     "half_life_over_training",
