@@ -176,13 +176,7 @@ def test_self_test_agrees_with_autograd_and_leaves_no_trace(cell, attention):
 
 def test_a_wrong_adjoint_is_warned_of(monkeypatch, caplog):
     model = encoder(GRU)
-    right = GRU.vjp
-
-    def wrong(self, adjoint, saved):
-        step = right(self, adjoint, saved)
-        return step._replace(delta=step.delta * 1.01)
-
-    monkeypatch.setattr(GRU, "vjp", wrong)
+    monkeypatch.setattr(GRU, "_own_rows", lambda self, deltas: 1.01 * deltas)
     with caplog.at_level(logging.WARNING):
         readings = GradientFlow().read(look(model, feature_batch([5, 3], 3), squared_error))
     assert readings["gradient_flow/self_test"].value > self_test.TOLERANCE

@@ -289,6 +289,7 @@ class RecurrentLayer(nn.Module, ABC):
         direct_c: Tensor | None = None,
         renormalise: bool = False,
         direct_log_scale: Tensor | None = None,
+        inputs: bool = False,
     ) -> Adjoint:
         """Exact ∂L/∂h_t (and ∂L/∂c_t) for t = T-1 … 0; INSTRUMENTS.md §2.
 
@@ -299,6 +300,7 @@ class RecurrentLayer(nn.Module, ABC):
             renormalise: keep each step's state adjoint at a magnitude near 1 and carry its logarithm in
                 `log_scale`, so that long lags neither underflow nor overflow.
             direct_log_scale: (B, T), with `renormalise`: both direct gradients are times its exponential.
+            inputs: say so when ∂L/∂x or the deltas will be asked for; they can be in any case.
         """
         mask = states.mask
         # A wrong number at padding, even NaN, would run down the whole sequence.

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from gatescope.cells.base import State, States
+from gatescope.cells.kernels.layer import NativeWeights, chunks
+from gatescope.cells.kernels.walk import Walked
 from gatescope.cells.minimal import MinimalLayer
 from gatescope.cells.scan import g, g_slope, log_g
 
@@ -29,7 +31,14 @@ class MinGRU(MinimalLayer):
         z = torch.sigmoid(update)
         return State((1 - z) * state.h + z * g(candidate))
 
-    def keep_and_candidate(self, *fed: Tensor) -> tuple[Tensor, Tensor]:
+    @property
+    def native_weights(self) -> NativeWeights:
+        return NativeWeights("mingru", self.weight_ih, self.bias)
+
+    def _equations_of(self, walked: Walked) -> tuple[Tensor, ...]:
+        return chunks(walked)
+
+    def equations(self, *fed: Tensor) -> tuple[Tensor, ...]:
         update, candidate = fed
         return torch.sigmoid(-update), g(candidate)
 
@@ -38,14 +47,14 @@ class MinGRU(MinimalLayer):
         return -softplus(update), -softplus(-update) + log_g(candidate)
 
     def gates(self, x: Tensor, states: States) -> dict[str, Tensor]:
-        keep, candidate, *_ = self._all_steps(x, states)
+        keep, candidate = self._all_steps(x, states)
         return {"update": 1 - keep, "keep": keep, "candidate": candidate}
 
     def linearise(self, x: Tensor, states: States) -> dict[str, Tensor]:
-        keep, candidate, _, fed = self._all_steps(x, states)
+        keep, candidate = self._all_steps(x, states)
         z = 1 - keep
         return {
             "keep": keep,
             "to_update": (candidate - states.previous_h) * z * keep,
-            "to_candidate": z * g_slope(fed),
+            "to_candidate": z * g_slope(candidate),
         }

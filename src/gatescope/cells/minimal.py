@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from gatescope.cells.base import RecurrentLayer, State, States, StepVjp, in_blocks, padded_lengths
+from gatescope.cells.base import State, States, StepVjp, in_blocks
 from gatescope.cells.fused import zero_padding
 from gatescope.cells.initialisation import Initialisation, initialise, uniform_start
+from gatescope.cells.kernels.layer import Kernel, NativeLayer
 from gatescope.cells.scan import scan_log, scan_sequential
 
 
-class MinimalLayer(RecurrentLayer):
+class MinimalLayer(NativeLayer):
     """h_t = keep_t ⊙ h_{t-1} + written_t, both functions of x_t alone.
 
     States start at 0. The paper's appendix starts them at g(0) = 1/2 in its log-space form; nothing else
@@ -23,7 +24,8 @@ class MinimalLayer(RecurrentLayer):
 
     Args:
         initialisation: there are no recurrent weights: orthogonal is the same as xavier here.
-        scan: log, the paper's parallel scan in log space, or sequential, the same states a step at a time.
+        scan: log, the paper's parallel scan in log space, or sequential, the same states a step at a time:
+            what torch does; the native kernel goes step by step.
     """
 
     def __init__(
@@ -32,8 +34,9 @@ class MinimalLayer(RecurrentLayer):
         hidden_size: int,
         initialisation: Initialisation = "default",
         scan: Literal["log", "sequential"] = "log",
+        kernel: Kernel = "auto",
     ) -> None:
-        super().__init__(input_size, hidden_size)
+        super().__init__(input_size, hidden_size, kernel)
         self.scan = scan
         rows = len(self.chunk_names) * hidden_size
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
@@ -54,44 +57,24 @@ class MinimalLayer(RecurrentLayer):
         return linear(x, self.weight_ih, self.bias).chunk(len(self.chunk_names), dim=-1)
 
     @abstractmethod
-    def keep_and_candidate(self, *fed: Tensor) -> tuple[Tensor, Tensor]:
-        """`preactivations` -> the share kept and the candidate h~, (…, H) each."""
+    def equations(self, *fed: Tensor) -> tuple[Tensor, ...]:
+        """`preactivations` -> the share kept, the candidate h~, and what else `linearise` asks for; (B, T, H)
+        each."""
 
     def _all_steps(self, x: Tensor, states: States) -> tuple[Tensor, ...]:
-        """Keep, candidate and `preactivations` at every step."""
-        return states.once("equations", lambda: self._equations(x))
-
-    def _equations(self, x: Tensor) -> tuple[Tensor, ...]:
-        fed = self.preactivations(x)
-        return *self.keep_and_candidate(*fed), *fed
+        return states.once("equations", lambda: self.equations(*self.preactivations(x)))
 
     @abstractmethod
     def log_scan(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, D) -> ln keep and ln written, (B, T, H) each."""
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
-        initial = self.zero_state(x) if state is None else state
-        lengths = padded_lengths(lengths, x.shape[1])
+    def _torch_forward(self, x: Tensor, lengths: Tensor | None, initial: State) -> States:
         return States(zero_padding(self._scan(x, initial.h), lengths), initial, lengths)
-
-    def trace(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
-        # Without autograd on a CPU a walk that keeps its gates costs less than the scan and the gates again.
-        if x.device.type != "cpu" or torch.is_grad_enabled():
-            return self(x, lengths, state)
-        initial = self.zero_state(x) if state is None else state
-        lengths = padded_lengths(lengths, x.shape[1])
-        # Step by step in memory too, as the scan and the walk back go.
-        found = tuple(values.transpose(0, 1) for values in self._equations(x.transpose(0, 1)))
-        keep, candidate = found[:2]
-        h = scan_sequential(keep, (1 - keep) * candidate, initial.h)
-        states = States(zero_padding(h, lengths), initial, lengths)
-        states.kept["equations"] = found
-        return states
 
     def _scan(self, x: Tensor, initial: Tensor) -> Tensor:
         if self.scan == "log":
             return in_blocks(lambda x, h: (scan_log(*self.log_scan(x), h),), x, initial)[0]
-        keep, candidate = self.keep_and_candidate(*self.preactivations(x))
+        keep, candidate, *_ = self.equations(*self.preactivations(x))
         return scan_sequential(keep, (1 - keep) * candidate, initial)
 
     def vjp(self, adjoint: State, saved: dict[str, Tensor]) -> StepVjp:

@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from gatescope.cells.base import State, States
+from gatescope.cells.kernels.layer import NativeWeights, chunks
+from gatescope.cells.kernels.walk import Walked
 from gatescope.cells.minimal import MinimalLayer
 from gatescope.cells.scan import g, g_slope, log_g
 
@@ -32,9 +34,20 @@ class MinLSTM(MinimalLayer):
         i, f = torch.sigmoid(input_gate), torch.sigmoid(forget)
         return State(f / (f + i) * state.h + i / (f + i) * g(candidate))
 
-    def keep_and_candidate(self, *fed: Tensor) -> tuple[Tensor, Tensor]:
+    @property
+    def native_weights(self) -> NativeWeights:
+        return NativeWeights("minlstm", self.weight_ih, self.bias)
+
+    def _equations_of(self, walked: Walked) -> tuple[Tensor, ...]:
+        assert walked.extra is not None
+        i, f, candidate = chunks(walked)
+        return walked.layout.unpack(walked.extra), candidate, i, f
+
+    def equations(self, *fed: Tensor) -> tuple[Tensor, ...]:
+        """The share kept f', the candidate, i and f before they are normalised."""
         input_gate, forget, candidate = fed
-        return torch.sigmoid(softplus(-input_gate) - softplus(-forget)), g(candidate)
+        keep = torch.sigmoid(softplus(-input_gate) - softplus(-forget))
+        return keep, g(candidate), torch.sigmoid(input_gate), torch.sigmoid(forget)
 
     def log_scan(self, x: Tensor) -> tuple[Tensor, Tensor]:
         input_gate, forget, candidate = self.preactivations(x)
@@ -46,11 +59,11 @@ class MinLSTM(MinimalLayer):
         return {"input": 1 - keep, "forget": keep, "keep": keep, "candidate": candidate}
 
     def linearise(self, x: Tensor, states: States) -> dict[str, Tensor]:
-        keep, candidate, input_gate, forget, fed = self._all_steps(x, states)
+        keep, candidate, i, f = self._all_steps(x, states)
         swap = (candidate - states.previous_h) * keep * (1 - keep)
         return {
             "keep": keep,
-            "to_input": swap * torch.sigmoid(-input_gate),
-            "to_forget": -swap * torch.sigmoid(-forget),
-            "to_candidate": (1 - keep) * g_slope(fed),
+            "to_input": swap * (1 - i),
+            "to_forget": -swap * (1 - f),
+            "to_candidate": (1 - keep) * g_slope(candidate),
         }

@@ -39,5 +39,6 @@ def log_g(x: Tensor) -> Tensor:
     return torch.where(x >= 0, (x.clamp_min(0) + 0.5).log(), -softplus(-x))
 
 
-def g_slope(x: Tensor) -> Tensor:
-    return torch.where(x >= 0, torch.ones_like(x), torch.sigmoid(x) * torch.sigmoid(-x))
+def g_slope(candidate: Tensor) -> Tensor:
+    """g'(x) from g(x)."""
+    return torch.where(candidate >= 0.5, torch.ones_like(candidate), candidate * (1 - candidate))

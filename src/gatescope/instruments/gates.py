@@ -97,8 +97,8 @@ class GateStatistics(ProbeInstrument):
 
 
 def at_valid(values: Tensor, mask: Tensor) -> Tensor:
-    """(B, T, H) -> (N, H): the valid positions, without a copy where they are all."""
-    return values.flatten(0, 1) if bool(mask.all()) else values[mask]
+    """(B, T, H) -> (N, H): the valid positions; where they are all, step by step, as a walk left them."""
+    return values.transpose(0, 1).flatten(0, 1).contiguous() if bool(mask.all()) else values[mask]
 
 
 def distribution(prefix: str, values: Tensor, signed: bool, bins: int) -> Readings:

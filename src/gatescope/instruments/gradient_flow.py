@@ -209,7 +209,7 @@ def shortcut_share(name: str, direct: Tensor, probe: Probe) -> Scalar | Undefine
     earlier = valid_mask(probe.batch.lengths - 1, steps)
     if not bool(earlier.any()):
         return Undefined("every sequence has one step: there is no lag to measure")
-    if not bool(direct[earlier].any()):
+    if not bool((direct.abs().amax(-1) * earlier).any()):
         return Scalar(0.0) if bool(direct.any()) else Undefined("the loss does not depend on the states")
     straight = direct[earlier].norm(dim=-1)
     through_time = (probe.adjoints[name].h[earlier] - direct[earlier]).norm(dim=-1)

@@ -103,6 +103,7 @@ class RecurrentStack(nn.Module):
                     turn(part),
                     renormalise=renormalise,
                     direct_log_scale=turn(log[..., None])[..., 0],
+                    inputs=depth > 0,
                 )
                 adjoints[name] = found
                 if depth == 0:

@@ -23,7 +23,7 @@ template <class S> struct Backward {
 template <class S, bool relu> struct Plain {
   using V = Vec<S>;
   static constexpr int chunks = 1, widths = 1, gap = 0;  // of U's rows; of deltas; deltas that U does not meet
-  static constexpr bool memory = false;
+  static constexpr bool memory = false, recurrent = true;
 
   static INLINE void forward(const Forward<S> &row, const V *sums, int64_t H, int64_t unit, int lanes) {
     const V p = READ(row.fed, 0) + sums[0];
@@ -42,7 +42,7 @@ template <class S, bool relu> struct Plain {
 template <class S> struct GRU {
   using V = Vec<S>;
   static constexpr int chunks = 3, widths = 4, gap = 1;
-  static constexpr bool memory = false;
+  static constexpr bool memory = false, recurrent = true;
 
   static INLINE void forward(const Forward<S> &row, const V *sums, int64_t H, int64_t unit, int lanes) {
     const V r = sigmoid(READ(row.fed, 0) + sums[0]), z = sigmoid(READ(row.fed, 1) + sums[1]);
@@ -70,7 +70,7 @@ template <class S> struct GRU {
 template <class S, bool peepholes> struct LSTM {
   using V = Vec<S>;
   static constexpr int chunks = 4, widths = 4, gap = 0;
-  static constexpr bool memory = true;
+  static constexpr bool memory = true, recurrent = true;
 
   static INLINE void forward(const Forward<S> &row, const V *sums, int64_t H, int64_t unit, int lanes) {
     V p_i = READ(row.fed, 0) + sums[0], p_f = READ(row.fed, 1) + sums[1], p_o = READ(row.fed, 3) + sums[3];
@@ -104,5 +104,66 @@ template <class S, bool peepholes> struct LSTM {
     if (peepholes) kept += to_i * READ(row.shared, 0) + to_f * READ(row.shared, 1);
     WRITE(row.carry, 0, V{});
     WRITE(row.carry_c, 0, kept);
+  }
+};
+
+// The candidate of minGRU and minLSTM, and its slope from its own value.
+template <class S> INLINE Vec<S> positive(Vec<S> x) {
+  const Vec<S> below = sigmoid(x);
+  return x >= 0 ? x + S(0.5) : below;
+}
+
+template <class S> INLINE Vec<S> slope_of(Vec<S> candidate) {
+  const Vec<S> one = Vec<S>{} + 1;
+  return candidate >= S(0.5) ? one : candidate * (1 - candidate);
+}
+
+// No state enters a gate: U and its product are not there. `fed` becomes the share kept and the candidate.
+template <class S> struct MinGRU {
+  using V = Vec<S>;
+  static constexpr int chunks = 2, widths = 2, gap = 0;
+  static constexpr bool memory = false, recurrent = false;
+
+  static INLINE void forward(const Forward<S> &row, const V *, int64_t H, int64_t unit, int lanes) {
+    // Each share by a division of its own: 1 - keep would be nothing but rounding where keep is near 1.
+    const V p = READ(row.fed, 0), keep = sigmoid(-p), candidate = positive<S>(READ(row.fed, 1));
+    WRITE(row.fed, 0, keep);
+    WRITE(row.fed, 1, candidate);
+    WRITE(row.h, 0, keep * READ(row.h_before, 0) + sigmoid(p) * candidate);
+  }
+
+  static INLINE void backward(const Backward<S> &row, int64_t H, int64_t unit, int lanes) {
+    const V keep = READ(row.gates, 0), candidate = READ(row.gates, 1), a = READ(row.carry, 0);
+    const V written = a * (1 - keep);
+    WRITE(row.deltas, 0, (candidate - READ(row.h_before, 0)) * keep * written);
+    WRITE(row.deltas, 1, written * slope_of<S>(candidate));
+    WRITE(row.carry, 0, a * keep);
+  }
+};
+
+// `fed` becomes i, f and the candidate, `extra` the share kept, f / (f + i).
+template <class S> struct MinLSTM {
+  using V = Vec<S>;
+  static constexpr int chunks = 3, widths = 3, gap = 0;
+  static constexpr bool memory = false, recurrent = false;
+
+  static INLINE void forward(const Forward<S> &row, const V *, int64_t H, int64_t unit, int lanes) {
+    const V i = sigmoid(READ(row.fed, 0)), f = sigmoid(READ(row.fed, 1)), share = 1 / (f + i);
+    const V candidate = positive<S>(READ(row.fed, 2));
+    WRITE(row.fed, 0, i);
+    WRITE(row.fed, 1, f);
+    WRITE(row.fed, 2, candidate);
+    WRITE(row.extra, 0, f * share);
+    WRITE(row.h, 0, f * share * READ(row.h_before, 0) + i * share * candidate);
+  }
+
+  static INLINE void backward(const Backward<S> &row, int64_t H, int64_t unit, int lanes) {
+    const V i = READ(row.gates, 0), f = READ(row.gates, 1), candidate = READ(row.gates, 2);
+    const V keep = READ(row.extra, 0), a = READ(row.carry, 0), written = a * (1 - keep);
+    const V swapped = (candidate - READ(row.h_before, 0)) * keep * written;
+    WRITE(row.deltas, 0, swapped * (1 - i));
+    WRITE(row.deltas, 1, -swapped * (1 - f));
+    WRITE(row.deltas, 2, written * slope_of<S>(candidate));
+    WRITE(row.carry, 0, a * keep);
   }
 };

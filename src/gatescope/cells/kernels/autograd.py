@@ -24,7 +24,7 @@ class Recurrence(torch.autograd.Function):
     def forward(
         ctx: Any,
         fed: Tensor,
-        u: Tensor,
+        u: Tensor | None,
         shared: Tensor | None,
         h: Tensor,
         c: Tensor | None,
@@ -44,7 +44,8 @@ class Recurrence(torch.autograd.Function):
         gates, extra, h, c, u, shared = ctx.saved_tensors
         walked = Walked(ctx.kind, ctx.layout, gates, extra, h, c)
         back = backward(walked, u, shared, grad, grad_c)
-        width = CHUNKS[ctx.kind] * u.shape[1]
+        assert back.deltas is not None
+        width = CHUNKS[ctx.kind] * h.shape[-1]
         of_u = recurrent_gradient(walked, back.deltas) if ctx.needs_input_grad[1] else None
         of_shared = None
         if shared is not None and ctx.needs_input_grad[2]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -22,13 +23,13 @@ Kernel = Literal["auto", "torch", "native"]
 
 
 class NativeWeights(NamedTuple):
-    """W (chunks·H, D), bias (chunks·H,) of the input's share, U (chunks·H, H), and what the kernel's step
-    adds a unit: a GRU's b_n (H,), peepholes (3, H), or None."""
+    """W (chunks·H, D), bias (chunks·H,) of the input's share, U (chunks·H, H) or None, and what the
+    kernel's step adds a unit: a GRU's b_n (H,), peepholes (3, H), or None."""
 
     kind: Kind
     w: Tensor
     bias: Tensor
-    u: Tensor
+    u: Tensor | None = None
     shared: Tensor | None = None
 
 
@@ -74,7 +75,7 @@ class NativeLayer(RecurrentLayer):
             return self._torch_forward(x, lengths, initial)
         kind, w, bias, u, shared = self.native_weights
         where = layout(lengths, *x.shape[:2])
-        fed = linear(where.pack(x), w, bias).to(u.dtype)
+        fed = linear(where.pack(x), w, bias).to(w.dtype)
         h, c = Recurrence.apply(fed, u, shared, initial.h, initial.c, kind, where)
         return States(h.transpose(0, 1), initial, lengths, None if c is None else c.transpose(0, 1))
 
@@ -86,7 +87,7 @@ class NativeLayer(RecurrentLayer):
         lengths = padded_lengths(lengths, x.shape[1])
         kind, w, bias, u, shared = self.native_weights
         where = layout(lengths, *x.shape[:2])
-        fed = linear(where.pack(x), w, bias).to(u.dtype)
+        fed = linear(where.pack(x), w, bias).to(w.dtype)
         walked = walk.forward(kind, fed, u, shared, (initial.h, initial.c), where)
         h, c = (None if values is None else values[1:].transpose(0, 1) for values in (walked.h, walked.c))
         assert h is not None
@@ -105,40 +106,57 @@ class NativeLayer(RecurrentLayer):
         direct_c: Tensor | None = None,
         renormalise: bool = False,
         direct_log_scale: Tensor | None = None,
+        inputs: bool = False,
     ) -> Adjoint:
         walked = states.walked
         if walked is None:
             return super().adjoint(x, states, direct, direct_c, renormalise, direct_log_scale)
         weights = self.native_weights
-        back = walk.backward(
+        back_once_more = partial(
+            walk.backward,
             walked,
-            weights.u,
+            # Training may move the weights before anyone asks for ∂L/∂x.
+            None if weights.u is None else weights.u.detach().clone(),
             weights.shared,
             direct.transpose(0, 1),
             None if direct_c is None else direct_c.transpose(0, 1),
-            read=True,
             renormalise=renormalise,
             outside=direct_log_scale.T if renormalise and direct_log_scale is not None else None,
         )
+        back = back_once_more(deltas=inputs, states=True)
         assert back.h is not None
         log = torch.zeros(direct.shape[:2], dtype=torch.float64) if back.logs is None else back.logs.T
         h, c = back.h.transpose(0, 1), None if back.c is None else back.c.transpose(0, 1)
-        # Training may move the weights before anyone asks for ∂L/∂x.
         own = self.input_weights.detach().clone()
-        return NativeAdjoint(h, c, log, own, self, walked.layout, back.deltas, len(direct))
+        deltas = _Deltas(self, walked.layout, back_once_more, back.deltas)
+        return NativeAdjoint(h, c, log, own, deltas, len(direct))
+
+
+@dataclass
+class _Deltas:
+    """Gradients at the pre-activations, packed: few readers want them, and they cost memory at every step."""
+
+    cell: NativeLayer
+    layout: Layout
+    back_once_more: Callable[..., walk.Back]
+    kept: Tensor | None
+
+    def packed(self) -> Tensor:
+        if self.kept is None:
+            self.kept = self.back_once_more(deltas=True).deltas
+        assert self.kept is not None
+        return self.kept
 
 
 @dataclass(frozen=True, eq=False)
 class NativeAdjoint(Adjoint):
-    """What a native walk back left; the gradients at the pre-activations are unpacked when asked for."""
+    """What a native walk back left; the gradients at the pre-activations are looked for when asked for."""
 
     h: Tensor
     c: Tensor | None
     log_scale: Tensor
     input_weights: Tensor
-    cell: NativeLayer
-    layout: Layout
-    packed: Tensor
+    of_steps: _Deltas
     count: int
 
     def first(self, count: int) -> NativeAdjoint:
@@ -146,19 +164,20 @@ class NativeAdjoint(Adjoint):
         return replace(self, h=self.h[:count], c=c, log_scale=self.log_scale[:count], count=count)
 
     def _unpacked(self, packed: Tensor) -> Tensor:
-        return self.cell._own_rows(self.layout.unpack(packed)[: self.count])
+        return self.of_steps.cell._own_rows(self.of_steps.layout.unpack(packed)[: self.count])
 
     @cached_property
     def deltas(self) -> Tensor:  # type: ignore[override]
-        return self._unpacked(self.packed[:, : len(self.input_weights)])
+        return self._unpacked(self.of_steps.packed()[:, : len(self.input_weights)])
 
     @cached_property
     def recurrent_deltas(self) -> Tensor:  # type: ignore[override]
-        width = len(self.input_weights)
-        if self.packed.shape[1] == width:
+        packed, width, size = self.of_steps.packed(), len(self.input_weights), self.of_steps.cell.hidden_size
+        if self.of_steps.cell.recurrent_weights is None:
+            return self.deltas[..., :0]
+        if packed.shape[1] == width:
             return self.deltas
-        size = self.cell.hidden_size
-        return self._unpacked(torch.cat([self.packed[:, : width - size], self.packed[:, width:]], dim=1))
+        return self._unpacked(torch.cat([packed[:, : width - size], packed[:, width:]], dim=1))
 
 
 def chunks(walked: Walked) -> tuple[Tensor, ...]:

@@ -21,7 +21,8 @@ struct Call {
   // backwards only
   const void *direct, *direct_c;   // (T, B, H) of any strides
   int64_t direct_t, direct_b, direct_c_t, direct_c_b;
-  void *deltas, *carry, *carry_c;  // (N, widths·H); (B, H), 0 at the start, ∂L/∂initial at the end
+  void *deltas;                    // (N, widths·H), or null
+  void *carry, *carry_c;           // (B, H), 0 at the start, ∂L/∂initial at the end
   void *arriving, *total_c;        // (T, B, H): ∂L/∂h_t and ∂L/∂c_t in full, or null
   double *logs;                    // (T, B): renormalise, and the logarithm of each scale; or null
   const double *outside;           // (T, B): of the direct gradients, or null
@@ -98,6 +99,12 @@ template <class S, class A> void forward(const Call &call) {
       one.c = (S *)call.c + (call.c ? at + plane : 0);
       one.shared = (const S *)call.shared;
     }
+    if constexpr (!A::recurrent) {
+      for (int i = 0; i < count; i++)
+        for (int64_t unit = 0; unit < H; unit += lanes)
+          A::forward(rows[i], nullptr, H, unit, lanes_at(H, unit, lanes));
+      continue;
+    }
     const S *panel = (const S *)call.panels;
     for (int64_t block = 0; block < vectors<S>(H); block += blocks) {
       const int64_t side = std::min<int64_t>(blocks, vectors<S>(H) - block), start = block * lanes;
@@ -112,22 +119,32 @@ template <class S, class A> void forward(const Call &call) {
   }
 }
 
-template <class S> S largest(const S *values, int64_t H) {
-  S found = 0;
-  for (int64_t i = 0; i < H; i++) found = std::max(found, std::abs(values[i]));
-  return found;
+template <class S> INLINE S largest(const S *values, int64_t H) {
+  constexpr int lanes = Simd<S>::lanes;
+  Vec<S> found = {};
+  for (int64_t unit = 0; unit < H; unit += lanes) {
+    const Vec<S> v = load<S>(values + unit, lanes_at(H, unit, lanes)), size = v < 0 ? -v : v;
+    found = size > found ? size : found;
+  }
+  S most = 0;
+  for (int lane = 0; lane < lanes; lane++) most = std::max(most, S(found[lane]));
+  return most;
 }
 
-template <class S> void scale(S *values, S by, int64_t H) {
-  for (int64_t i = 0; i < H; i++) values[i] *= by;
-}
-
-template <class S> void add(S *values, const S *more, S by, int64_t H) {
-  for (int64_t i = 0; i < H; i++) values[i] += more[i] * by;
+// values = values * by + more * more_by
+template <class S> INLINE void combine(S *values, S by, const S *more, S more_by, int64_t H) {
+  constexpr int lanes = Simd<S>::lanes;
+  for (int64_t unit = 0; unit < H; unit += lanes) {
+    const int some = lanes_at(H, unit, lanes);
+    Vec<S> sum = load<S>(values + unit, some) * by;
+    if (more) sum += load<S>(more + unit, some) * more_by;
+    store<S>(values + unit, sum, some);
+  }
 }
 
 // carry·exp(log) + direct·exp(outside), with no entry above 2; log 0 where both are 0.
-template <class S> double renormalised(S *const *carry, const S *const *direct, double log, double outside, int64_t H) {
+template <class S>
+INLINE double renormalise(S *const *carry, const S *const *direct, double log, double outside, int64_t H) {
   const S tiny = std::numeric_limits<S>::min();
   S old = 0, fresh = 0;
   for (int part = 0; part < 2; part++) {
@@ -139,12 +156,10 @@ template <class S> double renormalised(S *const *carry, const S *const *direct, 
   const double log_old = old == 0 ? -INFINITY : log + std::log(double(by));
   const double log_fresh = fresh == 0 ? -INFINITY : outside + std::log(double(fresh_by));
   const double common = std::max(log_old, log_fresh);
-  for (int part = 0; part < 2; part++) {
-    if (carry[part] && old != 0)
-      for (int64_t i = 0; i < H; i++) carry[part][i] = carry[part][i] / by * S(std::exp(log_old - common));
-    if (direct[part] && fresh != 0)
-      for (int64_t i = 0; i < H; i++) carry[part][i] += direct[part][i] / fresh_by * S(std::exp(log_fresh - common));
-  }
+  const S weight = old == 0 ? S(1) : S(std::exp(log_old - common)) / by;
+  const S fresh_weight = fresh == 0 ? S(0) : S(std::exp(log_fresh - common)) / fresh_by;
+  for (int part = 0; part < 2; part++)
+    if (carry[part]) combine<S>(carry[part], weight, fresh == 0 ? nullptr : direct[part], fresh_weight, H);
   return common;
 }
 
@@ -168,6 +183,7 @@ template <class S, class A> void backward(const Call &call) {
   std::vector<S *> carry(call.batch);
   std::vector<const S *> deltas(call.batch);
   std::vector<double> logs(call.batch, 0.0);
+  std::vector<S> scratch(call.deltas ? 0 : call.batch * A::widths * H);
   for (int64_t t = call.steps - 1; t >= 0; t--) {
     const int count = int(mine(call, t));
     for (int i = 0; i < count; i++) {
@@ -183,7 +199,7 @@ template <class S, class A> void backward(const Call &call) {
       one.shared = (const S *)call.shared;
       one.carry = carry[i] = (S *)call.carry + sequence * H;
       one.carry_c = A::memory ? (S *)call.carry_c + sequence * H : nullptr;
-      one.deltas = (S *)call.deltas + packed * A::widths * H;
+      one.deltas = call.deltas ? (S *)call.deltas + packed * A::widths * H : scratch.data() + i * A::widths * H;
       one.total_c = call.total_c ? (S *)call.total_c + at : nullptr;
       deltas[i] = one.deltas;
       const S *direct[2] = {
@@ -192,17 +208,18 @@ template <class S, class A> void backward(const Call &call) {
       S *const into[2] = {one.carry, one.carry_c};
       if (call.logs) {
         const int64_t place = t * call.batch + sequence;
-        logs[i] = renormalised<S>(into, direct, logs[i], call.outside ? call.outside[place] : 0, H);
+        logs[i] = renormalise<S>(into, direct, logs[i], call.outside ? call.outside[place] : 0, H);
         call.logs[place] = logs[i];
       } else {
         for (int part = 0; part < 2; part++)
-          if (direct[part]) add<S>(into[part], direct[part], 1, H);
+          if (direct[part]) combine<S>(into[part], 1, direct[part], 1, H);
       }
       if (call.arriving) std::copy(one.carry, one.carry + H, (S *)call.arriving + at);
       int64_t unit = 0;
       for (; unit + lanes <= H; unit += lanes) A::backward(one, H, unit, lanes);
       if (unit < H) A::backward(one, H, unit, int(H - unit));
     }
+    if constexpr (!A::recurrent) continue;
     const S *panel = (const S *)call.panels;
     for (int64_t block = 0; block < vectors<S>(H); block += PANEL) {
       const int64_t side = std::min<int64_t>(PANEL, vectors<S>(H) - block), start = block * lanes;
@@ -232,4 +249,6 @@ template <class S> int64_t packed_size(int64_t chunks, int64_t H) {
   EXPORT(gru_##type, S, GRU<S>)                  \
   EXPORT(lstm_##type, S, LSTM<S, false>)         \
   EXPORT(peephole_##type, S, LSTM<S, true>)      \
+  EXPORT(mingru_##type, S, MinGRU<S>)            \
+  EXPORT(minlstm_##type, S, MinLSTM<S>)          \
   extern "C" int64_t packed_size_##type(int64_t chunks, int64_t H) { return packed_size<S>(chunks, H); }

@@ -15,8 +15,16 @@ from torch import Tensor
 from gatescope.cells.kernels.build import library
 from gatescope.cells.kernels.layout import Layout
 
-Kind = Literal["tanh", "relu", "gru", "lstm", "peephole"]
-CHUNKS: dict[Kind, int] = {"tanh": 1, "relu": 1, "gru": 3, "lstm": 4, "peephole": 4}
+Kind = Literal["tanh", "relu", "gru", "lstm", "peephole", "mingru", "minlstm"]
+CHUNKS: dict[Kind, int] = {
+    "tanh": 1,
+    "relu": 1,
+    "gru": 3,
+    "lstm": 4,
+    "peephole": 4,
+    "mingru": 2,
+    "minlstm": 3,
+}
 """Blocks of H rows in the weights."""
 PER_THREAD = 2**16
 """Fewer numbers than this are not worth a thread of their own."""
@@ -42,8 +50,9 @@ class _Call(ctypes.Structure):
 class Walked:
     """What a forward walk leaves for its readers and for the walk back.
 
-    `gates` (N, chunks·H): a GRU's r, z, n, an LSTM's i, f, g, o; a plain network's is of no use. `extra`
-    (N, H): a GRU's U_n h + b_n. `h` and `c` (T + 1, B, H): the initial state, then every step, 0 at padding.
+    `gates` (N, chunks·H): a GRU's r, z, n, an LSTM's i, f, g, o, a minGRU's keep and candidate, a minLSTM's
+    i, f and candidate; a plain network's is of no use. `extra` (N, H): a GRU's U_n h + b_n, a minLSTM's share
+    kept. `h` and `c` (T + 1, B, H): the initial state, then every step, 0 at padding.
     """
 
     kind: Kind
@@ -55,13 +64,13 @@ class Walked:
 
 
 class Back(NamedTuple):
-    """`deltas` (N, chunks·H), for a GRU (N, 4H) with what the recurrent weights meet of the candidate at the
-    end; `initial` and `initial_c` (B, H): ∂L/∂state before t = 0. If asked for: `h`, `c` (T, B, H), ∂L/∂h_t
-    and ∂L/∂c_t in full, times exp of `logs` (T, B) with renormalisation."""
+    """`initial` and `initial_c` (B, H): ∂L/∂state before t = 0. If asked for: `deltas` (N, chunks·H), for a
+    GRU (N, 4H) with what the recurrent weights meet of the candidate at the end; `h`, `c` (T, B, H), ∂L/∂h_t
+    and ∂L/∂c_t in full; all times exp of `logs` (T, B) with renormalisation."""
 
-    deltas: Tensor
     initial: Tensor
     initial_c: Tensor | None
+    deltas: Tensor | None
     h: Tensor | None
     c: Tensor | None
     logs: Tensor | None
@@ -71,17 +80,18 @@ class Back(NamedTuple):
 def forward(
     kind: Kind,
     fed: Tensor,
-    u: Tensor,
+    u: Tensor | None,
     shared: Tensor | None,
     initial: tuple[Tensor, Tensor | None],
     layout: Layout,
 ) -> Walked:
     """`fed` (N, chunks·H), the input's share of the pre-activations, is overwritten by the gates."""
-    size = u.shape[1]
+    size = initial[0].shape[-1]
     h = _states(initial[0], layout)
     c = None if initial[1] is None else _states(initial[1], layout)
-    extra = fed.new_empty(len(fed), size) if kind == "gru" else None
-    panels, shared = _packed(kind, "forward", u), None if shared is None else shared.contiguous()
+    extra = fed.new_empty(len(fed), size) if kind in ("gru", "minlstm") else None
+    panels = None if u is None else _packed(kind, "forward", u)
+    shared = None if shared is None else shared.contiguous()
     buffers: dict[str, Tensor | None] = {"fed": fed, "extra": extra, "h": h, "c": c}
     _run(kind, "forward", layout, size, buffers | {"shared": shared, "panels": panels})
     return Walked(kind, layout, fed, extra, h, c)
@@ -90,44 +100,49 @@ def forward(
 @torch.no_grad()
 def backward(
     walked: Walked,
-    u: Tensor,
+    u: Tensor | None,
     shared: Tensor | None,
     direct: Tensor | None,
     direct_c: Tensor | None = None,
-    read: bool = False,
+    deltas: bool = True,
+    states: bool = False,
     renormalise: bool = False,
     outside: Tensor | None = None,
 ) -> Back:
     """INSTRUMENTS.md §2, from `direct` and `direct_c` (T, B, H), the gradients from outside the layer, both
-    times exp(`outside`) (T, B) with renormalisation. `read`: keep the states' gradients."""
+    times exp(`outside`) (T, B) with renormalisation. `deltas`, `states`: which gradients to keep."""
     kind, layout, like = walked.kind, walked.layout, walked.h
-    steps, batch, size = layout.steps, layout.batch, u.shape[1]
+    steps, batch, size = layout.steps, layout.batch, like.shape[-1]
     memory = walked.c is not None
     widths = 4 if kind == "gru" else CHUNKS[kind]
 
-    def zeros(wanted: bool, *shape: int, dtype: torch.dtype = like.dtype) -> Tensor | None:
-        return torch.zeros(shape, dtype=dtype) if wanted else None
+    def room(wanted: bool, *shape: int, dtype: torch.dtype = like.dtype) -> Tensor | None:
+        # Where nothing is padded every number is written.
+        make = torch.empty if layout.index is None else torch.zeros
+        return make(shape, dtype=dtype) if wanted else None
 
-    carry = torch.zeros(batch, size, dtype=like.dtype)
-    deltas = like.new_empty(len(walked.gates), widths * size)
+    carry, carry_c = (
+        torch.zeros(batch, size, dtype=like.dtype) if wanted else None for wanted in (True, memory)
+    )
     found = {
         "carry": carry,
-        "carry_c": zeros(memory, batch, size),
-        "deltas": deltas,
-        "arriving": zeros(read, steps, batch, size),
-        "total_c": zeros(read and memory, steps, batch, size),
-        "logs": zeros(renormalise, steps, batch, dtype=torch.float64),
+        "carry_c": carry_c,
+        "deltas": room(deltas, len(walked.gates), widths * size),
+        "arriving": room(states, steps, batch, size),
+        "total_c": room(states and memory, steps, batch, size),
+        "logs": room(renormalise, steps, batch, dtype=torch.float64),
     }
     given = {
         "direct": _rows(direct),
         "direct_c": _rows(direct_c),
         "outside": None if outside is None else outside.to(torch.float64).contiguous(),
         "shared": None if shared is None else shared.contiguous(),
-        "panels": _packed(kind, "backward", u),
+        "panels": None if u is None else _packed(kind, "backward", u),
     }
     kept = {"fed": walked.gates, "extra": walked.extra, "h": walked.h, "c": walked.c}
     _run(kind, "backward", layout, size, kept | given | found)
-    return Back(deltas, carry, found["carry_c"], found["arriving"], found["total_c"], found["logs"])
+    assert carry is not None
+    return Back(carry, carry_c, found["deltas"], found["arriving"], found["total_c"], found["logs"])
 
 
 def _states(initial: Tensor, layout: Layout) -> Tensor:
