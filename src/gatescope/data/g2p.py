@@ -77,3 +77,6 @@ class G2P(SequenceData):
                 "train_pronunciations": len(learnt),
             },
         )
+
+    def tokenize(self, text: str) -> list[str]:
+        return list(text.lower())

@@ -51,8 +51,12 @@ class Corpus:
         self._lexicon = {UNKNOWN: _NO_TOKENS}
         self._ids, self._lengths = array("i"), array("i")
 
+    def tokenize(self, text: str) -> list[str]:
+        tokens: list[str] = self._tokenize(text)[: self._max_length]
+        return tokens
+
     def add(self, text: str) -> None:
-        tokens = self._tokenize(text)[: self._max_length]
+        tokens = self.tokenize(text)
         lexicon = self._lexicon
         self._ids.extend([lexicon.setdefault(token, len(lexicon)) for token in tokens])
         self._lengths.append(len(tokens))
@@ -69,11 +73,6 @@ class Corpus:
     def tokens(self) -> list[str]:
         """Every token that occurs, by its raw id."""
         return list(self._lexicon)
-
-    def tokens_of(self, index: int) -> list[str]:
-        """Those of one text, in order."""
-        start, tokens = sum(self._lengths[:index]), self.tokens
-        return [tokens[i] for i in self._ids[start : start + self._lengths[index]]]
 
     def chosen(self, rows: np.ndarray) -> RawTexts:
         lengths = np.frombuffer(self._lengths, dtype=np.int32)
@@ -123,8 +122,8 @@ class Encoding:
         return Corpus(self.tokenizer, self.max_length)
 
     def tokens(self, text: str) -> list[str]:
-        """One text as the corpus takes it; no token for a text without any."""
-        return self.corpus().extend([text]).tokens_of(0)
+        """One text's, however long it is."""
+        return Corpus(self.tokenizer).tokenize(text)
 
     def splits(
         self, train: Texts, validation: Texts, test: Texts, labels: tuple[str, ...], notes: dict[str, Any]
@@ -158,7 +157,7 @@ class Encoding:
         unknown = vocabulary[UNKNOWN]
         table = torch.tensor(vocabulary.lookup_indices(tokens))
         encoded = [table[torch.from_numpy(part.ids)] for part in chosen]
-        examples = [
+        train, validation, test = [
             Examples(Ragged.of(ids, part.lengths), targets[torch.from_numpy(np.asarray(where))])
             for ids, part, where in zip(encoded, chosen, rows, strict=True)
         ]
@@ -172,13 +171,15 @@ class Encoding:
             counts = np.bincount(encoded[0].numpy(), minlength=len(words))
             vectors, found = embed(self.vectors, words, counts, words.index(PADDING))
             notes |= found
-        return Splits(*examples, self._task(words, labels, notes, vectors))
+        return Splits(train, validation, test, self._task(words, labels, notes, vectors))
 
     def vocabulary(self, tokens: Sequence[str], train: np.ndarray) -> Any:
         """torchtext's Vocab of the raw ids in train, as its `build_vocab_from_iterator` orders them."""
         specials = [PADDING, UNKNOWN, *(s for s in self.specials if s not in (PADDING, UNKNOWN))]
         counts = np.bincount(train, minlength=len(tokens))
-        counted = [(tokens[i], int(counts[i])) for i in np.flatnonzero(counts) if tokens[i] not in specials]
+        counted = [
+            (tokens[i], int(counts[i])) for i in np.flatnonzero(counts).tolist() if tokens[i] not in specials
+        ]
         counted.sort(key=lambda item: (-item[1], item[0]))
         room = None if self.max_tokens is None else max(self.max_tokens - len(specials), 0)
         vocabulary = torchtext.vocab.vocab(OrderedDict(counted[:room]), self.min_freq, specials)

@@ -1,0 +1,181 @@
+"""A finished run as a model: the same answers as in training, and one message for whatever is wrong."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT
+from hydra import compose, initialize_config_dir
+from trained_runs import SERIES, TEXTS, trained_run
+
+import gatescope
+from gatescope.analysis.runs import NoRuns
+from gatescope.data.base import DataError
+from gatescope.run import build_module, load_data
+from gatescope.trained import LoadError, Trained
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained_run(tmp_path_factory.mktemp("runs"), *TEXTS)
+
+
+@pytest.fixture(scope="module")
+def trained(directory: Path) -> Trained:
+    return gatescope.load(directory)
+
+
+@pytest.fixture
+def copied(directory: Path, tmp_path: Path) -> Path:
+    """A copy of the run, to be damaged."""
+    copy = tmp_path / "study" / directory.name
+    shutil.copytree(directory, copy)
+    return copy
+
+
+def test_it_answers_as_it_did_when_it_was_tested(trained: Trained) -> None:
+    summary = json.loads((trained.directory / "run.json").read_text())["summary"]
+    assert trained.data.splits is not None
+    indices = range(len(trained.data.splits.test))
+    batch = trained.data.batch("test", list(indices))
+    answers = trained.answers(batch)
+    right = [trained.labels.index(str(a.label)) == t for a, t in zip(answers, batch.targets, strict=True)]
+    assert sum(right) / len(right) == pytest.approx(summary["test/accuracy"], abs=1e-6)
+
+
+def test_texts_are_read_as_they_were_in_training(trained: Trained) -> None:
+    # A link and a handle are masked, letters made small, punctuation taken apart; unknown words are <unk>.
+    batch = trained.encode(["@someone The day, http://t.co/x qqzzx", "the"])
+    assert trained.data.tokens(batch) == [["<user>", "the", "day", ",", "<url>", "<unk>"], ["the"]]
+    alone = trained.predict(["the"])[0]
+    together = trained.predict(["@someone The day, http://t.co/x qqzzx", "the"])[1]
+    assert alone.probabilities == pytest.approx(together.probabilities, abs=1e-6), "padding is not read"
+    assert set(alone.probabilities) == {"negative", "neutral", "positive"}
+    assert sum(alone.probabilities.values()) == pytest.approx(1.0, abs=1e-5)
+    assert alone.label == max(alone.probabilities, key=lambda name: alone.probabilities[name])
+
+
+def test_by_id_under_the_root(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNS_DIR", str(directory.parents[1]))
+    assert gatescope.load(directory.name).directory == directory
+
+
+def test_an_unknown_run_names_the_nearest(directory: Path) -> None:
+    with pytest.raises(NoRuns, match=f"nearest: {directory.name}"):
+        gatescope.load(directory.name[:-2], directory.parents[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "holds no token"),
+        ("  \n", "holds no token"),
+        ("qqzzx xxqqz", "none of the tokens of 'qqzzx xxqqz' occurs in training"),
+    ],
+)
+def test_a_text_that_says_nothing(trained: Trained, text: str, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        trained.predict([text])
+
+
+def test_a_text_longer_than_trained_on(trained: Trained, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        batch = trained.encode(["the " * (trained.longest + 3)])
+    assert batch.lengths.tolist() == [trained.longest]
+    (record,) = caplog.records
+    expected = f"the text has {trained.longest + 3} tokens, the longest in training {trained.longest}"
+    assert expected in record.getMessage()
+
+
+def test_indices_end_where_the_split_ends(trained: Trained) -> None:
+    assert trained.data.splits is not None
+    last = len(trained.data.splits.test) - 1
+    assert trained.example(last).ids.tolist() == [last]
+    with pytest.raises(DataError, match=f"examples 0 to {last}"):
+        trained.example(last + 1)
+
+
+def test_features_are_not_text_and_the_other_way_round(trained: Trained) -> None:
+    with pytest.raises(DataError, match="the model reads a text"):
+        trained.predict([[[0.1, 0.2]]])
+    with pytest.raises(DataError, match="at least one"):
+        trained.predict([])
+
+
+def test_a_truncated_checkpoint(copied: Path) -> None:
+    path = copied / "checkpoints" / "best.ckpt"
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(LoadError, match=r"best\.ckpt is damaged or no checkpoint \(File is not a zip file\)"):
+        gatescope.load(copied)
+
+
+def test_a_checkpoint_of_another_version(copied: Path) -> None:
+    path = copied / "checkpoints" / "best.ckpt"
+    saved = torch.load(path, weights_only=True)
+    saved["state_dict"]["model.head.weight"] = torch.zeros(9, 6)
+    torch.save(saved, path)
+    with pytest.raises(
+        LoadError, match=r"does not fit this version \(size mismatch for head\.weight.*commit"
+    ):
+        gatescope.load(copied)
+
+
+def test_a_config_of_another_version(copied: Path) -> None:
+    config = copied / "config.yaml"
+    config.write_text(config.read_text().replace("attention.Additive", "attention.Multiplicative"))
+    with pytest.raises(LoadError, match="does not fit this version"):
+        gatescope.load(copied)
+
+
+def test_data_that_have_changed_since(copied: Path) -> None:
+    path = copied / "run.json"
+    record = json.loads(path.read_text())
+    record["task"]["notes"]["train_texts"] += 1
+    path.write_text(json.dumps(record))
+    with pytest.raises(LoadError, match=r"not those of its training \(train_texts: 401 then, 400 now\)"):
+        gatescope.load(copied)
+
+
+def test_no_checkpoint_and_no_network(copied: Path, tmp_path: Path) -> None:
+    shutil.rmtree(copied / "checkpoints")
+    with pytest.raises(LoadError, match="has no checkpoint: run it to its end first"):
+        gatescope.load(copied)
+    config = copied / "config.yaml"
+    config.write_text(config.read_text().replace("\nattention:", "\n  baseline: {}\nattention:"))
+    with pytest.raises(LoadError, match="a baseline without a network"):
+        gatescope.load(copied)
+
+
+def test_features_and_a_regression(tmp_path: Path) -> None:
+    trained = gatescope.load(trained_run(tmp_path, *SERIES, "model.hidden_size=5"))
+    batch = trained.example(3)
+    (answer,) = trained.predict([batch.inputs[0]])
+    assert answer.value == pytest.approx(trained.answers(batch)[0].value)
+    assert answer.label is None
+    with pytest.raises(DataError, match="2 features a step and not text"):
+        trained.predict(["a text"])
+    with pytest.raises(DataError, match=r"features of shape \(steps, 2\)"):
+        trained.predict([torch.zeros(4, 3)])
+    with pytest.raises(DataError, match="NaN or infinity"):
+        trained.predict([torch.full((4, 2), torch.nan)])
+
+
+def test_a_transduction_writes_symbols(tmp_path: Path) -> None:
+    sizes = ("data=dates", "data.train=64", "data.validation=16", "data.test=16", "model.hidden_size=6")
+    trained = gatescope.load(trained_run(tmp_path, *sizes, "attention=dot", "trainer.max_epochs=1"))
+    (answer,) = trained.predict(["3 May 1999"])
+    assert set(answer.symbols) <= set(trained.task.target_vocabulary) - {"<end>"}
+
+
+def test_a_task_that_answers_at_every_step(tmp_path: Path) -> None:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("config", ["data=copy", "data.lag=3", "data.train=8", "model.hidden_size=4"])
+    data = load_data(cfg)
+    trained = Trained(tmp_path, cfg, build_module(cfg, data).model.eval(), data)
+    with pytest.raises(DataError, match="answers at every step"):
+        trained.answers(trained.example(0))

@@ -1,0 +1,28 @@
+"""Small runs that really trained, for tests of what is done with a finished run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from conftest import ROOT
+from hydra import compose, initialize_config_dir
+
+from gatescope.run import run
+
+TEXTS = (
+    "data=tweets",
+    "data.limit=400",
+    "model.hidden_size=6",
+    "model.embedding_size=8",
+    "attention=additive",
+    "optimizer.lr=0.01",
+)
+SERIES = ("data=adding", "data.steps=8", "data.train=64", "data.validation=16", "data.test=16")
+
+
+def trained_run(root: Path, *overrides: str) -> Path:
+    """The directory of a run of two epochs."""
+    fast = ("trainer.max_epochs=2", "trainer.threads=1", "tracking=off", "instruments=off")
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("config", [f"root={root}", *fast, *overrides])
+    return run(cfg).directory
