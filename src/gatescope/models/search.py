@@ -71,7 +71,7 @@ def beam_search(
         carry = carry.select((rows[:, None] * beam + parents).flatten())
         last = beams.symbols[..., -1].flatten()
     scores, best = beams.scores(length_penalty).max(dim=1)
-    return _better(Hypotheses(first_answer(beams.symbols[rows, best]), scores), at_hand)
+    return _better(Hypotheses(beams.symbols[rows, best], scores), at_hand)
 
 
 def _start(like: Tensor) -> _Beams:
@@ -105,10 +105,12 @@ def _extend(beams: _Beams, log_p: Tensor, length_penalty: float) -> tuple[_Beams
 
 
 def _better(found: Hypotheses, other: Hypotheses) -> Hypotheses:
+    """Row by row; what stands behind an END is dropped."""
     width = max(found.symbols.shape[1], other.symbols.shape[1])
     first, second = (
         torch.nn.functional.pad(h.symbols, (0, width - h.symbols.shape[1]), value=IGNORE)
         for h in (found, other)
     )
     wins = found.scores >= other.scores
-    return Hypotheses(torch.where(wins[:, None], first, second), found.scores.maximum(other.scores))
+    symbols = first_answer(torch.where(wins[:, None], first, second))
+    return Hypotheses(symbols, found.scores.maximum(other.scores))

@@ -1,0 +1,153 @@
+"""What a transduction reports, against plain counting; and whole runs of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import FAST, Compose
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchmetrics.text import BLEUScore, CHRFScore
+
+from gatescope.data.base import END, IGNORE, TaskSpec
+from gatescope.run import run
+from gatescope.training.objective import objective_for
+
+DATES = ("data=dates", "data.train=96", "data.validation=32", "data.test=32", "data.batch_size=32", *FAST)
+
+
+def spec(unit: str = "word") -> TaskSpec:
+    vocabulary = ("<end>", *(f"w{i}" for i in range(1, 6)))
+    return TaskSpec(
+        "transduction", "tokens", 9, 6, "exact_match", "max", target_vocabulary=vocabulary, target_unit=unit
+    )  # type: ignore[arg-type]
+
+
+def padded(rows: list[list[int]]) -> torch.Tensor:
+    tensors = [torch.tensor(row) for row in rows]
+    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=IGNORE)
+
+
+def edits(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+    """Levenshtein distance, by its definition."""
+
+    @cache
+    def distance(i: int, j: int) -> int:
+        if not i or not j:
+            return i + j
+        change = distance(i - 1, j - 1) + (a[i - 1] != b[j - 1])
+        return min(change, distance(i - 1, j) + 1, distance(i, j - 1) + 1)
+
+    return distance(len(a), len(b))
+
+
+words = st.lists(st.integers(1, 5), max_size=5)
+cases = st.tuples(words, st.lists(words.filter(bool), min_size=1, max_size=3))
+
+
+@given(examples=st.lists(cases, min_size=1, max_size=6))
+@settings(deadline=None, max_examples=30)
+def test_rates_are_those_of_the_nearest_answer(examples: list[tuple[list[int], list[list[int]]]]) -> None:
+    objective = objective_for(spec("phoneme"))
+    metrics = objective.metrics()
+    wrong = total = failed = 0
+    for said, accepted in examples:
+        near = min(accepted, key=lambda answer: edits(tuple(said), tuple(answer)) / len(answer))
+        wrong, total = wrong + edits(tuple(said), tuple(near)), total + len(near)
+        failed += said not in accepted
+        target = padded([[i for answer in accepted for i in (*answer, END)]])
+        metrics.update(*objective.outcome(padded([[*said, END]]), target))
+    found = {name: float(value) for name, value in metrics.compute().items()}
+    assert found == pytest.approx(
+        {
+            "phoneme_error_rate": wrong / total,
+            "word_error_rate": failed / len(examples),
+            "exact_match": 1 - failed / len(examples),
+        },
+        abs=1e-6,
+    )
+
+
+def test_sentences_have_bleu_and_chrf() -> None:
+    objective = objective_for(spec())
+    metrics = objective.metrics()
+    said, target = [[1, 2, 3, 4, 5, END], [2, END]], [[1, 2, 3, 4, END], [3, END]]
+    metrics.update(*objective.outcome(padded(said), padded(target)))
+    plain = [["w1 w2 w3 w4 w5", "w2"], [["w1 w2 w3 w4"], ["w3"]]]
+    found = metrics.compute()
+    assert found["bleu"] == BLEUScore()(*plain)
+    assert found["chrf"] == CHRFScore()(*plain)
+    assert float(found["word_error_rate"]) == pytest.approx(2 / 5)
+    assert float(found["exact_match"]) == 0
+
+
+def test_the_loss_counts_the_first_answer_and_its_end() -> None:
+    objective = objective_for(spec())
+    targets = padded([[1, 2, END, 3, END], [4, END]])
+    values = torch.zeros(2, 3, 6)
+    values[0, 0, 1] = 3.0
+    expected = (math.log(math.exp(3) + 5) - 3 + 2 * math.log(6)) / 3
+    assert objective.loss(values, targets).tolist() == pytest.approx([expected, math.log(6)])
+    right, accuracy = objective.training_outcome(values, targets), objective.training_metrics()
+    accuracy.update(*right)
+    # argmax is 1 at the first step and END (0) elsewhere: three of the five symbols are right.
+    assert float(accuracy.compute()["accuracy"]) == pytest.approx(3 / 5)
+
+
+def test_an_answer_that_was_cut_off_and_an_empty_one() -> None:
+    said, answers = objective_for(spec()).outcome(padded([[1, 2], [END]]), padded([[1, 2, END], [3, END]]))
+    assert said == ["w1 w2", ""]
+    assert answers == [["w1 w2"], ["w3"]]
+
+
+def test_a_space_is_a_symbol() -> None:
+    task = TaskSpec(
+        "transduction", "tokens", 3, 3, "exact_match", "max", target_vocabulary=("<end>", "a", " ")
+    )
+    said, _ = objective_for(task).outcome(padded([[1, 2, 1, END]]), padded([[1, END]]))
+    assert said == ["a ␣ a"]
+
+
+@pytest.mark.parametrize("attention", ["none", "additive", "dot", "scaled_dot", "general"])
+def test_a_run_with_every_attention(config: Compose, attention: str) -> None:
+    result = run(config(*DATES, f"attention={attention}", "model.bidirectional=true"))
+    assert {"test/exact_match", "test/character_error_rate", "test/loss"} <= result.summary.keys()
+    lines = (result.directory / "readings.jsonl").read_text().splitlines()
+    last = {row["name"]: row for row in map(json.loads, lines)}
+    assert {"gates/layer0_backward/update/mean", "gradient_norm/decoder"} <= last.keys()
+    assert last["gradient_flow/self_test"]["value"] < 1e-4
+    if attention == "none":
+        assert not any(name.startswith(("attention", "alignment")) for name in last)
+    else:
+        assert 0 < last["attention/entropy"]["value"] <= 1
+        assert 0 <= last["alignment/accuracy"]["value"] <= 1
+
+
+@pytest.mark.parametrize("cell", ["lstm", "rnn", "mingru"])
+def test_a_run_with_other_cells_a_beam_and_input_feeding(config: Compose, cell: str) -> None:
+    options = ("decoder=input_feeding", "decoder.beam=3", "decoder.layers=2", "decoder.tied=true")
+    schedule = ("decoder.teacher_forcing=0.5", "decoder.schedule_steps=2", "decoder.max_length=12")
+    result = run(config(*DATES, f"model={cell}", "attention=dot", *options, *schedule))
+    assert int(result.module.model.updates) == 3  # type: ignore[union-attr]
+    assert result.summary["test/character_error_rate"] > 0
+
+
+def test_a_decoder_may_have_a_cell_of_its_own(config: Compose) -> None:
+    own = "decoder.cell={_target_: gatescope.cells.rnn.RNN, _partial_: true}"
+    model = run(config(*DATES, own)).module.model  # type: ignore[union-attr]
+    assert type(model.decoder.layers[0]).__name__ == "RNN"
+    assert type(model.stack.layers["layer0"]).__name__ == "GRU"
+
+
+def test_the_decoder_counts_in_the_identity_of_a_run(config: Compose, tmp_path: Path) -> None:
+    names = [config(*DATES, beam) for beam in ("decoder.beam=1", "decoder.beam=2")]
+    from gatescope.tracking.identity import run_id
+
+    assert run_id(names[0]) != run_id(names[1])
+    assert config("data=dates").decoder
+    assert not config("data=adding").decoder
