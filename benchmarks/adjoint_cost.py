@@ -50,7 +50,7 @@ def ways(cell: str, size: Size) -> dict[str, Way]:
 
     def adjoint(renormalise: bool) -> list[State]:
         gates()
-        found = model.stack.adjoint(probe.layers, probe.direct, renormalise)
+        found = model.stack.adjoint(probe.layers, probe.direct, renormalise=renormalise)
         return [State(adjoint.h, adjoint.c) for adjoint in found.values()]
 
     return {

@@ -46,7 +46,7 @@ def test_adjoint_equals_autograd_through_time(cell, dtype, lengths, depth, bidir
     fused, traces = stack.trace(x.detach(), lengths)
     leaf = fused.detach().requires_grad_()
     (direct,) = torch.autograd.grad(loss_of(kind, leaf, lengths, bidirectional, weight), leaf)
-    adjoints = stack.adjoint(traces, direct, renormalise)
+    adjoints = stack.adjoint(traces, direct, renormalise=renormalise)
 
     tolerance = TOLERANCE[dtype]
     assert list(adjoints) == list(stack.layers)

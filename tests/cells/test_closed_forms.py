@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from gatescope.cells.base import State
 from gatescope.cells.gru import GRU
 from gatescope.cells.lstm import LSTM
 from gatescope.cells.rnn import RNN
@@ -57,6 +58,6 @@ def test_an_lstm_with_a_constant_forget_gate_decays_as_its_power():
             parameter.zero_()
     layer.start_bias("forget", torch.full((8,), math.log(4.0), dtype=torch.float64))
     x = torch.randn(1, STEPS, 2, dtype=torch.float64)
-    direct = last_step_only(8)
-    found = layer.adjoint(x, layer(x), torch.zeros_like(direct), direct_c=direct)
+    direct = last_step_only(8)[:, -1]
+    found = layer.adjoint(x, layer(x), None, last=State(torch.zeros_like(direct), direct))
     torch.testing.assert_close(found.c.norm(dim=-1)[0], 0.8 ** lags(), rtol=1e-10, atol=0)

@@ -285,8 +285,9 @@ class RecurrentLayer(nn.Module, ABC):
         self,
         x: Tensor,
         states: States,
-        direct: Tensor,
-        direct_c: Tensor | None = None,
+        direct: Tensor | None,
+        *,
+        last: State | None = None,
         renormalise: bool = False,
         direct_log_scale: Tensor | None = None,
         inputs: bool = False,
@@ -296,19 +297,14 @@ class RecurrentLayer(nn.Module, ABC):
         Args:
             direct: (B, T, H), the gradient that reaches each output h_t from outside this layer; what it
                 holds at padding is ignored.
-            direct_c: (B, T, H), likewise for c_t.
+            last: (B, H) each, what reaches each sequence's last state beside that.
             renormalise: keep each step's state adjoint at a magnitude near 1 and carry its logarithm in
                 `log_scale`, so that long lags neither underflow nor overflow.
-            direct_log_scale: (B, T), with `renormalise`: both direct gradients are times its exponential.
+            direct_log_scale: (B, T), with `renormalise`: the direct gradients are times its exponential.
             inputs: say so when ∂L/∂x or the deltas will be asked for; they can be in any case.
         """
-        mask = states.mask
-        # A wrong number at padding, even NaN, would run down the whole sequence.
-        outside = [
-            part if mask is None else part.masked_fill(~mask[..., None], 0)
-            for part in (direct, direct_c)
-            if part is not None
-        ]
+        outside = self._outside(states, direct, last)
+        direct = outside[0]
         outside_log = direct.new_zeros(direct.shape[:2], dtype=torch.float64)
         if direct_log_scale is not None:
             outside_log = direct_log_scale.to(torch.float64)
@@ -336,6 +332,22 @@ class RecurrentLayer(nn.Module, ABC):
         # Training may move the weights before anyone asks for ∂L/∂x.
         weights = self.input_weights.detach().clone()
         return BlockAdjoint(arriving, torch.stack(logs, dim=1), weights, self, blocks)
+
+    def _outside(self, states: States, direct: Tensor | None, last: State | None) -> list[Tensor]:
+        """All that enters, (B, T, H) of h, and of c where some does."""
+        mask = states.mask
+        if direct is None:
+            direct = torch.zeros_like(states.h)
+        # A wrong number at padding, even NaN, would run down the whole sequence.
+        outside = [direct if mask is None else direct.masked_fill(~mask[..., None], 0)]
+        if last is None:
+            return outside
+        rows, end = torch.arange(len(direct), device=direct.device), last_index(states)
+        for position, part in enumerate(part for part in last if part is not None):
+            whole = outside.pop(0).clone() if position == 0 else torch.zeros_like(direct)
+            whole[rows, end] += part
+            outside.append(whole)
+        return outside
 
     def _linearised(self, x: Tensor, states: States) -> list[Block]:
         """By blocks that fit a processor's cache, kept for the next walk over the same pass."""

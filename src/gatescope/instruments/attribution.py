@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatescope.cells.base import reverse_within
+from gatescope.cells.base import Adjoint, reverse_within
 from gatescope.data.base import TaskSpec, valid_mask
-from gatescope.models.encoder import Encoder
+from gatescope.models.encoder import Encoder, SequenceModel
+from gatescope.models.stack import LayerTrace
 
 Output = Callable[[Tensor], Tensor]
 """(B, K) values of the head -> (B,): the number that is explained."""
@@ -28,11 +29,14 @@ AT_ONCE = 65_536
 
 
 class Gradients(NamedTuple):
-    """`output` (B,); its gradients at the embedded inputs (B, T, D) and at the top states (B, T, S)."""
+    """`output` (B,); its gradients at the embedded inputs (B, T, D) and at the top states (B, T, S); the pass
+    they were taken on and its adjoint, by layer, in the layer's own time."""
 
     output: Tensor
     inputs: Tensor
     states: Tensor
+    layers: dict[str, LayerTrace]
+    adjoints: dict[str, Adjoint]
 
 
 def distribution(task: TaskSpec, values: Tensor) -> Tensor:
@@ -51,7 +55,10 @@ def distribution(task: TaskSpec, values: Tensor) -> Tensor:
 
 def explained(task: TaskSpec, values: Tensor) -> Output:
     """Of a classification the log-probability of the class that `values` (B, K) predict, of a regression the
-    first value."""
+    first value, of a transduction the log-probability of the symbols that `values` (B, U, V) predict."""
+    if task.kind == "transduction":
+        written = values.argmax(-1, keepdim=True)
+        return lambda given: torch.log_softmax(given, dim=-1).gather(-1, written).sum((1, 2))
     if task.kind != "classification":
         return lambda given: given[:, 0]
     chosen = distribution(task, values).argmax(-1, keepdim=True)
@@ -75,20 +82,20 @@ def change(task: TaskSpec, before: Tensor, after: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def gradients(model: Encoder, embedded: Tensor, lengths: Tensor, output: Output) -> Gradients:
+def gradients(model: SequenceModel, embedded: Tensor, lengths: Tensor, output: Output) -> Gradients:
     """Exact gradients of `output` from a pass over embedded inputs (B, T, D); the model in eval mode."""
     states, layers = model.stack.trace(embedded, lengths)
     with torch.enable_grad():
         leaf = states.detach().requires_grad_()
         value = output(model.readout(leaf, lengths).values)
         (at_states,) = torch.autograd.grad(value.sum(), leaf)
-    adjoints = model.stack.adjoint(layers, at_states)
+    adjoints = model.stack.adjoint(layers, at_states, inputs=True)
     at_inputs = torch.zeros_like(embedded)
     for name, trace in layers.items():
         if name in ("layer0", "layer0_backward"):
             found = adjoints[name].inputs
             at_inputs = at_inputs + (reverse_within(found, lengths) if trace.backward else found)
-    return Gradients(value.detach(), at_inputs, at_states)
+    return Gradients(value.detach(), at_inputs, at_states, layers, adjoints)
 
 
 def gradient_times_input(gradient: Tensor, inputs: Tensor) -> Tensor:

@@ -74,8 +74,10 @@ class GradientFlow(ProbeInstrument):
         if not probe.layers:
             return {"gradient_flow/self_test": Undefined("the model has no recurrent layer")}
         with undisturbed(probe.model):
-            direct = last_step_only(probe)
-            adjoints = probe.model.stack.adjoint(probe.layers, direct, renormalise=True)
+            last = at_last_step(probe)
+            adjoints = probe.model.stack.adjoint(
+                probe.layers, None, last=last, renormalise=True, inputs=self.self_test
+            )
             readings: Readings = {}
             for name, layer in probe.layers.items():
                 prefix = f"gradient_flow/{name}"
@@ -86,7 +88,7 @@ class GradientFlow(ProbeInstrument):
             for name, part in top_directs(probe).items():
                 readings |= self._top(f"gradient_flow/{name}/", name, part, probe)
             if self.self_test:
-                readings |= self._test(probe, direct, adjoints)
+                readings |= self._test(probe, last, adjoints)
         return readings
 
     def _curves(self, prefix: str, kind: str, logs: dict[str, Tensor], probe: Probe) -> Readings:
@@ -128,8 +130,8 @@ class GradientFlow(ProbeInstrument):
             readings[f"{prefix}lag_map"] = lag_map(layer, direct, self.lags, self.map_examples)
         return readings
 
-    def _test(self, probe: Probe, direct: Tensor, adjoints: dict[str, Adjoint]) -> Readings:
-        readings: Readings = {"gradient_flow/self_test": weight_gradient_error(probe, direct, adjoints)}
+    def _test(self, probe: Probe, last: Tensor, adjoints: dict[str, Adjoint]) -> Readings:
+        readings: Readings = {"gradient_flow/self_test": weight_gradient_error(probe, last, adjoints)}
         for name, layer in probe.layers.items():
             readings |= memory_error(name, layer)
         for name, reading in readings.items():
@@ -149,27 +151,16 @@ def top_directs(probe: Probe) -> dict[str, Tensor]:
     }
 
 
-def last_step_only(probe: Probe) -> Tensor:
-    """`probe.direct` (B, T, S) without what enters before each direction's own last step."""
-    parts = []
-    for name, direct in top_directs(probe).items():
-        lengths = probe.batch.lengths
-        last = valid_mask(lengths, direct.shape[1]) & ~valid_mask(lengths - 1, direct.shape[1])
-        kept = direct.masked_fill(~last[..., None], 0)
-        parts.append(reverse_within(kept, lengths) if probe.layers[name].backward else kept)
+def at_last_step(probe: Probe) -> Tensor:
+    """(B, S): what of `probe.direct` enters at each direction's own last step."""
+    rows = torch.arange(len(probe.batch.lengths), device=probe.direct.device)
+    parts = [direct[rows, probe.batch.lengths - 1] for direct in top_directs(probe).values()]
     return torch.cat(parts, dim=-1)
 
 
 def from_last(layer: LayerTrace, v: State) -> Adjoint:
     """vᵀ ∂state_last/∂state_t at every step, v (B, H) of h and of c, by the layer's own recurrence alone."""
-    rows, last = torch.arange(len(v.h), device=v.h.device), last_index(layer.states)
-    direct = [None if part is None else torch.zeros_like(layer.states.h) for part in v]
-    for place, part in zip(direct, v, strict=True):
-        if place is not None and part is not None:
-            place[rows, last] = part
-    h, c = direct
-    assert h is not None
-    return layer.cell.adjoint(layer.x, layer.states, h, c, renormalise=True)
+    return layer.cell.adjoint(layer.x, layer.states, None, last=v, renormalise=True)
 
 
 def adjoint_logs(adjoint: Adjoint, layer: LayerTrace) -> dict[str, Tensor]:

@@ -4,35 +4,42 @@ kernels, and the recomputed memory cell against the kernel's own last one (INSTR
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from gatescope.cells.base import Adjoint, last_index
+from gatescope.cells.kernels.layer import NativeLayer
 from gatescope.instruments.probe import Probe
 from gatescope.instruments.readings import Readings, Scalar, Undefined, scalar
-from gatescope.models.stack import LayerTrace
+from gatescope.models.attention import last_state
+from gatescope.models.stack import LayerTrace, RecurrentStack
 
 TOLERANCE = 1e-4
 EXAMPLES = 8
 """Sequences of the probe that are asked: a wrong equation is as wrong on eight as on all of them."""
 
 
-def weight_gradient_error(probe: Probe, direct: Tensor, adjoints: dict[str, Adjoint]) -> Scalar | Undefined:
+def weight_gradient_error(probe: Probe, last: Tensor, adjoints: dict[str, Adjoint]) -> Scalar | Undefined:
     """Largest relative error over layers of the adjoint's gradients of the input and recurrent weights, on
     the first `EXAMPLES` sequences.
 
-    `adjoints` are those of `direct` (B, T, S). Nothing is written to any `.grad`; the caller sets eval mode.
+    `adjoints` are those of `last` (B, S), the gradient at each direction's last output. Nothing is written to
+    any `.grad`; the caller sets eval mode.
     """
     stack = probe.model.stack
     parameters = [p for p in stack.parameters() if p.requires_grad]
     if not parameters:
         return Undefined("no parameter of the stack trains")
     # cuDNN refuses a backward pass in eval mode.
-    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
-        output = stack(probe.embedded[:EXAMPLES], probe.batch.lengths[:EXAMPLES])
-        found = torch.autograd.grad(output, parameters, direct[:EXAMPLES], allow_unused=True)
+    lengths = probe.batch.lengths[:EXAMPLES]
+    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False), on_torch(stack):
+        output = stack(probe.embedded[:EXAMPLES], lengths)
+        ends = last_state(output, lengths, stack.directions == 2)
+        found = torch.autograd.grad(ends, parameters, last[:EXAMPLES], allow_unused=True)
     truth = {id(p): g for p, g in zip(parameters, found, strict=True) if g is not None}
     errors = [
         error
@@ -44,6 +51,20 @@ def weight_gradient_error(probe: Probe, direct: Tensor, adjoints: dict[str, Adjo
     if not all(math.isfinite(error) for error in errors):
         return Undefined("overflow in the gradient")
     return Scalar(max(errors))
+
+
+@contextmanager
+def on_torch(stack: RecurrentStack) -> Iterator[None]:
+    """Within: torch's own kernels, which know nothing of ours."""
+    layers = [layer for layer in stack.modules() if isinstance(layer, NativeLayer)]
+    kernels = [layer.kernel for layer in layers]
+    for layer in layers:
+        layer.kernel = "torch"
+    try:
+        yield
+    finally:
+        for layer, kernel in zip(layers, kernels, strict=True):
+            layer.kernel = kernel
 
 
 def _layer_error(layer: LayerTrace, adjoint: Adjoint, truth: dict[int, Tensor]) -> float | None:

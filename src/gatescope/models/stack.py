@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from gatescope.cells.base import Adjoint, RecurrentLayer, States, reverse_within
+from gatescope.cells.base import Adjoint, RecurrentLayer, State, States, reverse_within
 from gatescope.cells.scaled import add_scaled
 
 CellFactory = Callable[[int, int], RecurrentLayer]
@@ -82,28 +82,36 @@ class RecurrentStack(nn.Module):
 
     @torch.no_grad()
     def adjoint(
-        self, traces: dict[str, LayerTrace], direct: Tensor, renormalise: bool = False
+        self,
+        traces: dict[str, LayerTrace],
+        direct: Tensor | None,
+        *,
+        last: Tensor | None = None,
+        renormalise: bool = False,
+        inputs: bool = False,
     ) -> dict[str, Adjoint]:
-        """Exact ∂L/∂state of every layer from `direct` = ∂L/∂output (B, T, H·directions), top to bottom.
+        """Exact ∂L/∂state of every layer, top to bottom, from `direct` = ∂L/∂output (B, T, H·directions) and
+        `last` (B, H·directions): what reaches each direction's own last output beside that.
 
         The traced pass must have run without dropout (eval mode). Each adjoint is in its layer's own time, as
-        its `LayerTrace` is.
+        its `LayerTrace` is. `inputs`: say so when ∂L/∂input of the stack will be asked for.
         """
         adjoints: dict[str, Adjoint] = {}
-        log = torch.zeros(direct.shape[:2], dtype=torch.float64, device=direct.device)
+        log: Tensor | None = None
         for depth in reversed(range(self.depth)):
             names = self._names(depth)
             below: list[tuple[Tensor, Tensor]] = []
-            for name, part in zip(names, direct.chunk(self.directions, dim=-1), strict=True):
+            for i, name in enumerate(names):
                 turn = _turn(traces[name])
                 cell, x, states = traces[name].cell, traces[name].x, traces[name].states
                 found = cell.adjoint(
                     x,
                     states,
-                    turn(part),
+                    None if direct is None else turn(direct.chunk(len(names), dim=-1)[i]),
+                    last=None if last is None else State(last.chunk(len(names), dim=-1)[i]),
                     renormalise=renormalise,
-                    direct_log_scale=turn(log[..., None])[..., 0],
-                    inputs=depth > 0,
+                    direct_log_scale=None if log is None else turn(log[..., None])[..., 0],
+                    inputs=inputs or depth > 0,
                 )
                 adjoints[name] = found
                 if depth == 0:
@@ -111,10 +119,11 @@ class RecurrentStack(nn.Module):
                 below.append((turn(found.inputs), turn(found.log_scale[..., None])[..., 0]))
             if depth == 0:
                 break
+            last = None
             direct, log = below[0]
-            for inputs, log_scale in below[1:]:
+            for part, log_scale in below[1:]:
                 direct, log = (
-                    add_scaled(direct, log, inputs, log_scale) if renormalise else (direct + inputs, log)
+                    add_scaled(direct, log, part, log_scale) if renormalise else (direct + part, log)
                 )
         return {name: adjoints[name] for name in traces}
 

@@ -102,15 +102,24 @@ class NativeLayer(RecurrentLayer):
         self,
         x: Tensor,
         states: States,
-        direct: Tensor,
-        direct_c: Tensor | None = None,
+        direct: Tensor | None,
+        *,
+        last: State | None = None,
         renormalise: bool = False,
         direct_log_scale: Tensor | None = None,
         inputs: bool = False,
     ) -> Adjoint:
         walked = states.walked
         if walked is None:
-            return super().adjoint(x, states, direct, direct_c, renormalise, direct_log_scale)
+            return super().adjoint(
+                x,
+                states,
+                direct,
+                last=last,
+                renormalise=renormalise,
+                direct_log_scale=direct_log_scale,
+                inputs=inputs,
+            )
         weights = self.native_weights
         back_once_more = partial(
             walk.backward,
@@ -118,18 +127,18 @@ class NativeLayer(RecurrentLayer):
             # Training may move the weights before anyone asks for ∂L/∂x.
             None if weights.u is None else weights.u.detach().clone(),
             weights.shared,
-            direct.transpose(0, 1),
-            None if direct_c is None else direct_c.transpose(0, 1),
+            None if direct is None else direct.transpose(0, 1),
+            last=last,
             renormalise=renormalise,
             outside=direct_log_scale.T if renormalise and direct_log_scale is not None else None,
         )
         back = back_once_more(deltas=inputs, states=True)
         assert back.h is not None
-        log = torch.zeros(direct.shape[:2], dtype=torch.float64) if back.logs is None else back.logs.T
         h, c = back.h.transpose(0, 1), None if back.c is None else back.c.transpose(0, 1)
+        log = torch.zeros(h.shape[:2], dtype=torch.float64) if back.logs is None else back.logs.T
         own = self.input_weights.detach().clone()
         deltas = _Deltas(self, walked.layout, back_once_more, back.deltas)
-        return NativeAdjoint(h, c, log, own, deltas, len(direct))
+        return NativeAdjoint(h, c, log, own, deltas, len(h))
 
 
 @dataclass

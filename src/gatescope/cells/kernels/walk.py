@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from gatescope.cells.base import State
 from gatescope.cells.kernels.build import library
 from gatescope.cells.kernels.layout import Layout
 
@@ -104,13 +105,20 @@ def backward(
     shared: Tensor | None,
     direct: Tensor | None,
     direct_c: Tensor | None = None,
+    last: State | None = None,
     deltas: bool = True,
     states: bool = False,
     renormalise: bool = False,
     outside: Tensor | None = None,
 ) -> Back:
-    """INSTRUMENTS.md §2, from `direct` and `direct_c` (T, B, H), the gradients from outside the layer, both
-    times exp(`outside`) (T, B) with renormalisation. `deltas`, `states`: which gradients to keep."""
+    """INSTRUMENTS.md §2.
+
+    Args:
+        direct, direct_c: (T, B, H), the gradients from outside the layer.
+        last: (B, H) each, those on each sequence's last state beside that.
+        deltas, states: which gradients to keep.
+        outside: (T, B), with `renormalise`: `direct` and `direct_c` are times its exponential.
+    """
     kind, layout, like = walked.kind, walked.layout, walked.h
     steps, batch, size = layout.steps, layout.batch, like.shape[-1]
     memory = walked.c is not None
@@ -121,12 +129,15 @@ def backward(
         make = torch.empty if layout.index is None else torch.zeros
         return make(shape, dtype=dtype) if wanted else None
 
-    carry, carry_c = (
-        torch.zeros(batch, size, dtype=like.dtype) if wanted else None for wanted in (True, memory)
-    )
+    # What enters at a sequence's last step is there before its walk begins.
+    start: tuple[Tensor | None, Tensor | None] = (None, None) if last is None else last
+    carry, carry_c = (torch.zeros_like(like[0]) for _ in start)
+    for place, part in zip((carry, carry_c), start, strict=True):
+        if part is not None:
+            place.copy_(part)
     found = {
         "carry": carry,
-        "carry_c": carry_c,
+        "carry_c": carry_c if memory else None,
         "deltas": room(deltas, len(walked.gates), widths * size),
         "arriving": room(states, steps, batch, size),
         "total_c": room(states and memory, steps, batch, size),
@@ -141,8 +152,7 @@ def backward(
     }
     kept = {"fed": walked.gates, "extra": walked.extra, "h": walked.h, "c": walked.c}
     _run(kind, "backward", layout, size, kept | given | found)
-    assert carry is not None
-    return Back(carry, carry_c, found["deltas"], found["arriving"], found["total_c"], found["logs"])
+    return Back(carry, found["carry_c"], found["deltas"], found["arriving"], found["total_c"], found["logs"])
 
 
 def _states(initial: Tensor, layout: Layout) -> Tensor:
