@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import calendar
 import datetime
+from collections.abc import Callable
 from string import Formatter
 from typing import Annotated, NamedTuple
 
@@ -43,6 +44,8 @@ PARTS = {"year": "yy", "month": "mon mm month_number", "day": "dd"}
 """What a date consists of, and the other names that forms have for it."""
 PLACES = {"year": range(0, 4), "month": range(5, 7), "day": range(8, 10)}
 """Where each part stands in the ISO form."""
+CASES: dict[Callable[[str], str], float] = {str: 0.6, str.lower: 0.3, str.upper: 0.1}
+"""How letters are written, and how often."""
 SHARES: dict[Split, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
@@ -111,8 +114,10 @@ class Dates(SequenceData):
             dates = [FIRST + datetime.timedelta(int(d)) for d in rng.choice(days, self.sizes[split])]
             forms = rng.integers(len(FORMS), size=len(dates))
             written = [write(date, FORMS[form]) for date, form in zip(dates, forms, strict=True)]
-            cases = rng.choice([str, str.lower, str.upper], size=len(dates), p=[0.6, 0.3, 0.1])
-            written = [Written(case(w.text), w.spans) for case, w in zip(cases, written, strict=True)]
+            cases = rng.choice(len(CASES), size=len(dates), p=list(CASES.values()))
+            written = [
+                Written(list(CASES)[case](w.text), w.spans) for case, w in zip(cases, written, strict=True)
+            ]
             self.written[split] = written
             pairs[split] = [Pair(w.text, [d.isoformat()]) for w, d in zip(written, dates, strict=True)]
         notes = {"forms": len(FORMS), "days": (LAST - FIRST).days + 1, "splits": "by day"}
