@@ -135,6 +135,15 @@ class EarlyStoppingConfig:
 
 
 @dataclass(config=STRICT)
+class PublishedConfig:
+    """What others report on the same data: `model` as a file of conf/model names it, or any other name."""
+
+    model: str
+    value: float
+    source: str
+
+
+@dataclass(config=STRICT)
 class StudyConfig:
     name: Name
     question: str | None
@@ -142,7 +151,8 @@ class StudyConfig:
     primary: str | None
     direction: Literal["max", "min"]
     reference: str | None
-    baseline: str | None
+    baseline: str | list[Name] | None
+    published: list[PublishedConfig]
     figures: list[Name]
     findings: Name
 

@@ -73,7 +73,8 @@ def rows(tables: Tables) -> list[Row]:
 def against_reference(tables: Tables) -> list[Compared]:
     """Every other variant minus the reference, paired by seed; Holm over all of them as one family."""
     tables = study.contenders(tables)
-    table, base = tables.final(study.primary(tables)), study.reference(tables)
+    base = study.reference(tables)
+    table = tables.final(study.primary(tables)).dropna(subset=["value"])
     found: list[tuple[str, Difference]] = []
     for condition in study.conditions(table):
         by_variant = by_seed(table[table.condition == condition])

@@ -42,6 +42,7 @@ class Tables:
         metrics: a row a logged value, `METRIC_COLUMNS`; a value that was not finite is NaN.
         readings: a row a reading, `READING_COLUMNS`; `value` for scalars, `payload` (the object) for all.
         configs: the resolved config by run_id.
+        tasks: the `task` by run_id, where the runs of a study are on data of several kinds.
         versions: package versions by run_id.
         pages: the address of its page on W&B by run_id, where it has one.
         notes: what a reader must know about the records (torn lines, superseded runs, ...).
@@ -53,6 +54,7 @@ class Tables:
     metrics: pd.DataFrame
     readings: pd.DataFrame
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
     pages: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -158,6 +160,7 @@ def _tables(study: str, found: list[tuple[Path, dict[str, Any]]], notes: list[st
         metrics=_metrics_table(current, notes),
         readings=_readings_table(current, notes),
         configs={run_id: configs[run_id] for run_id in runs.run_id},
+        tasks=tasks,
         versions={run["run_id"]: run.get("versions") or {} for _, run in current},
         pages={run["run_id"]: str(url) for _, run in current if (url := (run.get("wandb") or {}).get("url"))},
         notes=tuple(notes),

@@ -27,6 +27,17 @@ def primary(tables: Tables) -> str:
     return str(tables.study.get("primary") or f"test/{tables.task.get('metric', 'loss')}")
 
 
+def own_metric(tables: Tables, condition: str) -> tuple[str, bool]:
+    """What the runs under this condition are compared on, and whether high is good: the study's primary
+    metric, or their task's own where none of them has that."""
+    name = primary(tables)
+    here = tables.runs.condition == condition
+    if tables.final(name).value[here].notna().any():
+        return name, higher_is_better(tables)
+    task = next((found for run in tables.runs.run_id[here] if (found := tables.tasks.get(run))), tables.task)
+    return f"test/{task.get('metric', 'loss')}", str(task.get("direction", "max")).startswith("max")
+
+
 LOW_IS_GOOD = ("loss", "mse", "mae", "error", "nats", "perplexity", "seconds")
 
 
@@ -38,34 +49,39 @@ def higher_is_better(tables: Tables, metric: str | None = None) -> bool:
     return str(source.get("direction", "max")).lower().startswith("max")
 
 
-def baseline_variant(tables: Tables) -> str | None:
-    """The variant that `study.baseline` names, by itself or by its cell; None where no such run exists."""
+def baseline_variants(tables: Tables) -> list[str]:
+    """The variants that `study.baseline` names, by themselves or by their cells, in its order."""
     named = tables.study.get("baseline")
-    if not isinstance(named, str):
-        return None
-    match = tables.runs[(tables.runs.variant == named) | (tables.runs.cell == named)]
-    return None if match.empty else str(match.variant.iloc[0])
+    names = [named] if isinstance(named, str) else named if isinstance(named, list) else []
+    found: list[str] = []
+    for name in names:
+        match = tables.runs[(tables.runs.variant == name) | (tables.runs.cell == name)]
+        found += [str(variant) for variant in match.variant.unique()]
+    return found
 
 
 def contenders(tables: Tables) -> Tables:
-    """The same tables without the baseline's runs: what the study compares."""
-    runs = tables.runs[tables.runs.variant != baseline_variant(tables)]
+    """The same tables without the baselines' runs: what the study compares."""
+    runs = tables.runs[~tables.runs.variant.isin(baseline_variants(tables))]
     return replace(tables, runs=runs)
 
 
-def baseline(tables: Tables, condition: str) -> Baseline | None:
-    """The baseline under this condition: a run of this study, or a value in the study's file."""
+def baseline(tables: Tables, condition: str, metric: str | None = None) -> Baseline | None:
+    """The baseline under this condition: a run of this study, or a value in the study's file.
+
+    Args:
+        metric: default: the study's primary.
+    """
     declared = tables.study.get("baseline")
     if isinstance(declared, dict) and declared.get("value") is not None:
         name, source = str(declared.get("name", "baseline")), str(declared.get("source") or "")
         return Baseline(name, float(declared["value"]), source)
-    variant = baseline_variant(tables)
-    values = tables.final(primary(tables))
-    values = values[(values.variant == variant) & (values.condition == condition)]
-    mean = float(values.value.mean())
-    if variant is None or math.isnan(mean):
-        return None
-    return Baseline(style.split(variant)[0], mean, "computed in this study")
+    values = tables.final(metric or primary(tables))
+    for variant in baseline_variants(tables):
+        mean = float(values.value[(values.variant == variant) & (values.condition == condition)].mean())
+        if not math.isnan(mean):
+            return Baseline(style.split(variant)[0], mean, "computed in this study")
+    return None
 
 
 def reference(tables: Tables) -> str:

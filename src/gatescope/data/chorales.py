@@ -63,7 +63,9 @@ def _roll(path: Any) -> np.ndarray:
     converter = Converter()
     # Its own cache, pickles, is not safe where several processes write it.
     converter.parseFileNoPickle(path[0] if isinstance(path, list) else path)
-    notes = converter.stream.flatten().notes
+    score = converter.stream
+    assert score is not None
+    notes = score.flatten().notes
     spans = [
         (round(n.offset * FINEST), round((n.offset + n.quarterLength) * FINEST), n.pitches) for n in notes
     ]

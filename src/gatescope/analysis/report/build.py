@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -249,6 +249,9 @@ def _narrow(folder: Path, names: list[str]) -> Iterator[tuple[str, str]]:
 def _missing(tables: Tables, primary: str) -> list[str]:
     """A line a variant and condition that lacks seeds which others have; a baseline needs no seeds."""
     tables = study.contenders(tables)
+    # Data of another kind are compared on a metric of their own.
+    elsewhere = [c for c in study.conditions(tables.runs) if study.own_metric(tables, c)[0] != primary]
+    tables = replace(tables, runs=tables.runs[~tables.runs.condition.isin(elsewhere)])
     values = tables.final(primary).value.where(tables.runs.status == "finished")
     seeds: dict[str, list[str]] = {}
     for variant, condition, seed in missing_cells(tables.runs, values):
