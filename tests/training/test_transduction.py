@@ -151,3 +151,9 @@ def test_the_decoder_counts_in_the_identity_of_a_run(config: Compose, tmp_path: 
     assert run_id(names[0]) != run_id(names[1])
     assert config("data=dates").decoder
     assert not config("data=adding").decoder
+
+
+def test_the_same_clips_are_described_or_classified(config: Compose) -> None:
+    clips = ("data=moving_digits", "data.train=64", "data.validation=16", "data.test=16", *FAST)
+    assert "test/bleu" in run(config(*clips, "attention=dot")).summary
+    assert "test/accuracy" in run(config(*clips, "data.target=action", "attention=dot")).summary

@@ -75,7 +75,7 @@ class MovingDigits(SequenceData):
         self,
         target: Literal["description", "action"] = "description",
         canvas: Annotated[int, Field(ge=SIDE + STEPS[1])] = 14,
-        train: Annotated[int, Field(ge=1)] = 20_000,
+        train: Annotated[int, Field(ge=1)] = 30_000,
         validation: Annotated[int, Field(ge=1)] = 1_000,
         test: Annotated[int, Field(ge=1)] = 2_000,
         batch_size: Annotated[int, Field(ge=1)] = 128,
