@@ -160,6 +160,7 @@ class StudyConfig:
 @dataclass(config=STRICT)
 class RootConfig:
     seed: Annotated[int, Field(ge=0, lt=2**32)]
+    kernel: Literal["auto", "torch", "native"]
     force: bool
     root: Annotated[str, Field(min_length=1)]
     checkpoint: CheckpointConfig
@@ -204,7 +205,9 @@ def resolved(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """The config as plain values, interpolations followed."""
     try:
         plain: Any = {
-            str(name): OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+            str(name): OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+            if OmegaConf.is_config(node)
+            else node
             for name, node in cfg.items()
             if name != "hydra"
         }
@@ -274,6 +277,8 @@ def _contradictions(plain: Mapping[str, Any]) -> Iterator[str]:
         width = model["hidden_size"] * (2 if model["bidirectional"] else 1)
         if width % heads:
             yield f"attention.heads: given {heads}, allowed: a divisor of the width of the states, {width}"
+    if plain["kernel"] == "native" and trainer["accelerator"] not in ("cpu", "auto"):
+        yield f"kernel: given native, allowed on trainer.accelerator={trainer['accelerator']}: auto, torch"
     if trainer["max_epochs"] == trainer["max_steps"] == -1 and trainer.get("max_time") is None:
         yield "trainer.max_epochs: given -1, allowed: a number of epochs, or -1 with trainer.max_steps given"
     for name in SET_BY_RUN:

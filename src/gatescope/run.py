@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from gatescope.baselines.base import Baseline, evaluate
+from gatescope.cells.kernels.layer import kernel_of
 from gatescope.config import ConfigError, check
 from gatescope.data.base import SequenceData
 from gatescope.distributed import device_count
@@ -64,7 +65,7 @@ def run(cfg: DictConfig) -> RunResult:
         if cfg.trainer.compile:
             torch._logging.set_logs(dynamo=logging.ERROR)  # else it tells of each branch on lengths
             module.model.compile()
-        tracking.describe(data.task, sizes(module.model))
+        tracking.describe(data.task, sizes(module.model), kernel_of(module.model, cfg.trainer.accelerator))
         # All ranks hold the same weights and gradients, so that one of them reads what any would.
         probes = instrument_callbacks(cfg.instruments, data, tracking.readings) if rank() == 0 else []
         callbacks = [*probes, tracking.checkpoints]

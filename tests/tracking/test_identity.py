@@ -19,6 +19,7 @@ from gatescope.tracking.identity import run_dir, run_id, tags
         "trainer.log_every_n_steps=3",
         "data.workers=2",
         "force=true",
+        "kernel=torch",
         "study.name=other",
     ],
 )

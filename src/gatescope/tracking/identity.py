@@ -30,8 +30,8 @@ TRAINING_KEYS = (
     "val_check_interval",
     "check_val_every_n_epoch",
 )
-NOT_RESULT = {"data": ("workers",)}
-"""Keys of a section that change the speed of a run and not its result."""
+NOT_RESULT = {"data": ("workers",), "cell": ("kernel",)}
+"""Keys of a section, or of a model's cell, that change the speed of a run and not its result."""
 
 
 def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,9 +42,11 @@ def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
         name: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
         for name, node in chosen.items()
     }
-    for section, keys in NOT_RESULT.items():
-        if isinstance(resolved.get(section), dict):
-            resolved[section] = {name: value for name, value in resolved[section].items() if name not in keys}
+    model = resolved["model"] or {}
+    for place, section in ((resolved, "data"), (model, "cell")):
+        if isinstance(place.get(section), dict):
+            kept = {n: value for n, value in place[section].items() if n not in NOT_RESULT[section]}
+            place[section] = kept
     trainer = cfg.get("trainer") or {}
     resolved["trainer"] = {key: trainer[key] for key in TRAINING_KEYS if trainer.get(key) is not None}
     return resolved

@@ -43,8 +43,8 @@ class Tracked:
         """Where training goes on from; None for a fresh run."""
         return None if self.resumed is None else self.resumed.path
 
-    def describe(self, task: TaskSpec, parameters: dict[str, int]) -> None:
-        """Puts the task and the model's sizes into run.json."""
+    def describe(self, task: TaskSpec, parameters: dict[str, int], kernel: str | None = None) -> None:
+        """Puts the task, the model's sizes and the kernel of its recurrence into run.json."""
         self.record.update(
             task={
                 "kind": task.kind,
@@ -54,6 +54,7 @@ class Tracked:
                 "notes": task.notes,
             },
             parameters=parameters,
+            kernel=kernel,
         )
         if self.wandb is not None:
             self.wandb.describe(self.record)

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from gatescope.cells.base import Adjoint, RecurrentLayer, State, States, padded_lengths
@@ -192,3 +192,10 @@ class NativeAdjoint(Adjoint):
 def chunks(walked: Walked) -> tuple[Tensor, ...]:
     """The gates of a walk, (B, T, H) each, 0 at padding."""
     return walked.layout.unpack(walked.gates).chunk(CHUNKS[walked.kind], dim=-1)
+
+
+def kernel_of(model: nn.Module, accelerator: str) -> Literal["native", "torch"]:
+    """What the model's recurrent layers will run on."""
+    layers = [layer for layer in model.modules() if isinstance(layer, NativeLayer)]
+    native = accelerator == "cpu" and any(layer.runs_natively(layer.input_weights) for layer in layers)
+    return "native" if native else "torch"
