@@ -18,6 +18,13 @@ GROUPS = ("data", "model", "attention", "optimizer", "scheduler", "trainer", "in
 FILES = sorted(p.relative_to(CONF) for p in CONF.glob("*/*.yaml") if not p.name.startswith("_"))
 CHOICES = [f"{p.parent}={p.stem}" for p in FILES if p.parent.name in (*GROUPS, "experiment", "study")]
 
+OWN = {
+    f"data={path.stem}": ("data.path=mine",)
+    for path in FILES
+    if OmegaConf.is_missing(OmegaConf.load(CONF / path), "path")
+}
+"""Datasets that need a path."""
+
 LOADER = make_loader(CONF)
 DEFAULTS = OmegaConf.to_container(compose(LOADER, []))
 
@@ -33,7 +40,12 @@ def problems(*overrides: str) -> list[str]:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_file_of_every_group_composes_and_passes(choice: str) -> None:
-    assert problems(choice) == []
+    assert problems(choice, *OWN.get(choice, ())) == []
+
+
+@pytest.mark.parametrize("choice", OWN)
+def test_data_of_ones_own_ask_for_their_path(choice: str) -> None:
+    assert problems(choice) == ["data.path: needs a value, give data.path=…"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)

@@ -102,9 +102,11 @@ class Table:
                 raise DataError(f"{self.path}: the file is empty")
             names = first if self.header else [str(i + 1) for i in range(len(first))]
             places = self._places(names)
-            number, line, record = 0, 1, first
+            number, line = 0, 1
+            record: list[str] | None = first
             if self.header:
-                line, record = reader.line_num + 1, _next(reader, problems, "row 1")
+                line = reader.line_num + 1
+                record = _next(reader, problems, f"row 1 (line {line})")
             while record is not None:
                 if record:  # a blank line is no row
                     number += 1
@@ -180,10 +182,8 @@ def _next(reader: Any, problems: Problems, where: str) -> list[str] | None:
     try:
         return next(reader, None)
     except csv.Error as error:
-        hint = "; a quote within a quoted field is written twice, and each quoted field ends in one"
-        problems.add(
-            where, f"{error}{hint if 'delimiter expected' in str(error) or 'end' in str(error) else ''}"
-        )
+        rule = "within quotes a quote is written twice, and what opens with a quote ends in one"
+        problems.add(where, f"{error}; {rule}")
         return None
 
 
@@ -231,7 +231,7 @@ def opened(path: Path, encoding: str = "utf-8") -> Iterator[io.TextIOBase]:
 
 
 def is_text(value: str) -> bool:
-    """Whether it holds no half of a surrogate pair: a byte that could not be decoded, or one that JSON spells."""
+    """Whether it holds no surrogate: a byte that could not be decoded, or half a pair that JSON spells."""
     if value.isascii():
         return True
     try:

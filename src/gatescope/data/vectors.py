@@ -37,18 +37,14 @@ def embed(path: str, words: Sequence[str], counts: np.ndarray, padding: int) -> 
     table = drawn.astype(np.float32)
     table[rows] = given
     table[padding] = 0
+    covered = float(counts[rows].sum() / counts.sum())
+    told = "%s: vectors for %d of %d words, which make up %.1f %% of the train tokens"
+    log.info(told, path, len(rows), len(words), 100 * covered)
     coverage = {
         "vectors": Path(path).name,
         "vectors_cover_words": round(len(rows) / len(words), 6),
-        "vectors_cover_tokens": round(float(counts[rows].sum() / counts.sum()), 6),
+        "vectors_cover_tokens": round(covered, 6),
     }
-    log.info(
-        "%s: vectors for %d of %d words, which make up %.1f %% of the train tokens",
-        path,
-        len(rows),
-        len(words),
-        100 * coverage["vectors_cover_tokens"],
-    )
     return torch.from_numpy(table), coverage
 
 
