@@ -1,0 +1,80 @@
+"use strict";
+const { steps, units, widest, unit_chart, feature_chart } = JSON.parse(document.getElementById("data").textContent);
+const readout = document.getElementById("readout");
+
+// What a cell says, in words, with its rank in the row.
+function tell(cell) {
+  const row = cell.closest("tr"), place = cell.cellIndex - 1;
+  if (!cell.dataset.value) { readout.value = `${row.cells[0].textContent}: no value at ${steps[place]}`; return; }
+  const values = [...row.cells].slice(1).map(one => Math.abs(Number(one.dataset.value || 0)));
+  const rank = values.filter(value => value > values[place]).length + 1;
+  const value = Number(cell.dataset.value).toPrecision(4).replace("-", "−");
+  readout.value = `${row.cells[0].textContent}: ${value} at step ${place}, “${steps[place]}”; rank ${rank} of ${values.length}`;
+}
+
+// One cell of a grid takes the focus; arrows, Home and End move it.
+for (const grid of document.querySelectorAll('[role="grid"]')) {
+  const body = grid.tBodies[0];
+  const move = cell => {
+    for (const old of body.querySelectorAll('td[tabindex="0"]')) old.tabIndex = -1;
+    cell.tabIndex = 0;
+  };
+  move(body.rows[0].cells[1]);
+  grid.addEventListener("keydown", event => {
+    const cell = event.target.closest("td");
+    if (!cell) return;
+    const row = cell.parentElement, last = row.cells.length - 1, at = row.sectionRowIndex;
+    const places = {
+      ArrowLeft: [at, Math.max(1, cell.cellIndex - 1)], ArrowRight: [at, Math.min(last, cell.cellIndex + 1)],
+      ArrowUp: [Math.max(0, at - 1), cell.cellIndex], ArrowDown: [Math.min(body.rows.length - 1, at + 1), cell.cellIndex],
+      Home: [at, 1], End: [at, last],
+    };
+    if (!(event.key in places)) return;
+    event.preventDefault();
+    const [y, x] = places[event.key];
+    move(body.rows[y].cells[x]);
+    body.rows[y].cells[x].focus();
+  });
+  grid.addEventListener("focusin", event => { if (event.target.matches("td")) { move(event.target); tell(event.target); } });
+  let pointer = "";
+  grid.addEventListener("mouseover", event => {
+    // A cell that is scrolled under a resting pointer is not pointed at.
+    const before = pointer;
+    pointer = `${event.clientX} ${event.clientY}`;
+    if (event.target.matches("td") && pointer !== before) tell(event.target);
+  });
+}
+
+const gate = document.getElementById("gate"), unit = document.getElementById("unit");
+const row = document.getElementById("unit-row");
+let view = null;
+
+async function show() {
+  const rows = units[gate.value];
+  unit.max = rows.length - 1;
+  const chosen = Math.min(Math.max(0, Number(unit.value) || 0), rows.length - 1);
+  const values = rows[chosen], most = Math.max(...values.map(Math.abs), 1);
+  row.cells[0].textContent = `${gate.value} of unit ${chosen}`;
+  values.forEach((value, t) => {
+    const cell = row.cells[t + 1];
+    cell.textContent = value.toFixed(2).replace("-", "−");
+    cell.dataset.value = value;
+    cell.classList.toggle("minus", value < 0);
+    cell.style.setProperty("--share", Math.abs(value) / most);
+  });
+  if (view) await view.data("unit", values.map((value, t) => ({ place: t, step: steps[t], value }))).runAsync();
+  row.dataset.shown = `${gate.value} ${chosen}`;
+}
+
+gate.addEventListener("change", () => { unit.value = widest[gate.value]; show(); });
+unit.addEventListener("input", show);
+document.getElementById("widest").addEventListener("click", () => { unit.value = widest[gate.value]; show(); });
+
+(async () => {
+  const options = { actions: false, renderer: "svg" };
+  unit.value = widest[gate.value];
+  view = (await vegaEmbed("#unit-chart", unit_chart, options)).view;
+  await show();
+  if (feature_chart) await vegaEmbed("#features", feature_chart, options);
+  document.body.dataset.drawn = "yes";
+})();

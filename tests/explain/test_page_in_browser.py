@@ -1,0 +1,152 @@
+"""The page of one prediction in a headless Chromium: hovered, by keyboard, narrow, and by axe-core."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gatescope.explain import Alignment, Explanation, Row, page
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)"
+)
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (the extra dev)")
+axe = pytest.importorskip(
+    "axe_playwright_python.sync_playwright", reason="axe is not installed (the extra dev)"
+)
+
+Page = sync_api.Page
+TOKENS = ["not", "<bad>", "at", "all"]
+ATTENTION = [0.6, 0.3, 0.1, 0.0]
+UNITS = {
+    "layer0: update": [[0.5, 0.5, 0.5, 0.5], [0.1, 0.9, 0.2, 0.8]],
+    "layer0: state": [[-0.5, 0.1, 0.2, 0.3]],
+}
+
+
+def text_explanation() -> Explanation:
+    rows = [
+        Row("attention", list(ATTENTION), "Weights."),
+        Row("gradient × input", [0.2, -1.3, None, 0.01], "Credit."),
+        Row("layer0: update gate", [0.3, 0.7, 0.2, 0.65], "Share written."),
+    ]
+    probabilities = {"negative": 0.2, "positive": 0.8}
+    return Explanation("gru-additive", "not <bad> at all", "positive", TOKENS, rows, UNITS, probabilities)
+
+
+def series_explanation() -> Explanation:
+    steps = 50
+    rows = [Row("leave-one-out", [t / steps for t in range(steps)], "Change.")]
+    features = [[(t * k % 7) / 7 for t in range(steps)] for k in (1, 2, 3)]
+    units = {"layer0: state": [[t / steps for t in range(steps)]]}
+    weights = [[1 / steps] * steps, [2 * t / steps / (steps - 1) for t in range(steps)]]
+    return Explanation(
+        "lstm-dot", "test 3", "1 9", [str(t) for t in range(steps)], rows, units,
+        target="1 9", features=features, alignment=Alignment(["1", "9"], weights),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[sync_api.Browser]:
+    with sync_api.sync_playwright() as playwright:
+        # Tests run as root in containers, where Chromium has no sandbox.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[(1400, "light"), (400, "dark")], ids=["wide, light", "narrow, dark"])
+def opened(
+    browser: sync_api.Browser, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[tuple[Page, Path]]:
+    """Fails where the page wrote to the console or asked the network for anything."""
+    width, scheme = request.param
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on(
+        "request", lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else said.append(r.url)
+    )
+    yield page, tmp_path / "page.html"
+    page.close()
+    assert said == []
+
+
+def show(opened: tuple[Page, Path], found: Explanation) -> Page:
+    opened[1].write_text(page(found), encoding="utf-8")
+    opened[0].goto(opened[1].as_uri())
+    opened[0].wait_for_function("document.body.dataset.drawn")
+    return opened[0]
+
+
+def test_a_text_is_read_hovered_and_walked_by_keyboard(opened: tuple[Page, Path]) -> None:
+    shown = show(opened, text_explanation())
+    assert shown.title() == "not <bad> at all · Gatescope"
+    assert shown.locator("#answer").inner_text() == "Answer: positive"
+    assert shown.locator("#grid thead th").all_inner_texts() == ["measure", *TOKENS]
+    numbers = shown.locator("#grid tbody tr").first.locator("td")
+    assert [float(text) for text in numbers.all_inner_texts()] == ATTENTION, "readable without colour"
+    numbers.nth(1).hover()
+    readout = shown.locator("#readout")
+    assert readout.inner_text() == "attention: 0.3000 at step 1, “<bad>”; rank 2 of 4"
+    numbers.nth(0).focus()
+    for key in ("ArrowDown", "ArrowRight"):
+        shown.keyboard.press(key)
+    assert readout.inner_text() == "gradient × input: −1.300 at step 1, “<bad>”; rank 1 of 4"
+    shown.keyboard.press("ArrowRight")
+    assert readout.inner_text() == "gradient × input: no value at at"
+    shown.keyboard.press("End")
+    assert "step 3" in readout.inner_text()
+    assert shown.locator("#grid td[tabindex='0']").count() == 1, "one stop for the tab key"
+
+
+def test_cells_are_filled_as_much_as_they_say(opened: tuple[Page, Path]) -> None:
+    shown = show(opened, text_explanation())
+    read = "cells => cells.map(c => [Number(c.style.getPropertyValue('--share')), c.matches('.minus')])"
+    filled = shown.locator("#grid tbody tr").nth(1).locator("td").evaluate_all(read)
+    assert [share for share, _ in filled] == pytest.approx([0.2 / 1.3, 1, 0, 0.01 / 1.3], abs=1e-3)
+    assert [minus for _, minus in filled] == [False, True, False, False]
+
+
+def test_a_unit_is_chosen(opened: tuple[Page, Path]) -> None:
+    shown = show(opened, text_explanation())
+    row = shown.locator("#unit-row")
+    assert row.locator("th").inner_text() == "layer0: update of unit 1", (
+        "the one that varies most comes first"
+    )
+    shown.locator("#unit").fill("0")
+    shown.wait_for_function("document.getElementById('unit-row').dataset.shown === 'layer0: update 0'")
+    assert row.locator("td").all_inner_texts() == ["0.50"] * 4
+    shown.locator("#gate").select_option("layer0: state")
+    shown.wait_for_function("document.getElementById('unit-row').dataset.shown === 'layer0: state 0'")
+    assert row.locator("td").first.inner_text() == "−0.50"
+    assert shown.locator("#unit-chart g.mark-line path").count() == 1
+    assert shown.locator("#unit-chart g.mark-symbol path").count() == 4
+    shown.locator("#unit").fill("99")
+    shown.wait_for_function("document.getElementById('unit-row').dataset.shown === 'layer0: state 0'")
+
+
+def test_features_are_lines_and_pairs_are_a_matrix(opened: tuple[Page, Path]) -> None:
+    shown = show(opened, series_explanation())
+    assert shown.locator("#features g.mark-line path").count() == 3
+    assert shown.locator("#alignment tbody tr").count() == 2
+    last = shown.locator("#alignment tbody tr").nth(1).locator("td").last
+    last.focus()
+    assert shown.locator("#readout").inner_text() == "9: 0.04000 at step 49, “49”; rank 1 of 50"
+    assert shown.evaluate("document.documentElement.scrollWidth") <= shown.viewport_size["width"]
+
+
+@pytest.mark.parametrize("make", [text_explanation, series_explanation])
+def test_axe_finds_nothing_serious(opened: tuple[Page, Path], make: object) -> None:
+    shown = show(opened, make())  # type: ignore[operator]
+    found = axe.Axe().run(shown).response["violations"]
+    assert [
+        (one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")
+    ] == []
