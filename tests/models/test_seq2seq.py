@@ -18,7 +18,7 @@ from gatescope.cells.mingru import MinGRU
 from gatescope.cells.rnn import RNN
 from gatescope.data.base import END, IGNORE, Batch, TaskSpec, valid_mask
 from gatescope.data.pairs import first_answer
-from gatescope.models.attention import Additive, Dot, General, Pooling, ScaledDot
+from gatescope.models.attention import Additive, Dot, FrozenRandom, General, Pooling, ScaledDot, Uniform
 from gatescope.models.decoder import Decoding, before
 from gatescope.models.encoder import sizes
 from gatescope.models.search import beam_search, greedy
@@ -28,7 +28,7 @@ TASK = TaskSpec(
     "transduction", "tokens", 9, 6, "exact_match", "max", padding_index=0, target_vocabulary=tuple("$abcde")
 )
 FEATURES = TaskSpec("transduction", "features", 3, 6, "exact_match", "max", target_vocabulary=tuple("$abcde"))
-ATTENTIONS = [Pooling, Additive, Dot, ScaledDot, General, partial(Additive, heads=2)]
+ATTENTIONS = [Pooling, Additive, Dot, ScaledDot, General, Uniform, FrozenRandom, partial(Additive, heads=2)]
 CELLS = [GRU, LSTM, RNN, MinGRU]
 few = settings(deadline=None, max_examples=12)
 choices = {

@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.text import BLEUScore, CHRFScore
 
+from gatescope.config import ConfigError, check
 from gatescope.data.base import END, IGNORE, TaskSpec
 from gatescope.run import run
+from gatescope.tracking.identity import run_id
 from gatescope.training.objective import objective_for
 
 DATES = ("data=dates", "data.train=96", "data.validation=32", "data.test=32", "data.batch_size=32", *FAST)
@@ -146,7 +148,6 @@ def test_a_decoder_may_have_a_cell_of_its_own(config: Compose) -> None:
 
 def test_the_decoder_counts_in_the_identity_of_a_run(config: Compose, tmp_path: Path) -> None:
     names = [config(*DATES, beam) for beam in ("decoder.beam=1", "decoder.beam=2")]
-    from gatescope.tracking.identity import run_id
 
     assert run_id(names[0]) != run_id(names[1])
     assert config("data=dates").decoder
@@ -157,3 +158,11 @@ def test_the_same_clips_are_described_or_classified(config: Compose) -> None:
     clips = ("data=moving_digits", "data.train=64", "data.validation=16", "data.test=16", *FAST)
     assert "test/bleu" in run(config(*clips, "attention=dot")).summary
     assert "test/accuracy" in run(config(*clips, "data.target=action", "attention=dot")).summary
+
+
+@pytest.mark.parametrize(
+    "wrong", ["decoder.beam=0", "decoder.teacher_forcing=1.5", "decoder.input_feeding=1", "+decoder.depth=2"]
+)
+def test_a_wrong_decoder_is_refused_by_name(config: Compose, wrong: str) -> None:
+    with pytest.raises(ConfigError, match=wrong.split("=")[0].lstrip("+")):
+        check(config("data=dates", wrong))

@@ -1,4 +1,5 @@
-"""embed -> recurrent stack -> pooling or attention -> head. `encoder` puts them together from a TaskSpec.
+"""embed -> recurrent stack -> pooling or attention -> head, or a decoder (`seq2seq`) where targets are sequences.
 
-To add an attention, write a class with `score` in `attention.py` and a file in `conf/attention/` naming it.
+`build` puts them together from a TaskSpec. To add an attention, write a class with `score` in `attention.py`
+and a file in `conf/attention/` naming it: encoders and decoders share it.
 """

@@ -13,7 +13,7 @@ from gatescope.models.attention import Attention, Readout
 from gatescope.models.budget import hidden_size_for
 from gatescope.models.embedding import make_embedding
 from gatescope.models.heads import make_head
-from gatescope.models.stack import CellFactory, LayerTrace, RecurrentStack
+from gatescope.models.stack import Carried, CellFactory, LayerTrace, RecurrentStack
 
 AttentionFactory = Callable[[int, bool], nn.Module]
 
@@ -69,8 +69,12 @@ class SequenceModel(nn.Module, ABC):
     def readout(self, states: Tensor, lengths: Tensor, targets: Tensor | None = None) -> Prediction:
         """States of the top layer (B, T, S) -> the prediction; `targets` for models that are fed them."""
 
-    def forward(self, batch: Batch) -> Prediction:
-        states = self.stack(self.embed(batch.inputs), batch.lengths)
+    def forward(self, batch: Batch, carried: Carried | None = None) -> Prediction:
+        """
+        Args:
+            carried: as in `RecurrentStack.forward`, for batches that go on from one another.
+        """
+        states = self.stack(self.embed(batch.inputs), batch.lengths, carried)
         return self.readout(states, batch.lengths, batch.targets)
 
     def trace(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, LayerTrace]]:
@@ -87,7 +91,8 @@ class Encoder(SequenceModel):
         attention: makes the readout from (size, bidirectional).
         task, cell, options: as in `SequenceModel`.
     Raises:
-        ValueError: attention was asked for on a task that answers at every step.
+        ValueError: attention was asked for on a task that answers at every step, or a direction that reads
+            backwards on one that asks what comes next.
     """
 
     def __init__(
@@ -99,6 +104,11 @@ class Encoder(SequenceModel):
             raise ValueError(
                 "attention gives one answer a sequence, and these data ask for one at every step: "
                 "use attention=none, or data that are classified"
+            )
+        if task.causal and self.stack.directions == 2:
+            raise ValueError(
+                "these data ask what comes next, and a model that reads backwards has seen it: "
+                "use model.bidirectional=false"
             )
         self.head = make_head(task, self.stack.output_size, self.embedding_dropout.p)
 

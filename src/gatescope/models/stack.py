@@ -12,6 +12,8 @@ from gatescope.cells.base import Adjoint, RecurrentLayer, State, States, reverse
 from gatescope.cells.scaled import add_scaled
 
 CellFactory = Callable[[int, int], RecurrentLayer]
+Carried = dict[str, State]
+"""The state in which each layer ended, by its name; empty before the first batch."""
 
 
 @dataclass
@@ -56,22 +58,36 @@ class RecurrentStack(nn.Module):
     def _names(self, depth: int) -> list[str]:
         return [f"layer{depth}", f"layer{depth}_backward"][: self.directions]
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        return self._run(x, lengths, None)
+    def forward(self, x: Tensor, lengths: Tensor | None = None, carried: Carried | None = None) -> Tensor:
+        """
+        Args:
+            carried: each layer starts from its state in here, and leaves the one it ends in, cut off from
+                autograd: truncated backpropagation through time.
+        """
+        return self._run(x, lengths, None, carried)
 
     def trace(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, dict[str, LayerTrace]]:
         """As `forward`, and every layer's input and states by name ("layer0", "layer0_backward", …)."""
         traces: dict[str, LayerTrace] = {}
         return self._run(x, lengths, traces), traces
 
-    def _run(self, x: Tensor, lengths: Tensor | None, traces: dict[str, LayerTrace] | None) -> Tensor:
+    def _run(
+        self,
+        x: Tensor,
+        lengths: Tensor | None,
+        traces: dict[str, LayerTrace] | None,
+        carried: Carried | None = None,
+    ) -> Tensor:
         for depth in range(self.depth):
             outputs = []
             for name in self._names(depth):
                 backward = name.endswith("_backward")
                 inputs = reverse_within(x, lengths) if backward else x
                 cell: RecurrentLayer = self.layers[name]  # type: ignore[assignment]
-                states = cell(inputs, lengths) if traces is None else cell.trace(inputs, lengths)
+                state = None if carried is None else carried.get(name)
+                states = (cell if traces is None else cell.trace)(inputs, lengths, state)
+                if carried is not None:
+                    carried[name] = _final(cell, inputs, states)
                 if traces is not None:
                     traces[name] = LayerTrace(cell, inputs, states, backward)
                 outputs.append(reverse_within(states.h, lengths) if backward else states.h)
@@ -126,6 +142,12 @@ class RecurrentStack(nn.Module):
                     add_scaled(direct, log, part, log_scale) if renormalise else (direct + part, log)
                 )
         return {name: adjoints[name] for name in traces}
+
+
+@torch.no_grad()
+def _final(cell: RecurrentLayer, inputs: Tensor, states: States) -> State:
+    h, c = cell.final(inputs, states)
+    return State(h.detach(), None if c is None else c.detach())
 
 
 def _turn(trace: LayerTrace) -> Callable[[Tensor], Tensor]:
