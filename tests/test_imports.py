@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 SOURCE = ROOT / "src" / "gatescope"
-ORDER = ["data", "cells", "models", "training", "baselines", "instruments", "tracking", "analysis"]
+ORDER = ["data", "cells", "models", "training", "baselines", "instruments", "tracking", "analysis", "explain"]
 FRONT = {"config", "components", "composition"}
 """Modules at the front door that read plain configs and import no room."""
 
