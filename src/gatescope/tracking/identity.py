@@ -42,14 +42,19 @@ def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
         name: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
         for name, node in chosen.items()
     }
-    model = resolved["model"] or {}
-    for place, section in ((resolved, "data"), (model, "cell")):
-        if isinstance(place.get(section), dict):
-            kept = {n: value for n, value in place[section].items() if n not in NOT_RESULT[section]}
-            place[section] = kept
+    resolved["data"] = _without(resolved["data"], NOT_RESULT["data"])
+    if isinstance(resolved["model"], dict) and "cell" in resolved["model"]:
+        cell = _without(resolved["model"]["cell"], NOT_RESULT["cell"])
+        resolved["model"] = {**resolved["model"], "cell": cell}
     trainer = cfg.get("trainer") or {}
     resolved["trainer"] = {key: trainer[key] for key in TRAINING_KEYS if trainer.get(key) is not None}
     return resolved
+
+
+def _without(section: Any, keys: tuple[str, ...]) -> Any:
+    if not isinstance(section, dict):
+        return section
+    return {name: value for name, value in section.items() if name not in keys}
 
 
 def tags(cfg: Mapping[str, Any]) -> dict[str, Any]:
