@@ -126,6 +126,13 @@ class Ragged(Sequence[Tensor]):
         end = int(self._ends[index])
         return self.flat[end - int(self.lengths[index]) : end]
 
+    def chosen(self, items: np.ndarray) -> Ragged:
+        """The items of these indices, in their order."""
+        lengths = self.lengths[items]
+        starts = self._ends[items] - lengths
+        places = np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+        return Ragged.of(self.flat[torch.from_numpy(places)], lengths)
+
     def rows(self, flagged: Tensor) -> list[int]:
         """The items that hold a flagged element: `flagged` (sum of T_i,) bool -> indices, ascending."""
         positions = flagged.nonzero()[:, 0].numpy()

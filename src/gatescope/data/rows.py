@@ -44,6 +44,12 @@ class Problems:
         if len(self.shown) < SHOWN:
             self.shown.append(f"{where}: {what}" if where else what)
 
+    def add_all(self, places: Sequence[str], count: int, what: str) -> None:
+        """`count` problems of one kind, of which `places` holds the first."""
+        for place in places:
+            self.add(place, what)
+        self.count += count - len(places)
+
     def check(self) -> None:
         """
         Raises:
