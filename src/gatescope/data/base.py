@@ -251,6 +251,13 @@ class BucketSampler(Sampler[list[int]]):
             yield batch[self.rank :: self.world_size].tolist()
 
 
+class InOrderSampler(BucketSampler):
+    """Batches as the examples stand, in every epoch: for data whose batches go on from one another."""
+
+    def batches(self) -> list[np.ndarray]:
+        return self._cut(np.arange(len(self.lengths)))
+
+
 class ResumableLoader(DataLoader[Any]):
     """A loader over a `BucketSampler` that can go on in the middle of an epoch (Lightning asks for these)."""
 
@@ -292,6 +299,9 @@ class SequenceData(pl.LightningDataModule):
     pool: int = 50
     """Batches that are sorted by length together in training; 1: batches as the shuffle has them."""
 
+    sampler: type[BucketSampler] = BucketSampler
+    """What orders the examples and cuts them into batches."""
+
     def __init__(
         self,
         batch_size: Annotated[int, Field(ge=1)] = 128,
@@ -320,7 +330,7 @@ class SequenceData(pl.LightningDataModule):
         pools = {"padding_waste": self.pool, "padding_waste_unbucketed": 1}
         return {
             name: padding_waste(
-                lengths, BucketSampler(lengths, self.batch_size, self.order_seed, pool=pool).batches()
+                lengths, self.sampler(lengths, self.batch_size, self.order_seed, pool=pool).batches()
             )
             for name, pool in pools.items()
         }
@@ -368,7 +378,7 @@ class SequenceData(pl.LightningDataModule):
         world = self.trainer.world_size if self.trainer else 1
         rank = self.trainer.global_rank if self.trainer else 0
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        sampler = BucketSampler(
+        sampler = self.sampler(
             examples.lengths,
             self.batch_size,
             self.order_seed,

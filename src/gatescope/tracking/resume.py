@@ -33,7 +33,10 @@ from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torchmetrics import Metric
 
+from gatescope.cells.base import State
+from gatescope.models.stack import Carried
 from gatescope.tracking.directory import RecordError
+from gatescope.training.module import SequenceTask
 
 log = logging.getLogger(__name__)
 
@@ -271,7 +274,8 @@ def rewind(fit_loop: dict[str, Any]) -> None:
 
 
 def rank_state(module: pl.LightningModule) -> dict[str, Any]:
-    """What differs between processes: states of random generators, and of metrics over half an epoch."""
+    """What differs between processes: states of random generators, of metrics over half an epoch, and of
+    layers in the middle of a text."""
     _, numbers, *rest = np.random.get_state(legacy=True)  # noqa: NPY002  libraries still draw from it
     return {
         "torch": torch.get_rng_state(),
@@ -282,6 +286,7 @@ def rank_state(module: pl.LightningModule) -> dict[str, Any]:
             name: {"count": metric._update_count, "state": metric.metric_state}
             for name, metric in _metrics(module)
         },
+        "carried": {name: list(state) for name, state in _carried(module).items()},
     }
 
 
@@ -298,12 +303,20 @@ def restore(module: pl.LightningModule, state: dict[str, Any]) -> None:
         metric._update_count = kept["count"]
         for key, value in kept["state"].items():
             setattr(metric, key, value.to(metric.device))
+    for name, (h, c) in state["carried"].items():
+        _carried(module)[name] = State(h.to(module.device), None if c is None else c.to(module.device))
 
 
 def _metrics(module: pl.LightningModule) -> Iterator[tuple[str, Metric]]:
     for name, part in module.named_modules():
         if isinstance(part, Metric) and name.startswith("train_metrics."):
             yield name, part
+
+
+def _carried(module: pl.LightningModule) -> Carried:
+    """The states that training carries from a batch to the next."""
+    carried: Carried = module.carried.setdefault("train", {}) if isinstance(module, SequenceTask) else {}
+    return carried
 
 
 def _gathered(state: dict[str, Any]) -> list[dict[str, Any]]:

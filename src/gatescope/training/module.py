@@ -16,6 +16,7 @@ from torchmetrics import MetricCollection
 
 from gatescope.data.base import Batch, TaskSpec
 from gatescope.models.encoder import SequenceModel
+from gatescope.models.stack import Carried
 from gatescope.training.objective import objective_for
 
 
@@ -46,6 +47,8 @@ class SequenceTask(pl.LightningModule):
         self.train_metrics = self.objective.training_metrics().clone(prefix="train/")
         self.validation_metrics = metrics.clone(prefix="validation/")
         self.test_metrics = metrics.clone(prefix="test/")
+        self.carried: dict[str, Carried] = {}
+        """By stage, the states in which the last batch ended, where the data are stateful."""
         self.recent_norms: deque[Tensor] = deque(maxlen=5)
         """Gradient norms of the last steps before clipping, for the message of a NaN loss."""
         self.clipped_steps: Tensor | int = 0
@@ -55,16 +58,24 @@ class SequenceTask(pl.LightningModule):
         return self.model(batch).values
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self._shared_step(batch, self.train_metrics, "train")
+        return self._shared_step(batch, batch_idx, self.train_metrics, "train")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._shared_step(batch, self.validation_metrics, "validation")
+        self._shared_step(batch, batch_idx, self.validation_metrics, "validation")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._shared_step(batch, self.test_metrics, "test")
+        self._shared_step(batch, batch_idx, self.test_metrics, "test")
 
-    def _shared_step(self, batch: Batch, metrics: MetricCollection, stage: str) -> Tensor:
-        values = self(batch)
+    def _values(self, batch: Batch, batch_idx: int, stage: str) -> Tensor:
+        """Where the data are stateful, from the states in which the batch before ended."""
+        if not self.task.stateful:
+            return self(batch)
+        if batch_idx == 0:
+            self.carried[stage] = {}
+        return self.model(batch, self.carried[stage]).values
+
+    def _shared_step(self, batch: Batch, batch_idx: int, metrics: MetricCollection, stage: str) -> Tensor:
+        values = self._values(batch, batch_idx, stage)
         losses = self.objective.loss(values, batch.targets)
         shared = losses.mean()
         loss, size = shared.detach(), len(losses)

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from gatescope.data.base import IGNORE
-from gatescope.training.objective import BaseObjective, masked_mean
+from gatescope.training.objective import BaseObjective, Ratio, masked_mean
+
+
+def bits(values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, K, T) logits, (B, T) -> bits, and which steps count, (B, T) each."""
+    loss = F.cross_entropy(values, targets, ignore_index=IGNORE, reduction="none")
+    return loss / math.log(2), targets != IGNORE
 
 
 class Objective(BaseObjective):
-    """Metrics: accuracy over scored positions."""
+    """Metrics: accuracy over scored positions, and bpc, bits per character, for a task that asks for it."""
 
     def loss(self, values: Tensor, targets: Tensor) -> Tensor:
         loss = F.cross_entropy(values.transpose(1, 2), targets, ignore_index=IGNORE, reduction="none")
         return masked_mean(loss, targets != IGNORE)
 
     def metrics(self) -> MetricCollection:
-        accuracy = MulticlassAccuracy(self.task.output_size, average="micro", ignore_index=IGNORE)
-        return MetricCollection({"accuracy": accuracy})
+        metrics: dict[str, Metric | MetricCollection] = {
+            "accuracy": MulticlassAccuracy(self.task.output_size, average="micro", ignore_index=IGNORE)
+        }
+        if self.task.metric == "bpc":
+            metrics["bpc"] = Ratio(bits)
+        return MetricCollection(metrics, compute_groups=False)
 
     def outcome(self, values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        return values.argmax(-1), targets
+        return values.transpose(1, 2), targets
