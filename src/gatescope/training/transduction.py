@@ -20,6 +20,7 @@ from torchmetrics.text import BLEUScore, CHRFScore, WordErrorRate
 
 from gatescope.data.base import END, IGNORE, Batch, TaskSpec
 from gatescope.data.pairs import first_answer
+from gatescope.data.text import UNKNOWN
 from gatescope.models.encoder import SequenceModel
 from gatescope.models.seq2seq import Seq2Seq
 from gatescope.training.objective import BaseObjective, masked_mean
@@ -107,20 +108,21 @@ class Objective(BaseObjective):
         return model.generate(batch, model.decoding.beam if stage == "test" else 1).symbols
 
     def outcome(self, values: Tensor, targets: Tensor) -> tuple[list[str], Answers]:
-        return [next(iter(answers(row, self.task))) for row in values], [
-            list(answers(row, self.task)) for row in targets
-        ]
+        # Two unknown symbols are not the same symbol: what is written never equals an <unk> asked for.
+        said = [next(answers(row, self.task, unknown="?")) for row in values]
+        return said, [list(answers(row, self.task)) for row in targets]
 
 
-def answers(symbols: Tensor, task: TaskSpec) -> Iterator[str]:
+def answers(symbols: Tensor, task: TaskSpec, unknown: str = UNKNOWN) -> Iterator[str]:
     """(U,) ids, each answer with its END (the last may lack it) -> the answers, spaces between symbols, which
-    makes a symbol that is itself a space a ␣."""
+    makes a symbol that is itself a space a ␣; `unknown` for <unk>."""
     answer: list[str] = []
     for symbol in symbols[symbols != IGNORE].tolist():
         if symbol == END:
             yield " ".join(answer)
             answer = []
         else:
-            answer.append(task.target_vocabulary[symbol].replace(" ", "␣"))
+            name = task.target_vocabulary[symbol]
+            answer.append(unknown if name == UNKNOWN else name.replace(" ", "␣"))
     if answer:
         yield " ".join(answer)
