@@ -86,6 +86,9 @@ class TextFile(SequenceData):
         notes = digests(self.files) | reading.repeated(rows)
         return self.encoding.encode(reading.corpus, rows, targets, labels, notes)
 
+    def tokenize(self, text: str) -> list[str]:
+        return self.encoding.tokens(text)
+
 
 class Reading:
     """What is kept of the rows: tokens, answers, and a hash of each text, to count repetitions by."""
