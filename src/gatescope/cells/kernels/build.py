@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import shutil
+import subprocess
 import warnings
 from functools import cache
 from pathlib import Path
@@ -37,8 +38,8 @@ def library() -> ctypes.CDLL:
     """
     try:
         return ctypes.CDLL(str(built(directory())))
-    except (OSError, RuntimeError) as error:
-        raise NoKernel(str(error)) from error
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        raise NoKernel(str(error).splitlines()[0]) from error
 
 
 @cache
@@ -95,7 +96,7 @@ def built(directory: Path) -> Path:
     with FileLock(directory / "gatescope.lock"):
         if not made.exists():
             # torch's own lock stays behind when a build is killed, and would be waited for for ever.
-            (directory / "lock").unlink(missing_ok=True)
+            (directory / "build" / "lock").unlink(missing_ok=True)
             log.info("building the native kernel, once: about 15 s")
             os.replace(compile_into(directory / "build"), made)
     return made

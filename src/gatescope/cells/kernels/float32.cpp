@@ -1,2 +1,3 @@
 #include "recurrence.h"
 EXPORT_ALL(float32, float)
+extern "C" int64_t call_size() { return sizeof(Call); }

@@ -1,0 +1,186 @@
+"""The native walk against loops over `step`, against torch's modules, and against itself on more threads."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+from cell_reference import CELLS, TOLERANCE, loop, relative_error
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from gatescope.cells.base import RecurrentLayer, State
+from gatescope.cells.kernels import walk
+from gatescope.cells.kernels.build import available
+from gatescope.cells.kernels.layer import NativeLayer
+from gatescope.cells.kernels.layout import layout
+
+pytestmark = pytest.mark.skipif(not available(), reason="no C++ compiler")
+KINDS = ["rnn", "rnn_relu", "irnn", "gru", "gru_article", "lstm", "peephole_lstm", "mingru", "minlstm"]
+
+
+def native(cell: str, inputs: int, units: int, dtype: torch.dtype = torch.float64) -> NativeLayer:
+    layer = CELLS[cell](inputs, units).to(dtype)
+    assert isinstance(layer, NativeLayer)
+    layer.kernel = "native"
+    return layer
+
+
+def of_loop(layer: RecurrentLayer, x: Tensor, lengths: Tensor, initial: State) -> Tensor:
+    """(B, T, H) by a loop over `step`, 0 at padding."""
+    state, states = initial, []
+    for t in range(x.shape[1]):
+        state = layer.step(x[:, t], state)
+        states.append(state.h)
+    padding = torch.arange(x.shape[1]) >= lengths[:, None]
+    return torch.stack(states, dim=1).masked_fill(padding[..., None], 0)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("cell", KINDS)
+@settings(deadline=None, max_examples=12)
+@given(
+    lengths=st.lists(st.integers(1, 6), min_size=1, max_size=11),
+    units=st.integers(1, 70),
+    inputs=st.integers(1, 5),
+)
+def test_values_and_all_gradients_equal_the_loop(cell, dtype, lengths, units, inputs):
+    torch.manual_seed(len(lengths))
+    layer, lengths = native(cell, inputs, units, dtype), torch.tensor(lengths)
+    x = torch.randn(len(lengths), int(lengths.max()), inputs, dtype=dtype, requires_grad=True)
+    start = [torch.randn(len(lengths), units, dtype=dtype, requires_grad=True) for _ in range(2)]
+    initial = State(*start[: 1 + layer.has_memory_cell])
+    found, expected = layer(x, lengths, initial).h, of_loop(layer, x, lengths, initial)
+    assert relative_error(found, expected) < TOLERANCE[dtype]
+    weight = torch.randn_like(found)
+    wanted = [x, *(s for s in initial if s is not None), *layer.parameters()]
+    ours = torch.autograd.grad((found * weight).sum(), wanted)
+    theirs = torch.autograd.grad((expected * weight).sum(), wanted)
+    for a, b in zip(ours, theirs, strict=True):
+        assert relative_error(a, b) < 10 * TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "peephole_lstm"])
+def test_the_memory_cell_sends_gradients_as_well(cell):
+    torch.manual_seed(0)
+    layer, x = native(cell, 3, 5), torch.randn(2, 6, 3, dtype=torch.float64)
+    weight = torch.randn(2, 6, 5, dtype=torch.float64)
+    states = layer(x)
+    _, memory = loop(layer, x)
+    ours = torch.autograd.grad((states.c * weight).sum(), list(layer.parameters()))
+    theirs = torch.autograd.grad((torch.stack(memory, 1) * weight).sum(), list(layer.parameters()))
+    for a, b in zip(ours, theirs, strict=True):
+        assert relative_error(a, b) < 1e-10
+
+
+@pytest.mark.parametrize("cell", KINDS)
+def test_gradcheck(cell):
+    torch.manual_seed(1)
+    layer, lengths = native(cell, 2, 3), torch.tensor([3, 1])
+    x = torch.randn(2, 3, 2, dtype=torch.float64, requires_grad=True)
+    names = [name for name, _ in layer.named_parameters()]
+
+    def run(x: Tensor, *parameters: Tensor) -> Tensor:
+        given = dict(zip(names, parameters, strict=True))
+        return torch.func.functional_call(layer, given, (x, lengths)).h
+
+    assert torch.autograd.gradcheck(run, (x, *layer.parameters()))
+
+
+@pytest.mark.parametrize("cell", KINDS)
+def test_threads_change_no_bit(cell, monkeypatch):
+    """Of the walks; the large products beside them are torch's."""
+    monkeypatch.setattr(walk, "PER_THREAD", 1)
+    torch.manual_seed(2)
+    layer = native(cell, 8, 40, torch.float32)
+    where = layout(torch.randint(1, 21, (13,)), 13, 20)
+    kind, _, bias, u, shared = layer.native_weights
+    fed, direct = torch.randn(int(where.offsets[-1]), len(bias)), torch.randn(20, 13, 40)
+    zero = torch.zeros(13, 40)
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            initial = (zero, zero if layer.has_memory_cell else None)
+            walked = walk.forward(kind, fed.clone(), u, shared, initial, where)
+            back = walk.backward(walked, u, shared, direct, states=True)
+            found = (walked.h, walked.gates, back.deltas, back.h, back.initial)
+            results.append([v for v in found if v is not None])
+    finally:
+        torch.set_num_threads(before)
+    for others in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], others, strict=True))
+
+
+@pytest.mark.parametrize("cell", KINDS)
+def test_a_row_does_not_depend_on_the_rows_beside_it(cell):
+    torch.manual_seed(3)
+    layer, x = native(cell, 4, 33, torch.float32), torch.randn(9, 5, 4)
+    with torch.no_grad():
+        # The product of the inputs is torch's own and may round otherwise for another number of rows.
+        torch.testing.assert_close(layer(x).h[2:3], layer(x[2:3]).h, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", KINDS)
+def test_an_empty_batch(cell):
+    layer = native(cell, 3, 4, torch.float32)
+    assert layer(torch.empty(0, 5, 3)).h.shape == (0, 5, 4)
+
+
+@pytest.mark.parametrize("cell", KINDS)
+def test_not_a_number_stays_one(cell):
+    layer, x = native(cell, 2, 5, torch.float32), torch.zeros(2, 3, 2)
+    x[0, 1] = torch.nan
+    h = layer(x).h
+    assert bool(h[0, 1:].isnan().all())
+    assert bool(h[1].isfinite().all())
+    assert bool(h[0, 0].isfinite().all())
+
+
+def test_a_second_derivative_is_refused():
+    layer, x = native("gru", 2, 3), torch.randn(1, 4, 2, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(RuntimeError, match="no second derivative: choose kernel=torch"):
+        torch.autograd.grad(layer(x).h.sum(), x, create_graph=True)
+
+
+def test_autocast_changes_nothing_behind_the_inputs_product():
+    torch.manual_seed(4)
+    layer, x = native("gru", 3, 4, torch.float32), torch.randn(2, 5, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        h = layer(x).h
+    assert h.dtype == torch.float32
+    torch.testing.assert_close(h, layer(x).h, rtol=0, atol=0.05)
+    h.sum().backward()
+    assert all(p.grad is not None for p in layer.parameters())
+
+
+def test_frozen_weights_get_no_gradient_and_inputs_do():
+    layer = native("lstm", 3, 4, torch.float32).requires_grad_(False)
+    x = torch.randn(2, 5, 3, requires_grad=True)
+    layer(x).h.sum().backward()
+    assert x.grad is not None
+    assert all(p.grad is None for p in layer.parameters())
+
+
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=6))
+@settings(deadline=None, max_examples=30)
+def test_a_layout_packs_valid_steps_only_and_back(lengths):
+    lengths = torch.tensor(lengths)
+    steps = int(lengths.max())
+    where = layout(lengths, len(lengths), steps)
+    x = torch.arange(1.0, 1 + len(lengths) * steps).view(len(lengths), steps, 1)
+    valid = torch.arange(steps) < lengths[:, None]
+    packed = where.pack(x)
+    assert len(packed) == int(lengths.sum())
+    assert torch.equal(where.unpack(packed), x.masked_fill(~valid[..., None], 0))
+    states = torch.cat([-torch.ones(len(lengths), 1, 1), x], dim=1).transpose(0, 1)
+    shifted = torch.cat([-torch.ones(len(lengths), 1, 1), x[:, :-1]], dim=1)
+    assert torch.equal(where.previous(states), where.pack(shifted))
+
+
+def test_every_cell_that_can_says_which_kernel_it_takes():
+    for cell in KINDS:
+        made = CELLS[cell]
+        assert "kernel" in inspect.signature(getattr(made, "func", made).__init__).parameters
