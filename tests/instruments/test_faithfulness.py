@@ -270,3 +270,28 @@ def test_readings_have_the_shapes_that_figures_take() -> None:
     heatmap = readings["attention/weights"]
     assert isinstance(heatmap, Heatmap)
     assert np.sum(heatmap.values, axis=1) == pytest.approx(np.ones(32), abs=1e-3)
+
+
+def test_where_the_truth_is_known_each_measure_is_held_against_it() -> None:
+    # In the faithful model the most salient word decides; in the other one attention looks elsewhere.
+    for mixed in (False, True):
+        model, batch = planted(mixed), planted_batch()
+        assert model.embedding is not None
+        evidence = model.embedding.weight[:, 0][batch.inputs].abs()
+        evidence = evidence.masked_fill(~valid_mask(batch.lengths, batch.inputs.shape[1]), -1)
+        probe = look(model, batch, loss)
+        probe.alignment = torch.nn.functional.one_hot(evidence.argmax(1), batch.inputs.shape[1]).bool()[
+            :, None
+        ]
+        readings = Faithfulness(nodes=0, permutations=2).read(probe)
+        found = {name: value(readings, f"truth/{name}") for name in ("attention", "gradient_input", "chance")}
+        assert found["gradient_input"] > 0.9, "two words of opposite evidence may tie"
+        assert found["chance"] == pytest.approx((1 / batch.lengths).mean().item())
+        assert found["attention"] == 1 if not mixed else found["attention"] < 0.3
+
+
+def test_a_truth_that_no_example_has() -> None:
+    probe = look(planted(False), planted_batch(), loss)
+    probe.alignment = torch.zeros(48, 1, probe.batch.inputs.shape[1], dtype=torch.bool)
+    readings = Faithfulness(nodes=0, permutations=2).read(probe)
+    assert isinstance(readings["attention/truth/attention"], Undefined)

@@ -45,6 +45,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "attention": (
         "attention/[^/]+",
         "attention/tau/.*/(token|state)",
+        "attention/truth/.*",
         "attention/permutation/total_variation",
         "attention/(comprehensiveness|sufficiency)/[^/]+",
     ),

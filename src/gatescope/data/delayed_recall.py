@@ -10,9 +10,11 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
+import torch
 from pydantic import Field
+from torch import Tensor
 
-from gatescope.data.base import TaskSpec
+from gatescope.data.base import Batch, Split, TaskSpec
 from gatescope.data.generated import GeneratedData
 
 
@@ -59,3 +61,9 @@ class DelayedRecall(GeneratedData):
         inputs = rng.integers(self.symbols, self.symbols + self.distractors, (count, self.lag + 1))
         inputs[:, 0] = rng.integers(0, self.symbols, count)
         return inputs, inputs[:, 0].copy()
+
+    def alignment(self, split: Split, batch: Batch) -> Tensor:
+        """(B, 1, T): the symbol decides, and nothing else."""
+        known = torch.zeros(len(batch.inputs), 1, batch.inputs.shape[1], dtype=torch.bool)
+        known[:, :, 0] = True
+        return known

@@ -12,6 +12,7 @@ weight before anything else happens: a model can have it and give the same answe
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated
 
 import torch
@@ -45,6 +46,8 @@ class Faithfulness(ProbeInstrument):
     - `comprehensiveness/<ranking>` and `sufficiency/<ranking>`: placed between the model's own limits, 1 is
       good; rankings `attention`, `random`, `gradient_input`, `leave_one_out`; `…/<ranking>/curve`: the raw
       change of probability by share of steps.
+    - `truth/<measure>`, where the data know which steps decide: share of examples whose highest step by
+      `attention`, `gradient_input` or `leave_one_out` (tokens) is one; `truth/chance`: of a step by lot.
     - `integrated_gradients/completeness_error`: relative, its self-test.
     - `weights`: those of the first examples, a row each, so that runs with other seeds can be compared.
 
@@ -85,6 +88,9 @@ class Faithfulness(ProbeInstrument):
         with undisturbed(probe.model):
             trial = Trial(probe.model, probe.batch, rows, self)
             found = trial.agreement() | trial.permutation() | trial.erasure() | trial.recorded()
+            if probe.alignment is not None:
+                steps = trial.inputs.shape[1]
+                found |= trial.truth(probe.alignment[rows.cpu(), 0, :steps].to(trial.valid.device))
         return {f"attention/{name}": reading for name, reading in found.items()}
 
 
@@ -116,6 +122,7 @@ class Trial:
         """(B, N, K) values -> (B, N): how far each is from the prediction."""
         return attribution.change(self.model.task, self.values[:, None], values)
 
+    @cached_property
     def measures(self) -> dict[str, Tensor]:
         """(B, T) by measure and level; NaN where there is none."""
         state_out = attribution.leave_state_out(self.model, self.states, self.weights, self.lengths)
@@ -127,7 +134,7 @@ class Trial:
         }
 
     def agreement(self) -> Readings:
-        measures = self.measures()
+        measures = dict(self.measures)
         readings: Readings = {}
         if self.settings.nodes:
             nodes, arguments = self.settings.nodes, (self.model, self.embedded, self.lengths, self.output)
@@ -144,6 +151,19 @@ class Trial:
             tau = kendall_tau(self.by_weight, measure, self.chosen & measure.isfinite())
             readings |= _agreement(f"tau/{name}", tau, spread)
         return readings
+
+    def truth(self, known: Tensor) -> Readings:
+        """Of `known` (B, T) bool, the steps that decide each example; those without any do not count."""
+        has = known.any(1)
+        ranked = {"attention": self.by_weight}
+        ranked |= {name: self.measures[f"{name}/token"] for name in ("gradient_input", "leave_one_out")}
+        readings: Readings = {}
+        for name, measure in ranked.items():
+            highest = measure.nan_to_num(-torch.inf).masked_fill(~self.valid, -torch.inf).argmax(1)
+            hit = known.gather(1, highest[:, None])[has, 0].double().mean()
+            readings[f"truth/{name}"] = scalar(hit.item(), NO_TRUTH)
+        chance = (known.sum(1) / self.lengths)[has].mean()
+        return readings | {"truth/chance": scalar(chance.item(), NO_TRUTH)}
 
     def permutation(self) -> Readings:
         if self.model.task.kind != "classification":
@@ -196,6 +216,7 @@ class Trial:
         return {"weights": Heatmap(rows, [str(t) for t in steps], [str(i) for i in examples], "step", "id")}
 
 
+NO_TRUTH = "no example of the batch has a step that is known to decide"
 NO_DISTRIBUTION = Undefined("the task predicts a number, not a distribution over classes")
 
 

@@ -1,0 +1,83 @@
+"""The findings of study=interpretability: a verdict that follows the numbers, or too few seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gatescope.analysis.report import interpretability, write_report
+from gatescope.analysis.runs import RecordSource, Tables
+
+from .conftest import write_run
+
+STUDY = {"name": "toy", "findings": "interpretability", "figures": ["faithfulness"], "baseline": None}
+
+
+def readings(values: dict[str, float], seed: int) -> list[dict[str, Any]]:
+    at = {"step": 40, "epoch": 4, "kind": "scalar"}
+    return [at | {"name": name, "value": value + 0.001 * seed} for name, value in values.items()]
+
+
+GOOD = {
+    "attention/tau/leave_one_out/token": 0.6, "attention/tau/null_spread": 0.2,
+    "attention/permutation/total_variation": 0.3, "attention/comprehensiveness/attention": 0.9,
+    "attention/comprehensiveness/random": 0.4, "attention/sufficiency/attention": 0.8,
+    "attention/sufficiency/random": 0.4, "attention/truth/attention": 0.95, "attention/truth/chance": 0.1,
+    "gate_parts/layer0/update/start": 0.7, "gate_parts/layer0/update/negation": 0.6,
+}  # fmt: skip
+BAD = GOOD | {
+    "attention/tau/leave_one_out/token": 0.1, "attention/permutation/total_variation": 0.01,
+    "attention/comprehensiveness/attention": 0.3, "attention/sufficiency/attention": 0.3,
+}  # fmt: skip
+MIXED = GOOD | {"attention/permutation/total_variation": 0.01}
+
+
+def tables(root: Path, seeds: int = 5) -> Tables:
+    rng = np.random.default_rng(0)
+    given = {"gru-additive": GOOD, "lstm-additive": BAD, "rnn-additive": MIXED, "gru-uniform": {}}
+    for variant, values in given.items():
+        for seed in range(seeds):
+            accuracy = (0.8 if variant == "gru-additive" else 0.7) + 0.002 * rng.normal()
+            write_run(root, variant, seed, study=STUDY, accuracy=accuracy, readings=readings(values, seed))
+    return RecordSource(root, "toy").tables().finished()
+
+
+def test_each_variant_is_told_where_it_belongs(tmp_path: Path) -> None:
+    text = interpretability.paragraphs(tables(tmp_path))[0]
+    assert "by all tests, in gru-additive;" in text
+    assert "By some tests only in rnn-additive (not: weight);" in text
+    assert "By none of the tests in lstm-additive." in text
+
+
+def test_ablations_truth_and_gates_have_their_numbers(tmp_path: Path) -> None:
+    text = "\n".join(interpretability.paragraphs(tables(tmp_path)))
+    assert "gru-additive minus gru-uniform +0.1" in text
+    assert ", ahead" in text
+    assert "gru-additive: attention 0.952" in text
+    assert "| gru-additive | update | 0.702" in text
+    assert "(chance 0.402)" in text
+    assert "Jain & Wallace 2019" in text
+    assert "gru-uniform: " not in text, "an ablation is not put on trial"
+
+
+def test_few_seeds_give_no_verdict(tmp_path: Path) -> None:
+    found = tables(tmp_path, seeds=2)
+    assert "Not enough seeds for a verdict" in interpretability.paragraphs(found)[0]
+
+
+def test_a_study_without_such_readings_is_compared_all_the_same(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_run(tmp_path, "gru-none", seed, study=STUDY, readings=[])
+    found = RecordSource(tmp_path, "toy").tables().finished()
+    assert interpretability.paragraphs(found)[0].startswith("Nothing can be said of attention")
+    assert "highest mean test accuracy" in interpretability.headline(found)
+
+
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_the_report_is_written(tmp_path: Path, seeds: int) -> None:
+    tables(tmp_path, seeds)
+    readme = write_report(RecordSource(tmp_path, "toy"), tmp_path / "out", paper=False)
+    assert "How far may attention be read" in readme.read_text(encoding="utf-8")

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from small_models import Leaky, encoder, feature_batch, squared_error
+
+from gatescope.instruments.gate_parts import GateParts
+from gatescope.instruments.probe import Probe, look
+from gatescope.instruments.readings import Scalar, Undefined
+
+TOKENS = [["never", "mind", "don", "'", "t", "go"], ["a", "t"]]
+
+
+def probe(tokens: list[list[str]] | None) -> Probe:
+    found = look(encoder(Leaky, hidden=4, bidirectional=True), feature_batch([6, 2], 3), squared_error)
+    found.tokens = tokens
+    return found
+
+
+def test_parts_against_a_loop() -> None:
+    found = probe(TOKENS)
+    readings = GateParts().read(found)
+    where = {
+        "start": [(0, 0), (1, 0)],
+        "end": [(0, 5), (1, 1)],
+        "negation": [(0, 0), (0, 4)],
+        "elsewhere": [(0, 1), (0, 2), (0, 3)],
+    }
+    for layer in ("layer0", "layer0_backward"):
+        update = found.gates[layer]["update"]
+        for part, places in where.items():
+            rows = [
+                update[b, t if layer == "layer0" else len(TOKENS[b]) - 1 - t].mean().item() for b, t in places
+            ]
+            reading = readings[f"gate_parts/{layer}/update/{part}"]
+            assert isinstance(reading, Scalar)
+            assert reading.value == pytest.approx(sum(rows) / len(rows), rel=1e-5)
+
+
+def test_a_part_that_does_not_occur_and_inputs_without_words() -> None:
+    readings = GateParts(negations=["qqzz"]).read(probe([["a"] * 6, ["b"] * 2]))
+    assert isinstance(readings["gate_parts/layer0/update/negation"], Undefined)
+    assert GateParts().read(probe(None)) == {"gate_parts": Undefined("the input is not made of tokens")}
+
+
+def test_random_state_is_left_alone() -> None:
+    found = probe(TOKENS)
+    before = torch.get_rng_state()
+    GateParts().read(found)
+    assert torch.equal(torch.get_rng_state(), before)
