@@ -21,7 +21,7 @@ MATTERS = 0.1
 """Median total variation under permutation below which weights hardly move a prediction (Jain & Wallace 2019
 draw their conclusions from such medians)."""
 PUBLISHED = (
-    "For comparison, Jain & Wallace 2019 found a mean τ with gradients, by class, of 0.34 and 0.36 on SST, of "
+    "For comparison, Jain & Wallace 2019 found a mean τ with gradients, by class, of 0.34, 0.36 on SST, of "
     "0.44 and 0.43 on IMDB, with a BiLSTM; their gradients do not flow through the attention, ours do."
 )
 
