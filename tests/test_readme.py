@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -40,21 +41,22 @@ def test_its_train_commands_are_valid(config: Compose, command: str) -> None:
 
 
 def test_it_lists_every_option_of_every_group() -> None:
-    table = {
-        name: set(re.findall(r"`([a-z_0-9]+)`", options))
-        for names, options in re.findall(r"^\| ((?:`\w+`,? ?)+) \| ([^|]+) \|", README, re.MULTILINE)
-        for name in re.findall(r"`(\w+)`", names)
-    }
+    table: dict[str, set[str]] = defaultdict(set)
+    for names, options in re.findall(r"^\| ((?:`\w+`[^|]*)+) \| ([^|]+) \|", README, re.MULTILINE):
+        for name in re.findall(r"`(\w+)`", names):
+            table[name] |= set(re.findall(r"`([a-z_0-9]+)`", options))
     for group in (
         "data",
         "model",
         "attention",
+        "decoder",
         "optimizer",
         "scheduler",
         "trainer",
         "instruments",
         "tracking",
         "launcher",
+        "study",
     ):
         options = {path.stem for path in (ROOT / "conf" / group).glob("*.yaml") if path.stem[0] != "_"}
         assert options <= table[group], f"README does not name {sorted(options - table[group])} of {group}"
