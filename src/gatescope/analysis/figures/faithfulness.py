@@ -79,7 +79,7 @@ def _panel(axes: Axes, found: list[Trial], variants: list[str]) -> None:
         if one.quantity in ERASURE.values():
             axes.plot([one.reference], [height], **CHANCE)  # type: ignore[arg-type]
         axes.plot([estimate.low, estimate.high], [height, height], color=look.color, linewidth=1.2)
-        axes.plot([estimate.mean], [height], **look.points | {"markersize": 4.5})
+        axes.plot([estimate.mean], [height], **look.points | {"markersize": 4.5}, clip_on=False)
     axes.set_yticks(range(len(variants)), [looks[variant].label for variant in variants])
     axes.set_ylim(len(variants) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
