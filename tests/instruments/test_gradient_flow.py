@@ -176,7 +176,15 @@ def test_self_test_agrees_with_autograd_and_leaves_no_trace(cell, attention):
 
 def test_a_wrong_adjoint_is_warned_of(monkeypatch, caplog):
     model = encoder(GRU)
+    right = GRU.vjp
+
+    def wrong(self, adjoint, saved):
+        step = right(self, adjoint, saved)
+        return step._replace(delta=step.delta * 1.01)
+
+    # With the native kernel the deltas come the one way, without it the other.
     monkeypatch.setattr(GRU, "_own_rows", lambda self, deltas: 1.01 * deltas)
+    monkeypatch.setattr(GRU, "vjp", wrong)
     with caplog.at_level(logging.WARNING):
         readings = GradientFlow().read(look(model, feature_batch([5, 3], 3), squared_error))
     assert readings["gradient_flow/self_test"].value > self_test.TOLERANCE
