@@ -17,6 +17,8 @@ NAMES = (
     "step_overhead",
     "run_cost",
     "sweeps",
+    "input_pipeline",
+    "bucketing",
     "report_scale",
 )
 

@@ -1,0 +1,62 @@
+"""Whether the model ever waits for its data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytorch_lightning as pl
+from torch import nn
+from torch.optim import Optimizer
+
+from benchmarks.result import Bar, Result
+from benchmarks.step_overhead import CONF
+from benchmarks.timing import interleaved, ratio
+from gatescope.composition import compose, make_loader
+from gatescope.data.base import Batch
+from gatescope.run import build_module, load_data
+from gatescope.training.module import SequenceTask
+
+QUESTION = (
+    "examples a second of the input pipeline alone (order, padding, batches in this process) over those that "
+    "the default model trains on: forward, backward, clipping and update in a bare loop, from batches at hand"
+)
+BARS = {"examples/s": Bar(at_least=5)}
+OVERRIDES = ("data=tweets", "trainer.threads=1")
+
+
+def measure(rounds: int = 5, cells: tuple[str, ...] = ("gru",), limit: int | None = None) -> Result:
+    """`limit`: train on so many texts alone."""
+    result = Result("input_pipeline", QUESTION, {"overrides": list(OVERRIDES), "rounds": rounds}, BARS)
+    for cell in cells:
+        few = [] if limit is None else [f"data.limit={limit}"]
+        cfg = compose(make_loader(CONF), [*OVERRIDES, f"model={cell}", *few])
+        pl.seed_everything(cfg.seed, verbose=False)
+        data = load_data(cfg)
+        module = build_module(cfg, data)
+        batches = list(data.train_dataloader())
+        optimizer = module.configure_optimizers()
+
+        def read() -> None:
+            for _ in data.train_dataloader():  # noqa: B023  called within this turn of the loop
+                pass
+
+        def train() -> None:
+            epoch(module, optimizer, batches, cfg.trainer.gradient_clip_val)  # noqa: B023
+
+        seconds = interleaved({"train": train, "read": read}, rounds)
+        found = ratio(np.array(seconds["train"]), np.array(seconds["read"]))
+        result.add(cell, "examples/s", found)
+    return result
+
+
+def epoch(
+    module: SequenceTask, optimizer: torch.optim.Optimizer, batches: Iterable[Batch], clip: float
+) -> None:
+    """One pass over batches, at hand or as they are loaded."""
+    module.model.train()
+    for batch in batches:
+        optimizer.zero_grad()
+        module.objective.loss(module.model(batch).values, batch.targets).mean().backward()
+        nn.utils.clip_grad_norm_(module.model.parameters(), clip)
+        optimizer.step()

@@ -1,0 +1,17 @@
+"""Benchmarks of the way of the data, at sizes that take a second."""
+
+from __future__ import annotations
+
+from benchmarks import bucketing, input_pipeline
+
+
+def test_input_pipeline() -> None:
+    (row,) = input_pipeline.measure(rounds=1, limit=200).rows
+    assert row["ratio"] == row["seconds_over"] / row["seconds_under"]
+    assert row["met"] == (row["ratio"] >= 5)
+
+
+def test_bucketing() -> None:
+    seconds, padding = bucketing.measure(rounds=1, limit=2000).rows
+    assert seconds["met"] == (seconds["ratio"] <= 0.8)
+    assert 0 < padding["ratio"] < 1
