@@ -50,9 +50,7 @@ def measure(rounds: int = 5, cells: tuple[str, ...] = ("gru",), limit: int | Non
     return result
 
 
-def epoch(
-    module: SequenceTask, optimizer: torch.optim.Optimizer, batches: Iterable[Batch], clip: float
-) -> None:
+def epoch(module: SequenceTask, optimizer: Optimizer, batches: Iterable[Batch], clip: float) -> None:
     """One pass over batches, at hand or as they are loaded."""
     module.model.train()
     for batch in batches:
