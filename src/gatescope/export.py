@@ -1,8 +1,8 @@
 """A trained encoder for other programs: `torch.export` (.pt2) or ONNX (.onnx), from the extra `export`.
 
 The graph takes `inputs` (batch, steps) ids or (batch, steps, F) features, right-padded, and `lengths`
-(batch,); it gives `values` (batch, K), logits. Batch and steps are fixed: a recurrence in a graph is one of so
-many steps. Beside it `<name>.json` holds what a caller needs: vocabulary, labels, padding, batch, steps.
+(batch,); it gives `values` (batch, K), logits. Batch and steps are fixed: a recurrence in a graph is one of
+so many steps. Beside it `<name>.json` holds what a caller needs: vocabulary, labels, padding, batch, steps.
 """
 
 from __future__ import annotations
