@@ -97,7 +97,7 @@ def _verdict(tables: Tables, found: list[Trial], condition: str) -> str:
         "its interval over seeds: agreement with leave-one-out beyond the spread that chance gives an "
         f"example; weight, a median change of the prediction above {number(MATTERS)} when weights are "
         "permuted; erasure, comprehensiveness and sufficiency above those of a random ranking. τ compares "
-        "the order of all steps: where one decides and the others do not matter, it is near 0 for any weights."
+        "the order of all steps: where one decides and no other matters, it is near 0 for any weights."
     )
 
 
