@@ -106,7 +106,9 @@ def figure(data: SequenceData) -> Figure:
         drawn = Figure(figsize=(TWO_COLUMNS, 2.4), layout="constrained")
         axes = drawn.subplots(1, 2 if shares else 1, squeeze=False)[0]
         lengths = {name: getattr(data.splits, name).lengths for name in SPLITS}
-        edges = np.histogram_bin_edges(np.concatenate(list(lengths.values())), bins=40)
+        every = np.concatenate(list(lengths.values()))
+        step = max(1, -(-int(np.ptp(every)) // 40))  # whole steps: a bin between two whole numbers is empty
+        edges = np.arange(every.min(), every.max() + step + 1, step) - 0.5
         for (name, values), color in zip(lengths.items(), GREYS, strict=True):
             density = np.histogram(values, edges)[0] / len(values)
             axes[0].stairs(density, edges, label=name, color=color)
