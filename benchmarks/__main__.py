@@ -20,6 +20,10 @@ NAMES = (
     "input_pipeline",
     "bucketing",
     "report_scale",
+    "recurrence_speed",
+    "recurrence_scaling",
+    "recurrence_memory",
+    "article_example",
 )
 
 

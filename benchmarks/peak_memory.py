@@ -54,12 +54,12 @@ def growth(cell: str, way: str, size: Size) -> float:
     torch.set_num_threads(1)
     WAYS[way](cell, *make(cell, REHEARSAL))
     model, batch = make(cell, size)
-    before = _peak()
+    before = peak()
     WAYS[way](cell, model, batch)
-    return _peak() - before
+    return peak() - before
 
 
-def _peak() -> float:
+def peak() -> float:
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 

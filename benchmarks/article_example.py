@@ -1,0 +1,157 @@
+"""The article's example, GRU(64) on 100-wide inputs and one sigmoid: `train.py`'s way against Keras'."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from benchmarks.one_core import forget_garbage, has_jax, in_fresh_process, say_what_is_missing, serve
+from benchmarks.result import Bar, Result
+from benchmarks.timing import ratio
+from gatescope.instruments.callbacks import instrument_callbacks
+from gatescope.run import build_module, load_data
+from gatescope.tracking.lifecycle import tracked
+from gatescope.training.loop import make_trainer
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+QUESTION = (
+    "GRU of 64 units, sigmoid, Adam, binary cross-entropy, accuracy, batches of 32, one pinned core, with "
+    "validation: seconds of Keras' fit (JAX, compiled before) over those of Trainer.fit (Lightning, "
+    "record, offline W&B, checkpoint, default instruments) on the same arrays. per_second: training sequences"
+)
+BARS = {"Keras + JAX over ours": Bar(at_least=1.0)}
+WIDTH, UNITS, BATCH = 100, 64, 32
+FILES = {"path": "train", "validation_path": "validation", "test_path": "test"}
+Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
+"""x (N, T, D) and y (N,) by split."""
+Fit = Callable[[], float]
+"""Trains, and tells its seconds."""
+
+
+def measure(rounds: int = 5, steps: tuple[int, ...] = (50,), train: int = 3200, epochs: int = 3) -> Result:
+    """Keras runs nothing but the training and the validation; ours also looks, tracks and keeps the best."""
+    say_what_is_missing()
+    settings = {"rounds": rounds, "steps": list(steps), "train": train, "epochs": epochs, "batch": BATCH}
+    result = Result("article_example", QUESTION, settings, BARS)
+    for length in steps:
+        asked = {"steps": length, "train": train, "epochs": epochs, "rounds": rounds}
+        seconds = {k: np.array(v) for k, v in in_fresh_process("benchmarks.article_example", **asked).items()}
+        case, ours = f"T={length} B={BATCH} D={WIDTH} H={UNITS}", seconds["ours"]
+        for way, taken in seconds.items():
+            middle = float(np.median(taken))
+            result.add_value(case, way, middle / float(np.median(ours)), per_second=train * epochs / middle)
+        for way in seconds.keys() & {"Keras + JAX"}:
+            result.add(case, f"{way} over ours", ratio(seconds[way], ours))
+    return result
+
+
+def timed(steps: int, train: int, epochs: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each way's fit."""
+    given = arrays(steps, train)
+    with tempfile.TemporaryDirectory() as root:
+        every = {
+            "ours": our_fit(given, epochs, Path(root), "kernel=auto"),
+            "ours, instruments off": our_fit(given, epochs, Path(root), "instruments=off"),
+            "ours, kernel=torch": our_fit(given, epochs, Path(root), "kernel=torch"),
+        }
+        if has_jax():
+            every["Keras + JAX"] = keras_fit(given, epochs)
+        forget_garbage()
+        return in_turn(every, rounds)
+
+
+def in_turn(fits: dict[str, Fit], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each, `rounds` times; a round before them warms up, and compiles."""
+    seconds: dict[str, list[float]] = {name: [] for name in fits}
+    for turn in range(rounds + 1):
+        for name in list(fits)[:: 1 if turn % 2 else -1]:
+            taken = fits[name]()
+            if turn:
+                seconds[name].append(taken)
+    return seconds
+
+
+def arrays(steps: int, train: int) -> Arrays:
+    """Which of two features is the larger on average, in noise."""
+    noise = np.random.default_rng(0)
+    found = {}
+    for split, count in (("train", train), ("validation", max(train // 10, 2)), ("test", 2)):
+        x = noise.standard_normal((count, steps, WIDTH), dtype=np.float32)
+        y = (x[:, :, 0].mean(1) > x[:, :, 1].mean(1)).astype(np.int64)
+        y[:2] = 0, 1
+        found[split] = x, y
+    return found
+
+
+def our_fit(given: Arrays, epochs: int, root: Path, *overrides: str) -> Fit:
+    """Every call is a run of its own, of which the fit is timed."""
+    for split, (x, y) in given.items():
+        np.savez(root / f"{split}.npz", x=x, y=y)
+    data = load_data(config(root, epochs, *overrides))
+
+    def fit() -> float:
+        with tempfile.TemporaryDirectory() as runs:
+            cfg = config(root, epochs, *overrides, f"root={runs}")
+            pl.seed_everything(cfg.seed, workers=True, verbose=False)
+            with tracked(cfg) as tracking:
+                probes = instrument_callbacks(cfg.instruments, data, tracking.readings)
+                callbacks = [*probes, tracking.checkpoints]
+                directory = tracking.record.directory
+                trainer = make_trainer(cfg, data.task, directory, tracking.loggers, callbacks)
+                module = build_module(cfg, data)
+                started = time.perf_counter()
+                trainer.fit(module, datamodule=copy.copy(data))
+                return time.perf_counter() - started
+
+    return fit
+
+
+def config(root: Path, epochs: int, *overrides: str) -> DictConfig:
+    given: Any = [
+        "data=series_file",
+        *(f"data.{name}={root / part}.npz" for name, part in FILES.items()),
+        "data.standardise=false",
+        f"data.batch_size={BATCH}",
+        "model=gru",
+        f"model.hidden_size={UNITS}",
+        "tracking=offline",
+        f"trainer.max_epochs={epochs}",
+        "trainer.threads=1",
+        "trainer.enable_progress_bar=false",
+        *overrides,
+    ]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", given)
+
+
+def keras_fit(given: Arrays, epochs: int) -> Fit:
+    import keras
+
+    layers = [
+        keras.Input((None, WIDTH)),
+        keras.layers.GRU(UNITS),
+        keras.layers.Dense(1, activation="sigmoid"),
+    ]
+    model = keras.Sequential(layers)
+    model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
+    x, y = given["train"]
+
+    def fit() -> float:
+        started = time.perf_counter()
+        model.fit(x, y, batch_size=BATCH, epochs=epochs, validation_data=given["validation"], verbose=0)
+        return time.perf_counter() - started
+
+    return fit
+
+
+if __name__ == "__main__":
+    serve(timed)

@@ -1,0 +1,82 @@
+"""Benchmarks of the native kernel beside what a user would have instead, at sizes that take a second."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+from benchmarks import article_example, one_core, recurrence_memory, recurrence_scaling, recurrence_speed
+from benchmarks.setting import Size
+
+from gatescope.cells.kernels.build import available
+
+TINY = Size(steps=6, batch=4, inputs=3, hidden=5)
+needs_kernel = pytest.mark.skipif(not available(), reason="no C++ compiler")
+needs_jax = pytest.mark.skipif(not one_core.has_jax(), reason="no extra bench")
+
+
+@needs_kernel
+@needs_jax
+def test_recurrence_speed() -> None:
+    """The process that is timed compares the scan's gradients with the kernel's by itself."""
+    result = recurrence_speed.measure(rounds=1, sizes=(TINY,), cells=("gru", "mingru"))
+    named = [(row["case"].split(",")[0], row["measure"]) for row in result.rows]
+    assert named == [
+        ("gru", "native"),
+        ("gru", "nn"),
+        ("gru", "JAX scan"),
+        ("gru", "Keras + JAX"),
+        ("gru", "native over nn, H=5"),
+        ("gru", "JAX scan over native, gru"),
+        ("gru", "gates and adjoint"),
+        ("mingru", "native"),
+        ("mingru", "log scan"),
+        ("mingru", "sequential scan"),
+        ("mingru", "gates and adjoint"),
+    ]
+    assert all(row["ratio"] > 0 for row in result.rows)
+    assert all(0 < row["of_product"] < 1 for row in result.rows if "ms" in row)
+    assert next(r for r in result.rows if r["measure"].startswith("JAX scan over"))["bar"] == ">= 1.2"
+
+
+def test_operations_are_those_of_the_matrix_products() -> None:
+    # A GRU: 3 products of (B, D) by (D, H) and 3 of (B, H) by (H, H) a step, and each twice more backwards.
+    assert recurrence_speed.operations("gru", TINY) == 3 * 6 * 3 * 2 * (4 * 3 * 5 + 4 * 5 * 5)
+    assert recurrence_speed.operations("minlstm", TINY) == 3 * 6 * 3 * 2 * (4 * 3 * 5)
+
+
+def test_every_size_has_its_bar() -> None:
+    for size in recurrence_speed.SIZES:
+        assert f"native over nn, H={size.hidden}" in recurrence_speed.BARS
+
+
+@needs_kernel
+def test_recurrence_scaling() -> None:
+    small = {"steps": (2, 3), "batch": (2,)}
+    result = recurrence_scaling.measure(rounds=1, growth=small, threaded=(TINY,))
+    cases = [row["case"] for row in result.rows]
+    assert cases[:3] == ["gru, T=2", "gru, T=3", "gru, B=2"]
+    assert len(cases) == (5 if one_core.cores() > 1 else 3)
+    assert all(row["ratio"] > 0 for row in result.rows)
+
+
+@needs_kernel
+def test_recurrence_memory() -> None:
+    (row,) = recurrence_memory.measure(size=TINY, cells=("gru",)).rows
+    assert row["measure"] == "peak"
+    assert row["megabytes_native"] >= 0
+
+
+@needs_jax
+def test_article_example() -> None:
+    result = article_example.measure(rounds=1, steps=(4,), train=64, epochs=1)
+    ways = ["ours", "ours, instruments off", "ours, kernel=torch", "Keras + JAX"]
+    assert [row["measure"] for row in result.rows] == [*ways, "Keras + JAX over ours"]
+    assert all(row["per_second"] > 0 for row in result.rows[:4])
+    assert result.rows[-1]["met"] == (result.rows[-1]["ratio"] >= 1)
+
+
+def test_without_the_extra_one_line_says_so(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    one_core.say_what_is_missing()
+    assert capsys.readouterr().err.count("\n") == 1
