@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from benchmarks.one_core import cores, forget_garbage, in_fresh_process, serve
-from benchmarks.recurrence_speed import layer_of, operations, training_step
+from benchmarks.recurrence_speed import case_of, layer_of, operations, training_step
 from benchmarks.result import Result
 from benchmarks.setting import Size
 from benchmarks.timing import interleaved, ratio
@@ -62,9 +62,12 @@ def _add_threads(
     result: Result, cell: str, sizes: tuple[Size, ...], seconds: list[dict[str, list[float]]]
 ) -> None:
     for size, found in zip(sizes, seconds, strict=True):
-        case = f"{cell}, T={size.steps} B={size.batch} D={size.inputs} H={size.hidden}"
         for way in ("native", "nn"):
-            result.add(case, f"2 threads, {way}", ratio(*(np.array(found[f"{way}, {n}"]) for n in (2, 1))))
+            result.add(
+                case_of(cell, size),
+                f"2 threads, {way}",
+                ratio(*(np.array(found[f"{way}, {n}"]) for n in (2, 1))),
+            )
 
 
 def _seconds(cell: str, sizes: list[Size], rounds: int, threads: int) -> list[dict[str, list[float]]]:

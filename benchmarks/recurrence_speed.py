@@ -17,8 +17,8 @@ from gatescope.cells.kernels.layer import NativeLayer
 QUESTION = (
     "one layer, forward and backward with the gradients of inputs and weights, float32, all on one pinned "
     "core, in turn. ms: medians; gflops: of its matrix products; of_product: those over what a product of "
-    "two large matrices reaches at the same time. gates and adjoint: of all steps, by the native walk, over the "
-    "native training step"
+    "two large matrices reaches at the same time. gates and adjoint: of all steps, by the native walk, over "
+    "the native training step"
 )
 SIZES = (
     Size(50, 32, 100, 64),
@@ -36,8 +36,8 @@ BARS = {
 }
 PRODUCT = 1024
 """Rows and columns of the matrices whose product is what the core can do."""
-ENOUGH = 2e10
-"""Operations that are worth one round; smaller steps are repeated more often, up to 5 times as often."""
+ENOUGH = 1e10
+"""Operations that are worth one round; smaller steps are repeated more often, up to 10 times as often."""
 
 
 def measure(
@@ -55,7 +55,7 @@ def measure(
 
 
 def add(result: Result, cell: str, size: Size, seconds: dict[str, np.ndarray]) -> None:
-    case = f"{cell}, T={size.steps} B={size.batch} D={size.inputs} H={size.hidden}"
+    case = case_of(cell, size)
     rate = 2 * PRODUCT**3 / np.median(seconds["product"]) / 1e9
     for way in (name for name in seconds if name not in ("product", "gates and adjoint")):
         middle = float(np.median(seconds[way]))
@@ -68,6 +68,10 @@ def add(result: Result, cell: str, size: Size, seconds: dict[str, np.ndarray]) -
     if "JAX scan" in seconds:
         result.add(case, f"JAX scan over native, {cell}", ratio(seconds["JAX scan"], native))
     result.add(case, "gates and adjoint", ratio(seconds["gates and adjoint"], native))
+
+
+def case_of(cell: str, size: Size) -> str:
+    return f"{cell}, T={size.steps} B={size.batch} D={size.inputs} H={size.hidden}"
 
 
 def operations(cell: str, size: Size) -> float:
@@ -84,7 +88,7 @@ def timed(sizes: list[list[int]], cells: list[str], rounds: int) -> list[dict[st
         for cell in cells:
             every = ways(cell, size)
             forget_garbage()
-            repeats = rounds * int(np.clip(ENOUGH / operations(cell, size), 1, 5))
+            repeats = rounds * int(np.clip(ENOUGH / operations(cell, size), 1, 10))
             seconds = interleaved(every, repeats)
             found.append({name: values.tolist() for name, values in seconds.items()})
     return found

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from gatescope.analysis.report.numbers import cell
+from gatescope.analysis.report.numbers import NOTHING, cell
 
 SUMMARY = "summary.json"
-"""In a report's folder: name, question, finding (one line), finished and runs (counts)."""
+"""In a report's folder: name, question, finding (one line); of a study, finished and runs (counts)."""
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
@@ -19,7 +19,8 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> None:
 
 
 def write_index(out: str | Path) -> Path:
-    """Writes `<out>/README.md` from the summaries of the reports in `out`, in order of name."""
+    """Writes `<out>/README.md` from the summaries of the reports in `out`, in order of name. One without
+    `finished` and `runs` is not made of runs."""
     root = Path(out)
     root.mkdir(parents=True, exist_ok=True)
     lines = ["| study | finding | runs |", "|---|---|---|"]
@@ -27,7 +28,8 @@ def write_index(out: str | Path) -> Path:
         found = json.loads(path.read_text(encoding="utf-8"))
         link = f"[{cell(found['name'])}]({quote(path.parent.name)}/README.md)"
         asked = f"*{cell(found['question'])}* " if found["question"] else ""
-        lines.append(f"| {link} | {asked}{cell(found['finding'])} | {found['finished']} of {found['runs']} |")
+        runs = f"{found['finished']} of {found['runs']}" if "runs" in found else NOTHING
+        lines.append(f"| {link} | {asked}{cell(found['finding'])} | {runs} |")
     if len(lines) == 2:
         lines = ["There is none yet: `python scripts/report.py study=first_light` writes one."]
     text = (

@@ -1,0 +1,243 @@
+"""python -m benchmarks.report [RESULTS [OUT]]: the native kernel's results as tables and figures.
+
+Reads benchmarks/results/ and writes reports/performance/, whatever of the four benchmarks has been run.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from benchmarks.one_core import ROOT
+from benchmarks.recurrence_speed import MINIMAL, RECURRENT, case_of
+from benchmarks.setting import Size
+from gatescope.analysis import style
+from gatescope.analysis.figures import canvas, save
+from gatescope.analysis.report.index import write_index, write_summary
+from gatescope.analysis.report.numbers import number
+
+NAMES = ("recurrence_speed", "recurrence_scaling", "recurrence_memory", "article_example")
+WAYS = {
+    "native": ("native kernel", None, "s"),
+    "nn": ("torch.nn", "#555555", "o"),
+    "JAX scan": ("jitted JAX scan", "#4fc7a6", "^"),
+    "Keras + JAX": ("Keras + JAX", "#4a2f8f", "D"),
+}
+"""Label, colour and marker; the native kernel has its cell's colour."""
+TITLES = {
+    "recurrence_speed": "A training step of one layer",
+    "recurrence_scaling": "How it grows",
+    "recurrence_memory": "Peak memory",
+    "article_example": "The article's example, whole",
+}
+HEADINGS = {
+    "of_product": "share of the product rate",
+    "gflops": "GFLOP/s",
+    "nn_ms": "ms, nn",
+    "per_second": "sequences/s",
+    "seconds_over": "seconds",
+    "seconds_under": "seconds beneath",
+    "megabytes_native": "MB, native",
+    "megabytes_nn": "MB, nn",
+}
+QUESTION = "How fast is the native recurrence on one core, beside what one would use instead?"
+
+
+class NoResults(Exception):
+    """None of the benchmarks has been run."""
+
+
+def write(results: Path, out: Path) -> Path:
+    """<out>/performance/README.md, its figures, its line in the list of reports.
+
+    Raises:
+        NoResults: there is no result of any of NAMES.
+    """
+    found = {name: json.loads(p.read_text()) for name in NAMES if (p := results / f"{name}.json").exists()}
+    if not found:
+        raise NoResults(f"{results} has no result: python -m benchmarks {' '.join(NAMES)}")
+    folder = out / "performance"
+    parts = [heading(found)]
+    for name, result in found.items():
+        parts.append(f"## {TITLES[name]}\n\n{sentence(result)}\n\n{FORMS.get(name, plain)(result)}")
+        if name in FIGURES:
+            save(FIGURES[name](result), folder, name, ("png", "svg"))
+            parts.append(f"![{TITLES[name]}]({name}.png)\n\n{CAPTIONS[name]} ([SVG]({name}.svg))")
+    folder.mkdir(parents=True, exist_ok=True)
+    readme = folder / "README.md"
+    readme.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_summary(folder, {"name": "performance", "question": QUESTION, "finding": finding(found)})
+    write_index(out)
+    return readme
+
+
+def heading(found: dict[str, Any]) -> str:
+    commands = f"python -m benchmarks {' '.join(found)}\npython -m benchmarks.report"
+    return (
+        f"# performance\n\n{QUESTION}\n\nThis report is generated from the JSON of the benchmarks; nothing "
+        f"in it is typed by hand. {finding(found)} To compute it again:\n\n```\n{commands}\n```"
+    )
+
+
+def finding(found: dict[str, Any]) -> str:
+    """How many of the bars are met, and which are not."""
+    asked = [row for result in found.values() for row in result["rows"] if "bar" in row]
+    missed = [row for row in asked if not row["met"]]
+    words = [f"{row['case']}: {row['measure']} {number(row['ratio'])}, asked {row['bar']}" for row in missed]
+    met = f"{len(asked) - len(missed)} of {len(asked)} bars are met"
+    return f"{met}." if not missed else f"{met}; not met: {'; '.join(words)}."
+
+
+def sentence(result: dict[str, Any]) -> str:
+    machine = result["machine"]
+    where = f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']:.2f} before"
+    commit = (machine["git"] or {}).get("commit") or "no commit"
+    question = result["question"][0].upper() + result["question"][1:]
+    return f"{question}. Measured {result['measured'][:10]} on {where}; commit `{commit}`."
+
+
+def plain(result: dict[str, Any]) -> str:
+    """Every row as it is."""
+    return markdown(pd.DataFrame(result["rows"]).rename(columns=HEADINGS))
+
+
+def speed_table(result: dict[str, Any]) -> str:
+    """A row for each cell and size: what each way takes, and its bars."""
+    lines = []
+    for cell, size, rows in measured(result):
+        line: dict[str, Any] = {"cell": style.look(cell).label, "T, B, D, H": shape(size)}
+        line |= {f"{way}, ms": row["ms"] for way, row in rows.items() if "ms" in row}
+        line |= {HEADINGS[column]: rows["native"][column] for column in ("gflops", "of_product")}
+        for measure, row in rows.items():
+            if " over " in measure:
+                name = measure.split(",")[0]
+                line |= {name: row["ratio"], f"{name}, quartiles": f"{row['low']:.2f} to {row['high']:.2f}"}
+                line |= {"bars": verdict(line.get("bars"), row)}
+        lines.append(line | {"gates and adjoint over native": rows["gates and adjoint"]["ratio"]})
+    table = pd.DataFrame(lines)
+    own = table["cell"].isin([style.look(cell).label for cell in MINIMAL])
+    parts = [table[~own], table[own]]
+    return "\n\n".join(markdown(part.dropna(axis=1, how="all")) for part in parts if len(part))
+
+
+def verdict(before: Any, row: dict[str, Any]) -> str | None:
+    if "bar" not in row:
+        return before
+    own = f"{row['bar']} {'met' if row['met'] else 'NOT met'}"
+    return f"{before}; {own}" if before else own
+
+
+def measured(result: dict[str, Any]) -> list[tuple[str, Size, dict[str, dict[str, Any]]]]:
+    """Cell, size, and the rows by their measure."""
+    found = []
+    for cell in (*RECURRENT, *MINIMAL):
+        for size in (Size(**given) for given in result["settings"]["sizes"]):
+            rows = {row["measure"]: row for row in result["rows"] if row["case"] == case_of(cell, size)}
+            if rows:
+                found.append((cell, size, rows))
+    return found
+
+
+def shape(size: Size) -> str:
+    return f"{size.steps}, {size.batch}, {size.inputs}, {size.hidden}"
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Numbers as the other reports write them."""
+    rows = [list(table.columns), ["---"] * len(table.columns)]
+    for _, row in table.iterrows():
+        rows.append([written(value) for value in row])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def written(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return number(None if pd.isna(value) else value)
+    return number(None) if value is None else str(value)
+
+
+def draw_speed(result: dict[str, Any]) -> Any:
+    """GFLOP/s of every way, a panel a cell, sizes along."""
+    found = measured(result)
+    cells = [cell for cell in RECURRENT if any(cell == other for other, _, _ in found)]
+    with canvas(style.TWO_COLUMNS, 2.9) as figure:
+        panels = figure.subplots(1, max(1, len(cells)), sharey=True, squeeze=False)[0]
+        for axes, cell in zip(panels, cells, strict=False):
+            own = [(size, rows) for other, size, rows in found if other == cell]
+            draw_cell(axes, cell, [rows for _, rows in own])
+            names = [shape(size).replace(", ", "·") for size, _ in own]
+            axes.set_xticks(range(len(own)), names, rotation=40, ha="right")
+            axes.set_title(style.look(cell).label)
+            axes.set_ylim(bottom=0)
+        panels[0].set_ylabel("GFLOP/s of a training step")
+        figure.supxlabel("T·B·D·H", fontsize=style.RC["axes.labelsize"])
+        entries = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
+        figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=len(entries))
+    return figure
+
+
+def draw_cell(axes: Axes, cell: str, sizes: list[dict[str, dict[str, Any]]]) -> None:
+    for way, (label, color, marker) in WAYS.items():
+        points = [(x, rows[way]["gflops"]) for x, rows in enumerate(sizes) if way in rows]
+        if points:
+            look = {"color": color or style.look(cell).color, "marker": marker, "linewidth": 0.8}
+            axes.plot(*zip(*points, strict=True), label=label, zorder=3 if way == "native" else 2, **look)
+    rate = [rows["native"]["gflops"] / rows["native"]["of_product"] for rows in sizes]
+    axes.plot(
+        range(len(sizes)), rate, label="a large product", color="#888888", linestyle="--", linewidth=0.8
+    )
+
+
+def draw_scaling(result: dict[str, Any]) -> Any:
+    """Milliseconds of either kernel against T, B and H, logarithmic."""
+    with canvas(style.TWO_COLUMNS, 2.4) as figure:
+        panels = figure.subplots(1, 3, sharey=True)
+        for axes, letter in zip(panels, "TBH", strict=True):
+            rows = [row for row in result["rows"] if row["measure"] == letter]
+            for cell in style.order(row["case"].split(",")[0] for row in rows):
+                own = [row for row in rows if row["case"].startswith(f"{cell},")]
+                x = [int(row["case"].split("=")[1]) for row in own]
+                look = style.look(cell)
+                axes.plot(
+                    x, [row["ms"] for row in own], **(look.points | look.line), label=f"{look.label}, native"
+                )
+                dashed = {"color": "#555555", "linestyle": "--", "marker": "o"}
+                axes.plot(x, [row["nn_ms"] for row in own], **dashed, label=f"{look.label}, torch.nn")
+            axes.set(xscale="log", yscale="log", xlabel=letter)
+        panels[0].set_ylabel("milliseconds of a training step")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=max(1, len(labels)))
+    return figure
+
+
+FORMS = {"recurrence_speed": speed_table}
+FIGURES = {"recurrence_speed": draw_speed, "recurrence_scaling": draw_scaling}
+CAPTIONS = {
+    "recurrence_speed": (
+        "Operations of a step's matrix products over its median time, on one core; dashed: what a product of "
+        "two large matrices reached in between."
+    ),
+    "recurrence_scaling": "Medians; T, B or H is varied, the other two are held. Both axes are logarithmic.",
+}
+
+
+def main() -> int:
+    given = [Path(word) for word in sys.argv[1:]]
+    defaults = [ROOT / "benchmarks" / "results", ROOT / "reports"]
+    try:
+        print(write(*given, *defaults[len(given) :]))
+    except NoResults as error:
+        print(f"benchmarks.report: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
