@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 from benchmarks.one_core import ROOT
 from benchmarks.recurrence_speed import MINIMAL, RECURRENT, case_of
@@ -78,19 +79,25 @@ def write(results: Path, out: Path) -> Path:
 
 def heading(found: dict[str, Any]) -> str:
     commands = f"python -m benchmarks {' '.join(found)}\npython -m benchmarks.report"
+    missed = "".join(
+        f"\n- {row['case']}: {row['measure']} {number(row['ratio'])}, asked {row['bar']}"
+        for row in asked(found)
+        if not row["met"]
+    )
     return (
         f"# performance\n\n{QUESTION}\n\nThis report is generated from the JSON of the benchmarks; nothing "
-        f"in it is typed by hand. {finding(found)} To compute it again:\n\n```\n{commands}\n```"
+        f"in it is typed by hand. To compute it again:\n\n```\n{commands}\n```\n\n{finding(found)}"
+        + (f" Not met:\n{missed}" if missed else "")
     )
 
 
+def asked(found: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for result in found.values() for row in result["rows"] if "bar" in row]
+
+
 def finding(found: dict[str, Any]) -> str:
-    """How many of the bars are met, and which are not."""
-    asked = [row for result in found.values() for row in result["rows"] if "bar" in row]
-    missed = [row for row in asked if not row["met"]]
-    words = [f"{row['case']}: {row['measure']} {number(row['ratio'])}, asked {row['bar']}" for row in missed]
-    met = f"{len(asked) - len(missed)} of {len(asked)} bars are met"
-    return f"{met}." if not missed else f"{met}; not met: {'; '.join(words)}."
+    rows = asked(found)
+    return f"{sum(row['met'] for row in rows)} of {len(rows)} bars are met."
 
 
 def sentence(result: dict[str, Any]) -> str:
@@ -174,12 +181,11 @@ def draw_speed(result: dict[str, Any]) -> Any:
             draw_cell(axes, cell, [rows for _, rows in own])
             names = [shape(size).replace(", ", "·") for size, _ in own]
             axes.set_xticks(range(len(own)), names, rotation=40, ha="right")
-            axes.set_title(style.look(cell).label)
-            axes.set_ylim(bottom=0)
+            axes.set(title=style.look(cell).label, xlabel="T·B·D·H")
+        panels[0].set_ylim(bottom=0)
         panels[0].set_ylabel("GFLOP/s of a training step")
-        figure.supxlabel("T·B·D·H", fontsize=style.RC["axes.labelsize"])
-        entries = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
-        figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=len(entries))
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=max(1, len(labels)))
     return figure
 
 
@@ -187,12 +193,11 @@ def draw_cell(axes: Axes, cell: str, sizes: list[dict[str, dict[str, Any]]]) -> 
     for way, (label, color, marker) in WAYS.items():
         points = [(x, rows[way]["gflops"]) for x, rows in enumerate(sizes) if way in rows]
         if points:
-            look = {"color": color or style.look(cell).color, "marker": marker, "linewidth": 0.8}
+            look = {"color": color or style.look(cell).color, "marker": marker, "linestyle": "none"}
             axes.plot(*zip(*points, strict=True), label=label, zorder=3 if way == "native" else 2, **look)
     rate = [rows["native"]["gflops"] / rows["native"]["of_product"] for rows in sizes]
-    axes.plot(
-        range(len(sizes)), rate, label="a large product", color="#888888", linestyle="--", linewidth=0.8
-    )
+    line = {"color": "#888888", "linestyle": "none", "marker": "_", "markersize": 14}
+    axes.plot(range(len(sizes)), rate, label="a large product", **line)
 
 
 def draw_scaling(result: dict[str, Any]) -> Any:
@@ -211,6 +216,9 @@ def draw_scaling(result: dict[str, Any]) -> Any:
                 dashed = {"color": "#555555", "linestyle": "--", "marker": "o"}
                 axes.plot(x, [row["nn_ms"] for row in own], **dashed, label=f"{look.label}, torch.nn")
             axes.set(xscale="log", yscale="log", xlabel=letter)
+            ticks = sorted({int(row["case"].split("=")[1]) for row in rows})
+            axes.set_xticks(ticks, [str(tick) for tick in ticks])
+            axes.xaxis.set_minor_locator(NullLocator())
         panels[0].set_ylabel("milliseconds of a training step")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=max(1, len(labels)))
@@ -221,8 +229,8 @@ FORMS = {"recurrence_speed": speed_table}
 FIGURES = {"recurrence_speed": draw_speed, "recurrence_scaling": draw_scaling}
 CAPTIONS = {
     "recurrence_speed": (
-        "Operations of a step's matrix products over its median time, on one core; dashed: what a product of "
-        "two large matrices reached in between."
+        "Operations of a step's matrix products over its median time, on one core; dashes: what a product of "
+        "two large matrices reached in between. The native kernel has its cell's colour."
     ),
     "recurrence_scaling": "Medians; T, B or H is varied, the other two are held. Both axes are logarithmic.",
 }

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import asdict
+from pathlib import Path
 
+import numpy as np
 import pytest
-from benchmarks import article_example, one_core, recurrence_memory, recurrence_scaling, recurrence_speed
+from benchmarks import (
+    article_example,
+    one_core,
+    recurrence_memory,
+    recurrence_scaling,
+    recurrence_speed,
+    report,
+)
+from benchmarks.result import Result
 from benchmarks.setting import Size
 
 from gatescope.cells.kernels.build import available
@@ -80,3 +91,51 @@ def test_without_the_extra_one_line_says_so(monkeypatch, capsys) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     one_core.say_what_is_missing()
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Of a speed and a memory measurement, without measuring."""
+    speed = Result("recurrence_speed", "how fast", {"sizes": [asdict(TINY)]}, recurrence_speed.BARS)
+    seconds = {"native": 1.0, "nn": 2.0, "JAX scan": 1.5, "Keras + JAX": 1.6, "product": 0.1}
+    for cell in ("gru", "mingru"):
+        taken = {way: np.full(2, value) for way, value in (seconds | {"gates and adjoint": 0.5}).items()}
+        recurrence_speed.add(speed, cell, TINY, taken)
+    memory = Result("recurrence_memory", "how much", {}, recurrence_memory.BARS)
+    memory.add_value("gru", "peak", 1.25, megabytes_native=125.0, megabytes_nn=100.0)
+    for result in (speed, memory):
+        result.write(tmp_path / "results")
+    return tmp_path / "results"
+
+
+def test_the_report_of_what_was_measured(results: Path, tmp_path: Path) -> None:
+    text = report.write(results, tmp_path / "out").read_text(encoding="utf-8")
+    assert "1 of 2 bars are met. Not met:\n\n- gru: peak 1.250, asked <= 1" in text
+    (gru,) = [line for line in text.splitlines() if line.startswith("| GRU |")]
+    assert gru.split(" | ")[1:6] == ["6, 4, 3, 5", "1000", "2000", "1500", "1600"]
+    assert ">= 1.2 met" in gru
+    assert "| gru | peak | 125.0 | 100.0 | 1.250 | <= 1 | no |" in text
+    assert "python -m benchmarks recurrence_speed recurrence_memory\n" in text
+    assert {p.name for p in (tmp_path / "out" / "performance").iterdir()} == {
+        "README.md",
+        "recurrence_speed.png",
+        "recurrence_speed.svg",
+        "summary.json",
+    }
+    index = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert index.endswith("1 of 2 bars are met. | – |\n")
+
+
+def test_a_report_of_growth_is_drawn(tmp_path: Path) -> None:
+    growth = Result("recurrence_scaling", "how it grows", {})
+    for letter in "TBH":
+        for value in (2, 8):
+            growth.add_value(f"gru, {letter}={value}", letter, 0.5, ms=float(value), nn_ms=2.0 * value)
+    growth.write(tmp_path)
+    report.write(tmp_path, tmp_path / "out")
+    assert (tmp_path / "out" / "performance" / "recurrence_scaling.svg").exists()
+
+
+def test_a_report_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(report.NoResults, match="has no result: python -m benchmarks recurrence_speed"):
+        report.write(tmp_path, tmp_path / "out")
