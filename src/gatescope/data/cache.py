@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import platformdirs
 from filelock import FileLock
 
 log = logging.getLogger(__name__)
@@ -28,9 +29,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def folder() -> Path:
-    given = os.environ.get("GATESCOPE_CACHE")
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(given) if given else Path(home) / "gatescope"
+    return Path(os.environ.get("GATESCOPE_CACHE") or platformdirs.user_cache_dir("gatescope"))
 
 
 def cached(name: str, source: str, settings: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:

@@ -64,8 +64,8 @@ def compiler() -> str:
 
 def directory() -> Path:
     """Where the kernel of this torch, processor, compiler and source is kept."""
-    root = os.environ.get("TORCH_EXTENSIONS_DIR") or platformdirs.user_cache_dir("gatescope")
-    return Path(root) / "kernels" / f"{NAME}-{fingerprint(compiler())}"
+    named = os.environ.get("TORCH_EXTENSIONS_DIR") or os.environ.get("GATESCOPE_CACHE")
+    return Path(named or platformdirs.user_cache_dir("gatescope")) / "kernels" / f"{NAME}-{fingerprint(compiler())}"
 
 
 def fingerprint(compiler: str) -> str:
