@@ -65,7 +65,11 @@ def compiler() -> str:
 def directory() -> Path:
     """Where the kernel of this torch, processor, compiler and source is kept."""
     named = os.environ.get("TORCH_EXTENSIONS_DIR") or os.environ.get("GATESCOPE_CACHE")
-    return Path(named or platformdirs.user_cache_dir("gatescope")) / "kernels" / f"{NAME}-{fingerprint(compiler())}"
+    return (
+        Path(named or platformdirs.user_cache_dir("gatescope"))
+        / "kernels"
+        / f"{NAME}-{fingerprint(compiler())}"
+    )
 
 
 def fingerprint(compiler: str) -> str:
