@@ -19,8 +19,9 @@ check: $(STAMP) ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP) ## speed and memory; prints a table, writes benchmarks/results/
+bench: $(STAMP) ## speed and memory; prints a table, writes benchmarks/results/ and reports/performance/
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.report
 
 clean: ## removes what the other targets made
 	rm -rf $(VENV) build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
