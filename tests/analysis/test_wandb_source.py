@@ -88,7 +88,7 @@ def test_trained_runs_give_equal_tables(small: Compose, server: StandIn, tmp_pat
     assert_equal(ours, theirs)
     assert set(ours.readings.kind) >= {"scalar", "histogram", "points", "curve"}
     for run_id, config in ours.configs.items():
-        assert config == {"scheduler": {}} | theirs.configs[run_id]
+        assert config == {"scheduler": {}, "decoder": {}} | theirs.configs[run_id]
 
 
 def test_pages_are_all_read(server: StandIn, tmp_path: Path) -> None:
