@@ -64,9 +64,9 @@ def rows(tables: Tables) -> list[Row]:
             metrics = {name: mean_interval(table.value[here]) for name, table in finals.items()}
             parameters = pd.to_numeric(tables.runs.parameters[here]).mean()
             cost = mean_interval(seconds.value[here])
-            result.append(
-                Row(variant, condition, metrics, parameters, cost, metrics[study.primary(tables)].n)
-            )
+            # Data of another kind than the study's own are compared on a metric of theirs.
+            own = metrics[study.primary(tables)].n or max(one.n for one in metrics.values())
+            result.append(Row(variant, condition, metrics, parameters, cost, own))
     return result
 
 

@@ -148,11 +148,11 @@ def per_row(width: float, panel: float = 1.6) -> int:
     return max(1, int((width - 0.4) / panel))
 
 
-def panels(figure: Figure, count: int, columns: int) -> list[Axes]:
+def panels(figure: Figure, count: int, columns: int, common_x: bool = True) -> list[Axes]:
     """`count` axes in rows of at most `columns`, with common scales; the last row may be short."""
     columns = min(columns, count)
     grid = list(
-        figure.subplots(math.ceil(count / columns), columns, sharex=True, sharey=True, squeeze=False).flat
+        figure.subplots(math.ceil(count / columns), columns, sharex=common_x, sharey=True, squeeze=False).flat
     )
     for axes in grid[count:]:
         axes.remove()

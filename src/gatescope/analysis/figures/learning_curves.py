@@ -54,7 +54,10 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
     width = width or (style.TWO_COLUMNS if len(parts) > 1 else style.COLUMN)
     columns = min(MOST_COLUMNS, len(parts), per_row(width, 1.4))
     with canvas(width, 0.6 + 1.75 * math.ceil(len(parts) / columns)) as figure:
-        for axes, (title, part) in zip(panels(figure, len(parts), columns), parts.items(), strict=True):
+        # Conditions may be trained for unlike numbers of epochs, each as long as its data ask for.
+        alike = len({part.epoch.max() for part in parts.values()}) == 1
+        places = panels(figure, len(parts), columns, common_x=alike)
+        for axes, (title, part) in zip(places, parts.items(), strict=True):
             _panel(axes, part)
             panel_title(axes, title)
         figure.supxlabel("epoch", fontsize=style.RC["axes.labelsize"])
