@@ -15,7 +15,7 @@ from benchmarks.result import Bar, Result
 from benchmarks.setting import Size
 
 QUESTION = (
-    "growth of the peak resident set (ru_maxrss, fresh process, after imports, weights and data) over three "
+    "growth of the peak resident set (fresh process, after imports, weights and data) over three "
     "training steps of one layer: native over nn"
 )
 BARS = {"peak": Bar(at_most=1.0)}
