@@ -201,6 +201,11 @@ def _line_chart(name: str, curve: Curve) -> Any:
     series = {curve.y_label: curve.y, "low": curve.low, "high": curve.high}
     drawn = {key: ys for key, ys in series.items() if ys is not None}
     finite = {key: [y if math.isfinite(y) else None for y in ys] for key, ys in drawn.items()}
-    return wandb.plot.line_series(
-        curve.x, list(finite.values()), keys=list(finite), title=name, xname=curve.x_label
+    first = {key: ys[:1] for key, ys in finite.items()}
+    chart = wandb.plot.line_series(
+        curve.x[:1], list(first.values()), keys=list(first), title=name, xname=curve.x_label
     )
+    # W&B infers the columns' types anew with every row that it is given: the first row's hold for all, and
+    # looks cost half as much.
+    chart.table.data = [[x, key, y] for key, ys in finite.items() for x, y in zip(curve.x, ys, strict=True)]
+    return chart
