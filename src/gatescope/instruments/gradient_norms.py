@@ -33,7 +33,10 @@ class GradientNorms(UpdateInstrument):
             "gradient_norm/clipped_share": Undefined("training does not clip gradients")
             if update.clip_at is None
             else Scalar(update.clipped_share),
-            "gradient_norm/non_finite": Scalar(float(_non_finite(update.before.values()))),
+            # A norm that is finite says so of every number in it.
+            "gradient_norm/non_finite": Scalar(
+                0.0 if before.isfinite() else float(_non_finite(update.before.values()))
+            ),
         }
         readings |= {f"gradient_norm/{part}": value for part, value in _norms_by_part(update).items()}
         readings |= {f"update_ratio/{group}": value for group, value in _update_ratios(update).items()}
