@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browser import LOOKS, Browser, Page, launched, needs_chromium, serious_violations, silent_page
 
 from gatescope.analysis.report import write_report
 from gatescope.analysis.runs import RecordSource
 
 from .conftest import write_run
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)"
-)
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (the extra dev)")
-axe = pytest.importorskip(
-    "axe_playwright_python.sync_playwright", reason="axe is not installed (the extra dev)"
-)
-
-Page = sync_api.Page
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -41,33 +30,19 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[sync_api.Browser]:
-    with sync_api.sync_playwright() as playwright:
-        # Tests run as root in containers, where Chromium has no sandbox.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+def browser() -> Iterator[Browser]:
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
-@pytest.fixture(params=[(1400, "light"), (400, "dark")], ids=["wide, light", "narrow, dark"])
-def page(browser: sync_api.Browser, report: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """Fails where the page wrote to the console or asked the network for anything."""
-    width, scheme = request.param
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on(
-        "request",
-        lambda asked: None if asked.url.startswith(("file:", "data:", "blob:")) else said.append(asked.url),
-    )
-    page.goto(report.as_uri())
-    for section in page.locator("details.hover").all():
-        section.evaluate("element => { element.open = true; }")
-    page.wait_for_function("[...document.querySelectorAll('.chart')].every(c => c.dataset.drawn)")
-    yield page
-    page.close()
-    assert said == []
+@pytest.fixture(params=LOOKS.values(), ids=LOOKS)
+def page(browser: Browser, report: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
+    with silent_page(browser, *request.param) as page:
+        page.goto(report.as_uri())
+        for section in page.locator("details.hover").all():
+            section.evaluate("element => { element.open = true; }")
+        page.wait_for_function("[...document.querySelectorAll('.chart')].every(c => c.dataset.drawn)")
+        yield page
 
 
 def test_every_figure_is_shown(page: Page) -> None:
@@ -121,10 +96,7 @@ def test_a_curve_is_hovered(page: Page) -> None:
 def test_axe_finds_nothing_serious(page: Page) -> None:
     for section in page.locator("details").all():
         section.evaluate("element => { element.open = true; }")
-    found = axe.Axe().run(page).response["violations"]
-    assert [
-        (one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")
-    ] == []
+    assert serious_violations(page) == []
 
 
 def test_it_prints_without_what_needs_a_mouse(page: Page) -> None:

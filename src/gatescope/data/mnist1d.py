@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from gatescope.data.base import DataError, SequenceData, Splits
+from gatescope.data.base import SequenceData, Splits
 from gatescope.data.cache import Arrays, cached
+from gatescope.data.packages import needed
 from gatescope.data.series import Series, classification, divide
 
 
@@ -26,12 +27,8 @@ def read_mnist1d(shuffled: bool) -> Arrays:
     Raises:
         DataError: mnist1d is not installed.
     """
-    try:
+    with needed("mnist1d", "mnist1d is made by", "pip install 'gatescope[images]'"):
         version = metadata.version("mnist1d")
-    except metadata.PackageNotFoundError as error:
-        raise DataError(
-            "mnist1d is made by the package mnist1d, which is not installed: pip install 'gatescope[images]'"
-        ) from error
     return cached("mnist1d", f"mnist1d {version}", {"shuffled": shuffled}, lambda: _generate(shuffled))
 
 

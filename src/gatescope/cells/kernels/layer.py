@@ -68,14 +68,20 @@ class NativeLayer(RecurrentLayer):
         written_down = torch.compiler.is_compiling() or torch.jit.is_tracing()
         return self.input_weights.dtype in types and not written_down and available()
 
+    def _fed(
+        self, x: Tensor, lengths: Tensor | None
+    ) -> tuple[Kind, Tensor | None, Tensor | None, Layout, Tensor]:
+        """What a walk takes: kind, U, shared, layout, and the packed share of the input."""
+        kind, w, bias, u, shared = self.native_weights
+        where = layout(lengths, *x.shape[:2])
+        return kind, u, shared, where, linear(where.pack(x), w, bias).to(w.dtype)
+
     def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
         initial = self.zero_state(x) if state is None else state
         lengths = padded_lengths(lengths, x.shape[1])
         if not self.runs_natively(x):
             return self._torch_forward(x, lengths, initial)
-        kind, w, bias, u, shared = self.native_weights
-        where = layout(lengths, *x.shape[:2])
-        fed = linear(where.pack(x), w, bias).to(w.dtype)
+        kind, u, shared, where, fed = self._fed(x, lengths)
         h, c = Recurrence.apply(fed, u, shared, initial.h, initial.c, kind, where)
         return States(h.transpose(0, 1), initial, lengths, None if c is None else c.transpose(0, 1))
 
@@ -85,9 +91,7 @@ class NativeLayer(RecurrentLayer):
             return self(x, lengths, state)
         initial = self.zero_state(x) if state is None else state
         lengths = padded_lengths(lengths, x.shape[1])
-        kind, w, bias, u, shared = self.native_weights
-        where = layout(lengths, *x.shape[:2])
-        fed = linear(where.pack(x), w, bias).to(w.dtype)
+        kind, u, shared, where, fed = self._fed(x, lengths)
         walked = walk.forward(kind, fed, u, shared, (initial.h, initial.c), where)
         h, c = (None if values is None else values[1:].transpose(0, 1) for values in (walked.h, walked.c))
         assert h is not None
