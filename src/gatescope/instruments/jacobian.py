@@ -76,16 +76,12 @@ class JacobianNorms(ProbeInstrument):
         return readings
 
     def _largest(self, walked: Recursion, lags: list[int]) -> Tensor:
-        """(B, lags) logarithms, by power iteration on JᵀJ."""
-        start = walked.random_units((), self.seed)
-        found = []
-        for lag in lags:
-            vector = start
-            for _ in range(self.iterations):
-                image, _ = walked.forward_through(vector, range(lag))
-                vector, _ = walked.back_through(image, range(lag))
-            found.append(walked.forward_through(vector, range(lag))[1])
-        return torch.stack(found, -1)
+        """(B, lags) logarithms, by power iteration on JᵀJ, of all lags in the same walks."""
+        vectors = walked.random_units((), self.seed).expand(len(lags), -1, -1)
+        for _ in range(self.iterations):
+            images, _ = walked.forward_from(vectors, lags)
+            vectors, _ = walked.back_to(images, lags)
+        return walked.forward_from(vectors, lags)[1].T
 
     def _frobenius(self, walked: Recursion, lags: list[int]) -> Tensor:
         """(B, lags) logarithms: E‖Jᵀu‖² = ‖J‖² / size for random directions u; one walk serves every lag."""

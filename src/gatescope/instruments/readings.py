@@ -6,7 +6,7 @@ A name is "<instrument>/<layer>/<quantity>" with slashes, never dots.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 
@@ -76,4 +76,4 @@ def scalar(value: float, why: str = "not a finite number") -> Scalar | Undefined
 
 def to_json(reading: Reading) -> dict[str, Any]:
     """The form in which a reading stands in `readings.jsonl`."""
-    return {"kind": reading.kind, **asdict(reading)}
+    return {"kind": reading.kind, **vars(reading)}

@@ -7,6 +7,8 @@ A vector is a State of h, and c for cells with a memory cell, with any leading s
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,13 +51,24 @@ class Recursion:
             log = log + growth
         return adjoint, log
 
-    def forward_through(self, tangent: Tensor, lags: range) -> tuple[Tensor, Tensor]:
-        """J v for the same J, likewise."""
-        log = tangent.new_zeros(tangent.shape[:-1], dtype=torch.float64)
-        for lag in reversed(lags):
-            tangent, growth = unit(join(self.cell.jvp(self.split(tangent), self.by_lag[lag])))
-            log = log + growth
-        return tangent, log
+    def back_to(self, adjoints: Tensor, lags: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Each of (lags, B, size) to its own lag, these ascending: unit vectors and log norms (lags, B)."""
+        vectors, log = adjoints.clone(), adjoints.new_zeros(adjoints.shape[:-1], dtype=torch.float64)
+        for lag in range(lags[-1]):
+            still = bisect_right(lags, lag)
+            vectors[still:], growth = self.back_through(vectors[still:], range(lag, lag + 1))
+            log[still:] += growth
+        return vectors, log
+
+    def forward_from(self, tangents: Tensor, lags: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """J v from each vector's own lag to the last state, likewise."""
+        vectors, log = tangents.clone(), tangents.new_zeros(tangents.shape[:-1], dtype=torch.float64)
+        for lag in reversed(range(lags[-1])):
+            there = bisect_right(lags, lag)
+            moved = self.cell.jvp(self.split(vectors[there:]), self.by_lag[lag])
+            vectors[there:], growth = unit(join(moved))
+            log[there:] += growth
+        return vectors, log
 
 
 def random_units(shape: tuple[int, ...], like: Tensor, seed: int) -> Tensor:

@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
 from gatescope.data.base import TaskSpec
+from gatescope.training.allocator import keep_freed_pages
 
 OURS = ("_target_", "threads", "compile")
 """Keys of the trainer group that are not Lightning's."""
@@ -78,6 +79,7 @@ def make_trainer(
     devices: int = 1,
 ) -> pl.Trainer:
     """A Trainer that keeps the best checkpoint by the task's metric on validation."""
+    keep_freed_pages()
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in HARMLESS:
