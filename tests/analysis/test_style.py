@@ -61,7 +61,7 @@ def test_attention_is_told_by_line_style_and_fill_within_one_colour() -> None:
     plain, attentive = style.look("gru-none"), style.look("gru-additive")
     assert plain.color == attentive.color
     assert plain.linestyle != attentive.linestyle
-    assert (plain.filled, attentive.filled) == (True, False)
+    assert (plain.fill, attentive.fill) == ("full", "none")
     assert attentive.label == "GRU, additive attention"
 
 
@@ -70,7 +70,7 @@ def test_attention_is_told_by_line_style_and_fill_within_one_colour() -> None:
 def test_unknown_variants_get_distinct_looks_that_repeat(names: list[str]) -> None:
     looks = style.looks(names)
     assert looks == style.looks(reversed(names))
-    drawn = {(k.color, k.marker, k.linestyle, k.filled) for k in looks.values()}
+    drawn = {(k.color, k.marker, k.linestyle, k.fill) for k in looks.values()}
     assert len(drawn) == len(names)
 
 
@@ -92,3 +92,10 @@ def test_order_follows_cells_then_attention() -> None:
 
 def test_a_dollar_in_a_name_is_no_mathematics() -> None:
     assert style.look("a$b$-none").label == r"a\$b\$"
+
+
+def test_markers_tell_attentions_of_one_cell_apart() -> None:
+    # A scatter has no line styles.
+    compared = ["none", "additive", "dot", "uniform", "frozen_random"]
+    faces = {(k["fillstyle"], k["markerfacecolor"]) for k in (style.look(f"gru-{a}").points for a in compared)}
+    assert len(faces) == len(compared)

@@ -272,22 +272,44 @@ def test_readings_have_the_shapes_that_figures_take() -> None:
     assert np.sum(heatmap.values, axis=1) == pytest.approx(np.ones(32), abs=1e-3)
 
 
+def look_at_evidence(mixed: bool) -> Probe:
+    """A look that knows which word decides: the one of most evidence."""
+    model, batch = planted(mixed), planted_batch()
+    assert model.embedding is not None
+    evidence = model.embedding.weight[:, 0][batch.inputs].abs()
+    evidence = evidence.masked_fill(~valid_mask(batch.lengths, batch.inputs.shape[1]), -1)
+    probe = look(model, batch, loss)
+    probe.alignment = torch.nn.functional.one_hot(evidence.argmax(1), batch.inputs.shape[1]).bool()[:, None]
+    return probe
+
+
 def test_where_the_truth_is_known_each_measure_is_held_against_it() -> None:
     # In the faithful model the most salient word decides; in the other one attention looks elsewhere.
     for mixed in (False, True):
-        model, batch = planted(mixed), planted_batch()
-        assert model.embedding is not None
-        evidence = model.embedding.weight[:, 0][batch.inputs].abs()
-        evidence = evidence.masked_fill(~valid_mask(batch.lengths, batch.inputs.shape[1]), -1)
-        probe = look(model, batch, loss)
-        probe.alignment = torch.nn.functional.one_hot(evidence.argmax(1), batch.inputs.shape[1]).bool()[
-            :, None
-        ]
+        probe = look_at_evidence(mixed)
         readings = Faithfulness(nodes=0, permutations=2).read(probe)
         found = {name: value(readings, f"truth/{name}") for name in ("attention", "gradient_input", "chance")}
         assert found["gradient_input"] > 0.9, "two words of opposite evidence may tie"
-        assert found["chance"] == pytest.approx((1 / batch.lengths).mean().item())
+        assert found["chance"] == pytest.approx((1 / probe.batch.lengths).mean().item())
         assert found["attention"] == 1 if not mixed else found["attention"] < 0.3
+
+
+def test_steps_that_tie_for_the_highest_count_their_part_of_the_truth() -> None:
+    # Uniform weights rank no step above another: they know the deciding step as well as chance does.
+    model = Encoder(TASK, RNN, Uniform, hidden_size=3, embedding_size=2).double().eval()
+    probe = look(model, planted_batch(), loss)
+    probe.alignment = torch.zeros(48, 1, probe.batch.inputs.shape[1], dtype=torch.bool)
+    probe.alignment[:, :, 0] = True
+    readings = Faithfulness(nodes=0, permutations=2).read(probe)
+    assert value(readings, "truth/attention") == pytest.approx(value(readings, "truth/chance"))
+
+
+def test_where_few_steps_are_compared_all_measures_rank_those() -> None:
+    probe = look_at_evidence(mixed=False)
+    readings = Faithfulness(nodes=0, permutations=2, steps=2).read(probe)
+    assert value(readings, "truth/attention") == 1
+    assert value(readings, "truth/leave_one_out") > 0.9, "not the share of examples in which it was left out"
+    assert value(readings, "truth/chance") == pytest.approx(0.5)
 
 
 def test_a_truth_that_no_example_has() -> None:

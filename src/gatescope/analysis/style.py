@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 COLUMN, TWO_COLUMNS = 3.3, 6.9
 """Widths in inches of a figure in a column, and across two."""
@@ -36,18 +36,20 @@ CELLS: dict[str, tuple[str, str, str]] = {
 }
 """Label, colour and marker by cell."""
 
-ATTENTIONS: dict[str, tuple[str, LineStyle, bool]] = {
-    "none": ("", "-", True),
-    "mean": ("mean pooling", (0, (1.0, 1.2)), True),
-    "max": ("max pooling", (0, (3.0, 1.2, 1.0, 1.2)), True),
-    "additive": ("additive attention", (0, (4.0, 1.6)), False),
-    "dot": ("dot attention", (0, (5.0, 1.4, 1.0, 1.4)), False),
-    "scaled_dot": ("scaled dot attention", (0, (1.6, 1.6)), False),
-    "general": ("general attention", (0, (6.0, 1.2, 1.0, 1.2, 1.0, 1.2)), False),
-    "uniform": ("uniform weights", (0, (2.5, 1.0)), True),
-    "frozen_random": ("frozen random weights", (0, (1.0, 2.4)), True),
+Fill = Literal["full", "none", "left", "right", "bottom", "top"]
+
+ATTENTIONS: dict[str, tuple[str, LineStyle, Fill]] = {
+    "none": ("", "-", "full"),
+    "mean": ("mean pooling", (0, (1.0, 1.2)), "right"),
+    "max": ("max pooling", (0, (3.0, 1.2, 1.0, 1.2)), "bottom"),
+    "additive": ("additive attention", (0, (4.0, 1.6)), "none"),
+    "dot": ("dot attention", (0, (5.0, 1.4, 1.0, 1.4)), "left"),
+    "scaled_dot": ("scaled dot attention", (0, (1.6, 1.6)), "top"),
+    "general": ("general attention", (0, (6.0, 1.2, 1.0, 1.2, 1.0, 1.2)), "top"),
+    "uniform": ("uniform weights", (0, (2.5, 1.0)), "right"),
+    "frozen_random": ("frozen random weights", (0, (1.0, 2.4)), "bottom"),
 }
-"""Label, line style and whether markers are filled, by attention."""
+"""Label, line style and which half of a marker is filled, by attention."""
 
 FALLBACK_COLORS = ("#4a2f8f", "#9a6a00", "#b03a6a", "#6f8f2a", "#2a6f6f", "#9aa5c9")
 FALLBACK_MARKERS = ("X", "d", "*", "H", "p", "8")
@@ -87,7 +89,7 @@ class Look:
     color: str
     linestyle: LineStyle
     marker: str
-    filled: bool
+    fill: Fill
 
     @property
     def line(self) -> dict[str, Any]:
@@ -97,12 +99,13 @@ class Look:
     @property
     def points(self) -> dict[str, Any]:
         """Keywords of `Axes.plot` for markers without a line."""
-        face = self.color if self.filled else "white"
         return {
             "color": self.color,
             "linestyle": "none",
             "marker": self.marker,
-            "markerfacecolor": face,
+            "fillstyle": self.fill if self.fill != "none" else "full",  # white inside, hiding what lies behind
+            "markerfacecolor": self.color if self.fill != "none" else "white",
+            "markerfacecoloralt": "white",
             "markeredgewidth": 0.8,
         }
 
@@ -116,10 +119,10 @@ def split(variant: str) -> tuple[str, str]:
 def look(variant: str) -> Look:
     """The look of one variant, the same in every figure of every study."""
     cell, attention = split(variant)
-    with_attention, linestyle, filled = ATTENTIONS[attention]
+    with_attention, linestyle, fill = ATTENTIONS[attention]
     name, color, marker = CELLS.get(cell) or (cell, *_fallback(cell)[0])
     label = f"{name}, {with_attention}" if with_attention else name
-    return Look(escape(label), color, linestyle, marker, filled)
+    return Look(escape(label), color, linestyle, marker, fill)
 
 
 def looks(variants: Iterable[str]) -> dict[str, Look]:

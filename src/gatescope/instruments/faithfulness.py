@@ -47,7 +47,9 @@ class Faithfulness(ProbeInstrument):
       good; rankings `attention`, `random`, `gradient_input`, `leave_one_out`; `…/<ranking>/curve`: the raw
       change of probability by share of steps.
     - `truth/<measure>`, where the data know which steps decide: share of examples whose highest step by
-      `attention`, `gradient_input` or `leave_one_out` (tokens) is one; `truth/chance`: of a step by lot.
+      `attention`, `gradient_input` or `leave_one_out` (tokens) is one; `truth/chance`: of a step by lot. All
+      rank the same steps, those compared; an example counts if one that decides is among them, and of steps
+      that share the highest value each counts its part.
     - `integrated_gradients/completeness_error`: relative, its self-test.
     - `weights`: those of the first examples, a row each, so that runs with other seeds can be compared.
 
@@ -74,12 +76,11 @@ class Faithfulness(ProbeInstrument):
 
     @torch.no_grad()
     def read(self, probe: Probe) -> Readings:
-        if probe.attention is None or not isinstance(probe.model, Encoder):  # a decoder asks many times
+        if probe.attention is None:
             return {}
         if not isinstance(probe.model, Encoder):
-            return {
-                "attention/tau": Undefined("a decoder looks at every target step: not one answer to explain")
-            }
+            why = "a decoder looks at every target step: there is not one answer to explain"
+            return {"attention/tau": Undefined(why)}
         rows = (probe.batch.lengths > 1).nonzero()[: self.examples, 0]
         if not len(rows):
             return {"attention/tau": Undefined("every sequence has one step: there is nothing to rank")}
@@ -153,16 +154,18 @@ class Trial:
         return readings
 
     def truth(self, known: Tensor) -> Readings:
-        """Of `known` (B, T) bool, the steps that decide each example; those without any do not count."""
+        """Of `known` (B, T) bool, the steps that decide each example."""
+        known = known & self.chosen
         has = known.any(1)
         ranked = {"attention": self.by_weight}
         ranked |= {name: self.measures[f"{name}/token"] for name in ("gradient_input", "leave_one_out")}
         readings: Readings = {}
         for name, measure in ranked.items():
-            highest = measure.nan_to_num(-torch.inf).masked_fill(~self.valid, -torch.inf).argmax(1)
-            hit = known.gather(1, highest[:, None])[has, 0].double().mean()
+            ranks = measure.nan_to_num(-torch.inf).masked_fill(~self.chosen, -torch.inf)
+            highest = self.chosen & (ranks == ranks.amax(1, keepdim=True))
+            hit = ((known & highest).sum(1) / highest.sum(1))[has].mean()
             readings[f"truth/{name}"] = scalar(hit.item(), NO_TRUTH)
-        chance = (known.sum(1) / self.lengths)[has].mean()
+        chance = (known.sum(1) / self.chosen.sum(1))[has].mean()
         return readings | {"truth/chance": scalar(chance.item(), NO_TRUTH)}
 
     def permutation(self) -> Readings:
@@ -216,7 +219,7 @@ class Trial:
         return {"weights": Heatmap(rows, [str(t) for t in steps], [str(i) for i in examples], "step", "id")}
 
 
-NO_TRUTH = "no example of the batch has a step that is known to decide"
+NO_TRUTH = "no example has, among the steps compared, one that is known to decide"
 NO_DISTRIBUTION = Undefined("the task predicts a number, not a distribution over classes")
 
 

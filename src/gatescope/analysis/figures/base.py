@@ -148,11 +148,13 @@ def per_row(width: float, panel: float = 1.6) -> int:
     return max(1, int((width - 0.4) / panel))
 
 
-def panels(figure: Figure, count: int, columns: int, common_x: bool = True) -> list[Axes]:
-    """`count` axes in rows of at most `columns`, with common scales; the last row may be short."""
+def panels(
+    figure: Figure, count: int, columns: int, common_x: bool = True, common_y: bool = True
+) -> list[Axes]:
+    """`count` axes in rows of at most `columns`, with common scales or own; the last row may be short."""
     columns = min(columns, count)
     grid = list(
-        figure.subplots(math.ceil(count / columns), columns, sharex=common_x, sharey=True, squeeze=False).flat
+        figure.subplots(math.ceil(count / columns), columns, sharex=common_x, sharey=common_y, squeeze=False).flat
     )
     for axes in grid[count:]:
         axes.remove()

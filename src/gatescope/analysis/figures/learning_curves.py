@@ -56,7 +56,9 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
     with canvas(width, 0.6 + 1.75 * math.ceil(len(parts) / columns)) as figure:
         # Conditions may be trained for unlike numbers of epochs, each as long as its data ask for.
         alike = len({part.epoch.max() for part in parts.values()}) == 1
-        places = panels(figure, len(parts), columns, common_x=alike)
+        # One scale compares cells on one dataset, but hides what differs on one dataset among several.
+        several = table.condition.nunique() > 1
+        places = panels(figure, len(parts), columns, common_x=alike, common_y=not several)
         for axes, (title, part) in zip(places, parts.items(), strict=True):
             _panel(axes, part)
             panel_title(axes, title)

@@ -49,7 +49,7 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
     columns = min(MOST_COLUMNS, len(places), per_row(width, 2.0))
     rows = math.ceil(len(places) / columns)
     with canvas(width, 0.6 + rows * (0.35 + 0.24 * len(variants))) as figure:
-        grid = panels(figure, len(places), columns)
+        grid = panels(figure, len(places), columns, common_x=False)
         for axes, condition in zip(grid, places, strict=True):
             _panel(axes, table[table.condition == condition], variants, study.baseline(tables, condition))
             panel_title(axes, condition)

@@ -53,7 +53,8 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
     columns = min(MOST_COLUMNS, len(places), per_row(width, 2.0))
     rows = math.ceil(len(places) / columns)
     with canvas(width, 0.5 + rows * (0.35 + 0.24 * len(variants))) as figure:
-        grid = panels(figure, len(places), columns)
+        # A difference of 0.01 on one dataset is as much as one of 0.5 on another.
+        grid = panels(figure, len(places), columns, common_x=False)
         for axes, place in zip(grid, places, strict=True):
             _panel(axes, [one for one in compared if one.condition == place], variants)
             panel_title(axes, place)
@@ -72,7 +73,8 @@ def _panel(axes: Axes, compared: list[Compared], variants: list[str]) -> None:
             one.difference.estimate,
         )
         holds = one.verdict in ("ahead", "behind")
-        mean = look.points | {"markersize": 5, "markerfacecolor": look.color if holds else "white"}
+        inside = {"fillstyle": "full", "markerfacecolor": look.color if holds else "white"}
+        mean = look.points | {"markersize": 5} | inside
         seeds = look.points | {"markersize": 2.5, "alpha": 0.6}
         axes.plot(one.difference.values, [height + 0.24] * len(one.difference.values), **seeds)
         axes.plot([estimate.low, estimate.high], [height, height], color=look.color, linewidth=1.2)

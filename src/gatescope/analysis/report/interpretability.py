@@ -10,7 +10,8 @@ from gatescope.analysis import contrasts, study, style
 from gatescope.analysis.faithfulness import ERASURE, PERMUTED, TAU, Trial, trials
 from gatescope.analysis.figures.base import NoData
 from gatescope.analysis.report import comparison
-from gatescope.analysis.report.numbers import cell, interval, listed, number
+from gatescope.analysis.report.numbers import interval, listed, number
+from gatescope.analysis.report.tables import markdown
 from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import ENOUGH_SEEDS, holm, mean_interval, paired_difference, verdict
 
@@ -73,7 +74,7 @@ def passes(found: list[Trial], variant: str) -> dict[str, bool]:
 
 
 def _verdict(tables: Tables, found: list[Trial], condition: str) -> str:
-    place = f" under {condition}" if condition else ""
+    place = _under(condition)
     variants = style.order(one.variant for one in found)
     if any(not one.estimate.enough for one in found):
         return (
@@ -87,13 +88,13 @@ def _verdict(tables: Tables, found: list[Trial], condition: str) -> str:
         key = "yes" if not failed else "no" if len(failed) == len(outcome) else "partly"
         groups[key].append(variant if key != "partly" else f"{variant} (not: {listed(failed)})")
     phrases = {
-        "yes": "As a ranking of what the prediction rests on, by all tests, in",
-        "partly": "By some tests only in",
-        "no": "By none of the tests in",
+        "yes": "as a ranking of what the prediction rests on, by all tests, in",
+        "partly": "by some tests only in",
+        "no": "by none of the tests in",
     }
-    said = [f"{phrases[key]} {listed(names)}" for key, names in groups.items() if names]
+    said = "; ".join(f"{phrases[key]} {listed(names)}" for key, names in groups.items() if names)
     return (
-        f"**How far may attention be read as an explanation{place}?** {'; '.join(said)}. The tests, each on "
+        f"**How far may attention be read as an explanation{place}?** {said[0].upper()}{said[1:]}. The tests, each on "
         "its interval over seeds: agreement with leave-one-out beyond the spread that chance gives an "
         f"example; weight, a median change of the prediction above {number(MATTERS)} when weights are "
         "permuted; erasure, comprehensiveness and sufficiency above those of a random ranking. τ compares "
@@ -103,17 +104,21 @@ def _verdict(tables: Tables, found: list[Trial], condition: str) -> str:
 
 def _table(found: list[Trial], condition: str) -> str:
     quantities = list(dict.fromkeys(one.quantity for one in found))
-    lines = [
-        f"| variant | {' | '.join(map(cell, quantities))} | n |",
-        "|---" * (len(quantities) + 2) + "|",
-    ]
+    rows = []
     for variant in style.order(one.variant for one in found):
         own = {one.quantity: one for one in found if one.variant == variant}
-        cells = [_cell(own.get(name)) for name in quantities]
         n = min(one.estimate.n for one in own.values())
-        lines.append(f"| {cell(variant)} | {' | '.join(cells)} | {n} |")
+        rows.append([variant, *(_cell(own.get(name)) for name in quantities), str(n)])
     place = f"**{condition}**\n\n" if condition else ""
-    return place + "\n".join(lines)
+    return place + _markdown(["variant", *quantities, "n"], rows)
+
+
+def _markdown(header: list[str], rows: list[list[str]]) -> str:
+    return markdown(pd.DataFrame(rows, columns=header)).rstrip("\n")
+
+
+def _under(condition: str) -> str:
+    return f" under {condition}" if condition else ""
 
 
 def _cell(one: Trial | None) -> str:
@@ -135,11 +140,13 @@ def _ablations(tables: Tables, condition: str) -> str:
         if (other := f"{style.split(variant)[0]}-{ablation}") in by_variant
     ]
     adjusted, higher = holm([one.p for one in pairs]), study.higher_is_better(tables)
-    said = [
-        f"{one.a} minus {one.b} {interval(one.estimate, sign=True)}, {verdict(one, p, higher)}"
+    rows = [
+        [one.a, one.b, interval(one.estimate, sign=True), str(one.estimate.n), verdict(one, p, higher)]
         for one, p in zip(pairs, adjusted, strict=True)
     ]
-    return f"Ablations, what learning the weights is worth: {'; '.join(said)}." if said else ""
+    metric = study.primary(tables)
+    about = f"Ablations, what learning the weights is worth on `{metric}`{_under(condition)}:\n\n"
+    return about + _markdown(["variant", "minus", "difference", "pairs", "verdict"], rows) if rows else ""
 
 
 def _truth(tables: Tables, condition: str) -> str:
@@ -147,15 +154,20 @@ def _truth(tables: Tables, condition: str) -> str:
     table = study.contenders(tables).reading("attention/truth/.*").sort_values("step", kind="stable")
     table = table.drop_duplicates(["run_id", "name"], keep="last").dropna(subset=["value"])
     table = table[table.condition == condition]
-    said = []
-    for variant in style.order(table.variant):
-        own = table[table.variant == variant]
-        shares = {
-            str(name).rsplit("/", 1)[1].replace("_", " "): interval(mean_interval(part.value))
-            for name, part in own.groupby("name", sort=False)
-        }
-        said.append(f"{variant}: {', '.join(f'{name} {share}' for name, share in shares.items())}")
-    return f"Highest step is the one that decides, share of examples: {'; '.join(said)}." if said else ""
+    if table.empty:
+        return ""
+    names = list(dict.fromkeys(table.name))
+    rows = [
+        [variant, *(interval(mean_interval(own.value[own.name == name])) for name in names)]
+        for variant in style.order(table.variant)
+        for own in [table[table.variant == variant]]
+    ]
+    about = (
+        "Here the step that decides is known. Share of examples in which a measure is highest at that step, "
+        f"of the steps compared{_under(condition)}:\n\n"
+    )
+    measures = [name.rsplit("/", 1)[1].replace("_", " ") for name in names]
+    return about + _markdown(["variant", *measures], rows)
 
 
 def _gates(tables: Tables) -> list[str]:
@@ -169,21 +181,19 @@ def _gates(tables: Tables) -> list[str]:
     names = table.name.str.split("/", expand=True)
     table = table.assign(layer=names[1], gate=names[2], part=names[3])
     parts = [part for part in ("start", "negation", "elsewhere", "end") if part in set(table.part)]
-    lines = [f"| variant | gate | {' | '.join(parts)} |", "|---" * (len(parts) + 2) + "|"]
+    lines: list[list[str]] = []
     for condition in study.conditions(table):
         for variant in style.order(table.variant[table.condition == condition]):
             own = table[(table.condition == condition) & (table.variant == variant)]
             for (layer, gate), rows in own.groupby(["layer", "gate"], sort=False):
                 values = [interval(mean_interval(rows.value[rows.part == part])) for part in parts]
                 where = f"{variant}, {condition}" if condition else variant
-                lines.append(
-                    f"| {cell(where)} | {cell(_gate(str(layer), str(gate)))} | {' | '.join(values)} |"
-                )
+                lines.append([where, _gate(str(layer), str(gate)), *values])
     about = (
         "Gates by part of the input: mean over units and positions, then over seeds. `update` is the share "
         "of the new candidate that is written, `forget` the share of the old memory that is kept."
     )
-    return [about, "\n".join(lines)]
+    return [about, _markdown(["variant", "gate", *parts], lines)]
 
 
 def _gate(layer: str, gate: str) -> str:
