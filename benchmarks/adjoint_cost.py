@@ -6,31 +6,34 @@ from dataclasses import asdict
 
 import torch
 
-from benchmarks.result import Result
+from benchmarks.result import Bar, Result
 from benchmarks.setting import CELLS, Size, loss, make
 from benchmarks.timing import Way, interleaved, ratio
 from gatescope.cells.base import State
 from gatescope.instruments.probe import look
+from gatescope.models.stack import LayerTrace
 
 QUESTION = (
-    "seconds of gates, and of gates and adjoint, of every layer, from known states, over those of one "
-    "training step (forward and backward)"
+    "seconds over those of one training step (forward and backward) of: that step when it leaves gates and "
+    "adjoint of every layer; a pass without autograd whose gates can be read; that and the adjoint"
 )
+WATCHED = "step, gates and adjoint taken"
+BARS = {WATCHED: Bar(at_most=1.1)}
 
 
 def measure(rounds: int = 9, size: Size | None = None, cells: tuple[str, ...] = tuple(CELLS)) -> Result:
     size = size or Size()
-    result = Result("adjoint_cost", QUESTION, {**asdict(size), "rounds": rounds})
+    result = Result("adjoint_cost", QUESTION, {**asdict(size), "rounds": rounds}, BARS)
     for cell in cells:
         seconds = interleaved(ways(cell, size), rounds)
-        for what in ("gates", "gates and adjoint", "gates and renormalised adjoint"):
+        for what in (name for name in seconds if name != "training step"):
             result.add(cell, what, ratio(seconds[what], seconds["training step"]))
     return result
 
 
 def ways(cell: str, size: Size) -> dict[str, Way]:
     model, batch = make(cell, size)
-    probe = look(model, batch, loss)
+    direct = look(model, batch, loss).direct
 
     def training_step() -> None:
         model.train()
@@ -38,24 +41,26 @@ def ways(cell: str, size: Size) -> dict[str, Way]:
         loss(model(batch).values, batch.targets).mean().backward()
         model.eval()
 
+    def watched() -> list[State]:
+        model.stack.watched = {}
+        training_step()
+        return [State(left.adjoint.h, left.adjoint.c) for left in model.stack.passed().values()]
+
     @torch.no_grad()
-    def gates() -> None:
-        for layer in probe.layers.values():
-            # A pass may keep what its gates and its adjoint share: every call starts from a fresh one.
-            fresh = type(layer.states)(
-                layer.states.h, layer.states.initial, layer.states.lengths, layer.states.c
-            )
-            layer.states = fresh
-            layer.cell.gates(layer.x, fresh)
+    def gates() -> dict[str, LayerTrace]:
+        layers = model.trace(batch)[2]
+        for layer in layers.values():
+            layer.cell.gates(layer.x, layer.states)
+        return layers
 
     def adjoint(renormalise: bool) -> list[State]:
-        gates()
-        found = model.stack.adjoint(probe.layers, probe.direct, renormalise=renormalise)
+        found = model.stack.adjoint(gates(), direct, renormalise=renormalise)
         return [State(adjoint.h, adjoint.c) for adjoint in found.values()]
 
     return {
         "training step": training_step,
-        "gates": gates,
-        "gates and adjoint": lambda: adjoint(False),
-        "gates and renormalised adjoint": lambda: adjoint(True),
+        WATCHED: watched,
+        "pass and gates": gates,
+        "pass, gates and adjoint": lambda: adjoint(False),
+        "pass, gates and renormalised adjoint": lambda: adjoint(True),
     }

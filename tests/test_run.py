@@ -73,6 +73,9 @@ def test_instruments_change_nothing(small: Compose, tmp_path: Path) -> None:
     dropout = "model.dropout=0.3"
     watched = run(small(f"root={tmp_path}/a", dropout, "instruments=full", "instruments.every_n_steps=1"))
     alone = run(small(f"root={tmp_path}/b", dropout, "instruments=off"))
+    assert any(
+        "training_signal/layer0/half_life" in row["name"] for row in rows(watched.directory, "readings")
+    )
     for name, value in watched.module.state_dict().items():
         assert torch.equal(value, alone.module.state_dict()[name]), name
 

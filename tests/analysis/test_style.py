@@ -97,5 +97,7 @@ def test_a_dollar_in_a_name_is_no_mathematics() -> None:
 def test_markers_tell_attentions_of_one_cell_apart() -> None:
     # A scatter has no line styles.
     compared = ["none", "additive", "dot", "uniform", "frozen_random"]
-    faces = {(k["fillstyle"], k["markerfacecolor"]) for k in (style.look(f"gru-{a}").points for a in compared)}
+    faces = {
+        (k["fillstyle"], k["markerfacecolor"]) for k in (style.look(f"gru-{a}").points for a in compared)
+    }
     assert len(faces) == len(compared)

@@ -103,7 +103,9 @@ class Look:
             "color": self.color,
             "linestyle": "none",
             "marker": self.marker,
-            "fillstyle": self.fill if self.fill != "none" else "full",  # white inside, hiding what lies behind
+            "fillstyle": self.fill
+            if self.fill != "none"
+            else "full",  # white inside, hiding what lies behind
             "markerfacecolor": self.color if self.fill != "none" else "white",
             "markerfacecoloralt": "white",
             "markeredgewidth": 0.8,

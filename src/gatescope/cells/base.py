@@ -20,7 +20,7 @@ from gatescope.cells.scaled import add_scaled, rescaled
 from gatescope.data.base import valid_mask
 
 if TYPE_CHECKING:
-    from gatescope.cells.kernels.walk import Walked
+    from gatescope.cells.kernels.walk import Walked, Watch
 
 BLOCK = 16
 """Steps that `adjoint` linearises at once."""
@@ -52,6 +52,8 @@ class States:
     """What the first walk back linearised, for the next one."""
     walked: Walked | None = field(default=None, init=False, repr=False, compare=False)
     """What a native walk forward left, for the walk back."""
+    watch: Watch | None = field(default=None, init=False, repr=False, compare=False)
+    """What a native pass under autograd leaves."""
 
     def once(self, name: str, compute: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """What `compute` gives, (B, T, …) each, kept for this pass's next reader: gates and adjoint share the
@@ -225,6 +227,20 @@ class RecurrentLayer(nn.Module, ABC):
         """
         return self(x, lengths, state)
 
+    def watch(self, states: States) -> None:
+        """Before the backward pass of training: that `passed` will ask what it left."""
+        if states.h.requires_grad:
+            states.h.retain_grad()
+
+    @torch.no_grad()
+    def passed(self, x: Tensor, states: States) -> tuple[States, Adjoint] | None:
+        """After a backward pass that was watched, with the weights as they were: its states without their
+        graph, to ask for gates, and ∂L/∂state; None where no gradient came through. `x`: without graph."""
+        if states.h.grad is None:
+            return None
+        left = States(states.h.detach(), states.initial, states.lengths, _cut(states.c))
+        return left, self.adjoint(x, left, states.h.grad)
+
     @abstractmethod
     def step(self, x_t: Tensor, state: State) -> State:
         """(B, D), state -> the next state: the equation as the paper writes it, the tests' reference."""
@@ -363,6 +379,10 @@ class RecurrentLayer(nn.Module, ABC):
                 steps = [{name: values[k] for name, values in needed.items()} for k in range(stop - start)]
                 states.blocks.append(Block(start, saved, steps))
         return states.blocks
+
+
+def _cut(values: Tensor | None) -> Tensor | None:
+    return None if values is None else values.detach()
 
 
 def split(cell: RecurrentLayer, flat: Tensor) -> State:

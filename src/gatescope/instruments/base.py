@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor
 
 from gatescope.instruments.probe import Probe
 from gatescope.instruments.readings import Readings
 from gatescope.models.encoder import SequenceModel
+from gatescope.models.stack import LayerPass
 
 
 @dataclass
@@ -25,6 +27,9 @@ class Update:
     clip_at: float | None
     clipped_share: float
     """Share of the steps since the last Update in which clipping acted."""
+    layers: dict[str, LayerPass] = field(default_factory=dict)
+    """What the pass itself left (with accumulated gradients its last batch, under DDP this process' share),
+    where an instrument says that it reads it."""
 
 
 class ProbeInstrument(ABC):
@@ -36,6 +41,9 @@ class ProbeInstrument(ABC):
 
 class UpdateInstrument(ABC):
     """Reads an Update: what training itself did to the parameters."""
+
+    reads_layers: ClassVar[bool] = False
+    """Whether it reads `Update.layers`."""
 
     @abstractmethod
     def read(self, update: Update) -> Readings: ...

@@ -17,6 +17,7 @@ from gatescope.data.base import Batch, SequenceData
 from gatescope.instruments.base import ProbeInstrument, Update, UpdateInstrument
 from gatescope.instruments.probe import look
 from gatescope.instruments.readings import Readings
+from gatescope.models.stack import LayerPass
 
 log = logging.getLogger(__name__)
 
@@ -108,12 +109,19 @@ class UpdateCallback(InstrumentCallback):
         super().__init__(instruments, every_n_steps, sink)
         self._before: dict[str, Tensor] = {}
         self._weights: dict[str, Tensor] = {}
+        self._layers: dict[str, LayerPass] = {}
         self._last = (0, 0)
 
-    def on_before_optimizer_step(
-        self, trainer: pl.Trainer, module: pl.LightningModule, optimizer: Optimizer
-    ) -> None:
-        if self.instruments and due(trainer.global_step, self.every_n_steps):
+    def on_train_batch_start(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
+        if any(one.reads_layers for one in self.instruments.values()) and self._due(trainer):
+            module.model.stack.watched = {}
+
+    def _due(self, trainer: pl.Trainer) -> bool:
+        return bool(self.instruments) and due(trainer.global_step, self.every_n_steps)
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, module: Any, optimizer: Optimizer) -> None:
+        if self._due(trainer):
+            self._layers = module.model.stack.passed()
             named = list(module.named_parameters())
             self._before = {name: p.grad.detach().clone() for name, p in named if p.grad is not None}
             self._weights = {name: p.detach().clone() for name, p in named}
@@ -131,8 +139,9 @@ class UpdateCallback(InstrumentCallback):
             delta=_local({n: parameters[n].detach() - w for n, w in self._weights.items()}),
             clip_at=trainer.gradient_clip_val,
             clipped_share=(clipped - self._last[1]) / (step - self._last[0]),
+            layers=self._layers,
         )
-        self._before, self._weights, self._last = {}, {}, (step, clipped)
+        self._before, self._weights, self._layers, self._last = {}, {}, {}, (step, clipped)
         self._read(update, step, trainer.current_epoch)
 
 

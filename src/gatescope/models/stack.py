@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,16 @@ class LayerTrace:
     backward: bool
 
 
+@dataclass
+class LayerPass:
+    """One layer and direction of a pass of training, after its backward pass: gates (B, T, H) by name and
+    exact ∂L/∂state, L being what was minimised."""
+
+    trace: LayerTrace
+    gates: dict[str, Tensor]
+    adjoint: Adjoint
+
+
 class RecurrentStack(nn.Module):
     """(B, T, D) -> (B, T, H·directions).
 
@@ -48,6 +58,8 @@ class RecurrentStack(nn.Module):
         self.directions = 2 if bidirectional else 1
         self.hidden_size, self.depth = hidden_size, layers
         self.output_size = hidden_size * self.directions
+        self.watched: dict[str, LayerTrace] | None = None
+        """Set to {} before a pass of training, it takes what `passed` needs."""
         self.layers = nn.ModuleDict()
         for depth in range(layers):
             size = input_size if depth == 0 else self.output_size
@@ -88,6 +100,9 @@ class RecurrentStack(nn.Module):
                 states = (cell if traces is None else cell.trace)(inputs, lengths, state)
                 if carried is not None:
                     carried[name] = _final(cell, inputs, states)
+                if not torch.compiler.is_compiling() and self.watched is not None and torch.is_grad_enabled():
+                    cell.watch(states)
+                    self.watched[name] = LayerTrace(cell, inputs.detach(), states, backward)
                 if traces is not None:
                     traces[name] = LayerTrace(cell, inputs, states, backward)
                 outputs.append(reverse_within(states.h, lengths) if backward else states.h)
@@ -95,6 +110,22 @@ class RecurrentStack(nn.Module):
             if depth < self.depth - 1:
                 x = self.dropout(x)
         return x
+
+    @torch.no_grad()
+    def passed(self) -> dict[str, LayerPass]:
+        """What the watched pass and its backward pass left, by layer; to be asked before the weights move.
+
+        Layers that no gradient came through are not in it, nor is anything of a compiled pass. Watching ends.
+        """
+        watched, self.watched = self.watched or {}, None
+        result: dict[str, LayerPass] = {}
+        for name, trace in watched.items():
+            left = trace.cell.passed(trace.x, trace.states)
+            if left is not None:
+                states, adjoint = left
+                gates = trace.cell.gates(trace.x, states)
+                result[name] = LayerPass(replace(trace, states=states), gates, adjoint)
+        return result
 
     @torch.no_grad()
     def adjoint(

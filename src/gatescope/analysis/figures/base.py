@@ -154,7 +154,9 @@ def panels(
     """`count` axes in rows of at most `columns`, with common scales or own; the last row may be short."""
     columns = min(columns, count)
     grid = list(
-        figure.subplots(math.ceil(count / columns), columns, sharex=common_x, sharey=common_y, squeeze=False).flat
+        figure.subplots(
+            math.ceil(count / columns), columns, sharex=common_x, sharey=common_y, squeeze=False
+        ).flat
     )
     for axes in grid[count:]:
         axes.remove()

@@ -94,11 +94,12 @@ def _verdict(tables: Tables, found: list[Trial], condition: str) -> str:
     }
     said = "; ".join(f"{phrases[key]} {listed(names)}" for key, names in groups.items() if names)
     return (
-        f"**How far may attention be read as an explanation{place}?** {said[0].upper()}{said[1:]}. The tests, each on "
-        "its interval over seeds: agreement with leave-one-out beyond the spread that chance gives an "
-        f"example; weight, a median change of the prediction above {number(MATTERS)} when weights are "
-        "permuted; erasure, comprehensiveness and sufficiency above those of a random ranking. τ compares "
-        "the order of all steps: where one decides and no other matters, it is near 0 for any weights."
+        f"**How far may attention be read as an explanation{place}?** {said[0].upper()}{said[1:]}. "
+        "The tests, each on its interval over seeds: agreement with leave-one-out beyond the spread that "
+        f"chance gives an example; weight, a median change of the prediction above {number(MATTERS)} when "
+        "weights are permuted; erasure, comprehensiveness and sufficiency above those of a random ranking. "
+        "τ compares the order of all steps: where one decides and no other matters, it is near 0 for any "
+        "weights."
     )
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gatescope.cells.kernels.layout import Layout
-from gatescope.cells.kernels.walk import CHUNKS, Kind, Walked, backward, forward
+from gatescope.cells.kernels.walk import CHUNKS, Kind, Walked, Watch, backward, forward
 
 
 class Recurrence(torch.autograd.Function):
@@ -30,10 +30,12 @@ class Recurrence(torch.autograd.Function):
         c: Tensor | None,
         kind: Kind,
         layout: Layout,
+        watch: Watch,
     ) -> tuple[Tensor, Tensor | None]:
         ctx.set_materialize_grads(False)
         walked = forward(kind, fed, u, shared, (h, c), layout)
-        ctx.kind, ctx.layout = kind, layout
+        ctx.kind, ctx.layout, ctx.watch = kind, layout, watch
+        watch.walked = walked
         ctx.save_for_backward(walked.gates, walked.extra, walked.h, walked.c, u, shared)
         return walked.h[1:], None if walked.c is None else walked.c[1:]
 
@@ -43,14 +45,19 @@ class Recurrence(torch.autograd.Function):
             raise RuntimeError("the native kernel has no second derivative: choose kernel=torch for it")
         gates, extra, h, c, u, shared = ctx.saved_tensors
         walked = Walked(ctx.kind, ctx.layout, gates, extra, h, c)
-        back = backward(walked, u, shared, grad, grad_c)
+        watch: Watch = ctx.watch
+        back = backward(walked, u, shared, grad, grad_c, states=watch.wanted)
         assert back.deltas is not None
+        if watch.wanted:
+            watch.back = back
+        else:
+            watch.walked = None  # a graph that is kept would keep it too
         width = CHUNKS[ctx.kind] * h.shape[-1]
         of_u = recurrent_gradient(walked, back.deltas) if ctx.needs_input_grad[1] else None
         of_shared = None
         if shared is not None and ctx.needs_input_grad[2]:
             of_shared = shared_gradient(walked, back.deltas)
-        return back.deltas[:, :width], of_u, of_shared, back.initial, back.initial_c, None, None
+        return back.deltas[:, :width], of_u, of_shared, back.initial, back.initial_c, None, None, None
 
 
 def recurrent_gradient(walked: Walked, deltas: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from gatescope.cells.kernels import walk
 from gatescope.cells.kernels.autograd import Recurrence
 from gatescope.cells.kernels.build import available
 from gatescope.cells.kernels.layout import Layout, layout
-from gatescope.cells.kernels.walk import CHUNKS, Kind, Walked
+from gatescope.cells.kernels.walk import CHUNKS, Kind, Walked, Watch
 
 Kernel = Literal["auto", "torch", "native"]
 
@@ -82,8 +82,11 @@ class NativeLayer(RecurrentLayer):
         if not self.runs_natively(x):
             return self._torch_forward(x, lengths, initial)
         kind, u, shared, where, fed = self._fed(x, lengths)
-        h, c = Recurrence.apply(fed, u, shared, initial.h, initial.c, kind, where)
-        return States(h.transpose(0, 1), initial, lengths, None if c is None else c.transpose(0, 1))
+        watch = Watch()
+        h, c = Recurrence.apply(fed, u, shared, initial.h, initial.c, kind, where, watch)
+        states = States(h.transpose(0, 1), initial, lengths, None if c is None else c.transpose(0, 1))
+        states.watch = watch
+        return states
 
     def trace(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
         """Without autograd a native walk keeps the gates that it has computed."""
@@ -93,6 +96,10 @@ class NativeLayer(RecurrentLayer):
         lengths = padded_lengths(lengths, x.shape[1])
         kind, u, shared, where, fed = self._fed(x, lengths)
         walked = walk.forward(kind, fed, u, shared, (initial.h, initial.c), where)
+        return self._states_of(walked, initial, lengths)
+
+    def _states_of(self, walked: Walked, initial: State, lengths: Tensor | None) -> States:
+        """With the gates that the walk has computed."""
         h, c = (None if values is None else values[1:].transpose(0, 1) for values in (walked.h, walked.c))
         assert h is not None
         states = States(h, initial, lengths, c)
@@ -100,6 +107,24 @@ class NativeLayer(RecurrentLayer):
         if equations := self._equations_of(walked):
             states.kept["equations"] = equations
         return states
+
+    def watch(self, states: States) -> None:
+        if states.watch is None:
+            super().watch(states)
+        else:
+            states.watch.wanted = True
+
+    @torch.no_grad()
+    def passed(self, x: Tensor, states: States) -> tuple[States, Adjoint] | None:
+        """From what the pass has computed anyway."""
+        watch = states.watch
+        if watch is None:
+            return super().passed(x, states)
+        if watch.walked is None or watch.back is None:
+            return None
+        left = self._states_of(watch.walked, states.initial, states.lengths)
+        back = watch.back
+        return left, self._adjoint_of(watch.walked, back, lambda **_: back)
 
     @torch.no_grad()
     def adjoint(
@@ -136,12 +161,14 @@ class NativeLayer(RecurrentLayer):
             renormalise=renormalise,
             outside=direct_log_scale.T if renormalise and direct_log_scale is not None else None,
         )
-        back = back_once_more(deltas=inputs, states=True)
+        return self._adjoint_of(walked, back_once_more(deltas=inputs, states=True), back_once_more)
+
+    def _adjoint_of(self, walked: Walked, back: walk.Back, again: Callable[..., walk.Back]) -> NativeAdjoint:
         assert back.h is not None
         h, c = back.h.transpose(0, 1), None if back.c is None else back.c.transpose(0, 1)
         log = torch.zeros(h.shape[:2], dtype=torch.float64) if back.logs is None else back.logs.T
         own = self.input_weights.detach().clone()
-        deltas = _Deltas(self, walked.layout, back_once_more, back.deltas)
+        deltas = _Deltas(self, walked.layout, again, back.deltas)
         return NativeAdjoint(h, c, log, own, deltas, len(h))
 
 

@@ -77,6 +77,16 @@ class Back(NamedTuple):
     logs: Tensor | None
 
 
+@dataclass(eq=False)
+class Watch:
+    """What a pass under autograd leaves: its walk forward and, if `wanted` before the backward pass, the walk
+    back with the gradients at all states."""
+
+    walked: Walked | None = None
+    wanted: bool = False
+    back: Back | None = None
+
+
 @torch.no_grad()
 def forward(
     kind: Kind,

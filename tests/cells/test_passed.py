@@ -1,0 +1,103 @@
+"""What a pass of training leaves of its layers, against autograd through a loop over `step`."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from cell_reference import CELLS, TOLERANCE, gradients, loop_stack, relative_error
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gatescope.data.base import valid_mask
+from gatescope.models.stack import RecurrentStack
+
+
+def stack_of(cell, kernel, dtype, depth=1, bidirectional=False, dropout=0.0):
+    stack = RecurrentStack(CELLS[cell], 3, 4, depth, bidirectional, dropout).to(dtype)
+    for layer in stack.layers.values():
+        layer.kernel = kernel
+    return stack
+
+
+@pytest.mark.parametrize("kernel", ["native", "torch"])
+@pytest.mark.parametrize("cell", CELLS)
+@settings(deadline=None, max_examples=6)
+@given(
+    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    depth=st.integers(1, 2),
+    bidirectional=st.booleans(),
+    dtype=st.sampled_from(list(TOLERANCE)),
+)
+def test_a_pass_leaves_gates_and_the_gradients_at_all_states(
+    cell, kernel, lengths, depth, bidirectional, dtype
+):
+    torch.manual_seed(0)
+    lengths = torch.tensor(lengths)
+    stack = stack_of(cell, kernel, dtype, depth, bidirectional)
+    x = torch.randn(len(lengths), int(lengths.max()), 3, dtype=dtype)
+    output, walks = loop_stack(stack, x, lengths)
+    weight, valid = torch.randn_like(output), valid_mask(lengths, x.shape[1])
+    (torch.tanh(output) * weight).sum().backward()
+    expected = {name: (gradients(h), gradients(c) if c else None) for name, (h, c) in walks.items()}
+    _, traces = stack.trace(x, lengths)
+    stack.zero_grad()
+
+    stack.watched = {}
+    (torch.tanh(stack(x, lengths)) * weight).sum().backward()
+    passed = stack.passed()
+
+    assert stack.watched is None
+    assert list(passed) == list(stack.layers)
+    for name, (h, c) in expected.items():
+        left = passed[name]
+        assert relative_error(left.adjoint.h, h) < TOLERANCE[dtype]
+        if c is not None:
+            assert relative_error(left.adjoint.c, c) < TOLERANCE[dtype]
+        for gate, values in traces[name].cell.gates(traces[name].x, traces[name].states).items():
+            assert relative_error(left.gates[gate][valid], values[valid].detach()) < TOLERANCE[dtype]
+        of_inputs = torch.einsum("btc,btd->cd", left.adjoint.deltas, left.trace.x)
+        assert relative_error(of_inputs, left.trace.cell.input_weights.grad) < TOLERANCE[dtype]
+        assert not left.trace.states.h.requires_grad
+
+
+@pytest.mark.parametrize("kernel", ["native", "torch"])
+def test_watching_changes_no_bit_of_the_gradients(kernel):
+    torch.manual_seed(1)
+    stack = stack_of("gru", kernel, torch.float32, depth=2, dropout=0.4)
+    x, found = torch.randn(5, 7, 3), []
+    for watched in (None, {}):
+        torch.manual_seed(2)
+        stack.zero_grad()
+        stack.watched = watched
+        stack(x, torch.tensor([7, 3, 1, 6, 7])).square().sum().backward()
+        stack.passed()
+        found.append([parameter.grad.clone() for parameter in stack.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("kernel", ["native", "torch"])
+def test_a_layer_that_no_gradient_reaches_has_left_nothing(kernel):
+    stack = stack_of("lstm", kernel, torch.float32, depth=2)
+    for parameter in stack.layers["layer0"].parameters():
+        parameter.requires_grad_(False)
+    stack.watched = {}
+    stack(torch.randn(2, 4, 3)).sum().backward()
+    assert list(stack.passed()) == ["layer1"]
+
+
+def test_nothing_is_kept_of_a_pass_that_is_not_watched():
+    stack = stack_of("gru", "native", torch.float32)
+    x = torch.randn(2, 4, 3)
+    states = stack.layers["layer0"](x)
+    states.h.sum().backward()
+    assert states.watch.walked is None
+    assert states.watch.back is None
+    assert stack.passed() == {}
+
+
+def test_a_pass_without_autograd_is_none_of_training():
+    stack = stack_of("gru", "native", torch.float32)
+    stack.watched = {}
+    with torch.no_grad():
+        stack(torch.randn(2, 4, 3))
+    assert stack.passed() == {}

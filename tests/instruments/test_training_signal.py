@@ -1,0 +1,85 @@
+"""The learning signal of a training step, where its course is known."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from small_models import encoder, feature_batch, squared_error
+
+from gatescope.cells.gru import GRU
+from gatescope.cells.lstm import LSTM
+from gatescope.cells.rnn import RNN
+from gatescope.instruments.base import Update
+from gatescope.instruments.readings import Curve, Readings, Scalar, Undefined
+from gatescope.instruments.training_signal import TrainingSignal
+from gatescope.models.encoder import Encoder
+
+
+def read(model: Encoder, lengths: list[int]) -> Readings:
+    batch = feature_batch(lengths, 3)
+    model.stack.watched = {}
+    squared_error(model(batch).values, batch.targets).mean().backward()
+    update = Update(1, model, {}, {}, {}, None, 0.0, model.stack.passed())
+    return TrainingSignal().read(update)
+
+
+def value(readings: Readings, name: str) -> float:
+    reading = readings[f"training_signal/layer0/{name}"]
+    assert isinstance(reading, Scalar), (name, reading)
+    return reading.value
+
+
+@pytest.mark.parametrize("kernel", ["native", "torch"])
+@pytest.mark.parametrize("rho", [0.5, 0.9])
+def test_a_scaled_rotation_carries_the_signal_by_its_scale(kernel: str, rho: float) -> None:
+    # Of ReLU units that stay on, ∂h_t/∂h_{t-1} is U = ρQ: the norm at lag k is ρ^k of that at lag 0.
+    model = encoder(partial(RNN, nonlinearity="relu", kernel=kernel), hidden=5)
+    layer: Any = model.stack.layers["layer0"]
+    with torch.no_grad():
+        layer.recurrent_weights.copy_(rho * torch.eye(5)[torch.tensor([1, 2, 3, 4, 0])])
+        layer.input_weights.zero_()
+        layer.weights[2].fill_(1.0)
+    readings = read(model, [12, 12, 9])
+    curve = readings["training_signal/layer0/curve"]
+    assert isinstance(curve, Curve)
+    assert curve.y == pytest.approx([rho**lag for lag in range(len(curve.y))], rel=1e-4)
+    assert value(readings, "half_life") == pytest.approx(math.log(2) / -math.log(rho), rel=1e-3)
+
+
+def test_the_norm_is_that_of_the_gradient_at_the_last_state() -> None:
+    model, batch = encoder(GRU), feature_batch([6, 4, 5], 3)
+    readings = read(model, [6, 4, 5])
+    outputs = model.trace(batch)[1].detach().requires_grad_()
+    loss = squared_error(model.readout(outputs, batch.lengths).values, batch.targets).mean()
+    (direct,) = torch.autograd.grad(loss, outputs)
+    last = direct[torch.arange(3), batch.lengths - 1].norm(dim=-1)
+    assert value(readings, "norm") == pytest.approx(last.log().mean().exp().item(), rel=1e-5)
+
+
+def test_gates_are_means_over_valid_positions() -> None:
+    model = encoder(LSTM)
+    with torch.no_grad():
+        for parameter in model.stack.parameters():
+            parameter.zero_()
+    readings = read(model, [6, 2])
+    assert {value(readings, f"gate/{gate}") for gate in ("input", "forget", "output")} == {0.5}
+    assert "training_signal/layer0/curve_c" in readings
+
+
+def test_a_loss_that_reaches_no_layer_is_said_to() -> None:
+    model = encoder(GRU)
+    for parameter in model.stack.parameters():
+        parameter.requires_grad_(False)
+    (reading,) = read(model, [3, 2]).values()
+    assert isinstance(reading, Undefined)
+    assert "no gradient" in reading.why
+
+
+def test_sequences_of_one_step_have_no_lag() -> None:
+    readings = read(encoder(GRU), [1, 1])
+    assert isinstance(readings["training_signal/layer0/curve"], Undefined)
+    assert value(readings, "norm") > 0
