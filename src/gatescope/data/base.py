@@ -133,6 +133,15 @@ class Ragged(Sequence[Tensor]):
         places = np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
         return Ragged.of(self.flat[torch.from_numpy(places)], lengths)
 
+    def padded(self, items: Sequence[int], padding_value: float) -> Tensor:
+        """(B, longest of them, …): the items of these indices, right-padded."""
+        lengths, starts = self.lengths[items], self._ends[items] - self.lengths[items]
+        if lengths.min() < lengths.max():
+            return pad_sequence([self[i] for i in items], batch_first=True, padding_value=padding_value)
+        steps = int(lengths[0])
+        places = torch.from_numpy((starts[:, None] + np.arange(steps)).ravel())
+        return self.flat.index_select(0, places).unflatten(0, (len(items), steps))
+
     def rows(self, flagged: Tensor) -> list[int]:
         """The items that hold a flagged element: `flagged` (sum of T_i,) bool -> indices, ascending."""
         positions = flagged.nonzero()[:, 0].numpy()
@@ -172,12 +181,14 @@ class Splits:
 def collate(examples: Examples, indices: Sequence[int], padding_value: float = 0) -> Batch:
     """Right-pads the named examples into one Batch."""
     chosen = list(indices)
-    inputs = pad_sequence([examples.inputs[i] for i in chosen], batch_first=True, padding_value=padding_value)
+    assert isinstance(examples.inputs, Ragged)
+    inputs = examples.inputs.padded(chosen, padding_value)
     lengths = torch.from_numpy(examples.lengths[chosen])
     if isinstance(examples.targets, Tensor):
         targets = examples.targets[chosen]
     else:
-        targets = pad_sequence([examples.targets[i] for i in chosen], batch_first=True, padding_value=IGNORE)
+        assert isinstance(examples.targets, Ragged)
+        targets = examples.targets.padded(chosen, IGNORE)
     return Batch(inputs, lengths, targets, torch.tensor(chosen))
 
 
