@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol, cast
 from urllib.parse import quote
 
@@ -73,6 +74,8 @@ class Drawn:
     missing: str | None = None
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
     curves: Curves | None = None
+    narrow: str | None = None
+    """A column wide, as a data address, where that is another figure: for a narrow screen."""
 
 
 def write_report(
@@ -147,11 +150,17 @@ def _draw(name: str, tables: Tables, folder: Path, paper: bool) -> Drawn:
     save(figure, folder, name, ("png", "svg"))
     (folder / "numbers").mkdir(exist_ok=True)
     table.to_csv(folder / "numbers" / f"{name}.csv", index=False, float_format="%.8g", lineterminator="\n")
+    column, across = (
+        figure if figure.get_figwidth() == width else module.draw(tables, width)
+        for width in (style.COLUMN, style.TWO_COLUMNS if paper else figure.get_figwidth())
+    )
     if paper:
-        for size, width in {"one_column": style.COLUMN, "two_columns": style.TWO_COLUMNS}.items():
-            own = figure if figure.get_figwidth() == width else module.draw(tables, width)
-            save(own, folder / "paper", f"{name}_{size}")
-    return Drawn(name, title, module.caption(tables), None, table, getattr(module, "CURVES", None))
+        save(column, folder / "paper", f"{name}_one_column")
+        save(across, folder / "paper", f"{name}_two_columns")
+    with TemporaryDirectory() as place:
+        save(column, place, name, ("png", "svg"))
+        narrow = None if column is figure else page.image(Path(place) / name)
+    return Drawn(name, title, module.caption(tables), None, table, getattr(module, "CURVES", None), narrow)
 
 
 def _environment() -> Environment:
@@ -231,19 +240,11 @@ def page_context(tables: Tables, finished: Tables, figures: list[Drawn], folder:
         "charts": specs,
         "opened": next((one["name"] for one in shown if one["charts"]), None),
         "images": images,
-        "narrow": {name: found for name, found in _narrow(folder, list(images)) if found != images[name]},
+        "narrow": {one.name: one.narrow for one in figures if one.narrow},
         "variants": page.variants(study.contenders(finished)),
         "settings": page.settings({run: tables.configs.get(run, {}) for run in finished.runs.run_id}),
         "runs": page.runs(tables, folder),
     }
-
-
-def _narrow(folder: Path, names: list[str]) -> Iterator[tuple[str, str]]:
-    """The figures one column wide, for a narrow screen, where there are such."""
-    for name in names:
-        stem = folder / "paper" / f"{name}_one_column"
-        if stem.with_suffix(".svg").exists():
-            yield name, page.image(stem)
 
 
 def _missing(tables: Tables, primary: str) -> list[str]:

@@ -115,11 +115,13 @@ def _chart(
 
 
 def _horizontal(values: pd.Series, log: bool) -> dict[str, Any]:
-    """Scale and ticks; a logarithmic axis from 0 is marked at 0 and the powers of ten."""
+    """Scale and ticks; a logarithmic axis from 0 is marked at 0 and the powers of ten; epochs are whole."""
     import altair as alt
 
     if not log:
-        return {"scale": alt.Scale(zero=False, nice=False)}
+        whole = bool((values % 1 == 0).all())
+        ticks = {"axis": alt.Axis(tickMinStep=1, format="d")} if whole else {}
+        return {"scale": alt.Scale(zero=False, nice=False), **ticks}
     if values.min() > 0:
         return {"scale": alt.Scale(type="log", nice=False), "axis": alt.Axis(labelExpr=PLAIN, tickCount=4)}
     powers = [10**k for k in range(12) if 10**k <= values.max()]
