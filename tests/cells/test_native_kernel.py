@@ -96,7 +96,8 @@ def test_threads_change_no_bit(cell, monkeypatch):
     torch.manual_seed(2)
     layer = native(cell, 8, 40, torch.float32)
     where = layout(torch.randint(1, 21, (13,)), 13, 20)
-    kind, _, bias, u, shared = layer.native_weights
+    kind, _, bias, u, *_ = layer.native_weights
+    shared = layer.native_weights.per_unit
     fed, direct = torch.randn(int(where.offsets[-1]), len(bias)), torch.randn(20, 13, 40)
     zero = torch.zeros(13, 40)
     before, results = torch.get_num_threads(), []

@@ -14,13 +14,13 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from gatescope.cells.base import State, States, StepVjp, in_blocks
 from gatescope.cells.fused import FusedLayer
 from gatescope.cells.initialisation import Initialisation, LongestDependency, chrono_bias, initialise
-from gatescope.cells.kernels.layer import Kernel, NativeWeights, chunks
+from gatescope.cells.kernels.layer import Kernel, chunks
 from gatescope.cells.kernels.walk import Walked
+from gatescope.cells.kernels.weights import NativeWeights
 
 
 class GatedUnit(FusedLayer):
@@ -40,8 +40,7 @@ class GatedUnit(FusedLayer):
     @property
     def native_weights(self) -> NativeWeights:
         w, u, b_ih, b_hh = self.weights
-        gates, candidate = b_hh.tensor_split([2 * self.hidden_size])
-        return NativeWeights("gru", w, b_ih + pad(gates, (0, self.hidden_size)), u, candidate)
+        return NativeWeights("gru", w, b_ih, u, b_hh)
 
     def _equations_of(self, walked: Walked) -> tuple[Tensor, ...]:
         assert walked.extra is not None

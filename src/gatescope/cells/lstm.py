@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from gatescope.cells.base import RecurrentLayer, State, States, StepVjp, in_blocks, shift
 from gatescope.cells.fused import FusedLayer, zero_padding
 from gatescope.cells.initialisation import Initialisation, LongestDependency, chrono_bias, initialise
-from gatescope.cells.kernels.layer import Kernel, NativeWeights, chunks
+from gatescope.cells.kernels.layer import Kernel, chunks
 from gatescope.cells.kernels.walk import Walked
+from gatescope.cells.kernels.weights import NativeWeights
 from gatescope.cells.scan import scan_sequential
 
 
@@ -113,7 +114,7 @@ class LSTM(FusedLayer, MemoryUnit):
     @property
     def native_weights(self) -> NativeWeights:
         w, u, b_ih, b_hh = self.weights
-        return NativeWeights("lstm", w, b_ih + b_hh, u)
+        return NativeWeights("lstm", w, b_ih, u, b_hh)
 
     def _equations_of(self, walked: Walked) -> tuple[Tensor, ...]:
         return chunks(walked)

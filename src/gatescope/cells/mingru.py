@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from gatescope.cells.base import State, States
-from gatescope.cells.kernels.layer import NativeWeights, chunks
+from gatescope.cells.kernels.layer import chunks
 from gatescope.cells.kernels.walk import Walked
+from gatescope.cells.kernels.weights import NativeWeights
 from gatescope.cells.minimal import MinimalLayer
 from gatescope.cells.scan import g, g_slope, log_g
 

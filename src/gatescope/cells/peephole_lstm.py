@@ -19,8 +19,9 @@ from torch.nn.functional import linear
 from gatescope.cells.base import State, States, shift
 from gatescope.cells.fused import zero_padding
 from gatescope.cells.initialisation import Initialisation, initialise, uniform_start
-from gatescope.cells.kernels.layer import Kernel, NativeLayer, NativeWeights, chunks
+from gatescope.cells.kernels.layer import Kernel, NativeLayer, chunks
 from gatescope.cells.kernels.walk import Walked
+from gatescope.cells.kernels.weights import NativeWeights
 from gatescope.cells.lstm import MemoryUnit
 
 
@@ -67,7 +68,8 @@ class PeepholeLSTM(NativeLayer, MemoryUnit):
 
     @property
     def native_weights(self) -> NativeWeights:
-        return NativeWeights("peephole", self.weight_ih, self.bias, self.weight_hh, self.peepholes)
+        weights = self.weight_ih, self.bias, self.weight_hh
+        return NativeWeights("peephole", *weights, peepholes=self.peepholes)
 
     def _equations_of(self, walked: Walked) -> tuple[Tensor, ...]:
         assert walked.c is not None

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from gatescope.cells.base import State, States, StepVjp
 from gatescope.cells.fused import FusedLayer, run_packed, run_padded
 from gatescope.cells.initialisation import Initialisation, initialise
-from gatescope.cells.kernels.layer import Kernel, NativeWeights
+from gatescope.cells.kernels.layer import Kernel
+from gatescope.cells.kernels.weights import NativeWeights
 
 
 class RNN(FusedLayer):
@@ -41,7 +42,7 @@ class RNN(FusedLayer):
     @property
     def native_weights(self) -> NativeWeights:
         w, u, b_ih, b_hh = self.weights
-        return NativeWeights(self.nonlinearity, w, b_ih + b_hh, u)
+        return NativeWeights(self.nonlinearity, w, b_ih, u, b_hh)
 
     def _run(self, x: Tensor, lengths: Tensor | None, initial: State) -> Tensor:
         # tanh states stay bounded over the padded steps, relu states may overflow there.

@@ -1,4 +1,4 @@
-"""The native walk as an operation of autograd."""
+"""One layer and direction on the native walk as an operation of autograd."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from gatescope.cells.kernels.layout import Layout
-from gatescope.cells.kernels.walk import CHUNKS, Kind, Walked, Watch, backward, forward
+from gatescope.cells.kernels.walk import Kind, Walked, Watch, backward, forward
+from gatescope.cells.kernels.weights import NativeWeights
 
 
 class Recurrence(torch.autograd.Function):
-    """(fed (N, chunks·H), U, shared, h_0, c_0) -> h and c (T, B, H) of every step.
+    """(x (B, T, D), the weights of `NativeWeights`, h_0, c_0) -> h and c (B, T, H) of every step.
 
-    The caller must hand over `fed`: its memory becomes the gates'.
+    All in one node: at the article's size the nodes of autograd beside the walk cost a tenth of a step.
 
     Raises:
         RuntimeError: a second derivative is asked for.
@@ -23,9 +24,12 @@ class Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        fed: Tensor,
+        x: Tensor,
+        w: Tensor,
+        bias: Tensor,
         u: Tensor | None,
-        shared: Tensor | None,
+        recurrent_bias: Tensor | None,
+        peepholes: Tensor | None,
         h: Tensor,
         c: Tensor | None,
         kind: Kind,
@@ -33,34 +37,55 @@ class Recurrence(torch.autograd.Function):
         watch: Watch,
     ) -> tuple[Tensor, Tensor | None]:
         ctx.set_materialize_grads(False)
-        walked = forward(kind, fed, u, shared, (h, c), layout)
-        ctx.kind, ctx.layout, ctx.watch = kind, layout, watch
+        weights = NativeWeights(kind, w, bias, u, recurrent_bias, peepholes)
+        packed = layout.pack(x).to(w.dtype)
+        walked = forward(kind, weights.fed(packed), u, weights.per_unit, (h, c), layout)
+        ctx.kind, ctx.layout, ctx.watch, ctx.of_x = kind, layout, watch, x.dtype
         watch.walked = walked
-        ctx.save_for_backward(walked.gates, walked.extra, walked.h, walked.c, u, shared)
-        return walked.h[1:], None if walked.c is None else walked.c[1:]
+        ctx.save_for_backward(packed, walked.gates, walked.extra, walked.h, walked.c, *weights[1:])
+        return walked.h[1:].transpose(0, 1), None if walked.c is None else walked.c[1:].transpose(0, 1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, grad_c: Tensor | None) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             raise RuntimeError("the native kernel has no second derivative: choose kernel=torch for it")
-        gates, extra, h, c, u, shared = ctx.saved_tensors
-        walked = Walked(ctx.kind, ctx.layout, gates, extra, h, c)
-        watch: Watch = ctx.watch
-        back = backward(walked, u, shared, grad, grad_c, states=watch.wanted)
+        packed, gates, extra, h, c, *saved = ctx.saved_tensors
+        weights, layout = NativeWeights(ctx.kind, *saved), ctx.layout
+        walked, watch = Walked(ctx.kind, layout, gates, extra, h, c), ctx.watch
+        direct, direct_c = (None if g is None else g.transpose(0, 1) for g in (grad, grad_c))
+        back = backward(walked, weights.u, weights.per_unit, direct, direct_c, states=watch.wanted)
         assert back.deltas is not None
         if watch.wanted:
             watch.back = back
         else:
             watch.walked = None  # a graph that is kept would keep it too
-        width = CHUNKS[ctx.kind] * h.shape[-1]
-        of_u = recurrent_gradient(walked, back.deltas) if ctx.needs_input_grad[1] else None
-        of_shared = None
-        if shared is not None and ctx.needs_input_grad[2]:
-            of_shared = shared_gradient(walked, back.deltas)
-        return back.deltas[:, :width], of_u, of_shared, back.initial, back.initial_c, None, None, None
+        of_x, of_w, _, of_u, _, of_peepholes = ctx.needs_input_grad[:6]
+        own = back.deltas[:, : len(weights.w)]
+        of_bias, of_recurrent_bias = _bias_gradients(weights, back.deltas)
+        return (
+            layout.unpack(own @ weights.w).to(ctx.of_x) if of_x else None,
+            own.t() @ packed if of_w else None,
+            of_bias,
+            _recurrent_gradient(walked, back.deltas) if of_u else None,
+            of_recurrent_bias,
+            _peephole_gradient(walked, back.deltas) if of_peepholes else None,
+            back.initial,
+            back.initial_c,
+            None,
+            None,
+            None,
+        )
 
 
-def recurrent_gradient(walked: Walked, deltas: Tensor) -> Tensor:
+def _bias_gradients(weights: NativeWeights, deltas: Tensor) -> tuple[Tensor, Tensor | None]:
+    total, width = deltas.sum(0), len(weights.bias)
+    if weights.kind == "gru":
+        return total[:width], torch.cat([total[: 2 * width // 3], total[width:]])
+    # Each its own: the optimiser's clipping works in place.
+    return total, None if weights.recurrent_bias is None else total.clone()
+
+
+def _recurrent_gradient(walked: Walked, deltas: Tensor) -> Tensor:
     """(chunks·H, H): ∂L/∂U, one product over all steps."""
     previous, size = walked.layout.previous(walked.h), walked.h.shape[-1]
     if walked.kind != "gru":
@@ -71,12 +96,9 @@ def recurrent_gradient(walked: Walked, deltas: Tensor) -> Tensor:
     return found
 
 
-def shared_gradient(walked: Walked, deltas: Tensor) -> Tensor:
-    """Of a GRU's b_n (H,), or of the peepholes (3, H)."""
-    size = walked.h.shape[-1]
-    if walked.kind == "gru":
-        return deltas[:, 3 * size :].sum(0)
+def _peephole_gradient(walked: Walked, deltas: Tensor) -> Tensor:
+    """(3, H)"""
     assert walked.c is not None
     before, after = walked.layout.previous(walked.c), walked.layout.pack(walked.c[1:].transpose(0, 1))
-    i, f, _, o = deltas.split(size, dim=-1)
+    i, f, _, o = deltas.split(walked.h.shape[-1], dim=-1)
     return torch.stack([(i * before).sum(0), (f * before).sum(0), (o * after).sum(0)])

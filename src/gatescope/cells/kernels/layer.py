@@ -6,31 +6,20 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from gatescope.cells.base import Adjoint, RecurrentLayer, State, States, padded_lengths
 from gatescope.cells.kernels import walk
 from gatescope.cells.kernels.autograd import Recurrence
 from gatescope.cells.kernels.build import available
 from gatescope.cells.kernels.layout import Layout, layout
-from gatescope.cells.kernels.walk import CHUNKS, Kind, Walked, Watch
+from gatescope.cells.kernels.walk import CHUNKS, Walked, Watch
+from gatescope.cells.kernels.weights import NativeWeights
 
 Kernel = Literal["auto", "torch", "native"]
-
-
-class NativeWeights(NamedTuple):
-    """W (chunks·H, D), bias (chunks·H,) of the input's share, U (chunks·H, H) or None, and what the
-    kernel's step adds a unit: a GRU's b_n (H,), peepholes (3, H), or None."""
-
-    kind: Kind
-    w: Tensor
-    bias: Tensor
-    u: Tensor | None = None
-    shared: Tensor | None = None
 
 
 class NativeLayer(RecurrentLayer):
@@ -68,23 +57,15 @@ class NativeLayer(RecurrentLayer):
         written_down = torch.compiler.is_compiling() or torch.jit.is_tracing()
         return self.input_weights.dtype in types and not written_down and available()
 
-    def _fed(
-        self, x: Tensor, lengths: Tensor | None
-    ) -> tuple[Kind, Tensor | None, Tensor | None, Layout, Tensor]:
-        """What a walk takes: kind, U, shared, layout, and the packed share of the input."""
-        kind, w, bias, u, shared = self.native_weights
-        where = layout(lengths, *x.shape[:2])
-        return kind, u, shared, where, linear(where.pack(x), w, bias).to(w.dtype)
-
     def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
         initial = self.zero_state(x) if state is None else state
         lengths = padded_lengths(lengths, x.shape[1])
         if not self.runs_natively(x):
             return self._torch_forward(x, lengths, initial)
-        kind, u, shared, where, fed = self._fed(x, lengths)
-        watch = Watch()
-        h, c = Recurrence.apply(fed, u, shared, initial.h, initial.c, kind, where, watch)
-        states = States(h.transpose(0, 1), initial, lengths, None if c is None else c.transpose(0, 1))
+        kind, *weights = self.native_weights
+        where, watch = layout(lengths, *x.shape[:2]), Watch()
+        h, c = Recurrence.apply(x, *weights, initial.h, initial.c, kind, where, watch)
+        states = States(h, initial, lengths, c)
         states.watch = watch
         return states
 
@@ -94,8 +75,9 @@ class NativeLayer(RecurrentLayer):
             return self(x, lengths, state)
         initial = self.zero_state(x) if state is None else state
         lengths = padded_lengths(lengths, x.shape[1])
-        kind, u, shared, where, fed = self._fed(x, lengths)
-        walked = walk.forward(kind, fed, u, shared, (initial.h, initial.c), where)
+        weights, where = self.native_weights, layout(lengths, *x.shape[:2])
+        fed = weights.fed(where.pack(x))
+        walked = walk.forward(weights.kind, fed, weights.u, weights.per_unit, (initial.h, initial.c), where)
         return self._states_of(walked, initial, lengths)
 
     def _states_of(self, walked: Walked, initial: State, lengths: Tensor | None) -> States:
@@ -155,7 +137,7 @@ class NativeLayer(RecurrentLayer):
             walked,
             # Training may move the weights before anyone asks for ∂L/∂x.
             None if weights.u is None else weights.u.detach().clone(),
-            weights.shared,
+            weights.per_unit,
             None if direct is None else direct.transpose(0, 1),
             last=last,
             renormalise=renormalise,
