@@ -185,3 +185,12 @@ def test_every_cell_that_can_says_which_kernel_it_takes():
     for cell in KINDS:
         made = CELLS[cell]
         assert "kernel" in inspect.signature(getattr(made, "func", made).__init__).parameters
+
+
+def test_a_layout_is_made_once_for_a_batch_and_anew_when_its_lengths_change():
+    lengths = torch.tensor([3, 1, 2])
+    first = layout(lengths, 3, 4)
+    assert layout(lengths, 3, 4) is first
+    assert layout(lengths, 3, 5) is not first
+    lengths[0] = 4
+    assert layout(lengths, 3, 4).offsets.tolist() == [0, 3, 5, 6, 7]

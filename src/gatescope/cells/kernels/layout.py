@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +51,21 @@ def dense(batch: int, steps: int) -> Layout:
     return Layout(steps, batch, torch.arange(steps + 1) * batch, torch.arange(batch))
 
 
+_known = WeakTensorKeyDictionary()
+
+
 def layout(lengths: Tensor | None, batch: int, steps: int) -> Layout:
-    """Of (B,) lengths up to `steps`; None: nothing is padded."""
+    """Of (B,) lengths up to `steps`; None: nothing is padded. Made once for all layers of a pass."""
     if lengths is None:
         return dense(batch, steps)
+    state = (lengths._version, steps)
+    if lengths not in _known or _known[lengths][0] != state:
+        _known[lengths] = state, _packed(lengths, batch, steps)
+    found: Layout = _known[lengths][1]
+    return found
+
+
+def _packed(lengths: Tensor, batch: int, steps: int) -> Layout:
     ordered, order = lengths.cpu().sort(descending=True, stable=True)
     t, row = (torch.arange(steps)[:, None] < ordered).nonzero(as_tuple=True)
     offsets = torch.zeros(steps + 1, dtype=torch.int64)

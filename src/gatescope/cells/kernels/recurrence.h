@@ -176,6 +176,12 @@ void backward_panel(const std::vector<S *> &carry, const S *const *deltas, int c
   });
 }
 
+// A row of the direct gradients lies far from the one before it in time: asked for two steps ahead.
+template <class S> INLINE void prefetch(const void *from, int64_t at, int64_t H) {
+  const char *row = (const char *)((const S *)from + at);
+  for (int64_t byte = 0; byte < H * int64_t(sizeof(S)); byte += 64) __builtin_prefetch(row + byte);
+}
+
 template <class S, class A> void backward(const Call &call) {
   constexpr int lanes = Simd<S>::lanes;
   const int64_t H = call.hidden, plane = call.batch * H;
@@ -205,6 +211,8 @@ template <class S, class A> void backward(const Call &call) {
       const S *direct[2] = {
           call.direct ? (const S *)call.direct + t * call.direct_t + sequence * call.direct_b : nullptr,
           call.direct_c ? (const S *)call.direct_c + t * call.direct_c_t + sequence * call.direct_c_b : nullptr};
+      if (call.direct && t > 1)
+        prefetch<S>(call.direct, (t - 2) * call.direct_t + sequence * call.direct_b, H);
       S *const into[2] = {one.carry, one.carry_c};
       if (call.logs) {
         const int64_t place = t * call.batch + sequence;
