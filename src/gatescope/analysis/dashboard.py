@@ -37,6 +37,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "outcome": ("validation/.*", "train/.*"),
     "gradients": (
         "gradient_flow/.*",
+        "training_signal/.*",
         "gradient_norm/[^/]+",
         "gradient_norm/.*/recurrent_weights/.*",
         "update_ratio/.*",
