@@ -38,7 +38,7 @@ Fit = Callable[[], tuple[float, float]]
 """Trains, and tells the seconds by the clock and of the process."""
 
 
-def measure(rounds: int = 5, steps: tuple[int, ...] = (50,), train: int = 3200, epochs: int = 2) -> Result:
+def measure(rounds: int = 5, steps: tuple[int, ...] = (50,), train: int = 3200, epochs: int = 10) -> Result:
     """Keras runs nothing but the training and the validation; ours also looks, tracks and keeps the best."""
     say_what_is_missing()
     settings = {"rounds": rounds, "steps": list(steps), "train": train, "epochs": epochs, "batch": BATCH}

@@ -25,6 +25,8 @@ from gatescope.tracking.resume import AtomicIO
 from gatescope.training.loop import best_checkpoint, best_score, make_trainer, seconds_per_epoch
 from gatescope.training.module import SequenceTask
 
+log = logging.getLogger(__name__)
+
 
 @dataclass
 class RunResult:
@@ -73,7 +75,10 @@ def run(cfg: DictConfig) -> RunResult:
             cfg, data.task, tracking.record.directory, tracking.loggers, callbacks, [AtomicIO()], devices
         )
         trainer.fit(module, datamodule=data, ckpt_path=tracking.checkpoint)
-        trainer.test(module, datamodule=data, ckpt_path=best_checkpoint(trainer), verbose=False)
+        best = best_checkpoint(trainer)
+        if best is None:
+            log.warning("training ended before the first validation: the last weights are tested")
+        trainer.test(module, datamodule=data, ckpt_path=best, verbose=False)
         return finish(tracking, trainer, module, data)
 
 
