@@ -194,3 +194,11 @@ def test_a_layout_is_made_once_for_a_batch_and_anew_when_its_lengths_change():
     assert layout(lengths, 3, 5) is not first
     lengths[0] = 4
     assert layout(lengths, 3, 4).offsets.tolist() == [0, 3, 5, 6, 7]
+
+
+def test_a_layout_within_inference_mode():
+    with torch.inference_mode():
+        lengths = torch.tensor([3, 1, 2])
+        assert layout(lengths, 3, 4).offsets.tolist() == [0, 3, 5, 6, 6]
+        layer, x = native("gru", 2, 3, torch.float32), torch.randn(3, 4, 2)
+        assert layer(x, lengths).h.shape == (3, 4, 3)

@@ -58,6 +58,8 @@ def layout(lengths: Tensor | None, batch: int, steps: int) -> Layout:
     """Of (B,) lengths up to `steps`; None: nothing is padded. Made once for all layers of a pass."""
     if lengths is None:
         return dense(batch, steps)
+    if lengths.is_inference():  # such a tensor does not tell whether it has changed
+        return _packed(lengths, batch, steps)
     state = (lengths._version, steps)
     if lengths not in _known or _known[lengths][0] != state:
         _known[lengths] = state, _packed(lengths, batch, steps)
