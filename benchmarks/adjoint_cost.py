@@ -12,6 +12,7 @@ from benchmarks.timing import Way, interleaved, ratio
 from gatescope.cells.base import State
 from gatescope.instruments.probe import look
 from gatescope.models.stack import LayerTrace
+from gatescope.training.allocator import keep_freed_pages
 
 QUESTION = (
     "seconds over those of one training step (forward and backward) of: that step when it leaves gates and "
@@ -21,7 +22,8 @@ WATCHED = "step, gates and adjoint taken"
 BARS = {WATCHED: Bar(at_most=1.1)}
 
 
-def measure(rounds: int = 9, size: Size | None = None, cells: tuple[str, ...] = tuple(CELLS)) -> Result:
+def measure(rounds: int = 25, size: Size | None = None, cells: tuple[str, ...] = tuple(CELLS)) -> Result:
+    keep_freed_pages()  # as training does
     size = size or Size()
     result = Result("adjoint_cost", QUESTION, {**asdict(size), "rounds": rounds}, BARS)
     for cell in cells:
