@@ -22,6 +22,7 @@ from gatescope.models.encoder import sizes
 from gatescope.tracking.lifecycle import Tracked, tracked
 from gatescope.tracking.ranks import rank, under_torchrun
 from gatescope.tracking.resume import AtomicIO
+from gatescope.training.housekeeping import older_objects_left_alone
 from gatescope.training.loop import best_checkpoint, best_score, make_trainer, seconds_per_epoch
 from gatescope.training.module import SequenceTask
 
@@ -74,11 +75,12 @@ def run(cfg: DictConfig) -> RunResult:
         trainer = make_trainer(
             cfg, data.task, tracking.record.directory, tracking.loggers, callbacks, [AtomicIO()], devices
         )
-        trainer.fit(module, datamodule=data, ckpt_path=tracking.checkpoint)
-        best = best_checkpoint(trainer)
-        if best is None:
-            log.warning("training ended before the first validation: the last weights are tested")
-        trainer.test(module, datamodule=data, ckpt_path=best, verbose=False)
+        with older_objects_left_alone():
+            trainer.fit(module, datamodule=data, ckpt_path=tracking.checkpoint)
+            best = best_checkpoint(trainer)
+            if best is None:
+                log.warning("training ended before the first validation: the last weights are tested")
+            trainer.test(module, datamodule=data, ckpt_path=best, verbose=False)
         return finish(tracking, trainer, module, data)
 
 

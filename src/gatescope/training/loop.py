@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
 from gatescope.data.base import TaskSpec
-from gatescope.training.allocator import keep_freed_pages
+from gatescope.training.housekeeping import keep_freed_pages
 
 OURS = ("_target_", "threads", "compile")
 """Keys of the trainer group that are not Lightning's."""

@@ -1,15 +1,19 @@
-"""Freed pages stay with the process, seen by the faults that the system counts, in a process of its own."""
+"""Freed pages stay with the process, seen by the faults that the system counts; older objects are left alone."""
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
 
 import pytest
 
+from gatescope.training.housekeeping import older_objects_left_alone
+
 FAULTS = """
 import ctypes, resource, sys
-from gatescope.training.allocator import keep_freed_pages
+from gatescope.training.housekeeping import keep_freed_pages
 if sys.argv[1] == "keep" and not keep_freed_pages():
     raise SystemExit("not glibc")
 libc = ctypes.CDLL(None)
@@ -39,3 +43,24 @@ def faults(how: str) -> int:
 def test_a_block_that_was_freed_is_used_again_without_page_faults():
     assert faults("keep") < 100
     assert faults("default") > 4000
+
+
+class Node:
+    """Garbage once nobody but itself holds it."""
+
+    def __init__(self):
+        self.itself = self
+
+
+def test_what_was_there_is_left_alone_and_what_is_made_inside_is_not():
+    older = Node()
+    seen = weakref.ref(older)
+    with pytest.raises(ValueError, match="a step failed"), older_objects_left_alone():
+        newer = weakref.ref(Node())
+        del older
+        gc.collect()
+        assert newer() is None
+        assert seen() is not None
+        raise ValueError("a step failed")
+    gc.collect()
+    assert seen() is None
