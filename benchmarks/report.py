@@ -49,8 +49,8 @@ HEADINGS = {
 LEAST = "least possible over nn"
 ABOUT_LEAST = (
     f"*{LEAST}*: the share of its time in which torch.nn does no more than products at the rate of a large "
-    "one. A kernel that does all the same products can take no smaller share of torch.nn's time; of an LSTM, "
-    "which torch hands to oneDNN, it leaves little."
+    "one, whose rate itself varies. A kernel that does the same products can hardly take a smaller share of "
+    "torch.nn's time: of an LSTM, which torch hands to oneDNN, little is left."
 )
 QUESTION = "How fast is the native recurrence on one core, beside what one would use instead?"
 
