@@ -116,7 +116,10 @@ def sentence(result: dict[str, Any]) -> str:
 
 def plain(result: dict[str, Any]) -> str:
     """Every row as it is."""
-    return markdown(pd.DataFrame(result["rows"]).rename(columns=HEADINGS))
+    table = pd.DataFrame(result["rows"]).rename(columns=HEADINGS)
+    if "rounds" in table:
+        table["rounds"] = table["rounds"].astype("Int64")
+    return markdown(table)
 
 
 def speed_table(result: dict[str, Any]) -> str:
@@ -176,7 +179,7 @@ def written(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return number(None if pd.isna(value) else value)
-    return number(None) if value is None else str(value)
+    return number(None) if value is None or value is pd.NA else str(value)
 
 
 def draw_speed(result: dict[str, Any]) -> Any:
