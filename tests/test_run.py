@@ -18,6 +18,7 @@ from conftest import FAST, ROOT, SMALL, Compose
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.probe import Probe
 from gatescope.instruments.readings import Readings
+from gatescope.models.stack import RecurrentStack
 from gatescope.run import run
 from gatescope.tracking.directory import RecordError
 from gatescope.tracking.wandb import CredentialsError
@@ -140,6 +141,22 @@ def test_an_instrument_that_raises_is_switched_off(small: Compose, caplog: pytes
     ]
     assert len(told) == 1
     assert {row["step"] for row in rows(result.directory, "readings")} == {0, 1, 2, 3, 4}
+
+
+def test_a_pass_of_training_that_cannot_be_read_is_told_once(
+    small: Compose, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def passed(self: RecurrentStack) -> None:
+        raise RuntimeError("no such adjoint")
+
+    monkeypatch.setattr(RecurrentStack, "passed", passed)
+    result = run(small("instruments=full", "instruments.every_n_steps=1"))
+    assert record(result.directory)["status"] == "finished"
+    told = [r for r in caplog.records if "training_signal failed at step 0 and is switched off" in r.message]
+    assert len(told) == 1
+    names = {row["name"] for row in rows(result.directory, "readings")}
+    assert "gradient_norm/before_clip" in names
+    assert not any(name.startswith("training_signal") for name in names)
 
 
 def test_the_best_checkpoint_is_the_one_tested(small: Compose) -> None:

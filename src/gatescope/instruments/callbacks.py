@@ -55,12 +55,15 @@ class InstrumentCallback(pl.Callback):
             try:
                 readings |= instrument.read(subject)
             except Exception:
-                log.warning("instrument %s failed at step %d and is switched off", name, step, exc_info=True)
-                del self.instruments[name]
-                self.off.append(name)
+                self._switch_off(name, step)
         if readings:
             self.sink(readings, step, epoch)
         return readings
+
+    def _switch_off(self, name: str, step: int) -> None:
+        log.warning("instrument %s failed at step %d and is switched off", name, step, exc_info=True)
+        del self.instruments[name]
+        self.off.append(name)
 
 
 class ProbeCallback(InstrumentCallback):
@@ -113,15 +116,22 @@ class UpdateCallback(InstrumentCallback):
         self._last = (0, 0)
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
-        if any(one.reads_layers for one in self.instruments.values()) and self._due(trainer):
+        if self._readers_of_layers() and self._due(trainer):
             module.model.stack.watched = {}
+
+    def _readers_of_layers(self) -> list[str]:
+        return [name for name, one in self.instruments.items() if one.reads_layers]
 
     def _due(self, trainer: pl.Trainer) -> bool:
         return bool(self.instruments) and due(trainer.global_step, self.every_n_steps)
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, module: Any, optimizer: Optimizer) -> None:
         if self._due(trainer):
-            self._layers = module.model.stack.passed()
+            try:
+                self._layers = module.model.stack.passed()
+            except Exception:
+                for name in self._readers_of_layers():
+                    self._switch_off(name, trainer.global_step)
             named = list(module.named_parameters())
             self._before = {name: p.grad.detach().clone() for name, p in named if p.grad is not None}
             self._weights = {name: p.detach().clone() for name, p in named}
