@@ -187,7 +187,7 @@ def test_a_signal_in_the_middle_of_an_epoch(
     )
     try:
         deadline = time.monotonic() + 60
-        while not list(tmp_path.glob("*/*/metrics.jsonl")):
+        while not any(path.stat().st_size for path in tmp_path.glob("*/*/metrics.jsonl")):
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < deadline
             time.sleep(0.05)
