@@ -175,11 +175,11 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def written(value: Any) -> str:
+    if pd.isna(value):
+        return number(None)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float):
-        return number(None if pd.isna(value) else value)
-    return number(None) if value is None or value is pd.NA else str(value)
+    return number(value) if isinstance(value, float) else str(value)
 
 
 def draw_speed(result: dict[str, Any]) -> Any:

@@ -99,14 +99,13 @@ class Look:
     @property
     def points(self) -> dict[str, Any]:
         """Keywords of `Axes.plot` for markers without a line."""
+        hollow = self.fill == "none"  # white inside, to hide what lies behind
         return {
             "color": self.color,
             "linestyle": "none",
             "marker": self.marker,
-            "fillstyle": self.fill
-            if self.fill != "none"
-            else "full",  # white inside, hiding what lies behind
-            "markerfacecolor": self.color if self.fill != "none" else "white",
+            "fillstyle": "full" if hollow else self.fill,
+            "markerfacecolor": "white" if hollow else self.color,
             "markerfacecoloralt": "white",
             "markeredgewidth": 0.8,
         }

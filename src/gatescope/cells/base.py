@@ -238,7 +238,8 @@ class RecurrentLayer(nn.Module, ABC):
         graph, to ask for gates, and ∂L/∂state; None where no gradient came through. `x`: without graph."""
         if states.h.grad is None:
             return None
-        left = States(states.h.detach(), states.initial, states.lengths, _cut(states.c))
+        c = None if states.c is None else states.c.detach()
+        left = States(states.h.detach(), states.initial, states.lengths, c)
         return left, self.adjoint(x, left, states.h.grad)
 
     @abstractmethod
@@ -379,10 +380,6 @@ class RecurrentLayer(nn.Module, ABC):
                 steps = [{name: values[k] for name, values in needed.items()} for k in range(stop - start)]
                 states.blocks.append(Block(start, saved, steps))
         return states.blocks
-
-
-def _cut(values: Tensor | None) -> Tensor | None:
-    return None if values is None else values.detach()
 
 
 def split(cell: RecurrentLayer, flat: Tensor) -> State:

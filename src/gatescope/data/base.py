@@ -131,16 +131,14 @@ class Ragged(Sequence[Tensor]):
         lengths = self.lengths[items]
         starts = self._ends[items] - lengths
         places = np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
-        return Ragged.of(self.flat[torch.from_numpy(places)], lengths)
+        return Ragged.of(self.flat.index_select(0, torch.from_numpy(places)), lengths)
 
     def padded(self, items: Sequence[int], padding_value: float) -> Tensor:
         """(B, longest of them, …): the items of these indices, right-padded."""
-        lengths, starts = self.lengths[items], self._ends[items] - self.lengths[items]
+        lengths = self.lengths[items]
         if lengths.min() < lengths.max():
             return pad_sequence([self[i] for i in items], batch_first=True, padding_value=padding_value)
-        steps = int(lengths[0])
-        places = torch.from_numpy((starts[:, None] + np.arange(steps)).ravel())
-        return self.flat.index_select(0, places).unflatten(0, (len(items), steps))
+        return self.chosen(np.asarray(items)).flat.unflatten(0, (len(items), int(lengths[0])))
 
     def rows(self, flagged: Tensor) -> list[int]:
         """The items that hold a flagged element: `flagged` (sum of T_i,) bool -> indices, ascending."""

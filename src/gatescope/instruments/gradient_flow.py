@@ -16,7 +16,7 @@ from torch import Tensor
 from gatescope.cells.base import Adjoint, RecurrentLayer, State, last_index, reverse_within, shift, split
 from gatescope.data.base import valid_mask
 from gatescope.instruments.base import ProbeInstrument
-from gatescope.instruments.lag_curves import LagLogs, lag_logs, rate_readings
+from gatescope.instruments.lag_curves import LagLogs, lag_logs, state_readings
 from gatescope.instruments.probe import Probe, undisturbed
 from gatescope.instruments.readings import Heatmap, Reading, Readings, Scalar, Undefined, scalar
 from gatescope.instruments.recursion import join, longest, random_units, take
@@ -93,17 +93,12 @@ class GradientFlow(ProbeInstrument):
 
     def _curves(self, prefix: str, kind: str, logs: dict[str, Tensor], probe: Probe) -> Readings:
         """Curves of the whole state and its halves, and the rates of the whole."""
-        readings: Readings = {}
         label, rates = (RELATIVE, prefix) if kind == "vanishing" else (LOSS_FREE, f"{prefix}{kind}_")
-        for part, values in logs.items():
-            relative = lag_logs(values, probe.batch.lengths)
-            curve = relative if isinstance(relative, Undefined) else relative.curve(label)
-            readings[f"{prefix}{kind}_curve" + ("" if part == "state" else f"_{part}")] = curve
-            if part != "state":
-                continue
-            readings |= rate_readings(rates, relative, curve, self.fit, self.epsilon)
-            if isinstance(relative, LagLogs) and (zero := relative.zero_lag()) is not None:
-                readings[f"{rates}underflow_lag"] = Scalar(float(zero))
+        readings, relative = state_readings(
+            f"{prefix}{kind}_curve", rates, logs, probe.batch.lengths, label, self.fit, self.epsilon
+        )
+        if isinstance(relative, LagLogs) and (zero := relative.zero_lag()) is not None:
+            readings[f"{rates}underflow_lag"] = Scalar(float(zero))
         return readings
 
     def _loss_free(self, prefix: str, name: str, layer: LayerTrace, probe: Probe) -> Readings:

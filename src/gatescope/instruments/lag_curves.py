@@ -107,6 +107,27 @@ def rate_readings(
     return readings | {f"{prefix}decay_rate": scalar(rate), f"{prefix}half_life": half_life(rate)}
 
 
+def state_readings(
+    curve: str,
+    rates: str,
+    logs: dict[str, Tensor],
+    lengths: Tensor,
+    label: str,
+    fit: tuple[int, int],
+    epsilon: float,
+) -> tuple[Readings, LagLogs | Undefined]:
+    """Log norms by lag (B, T), of the whole `state` and its halves -> `<curve>`, `<curve>_h`, `<curve>_c` and
+    `rate_readings` of the whole, and the whole's logs relative to lag 0."""
+    readings: Readings = {}
+    relative = {part: lag_logs(values, lengths) for part, values in logs.items()}
+    for part, found in relative.items():
+        name = curve if part == "state" else f"{curve}_{part}"
+        readings[name] = drawn = found if isinstance(found, Undefined) else found.curve(label)
+        if part == "state":
+            readings |= rate_readings(rates, found, drawn, fit, epsilon)
+    return readings, relative["state"]
+
+
 def half_life(rate: float) -> Scalar | Undefined:
     """ln 2 / -rate, in steps."""
     if rate > -RESOLUTION:

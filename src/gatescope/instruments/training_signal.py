@@ -17,7 +17,7 @@ from gatescope.cells.base import last_index
 from gatescope.data.base import valid_mask
 from gatescope.instruments.base import Update, UpdateInstrument
 from gatescope.instruments.gradient_flow import RELATIVE, adjoint_logs
-from gatescope.instruments.lag_curves import lag_logs, rate_readings
+from gatescope.instruments.lag_curves import state_readings
 from gatescope.instruments.readings import Readings, Scalar, Undefined, scalar
 from gatescope.models.stack import LayerPass
 
@@ -59,15 +59,11 @@ class TrainingSignal(UpdateInstrument):
 
     def _signal(self, prefix: str, layer: LayerPass) -> Readings:
         lengths = last_index(layer.trace.states) + 1
-        readings: Readings = {}
-        for part, logs in adjoint_logs(layer.adjoint, layer.trace).items():
-            relative = lag_logs(logs, lengths)
-            curve = relative if isinstance(relative, Undefined) else relative.curve(RELATIVE)
-            readings[f"{prefix}curve" + ("" if part == "state" else f"_{part}")] = curve
-            if part == "state":
-                readings |= rate_readings(prefix, relative, curve, self.fit, self.epsilon)
-                readings[f"{prefix}norm"] = _geometric_mean(logs[:, 0])
-        return readings
+        logs = adjoint_logs(layer.adjoint, layer.trace)
+        readings, _ = state_readings(
+            f"{prefix}curve", prefix, logs, lengths, RELATIVE, self.fit, self.epsilon
+        )
+        return readings | {f"{prefix}norm": _geometric_mean(logs["state"][:, 0])}
 
 
 def _geometric_mean(logs: Tensor) -> Scalar | Undefined:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MetricCollection
@@ -30,15 +28,13 @@ class Objective(BaseObjective):
     def metrics(self) -> MetricCollection:
         classes = number_of_classes(self.task)
         # Labels were checked when the data were loaded; checking them again costs half of an update.
-        checked: Any = {"validate_args": False}
-        binary = classes == 2
         accuracy = (
-            BinaryAccuracy(**checked) if binary else MulticlassAccuracy(classes, average="micro", **checked)
+            BinaryAccuracy(validate_args=False)
+            if classes == 2
+            else MulticlassAccuracy(classes, average="micro", validate_args=False)
         )
-        return MetricCollection(
-            {"accuracy": accuracy, "macro_f1": MulticlassF1Score(classes, average="macro", **checked)},
-            compute_groups=False,
-        )
+        macro_f1 = MulticlassF1Score(classes, average="macro", validate_args=False)
+        return MetricCollection({"accuracy": accuracy, "macro_f1": macro_f1}, compute_groups=False)
 
     def outcome(self, values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         if self.task.output_size == 1:

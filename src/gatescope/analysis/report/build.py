@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
 
 from gatescope.analysis import contrasts, study, style
 from gatescope.analysis.figures.base import Curves, NoData, load, save
@@ -150,16 +151,20 @@ def _draw(name: str, tables: Tables, folder: Path, paper: bool) -> Drawn:
     save(figure, folder, name, ("png", "svg"))
     (folder / "numbers").mkdir(exist_ok=True)
     table.to_csv(folder / "numbers" / f"{name}.csv", index=False, float_format="%.8g", lineterminator="\n")
-    column, across = (
-        figure if figure.get_figwidth() == width else module.draw(tables, width)
-        for width in (style.COLUMN, style.TWO_COLUMNS if paper else figure.get_figwidth())
-    )
-    if paper:
-        save(column, folder / "paper", f"{name}_one_column")
-        save(across, folder / "paper", f"{name}_two_columns")
-    with TemporaryDirectory() as place:
-        save(column, place, name, ("png", "svg"))
-        narrow = None if column is figure else page.image(Path(place) / name)
+
+    def at(width: float) -> Figure:
+        return figure if figure.get_figwidth() == width else module.draw(tables, width)
+
+    column, narrow = at(style.COLUMN), None
+    with TemporaryDirectory() as elsewhere:
+        place, stem = folder / "paper" if paper else Path(elsewhere), f"{name}_one_column"
+        if paper:
+            save(column, place, stem)
+            save(at(style.TWO_COLUMNS), place, f"{name}_two_columns")
+        elif column is not figure:
+            save(column, place, stem, ("png", "svg"))
+        if column is not figure:
+            narrow = page.image(place / stem)
     return Drawn(name, title, module.caption(tables), None, table, getattr(module, "CURVES", None), narrow)
 
 

@@ -15,7 +15,7 @@ from gatescope.cells.kernels.weights import NativeWeights
 class Recurrence(torch.autograd.Function):
     """(x (B, T, D), the weights of `NativeWeights`, h_0, c_0) -> h and c (B, T, H) of every step.
 
-    All in one node: at the article's size the nodes of autograd beside the walk cost a tenth of a step.
+    All in one node: beside a short walk, others would cost.
 
     Raises:
         RuntimeError: a second derivative is asked for.
@@ -61,7 +61,7 @@ class Recurrence(torch.autograd.Function):
             watch.walked = None  # a graph that is kept would keep it too
         of_x, of_w, _, of_u, _, of_peepholes = ctx.needs_input_grad[:6]
         own = back.deltas[:, : len(weights.w)]
-        of_bias, of_recurrent_bias = _bias_gradients(weights, back.deltas)
+        of_bias, of_recurrent_bias = weights.bias_gradients(back.deltas)
         return (
             layout.unpack(own @ weights.w).to(ctx.of_x) if of_x else None,
             own.t() @ packed if of_w else None,
@@ -75,14 +75,6 @@ class Recurrence(torch.autograd.Function):
             None,
             None,
         )
-
-
-def _bias_gradients(weights: NativeWeights, deltas: Tensor) -> tuple[Tensor, Tensor | None]:
-    total, width = deltas.sum(0), len(weights.bias)
-    if weights.kind == "gru":
-        return total[:width], torch.cat([total[: 2 * width // 3], total[width:]])
-    # Each its own: the optimiser's clipping works in place.
-    return total, None if weights.recurrent_bias is None else total.clone()
 
 
 def _recurrent_gradient(walked: Walked, deltas: Tensor) -> Tensor:

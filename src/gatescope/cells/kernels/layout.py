@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -51,7 +52,7 @@ def dense(batch: int, steps: int) -> Layout:
     return Layout(steps, batch, torch.arange(steps + 1) * batch, torch.arange(batch))
 
 
-_known = WeakTensorKeyDictionary()
+_known: MutableMapping[Tensor, tuple[tuple[int, int], Layout]] = WeakTensorKeyDictionary()
 
 
 def layout(lengths: Tensor | None, batch: int, steps: int) -> Layout:
@@ -61,9 +62,10 @@ def layout(lengths: Tensor | None, batch: int, steps: int) -> Layout:
     if lengths.is_inference():  # such a tensor does not tell whether it has changed
         return _packed(lengths, batch, steps)
     state = (lengths._version, steps)
-    if lengths not in _known or _known[lengths][0] != state:
-        _known[lengths] = state, _packed(lengths, batch, steps)
-    found: Layout = _known[lengths][1]
+    kept, found = _known.get(lengths, (None, None))
+    if found is None or kept != state:
+        found = _packed(lengths, batch, steps)
+        _known[lengths] = state, found
     return found
 
 

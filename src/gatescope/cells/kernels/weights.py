@@ -27,8 +27,13 @@ class NativeWeights(NamedTuple):
         """What the kernel's step adds a unit: a GRU's b_n (H,), or peepholes."""
         if self.kind == "gru":
             assert self.recurrent_bias is not None
-            return self.recurrent_bias[2 * len(self.recurrent_bias) // 3 :]
+            return self.recurrent_bias[self._gates :]
         return self.peepholes
+
+    @property
+    def _gates(self) -> int:
+        """Rows before a GRU's candidate."""
+        return 2 * len(self.bias) // 3
 
     @torch.no_grad()
     def fed(self, packed: Tensor) -> Tensor:
@@ -37,8 +42,16 @@ class NativeWeights(NamedTuple):
         bias = self.bias
         if self.kind == "gru":
             assert self.recurrent_bias is not None
-            gates = 2 * len(bias) // 3
-            bias = torch.cat([bias[:gates] + self.recurrent_bias[:gates], bias[gates:]])
+            both = bias[: self._gates] + self.recurrent_bias[: self._gates]
+            bias = torch.cat([both, bias[self._gates :]])
         elif self.recurrent_bias is not None:
             bias = bias + self.recurrent_bias
         return linear(packed, self.w, bias).to(self.w.dtype)
+
+    def bias_gradients(self, deltas: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Of both biases, from a walk's deltas (N, widths·H)."""
+        total, width = deltas.sum(0), len(self.bias)
+        if self.kind == "gru":
+            return total[:width], torch.cat([total[: self._gates], total[width:]])
+        # Each its own: clipping works in place.
+        return total, None if self.recurrent_bias is None else total.clone()
