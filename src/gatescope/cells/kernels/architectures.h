@@ -1,12 +1,12 @@
 // One step of each architecture, forwards and backwards, for one vector of units. The equations
-// stand in the Python file of each cell. `fed` holds the input's share of the pre-activations and is overwritten by the
-// gates, which the backward walk reads.
+// stand in the Python file of each cell. `gates` holds the input's share of the pre-activations and is overwritten by
+// the gates, which the backward walk reads.
 #pragma once
 #include "simd.h"
 
 // A row of one step: pointers to its (…, H) chunks, `H` apart.
 template <class S> struct Forward {
-  S *fed, *extra, *h, *c;
+  S *gates, *extra, *h, *c;
   const S *h_before, *c_before, *shared;
 };
 
@@ -26,7 +26,7 @@ template <class S, bool relu> struct Plain {
   static constexpr bool memory = false, recurrent = true;
 
   static INLINE void forward(const Forward<S> &row, const V *sums, int64_t H, int64_t unit, int lanes) {
-    const V p = READ(row.fed, 0) + sums[0];
+    const V p = READ(row.gates, 0) + sums[0];
     const V h = relu ? (p < 0 ? V{} : p) : hyperbolic(p);
     WRITE(row.h, 0, h);
   }
@@ -45,12 +45,12 @@ template <class S> struct GRU {
   static constexpr bool memory = false, recurrent = true;
 
   static INLINE void forward(const Forward<S> &row, const V *sums, int64_t H, int64_t unit, int lanes) {
-    const V r = sigmoid(READ(row.fed, 0) + sums[0]), z = sigmoid(READ(row.fed, 1) + sums[1]);
+    const V r = sigmoid(READ(row.gates, 0) + sums[0]), z = sigmoid(READ(row.gates, 1) + sums[1]);
     const V q = sums[2] + READ(row.shared, 0);
-    const V n = hyperbolic(READ(row.fed, 2) + r * q);
-    WRITE(row.fed, 0, r);
-    WRITE(row.fed, 1, z);
-    WRITE(row.fed, 2, n);
+    const V n = hyperbolic(READ(row.gates, 2) + r * q);
+    WRITE(row.gates, 0, r);
+    WRITE(row.gates, 1, z);
+    WRITE(row.gates, 2, n);
     WRITE(row.extra, 0, q);
     WRITE(row.h, 0, n + z * (READ(row.h_before, 0) - n));
   }
@@ -73,17 +73,17 @@ template <class S, bool peepholes> struct LSTM {
   static constexpr bool memory = true, recurrent = true;
 
   static INLINE void forward(const Forward<S> &row, const V *sums, int64_t H, int64_t unit, int lanes) {
-    V p_i = READ(row.fed, 0) + sums[0], p_f = READ(row.fed, 1) + sums[1], p_o = READ(row.fed, 3) + sums[3];
+    V p_i = READ(row.gates, 0) + sums[0], p_f = READ(row.gates, 1) + sums[1], p_o = READ(row.gates, 3) + sums[3];
     const V before = READ(row.c_before, 0);
     if (peepholes) p_i += READ(row.shared, 0) * before, p_f += READ(row.shared, 1) * before;
-    const V i = sigmoid(p_i), f = sigmoid(p_f), g = hyperbolic(READ(row.fed, 2) + sums[2]);
+    const V i = sigmoid(p_i), f = sigmoid(p_f), g = hyperbolic(READ(row.gates, 2) + sums[2]);
     const V c = f * before + i * g;
     if (peepholes) p_o += READ(row.shared, 2) * c;
     const V o = sigmoid(p_o);
-    WRITE(row.fed, 0, i);
-    WRITE(row.fed, 1, f);
-    WRITE(row.fed, 2, g);
-    WRITE(row.fed, 3, o);
+    WRITE(row.gates, 0, i);
+    WRITE(row.gates, 1, f);
+    WRITE(row.gates, 2, g);
+    WRITE(row.gates, 3, o);
     WRITE(row.c, 0, c);
     WRITE(row.h, 0, o * hyperbolic(c));
   }
@@ -118,7 +118,7 @@ template <class S> INLINE Vec<S> slope_of(Vec<S> candidate) {
   return candidate >= S(0.5) ? one : candidate * (1 - candidate);
 }
 
-// No state enters a gate: U and its product are not there. `fed` becomes the share kept and the candidate.
+// No state enters a gate: U and its product are not there. `gates` becomes the share kept and the candidate.
 template <class S> struct MinGRU {
   using V = Vec<S>;
   static constexpr int chunks = 2, widths = 2, gap = 0;
@@ -126,9 +126,9 @@ template <class S> struct MinGRU {
 
   static INLINE void forward(const Forward<S> &row, const V *, int64_t H, int64_t unit, int lanes) {
     // Each share by a division of its own: 1 - keep would be nothing but rounding where keep is near 1.
-    const V p = READ(row.fed, 0), keep = sigmoid(-p), candidate = positive<S>(READ(row.fed, 1));
-    WRITE(row.fed, 0, keep);
-    WRITE(row.fed, 1, candidate);
+    const V p = READ(row.gates, 0), keep = sigmoid(-p), candidate = positive<S>(READ(row.gates, 1));
+    WRITE(row.gates, 0, keep);
+    WRITE(row.gates, 1, candidate);
     WRITE(row.h, 0, keep * READ(row.h_before, 0) + sigmoid(p) * candidate);
   }
 
@@ -141,18 +141,18 @@ template <class S> struct MinGRU {
   }
 };
 
-// `fed` becomes i, f and the candidate, `extra` the share kept, f / (f + i).
+// `gates` becomes i, f and the candidate, `extra` the share kept, f / (f + i).
 template <class S> struct MinLSTM {
   using V = Vec<S>;
   static constexpr int chunks = 3, widths = 3, gap = 0;
   static constexpr bool memory = false, recurrent = false;
 
   static INLINE void forward(const Forward<S> &row, const V *, int64_t H, int64_t unit, int lanes) {
-    const V i = sigmoid(READ(row.fed, 0)), f = sigmoid(READ(row.fed, 1)), share = 1 / (f + i);
-    const V candidate = positive<S>(READ(row.fed, 2));
-    WRITE(row.fed, 0, i);
-    WRITE(row.fed, 1, f);
-    WRITE(row.fed, 2, candidate);
+    const V i = sigmoid(READ(row.gates, 0)), f = sigmoid(READ(row.gates, 1)), share = 1 / (f + i);
+    const V candidate = positive<S>(READ(row.gates, 2));
+    WRITE(row.gates, 0, i);
+    WRITE(row.gates, 1, f);
+    WRITE(row.gates, 2, candidate);
     WRITE(row.extra, 0, f * share);
     WRITE(row.h, 0, f * share * READ(row.h_before, 0) + i * share * candidate);
   }

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from gatescope.cells.kernels.layout import Layout
-from gatescope.cells.kernels.walk import Kind, Walked, Watch, backward, forward
-from gatescope.cells.kernels.weights import NativeWeights
+from gatescope.cells.kernels.walk import Gradients, Walked, Watch, backward, forward
+from gatescope.cells.kernels.weights import Kind, NativeWeights
 
 
 class Recurrence(torch.autograd.Function):
@@ -38,37 +38,46 @@ class Recurrence(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor | None]:
         ctx.set_materialize_grads(False)
         weights = NativeWeights(kind, w, bias, u, recurrent_bias, peepholes)
-        packed = layout.pack(x).to(w.dtype)
-        walked = forward(kind, weights.fed(packed), u, weights.per_unit, (h, c), layout)
+        inputs = x.to(w.dtype)
+        walked = forward(weights, inputs, (h, c), layout)
         ctx.kind, ctx.layout, ctx.watch, ctx.of_x = kind, layout, watch, x.dtype
         watch.walked = walked
-        ctx.save_for_backward(packed, walked.gates, walked.extra, walked.h, walked.c, *weights[1:])
+        ctx.save_for_backward(inputs, walked.gates, walked.extra, walked.h, walked.c, *weights[1:])
         return walked.h[1:].transpose(0, 1), None if walked.c is None else walked.c[1:].transpose(0, 1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, grad_c: Tensor | None) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             raise RuntimeError("the native kernel has no second derivative: choose kernel=torch for it")
-        packed, gates, extra, h, c, *saved = ctx.saved_tensors
-        weights, layout = NativeWeights(ctx.kind, *saved), ctx.layout
-        walked, watch = Walked(ctx.kind, layout, gates, extra, h, c), ctx.watch
+        inputs, gates, extra, h, c, *saved = ctx.saved_tensors
+        weights, layout, watch = NativeWeights(ctx.kind, *saved), ctx.layout, ctx.watch
+        walked = Walked(ctx.kind, layout, gates, extra, h, c)
         direct, direct_c = (None if g is None else g.transpose(0, 1) for g in (grad, grad_c))
-        back = backward(walked, weights.u, weights.per_unit, direct, direct_c, states=watch.wanted)
-        assert back.deltas is not None
+        of_x, *of_weights = ctx.needs_input_grad[:6]
+        back = backward(
+            walked,
+            weights,
+            direct,
+            direct_c,
+            deltas=watch.wanted or of_weights[-1],
+            states=watch.wanted,
+            x=inputs,
+            of_x=of_x,
+            of_weights=any(of_weights),
+        )
         if watch.wanted:
-            watch.back = back
+            watch.back = back._replace(gradients=Gradients())
         else:
             watch.walked = None  # a graph that is kept would keep it too
-        of_x, of_w, _, of_u, _, of_peepholes = ctx.needs_input_grad[:6]
-        own = back.deltas[:, : len(weights.w)]
-        of_bias, of_recurrent_bias = weights.bias_gradients(back.deltas)
+        found = back.gradients
+        biases = (None, None) if found.bias is None else weights.bias_gradients(found.bias)
         return (
-            layout.unpack(own @ weights.w).to(ctx.of_x) if of_x else None,
-            own.t() @ packed if of_w else None,
-            of_bias,
-            _recurrent_gradient(walked, back.deltas) if of_u else None,
-            of_recurrent_bias,
-            _peephole_gradient(walked, back.deltas) if of_peepholes else None,
+            None if found.x is None else found.x.to(ctx.of_x),
+            found.w,
+            biases[0],
+            found.u,
+            biases[1],
+            _peephole_gradient(walked, back.deltas) if of_weights[-1] else None,
             back.initial,
             back.initial_c,
             None,
@@ -77,20 +86,9 @@ class Recurrence(torch.autograd.Function):
         )
 
 
-def _recurrent_gradient(walked: Walked, deltas: Tensor) -> Tensor:
-    """(chunks·H, H): ∂L/∂U, one product over all steps."""
-    previous, size = walked.layout.previous(walked.h), walked.h.shape[-1]
-    if walked.kind != "gru":
-        return deltas.t() @ previous
-    found = deltas.new_empty(3 * size, size)
-    torch.mm(deltas[:, : 2 * size].t(), previous, out=found[: 2 * size])
-    torch.mm(deltas[:, 3 * size :].t(), previous, out=found[2 * size :])
-    return found
-
-
-def _peephole_gradient(walked: Walked, deltas: Tensor) -> Tensor:
+def _peephole_gradient(walked: Walked, deltas: Tensor | None) -> Tensor:
     """(3, H)"""
-    assert walked.c is not None
+    assert walked.c is not None and deltas is not None
     before, after = walked.layout.previous(walked.c), walked.layout.pack(walked.c[1:].transpose(0, 1))
     i, f, _, o = deltas.split(walked.h.shape[-1], dim=-1)
     return torch.stack([(i * before).sum(0), (f * before).sum(0), (o * after).sum(0)])

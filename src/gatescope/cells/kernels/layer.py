@@ -76,8 +76,7 @@ class NativeLayer(RecurrentLayer):
         initial = self.zero_state(x) if state is None else state
         lengths = padded_lengths(lengths, x.shape[1])
         weights, where = self.native_weights, layout(lengths, *x.shape[:2])
-        fed = weights.fed(where.pack(x))
-        walked = walk.forward(weights.kind, fed, weights.u, weights.per_unit, (initial.h, initial.c), where)
+        walked = walk.forward(weights, x.to(weights.w.dtype), initial, where)
         return self._states_of(walked, initial, lengths)
 
     def _states_of(self, walked: Walked, initial: State, lengths: Tensor | None) -> States:
@@ -131,13 +130,11 @@ class NativeLayer(RecurrentLayer):
                 direct_log_scale=direct_log_scale,
                 inputs=inputs,
             )
-        weights = self.native_weights
         back_once_more = partial(
             walk.backward,
             walked,
             # Training may move the weights before anyone asks for ∂L/∂x.
-            None if weights.u is None else weights.u.detach().clone(),
-            weights.per_unit,
+            self.native_weights.copied(),
             None if direct is None else direct.transpose(0, 1),
             last=last,
             renormalise=renormalise,

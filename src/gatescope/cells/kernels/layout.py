@@ -13,7 +13,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Packed row n of N = Σ lengths is one sequence at one step: step by step, longest sequence first.
+    """Packed row n of N = Σ lengths, `rows`, is one sequence at one step: step by step, longest sequence first.
 
     `offsets` (T + 1,): where each step starts. `order` (B,): the sequence of each row of a step. `index`
     (N,): each row's place in (B·T), and `before` (N,): that of the state before it in (T + 1)·B time-major
@@ -22,6 +22,7 @@ class Layout:
 
     steps: int
     batch: int
+    rows: int
     offsets: Tensor
     order: Tensor
     index: Tensor | None = None
@@ -49,7 +50,7 @@ class Layout:
 
 @lru_cache(maxsize=64)
 def dense(batch: int, steps: int) -> Layout:
-    return Layout(steps, batch, torch.arange(steps + 1) * batch, torch.arange(batch))
+    return Layout(steps, batch, steps * batch, torch.arange(steps + 1) * batch, torch.arange(batch))
 
 
 _known: MutableMapping[Tensor, tuple[tuple[int, int], Layout]] = WeakTensorKeyDictionary()
@@ -75,4 +76,4 @@ def _packed(lengths: Tensor, batch: int, steps: int) -> Layout:
     offsets = torch.zeros(steps + 1, dtype=torch.int64)
     offsets[1:] = torch.bincount(t, minlength=steps).cumsum(0)
     sequence = order[row]
-    return Layout(steps, batch, offsets, order, sequence * steps + t, t * batch + sequence)
+    return Layout(steps, batch, len(t), offsets, order, sequence * steps + t, t * batch + sequence)

@@ -58,3 +58,51 @@ void product(const S *const *rows, int count, const S *panel, const Shape &shape
   for (; first + tile<V> <= count; first += tile<V>) tile_of<S, V, tile<V>>(rows, first, panel, shape, then);
   last_tile<S, V, tile<V> - 1>(rows, first, count - first, panel, shape, then);
 }
+
+// out (…, width apart) += Σ_k a[k][row] · b[k][column], for M rows and V vectors of columns, `last` of the last one.
+template <class S, int M, int V>
+INLINE void outer_tile(const S *const *a, const S *const *b, int64_t count, int64_t row, int64_t column, S *out,
+                       int64_t width, int last) {
+  constexpr int lanes = Simd<S>::lanes;
+  Vec<S> sums[M][V] = {};
+  for (int64_t k = 0; k < count; k++) {
+    const S *of_a = a[k] + row, *of_b = b[k] + column;
+    Vec<S> w[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) w[v] = *reinterpret_cast<const typename Simd<S>::Unaligned *>(of_b + v * lanes);
+#pragma GCC unroll 24
+    for (int m = 0; m < M; m++)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; v++) sums[m][v] += of_a[m] * w[v];
+  }
+#pragma GCC unroll 24
+  for (int m = 0; m < M; m++)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) {
+      S *to = out + m * width + v * lanes;
+      const int some = v == V - 1 ? last : lanes;
+      store<S>(to, load<S>(to, some) + sums[m][v], some);
+    }
+}
+
+template <class S, int M, int V>
+INLINE void last_outer_tile(int64_t left, const S *const *a, const S *const *b, int64_t count, int64_t row,
+                            int64_t column, S *out, int64_t width, int last) {
+  if constexpr (M > 0) {
+    if (left == M)
+      outer_tile<S, M, V>(a, b, count, row, column, out, width, last);
+    else
+      last_outer_tile<S, M - 1, V>(left, a, b, count, row, column, out, width, last);
+  }
+}
+
+// out (rows, V vectors of columns) += aᵀ b over `count` rows of both. All of b's vectors are read in full: there
+// must be room for one behind its last row.
+template <class S, int V>
+void outer(const S *const *a, const S *const *b, int64_t count, int64_t rows, int64_t column, S *out, int64_t width,
+           int last) {
+  int64_t row = 0;
+  for (; row + tile<V> <= rows; row += tile<V>)
+    outer_tile<S, tile<V>, V>(a, b, count, row, column, out + row * width, width, last);
+  last_outer_tile<S, tile<V> - 1, V>(rows - row, a, b, count, row, column, out + row * width, width, last);
+}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,8 +15,8 @@ from torch import Tensor
 from gatescope.cells.base import State
 from gatescope.cells.kernels.build import library
 from gatescope.cells.kernels.layout import Layout
+from gatescope.cells.kernels.weights import Kind, NativeWeights
 
-Kind = Literal["tanh", "relu", "gru", "lstm", "peephole", "mingru", "minlstm"]
 CHUNKS: dict[Kind, int] = {
     "tanh": 1,
     "relu": 1,
@@ -29,22 +29,26 @@ CHUNKS: dict[Kind, int] = {
 """Blocks of H rows in the weights."""
 PER_THREAD = 2**16
 """Fewer numbers than this are not worth a thread of their own."""
+VECTOR = 64
+"""Bytes that the kernel reads at once, at most."""
 
-_COUNTS = ("steps", "batch", "hidden", "first", "stride")
-_BUFFERS = ("offsets", "order", "fed", "extra", "h", "c", "shared", "panels", "direct", "direct_c")
-_STRIDES = ("direct_t", "direct_b", "direct_c_t", "direct_c_b")
-_RESULTS = ("deltas", "carry", "carry_c", "arriving", "total_c", "logs", "outside")
+_NUMBERS, _PLACES = ctypes.c_int64, ctypes.c_void_p
+_FIELDS = (
+    (_NUMBERS, "steps batch inputs hidden first stride"),
+    (_PLACES, "offsets order x"),
+    (_NUMBERS, "x_t x_b"),
+    (_PLACES, "bias recurrent_bias shared input_panels panels gates extra h c direct direct_c"),
+    (_NUMBERS, "direct_t direct_b direct_c_t direct_c_b"),
+    (_PLACES, "deltas carry carry_c arriving total_c logs outside of_x"),
+    (_NUMBERS, "of_x_t of_x_b"),
+    (_PLACES, "of_w of_u of_bias"),
+)
 
 
 class _Call(ctypes.Structure):
-    """`Call` of recurrence.h."""
+    """`Call` of call.h."""
 
-    _fields_ = (
-        *((name, ctypes.c_int64) for name in _COUNTS),
-        *((name, ctypes.c_void_p) for name in _BUFFERS),
-        *((name, ctypes.c_int64) for name in _STRIDES),
-        *((name, ctypes.c_void_p) for name in _RESULTS),
-    )
+    _fields_ = tuple((name, kind) for kind, names in _FIELDS for name in names.split())
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +68,15 @@ class Walked:
     c: Tensor | None
 
 
+class Gradients(NamedTuple):
+    """Of x (B, T, D), if asked for, W, U and the sum of all deltas (widths·H,), if these were."""
+
+    x: Tensor | None = None
+    w: Tensor | None = None
+    u: Tensor | None = None
+    bias: Tensor | None = None
+
+
 class Back(NamedTuple):
     """`initial` and `initial_c` (B, H): ∂L/∂state before t = 0. If asked for: `deltas` (N, chunks·H), for a
     GRU (N, 4H) with what the recurrent weights meet of the candidate at the end; `h`, `c` (T, B, H), ∂L/∂h_t
@@ -75,6 +88,7 @@ class Back(NamedTuple):
     h: Tensor | None
     c: Tensor | None
     logs: Tensor | None
+    gradients: Gradients = Gradients()
 
 
 @dataclass(eq=False)
@@ -87,39 +101,40 @@ class Watch:
     back: Back | None = None
 
 
-@torch.no_grad()
 def forward(
-    kind: Kind,
-    fed: Tensor,
-    u: Tensor | None,
-    shared: Tensor | None,
-    initial: tuple[Tensor, Tensor | None],
-    layout: Layout,
+    weights: NativeWeights, x: Tensor, initial: tuple[Tensor, Tensor | None], layout: Layout
 ) -> Walked:
-    """`fed` (N, chunks·H), the input's share of the pre-activations, is overwritten by the gates."""
-    size = initial[0].shape[-1]
+    """`x` (B, T, D), of the weights' type, and the state before t = 0, (B, H) each."""
+    kind, size = weights.kind, initial[0].shape[-1]
     h = _states(initial[0], layout)
     c = None if initial[1] is None else _states(initial[1], layout)
-    extra = fed.new_empty(len(fed), size) if kind in ("gru", "minlstm") else None
-    panels = None if u is None else _packed(kind, "forward", u)
-    shared = None if shared is None else shared.contiguous()
-    buffers: dict[str, Tensor | None] = {"fed": fed, "extra": extra, "h": h, "c": c}
-    _run(kind, "forward", layout, size, buffers | {"shared": shared, "panels": panels})
-    return Walked(kind, layout, fed, extra, h, c)
+    gates = h.new_empty(layout.rows, CHUNKS[kind] * size)
+    extra = h.new_empty(layout.rows, size) if kind in ("gru", "minlstm") else None
+    given = {
+        "x": _rows(x.transpose(0, 1)),
+        "bias": weights.bias.contiguous(),
+        "recurrent_bias": _whole(weights.recurrent_bias),
+        "shared": _whole(weights.per_unit),
+        **_packed(kind, "forward", weights.w, weights.u),
+    }
+    kept = {"gates": gates, "extra": extra, "h": h, "c": c}
+    _run(f"{kind}_{_type(h)}_forward", layout, (x.shape[-1], size), given | kept, _threads(layout, size))
+    return Walked(kind, layout, gates, extra, h, c)
 
 
-@torch.no_grad()
 def backward(
     walked: Walked,
-    u: Tensor | None,
-    shared: Tensor | None,
+    weights: NativeWeights,
     direct: Tensor | None,
     direct_c: Tensor | None = None,
     last: State | None = None,
-    deltas: bool = True,
+    deltas: bool = False,
     states: bool = False,
     renormalise: bool = False,
     outside: Tensor | None = None,
+    x: Tensor | None = None,
+    of_x: bool = False,
+    of_weights: bool = False,
 ) -> Back:
     """INSTRUMENTS.md §2.
 
@@ -128,11 +143,11 @@ def backward(
         last: (B, H) each, those on each sequence's last state beside that.
         deltas, states: which gradients to keep.
         outside: (T, B), with `renormalise`: `direct` and `direct_c` are times its exponential.
+        x: (B, T, D) of the walk forward, for the gradients by it (`of_x`) and by the weights (`of_weights`).
     """
     kind, layout, like = walked.kind, walked.layout, walked.h
     steps, batch, size = layout.steps, layout.batch, like.shape[-1]
-    memory = walked.c is not None
-    widths = 4 if kind == "gru" else CHUNKS[kind]
+    memory, threads = walked.c is not None, _threads(layout, size)
 
     def room(wanted: bool, *shape: int, dtype: torch.dtype = like.dtype) -> Tensor | None:
         # Where nothing is padded every number is written.
@@ -141,28 +156,41 @@ def backward(
 
     # What enters at a sequence's last step is there before its walk begins.
     start: tuple[Tensor | None, Tensor | None] = (None, None) if last is None else last
-    carry, carry_c = (torch.zeros_like(like[0]) for _ in start)
-    for place, part in zip((carry, carry_c), start, strict=True):
-        if part is not None:
-            place.copy_(part)
+    carry, carry_c = (
+        torch.zeros_like(like[0]) if part is None else part.to(like.dtype, copy=True).contiguous()
+        for part in start
+    )
+    width, inputs = CHUNKS[kind] * size, weights.w.shape[-1]
     found = {
         "carry": carry,
         "carry_c": carry_c if memory else None,
-        "deltas": room(deltas, len(walked.gates), widths * size),
+        # Several threads leave them to one another.
+        "deltas": _deltas(walked, size) if deltas or (of_weights and threads > 1) else None,
         "arriving": room(states, steps, batch, size),
         "total_c": room(states and memory, steps, batch, size),
         "logs": room(renormalise, steps, batch, dtype=torch.float64),
+        "of_x": room(of_x, batch, steps, inputs),
+        "of_w": like.new_zeros(inputs, width) if of_weights else None,
+        "of_u": like.new_zeros(size, width) if of_weights and weights.u is not None else None,
+        "of_bias": like.new_zeros(_widths(kind) * size) if of_weights else None,
     }
     given = {
-        "direct": _rows(direct),
-        "direct_c": _rows(direct_c),
+        "x": None if x is None else _rows(x.transpose(0, 1)),
+        "direct": None if direct is None else _rows(direct),
+        "direct_c": None if direct_c is None else _rows(direct_c),
         "outside": None if outside is None else outside.to(torch.float64).contiguous(),
-        "shared": None if shared is None else shared.contiguous(),
-        "panels": None if u is None else _packed(kind, "backward", u),
+        "shared": _whole(weights.per_unit),
+        **_packed(kind, "backward", weights.w if of_x else None, weights.u),
     }
-    kept = {"fed": walked.gates, "extra": walked.extra, "h": walked.h, "c": walked.c}
-    _run(kind, "backward", layout, size, kept | given | found)
-    return Back(carry, found["carry_c"], found["deltas"], found["arriving"], found["total_c"], found["logs"])
+    kept = {"gates": walked.gates, "extra": walked.extra, "h": walked.h, "c": walked.c}
+    tensors = kept | given | found | {"of_x": None if found["of_x"] is None else found["of_x"].transpose(0, 1)}
+    _run(f"{kind}_{_type(like)}_backward", layout, (inputs, size), tensors, threads)
+    if of_weights and threads > 1:
+        _run(f"{kind}_{_type(like)}_gradients", layout, (inputs, size), tensors, threads)
+    of_w, of_u = (None if part is None else part.t() for part in (found["of_w"], found["of_u"]))
+    gradients = Gradients(found["of_x"], of_w, of_u, found["of_bias"])
+    names = ("carry", "carry_c", "deltas", "arriving", "total_c", "logs")
+    return Back(*(found[name] for name in names), gradients)  # type: ignore[arg-type]
 
 
 def _states(initial: Tensor, layout: Layout) -> Tensor:
@@ -173,46 +201,76 @@ def _states(initial: Tensor, layout: Layout) -> Tensor:
     return states
 
 
-def _rows(values: Tensor | None) -> Tensor | None:
+def _deltas(walked: Walked, size: int) -> Tensor:
+    """(N, widths·H), with room for a vector behind."""
+    width, like = _widths(walked.kind) * size, walked.h
+    room = like.new_empty(walked.layout.rows * width + VECTOR // like.itemsize)
+    return room[: walked.layout.rows * width].view(-1, width)
+
+
+def _widths(kind: Kind) -> int:
+    return 4 if kind == "gru" else CHUNKS[kind]
+
+
+def _rows(values: Tensor) -> Tensor:
     """With rows that lie in one piece; the strides of time and batch may be any."""
-    return values if values is None or values.stride(-1) == 1 else values.contiguous()
+    return values if values.stride(-1) == 1 else values.contiguous()
+
+
+def _whole(values: Tensor | None) -> Tensor | None:
+    return None if values is None else values.contiguous()
 
 
 def _type(values: Tensor) -> str:
     return {torch.float32: "float32", torch.float64: "float64"}[values.dtype]
 
 
-def _packed(kind: Kind, way: str, u: Tensor) -> Tensor:
-    """U in the order that a walk reads it."""
-    size = u.shape[1]
-    count = _function(f"packed_size_{_type(u)}")(CHUNKS[kind], size)
-    packed, u = u.new_empty(count), u.contiguous()
-    _function(f"{kind}_{_type(u)}_pack_{way}")(u.data_ptr(), size, packed.data_ptr())
-    return packed
+def _packed(kind: Kind, way: str, w: Tensor | None, u: Tensor | None) -> dict[str, Tensor | None]:
+    """W and U in the order that a walk reads them."""
+    w, u = _whole(w), _whole(u)
+    like = w if w is not None else u
+    if like is None:
+        return {"input_panels": None, "panels": None}
+    type_, size = _type(like), len(like) // CHUNKS[kind]
+    counts = [0 if part is None else _packed_size(way, type_, kind, *part.shape) for part in (w, u)]
+    packed = like.new_empty(sum(counts))
+    places = (None if part is None else part.data_ptr() for part in (w, u))
+    _function(f"{kind}_{type_}_pack_{way}")(*places, 0 if w is None else w.shape[1], size, packed.data_ptr())
+    return dict(zip(("input_panels", "panels"), packed.split(counts), strict=True))
+
+
+@cache
+def _packed_size(way: str, type_: str, kind: Kind, rows: int, width: int) -> int:
+    """Numbers of a packed (rows, width)."""
+    chunks = CHUNKS[kind]
+    shape = (chunks, rows // chunks, width) if way == "forward" else (rows, width)
+    return _function(f"{way}_size_{type_}")(*shape)  # type: ignore[no-any-return]
 
 
 @cache
 def _function(name: str) -> Any:
-    function = library()[name]
-    if name.startswith("packed_size"):
-        function.argtypes, function.restype = [ctypes.c_int64, ctypes.c_int64], ctypes.c_int64
-    elif "pack" in name.rsplit("_", 2)[-2]:
-        function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p], None
+    function, place, number = library()[name], ctypes.c_void_p, ctypes.c_int64
+    if "_size_" in name:
+        function.argtypes, function.restype = [number] * (3 if "forward" in name else 2), number
+    elif "_pack_" in name:
+        function.argtypes, function.restype = [place, place, number, number, place], None
     else:
         function.argtypes, function.restype = [ctypes.POINTER(_Call)], None
     return function
 
 
-def _run(kind: Kind, way: str, layout: Layout, size: int, tensors: dict[str, Tensor | None]) -> None:
+def _run(
+    name: str, layout: Layout, sizes: tuple[int, int], tensors: Mapping[str, Tensor | None], threads: int
+) -> None:
     """Threads share a batch by its rows, each all the steps of its own: none waits for another."""
-    function: Callable[[Any], None] = _function(f"{kind}_{_type(tensors['h'])}_{way}")  # type: ignore[arg-type]
-    places: dict[str, int | None] = {n: None if v is None else v.data_ptr() for n, v in tensors.items()}
-    for name in ("direct", "direct_c"):
-        if (values := tensors.get(name)) is not None:
-            places[f"{name}_t"], places[f"{name}_b"] = values.stride(0), values.stride(1)
+    function = _function(name)
+    places: dict[str, int] = {n: v.data_ptr() for n, v in tensors.items() if v is not None}
+    for strided in ("x", "direct", "direct_c", "of_x"):
+        if (values := tensors.get(strided)) is not None:
+            places[f"{strided}_t"], places[f"{strided}_b"], _ = values.stride()
     places["offsets"], places["order"] = layout.offsets.data_ptr(), layout.order.data_ptr()
-    threads = _threads(layout, size)
-    calls = [_Call(layout.steps, layout.batch, size, first, threads, **places) for first in range(threads)]
+    first = (layout.steps, layout.batch, *sizes)
+    calls = [_Call(*first, thread, threads, **places) for thread in range(threads)]
     if threads == 1:
         function(calls[0])
     else:
@@ -220,8 +278,7 @@ def _run(kind: Kind, way: str, layout: Layout, size: int, tensors: dict[str, Ten
 
 
 def _threads(layout: Layout, size: int) -> int:
-    numbers = int(layout.offsets[-1]) * size
-    return max(1, min(torch.get_num_threads(), layout.batch, numbers // PER_THREAD))
+    return max(1, min(torch.get_num_threads(), layout.batch, layout.rows * size // PER_THREAD))
 
 
 @cache

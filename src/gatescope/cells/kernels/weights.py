@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
-from gatescope.cells.kernels.walk import Kind
+Kind = Literal["tanh", "relu", "gru", "lstm", "peephole", "mingru", "minlstm"]
 
 
 class NativeWeights(NamedTuple):
@@ -35,22 +34,14 @@ class NativeWeights(NamedTuple):
         """Rows before a GRU's candidate."""
         return 2 * len(self.bias) // 3
 
-    @torch.no_grad()
-    def fed(self, packed: Tensor) -> Tensor:
-        """(N, D) -> (N, chunks·H): the input's share of the pre-activations, and all that does not depend on
-        the state."""
-        bias = self.bias
-        if self.kind == "gru":
-            assert self.recurrent_bias is not None
-            both = bias[: self._gates] + self.recurrent_bias[: self._gates]
-            bias = torch.cat([both, bias[self._gates :]])
-        elif self.recurrent_bias is not None:
-            bias = bias + self.recurrent_bias
-        return linear(packed, self.w, bias).to(self.w.dtype)
+    def copied(self) -> NativeWeights:
+        """As they are now, whatever training does to them."""
+        kept = (None if part is None else part.detach().clone() for part in self[1:])
+        return NativeWeights(self.kind, *kept)  # type: ignore[arg-type]
 
-    def bias_gradients(self, deltas: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Of both biases, from a walk's deltas (N, widths·H)."""
-        total, width = deltas.sum(0), len(self.bias)
+    def bias_gradients(self, total: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Of both biases, from the sum of a walk's deltas (widths·H,)."""
+        width = len(self.bias)
         if self.kind == "gru":
             return total[:width], torch.cat([total[: self._gates], total[width:]])
         # Each its own: clipping works in place.

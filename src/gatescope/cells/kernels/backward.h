@@ -1,0 +1,180 @@
+// The walk back in time of one layer and direction, for some rows of a batch, and the gradients that come of it.
+#pragma once
+#include "call.h"
+#include "panels.h"
+#include "product.h"
+#include "renormalise.h"
+
+template <class S, int side>
+void backward_panel(const std::vector<S *> &carry, const S *const *deltas, int count, const S *panel,
+                    const Shape &shape, int64_t H, int64_t start) {
+  constexpr int lanes = Simd<S>::lanes;
+  product<S, side>(deltas, count, panel, shape, [&](int i, const Vec<S> *sums) {
+    for (int b = 0; b < side; b++) {
+      const int64_t unit = start + b * lanes;
+      const int some = lanes_at(H, unit, lanes);
+      store<S>(carry[i] + unit, load<S>(carry[i] + unit, some) + sums[b], some);
+    }
+  });
+}
+
+// A row of the direct gradients lies far from the one before it in time: asked for two steps ahead.
+template <class S> INLINE void prefetch(const void *from, int64_t at, int64_t H) {
+  const char *row = (const char *)((const S *)from + at);
+  for (int64_t byte = 0; byte < H * int64_t(sizeof(S)); byte += 64) __builtin_prefetch(row + byte);
+}
+
+// What several steps use again.
+template <class S> struct Step {
+  std::vector<S *> carry;
+  std::vector<const S *> deltas;
+  std::vector<double> logs;
+};
+
+// `deltas` takes those of step `t`, packed.
+template <class S, class A> void step_backward(const Call &call, int64_t t, S *deltas, Step<S> &step) {
+  constexpr int lanes = Simd<S>::lanes;
+  const int64_t H = call.hidden, plane = call.batch * H;
+  const Shape shape = A::gap ? Shape{2 * H, 3 * H, H} : Shape{A::chunks * H, 0, 0};
+  const int count = int(mine(call, t));
+  for (int i = 0; i < count; i++) {
+    const int64_t row = call.first + i * call.stride, packed = call.offsets[t] + row;
+    const int64_t sequence = call.order[row], at = t * plane + sequence * H;
+    Backward<S> one;
+    one.gates = (const S *)call.gates + packed * A::chunks * H;
+    one.extra = (const S *)call.extra + (call.extra ? packed * H : 0);
+    one.h_before = (const S *)call.h + at;
+    one.h = (const S *)call.h + at + plane;
+    one.c_before = (const S *)call.c + (call.c ? at : 0);
+    one.c = (const S *)call.c + (call.c ? at + plane : 0);
+    one.shared = (const S *)call.shared;
+    one.carry = step.carry[i] = (S *)call.carry + sequence * H;
+    one.carry_c = A::memory ? (S *)call.carry_c + sequence * H : nullptr;
+    step.deltas[i] = one.deltas = deltas + row * A::widths * H;
+    one.total_c = call.total_c ? (S *)call.total_c + at : nullptr;
+    const S *direct[2] = {
+        call.direct ? (const S *)call.direct + t * call.direct_t + sequence * call.direct_b : nullptr,
+        call.direct_c ? (const S *)call.direct_c + t * call.direct_c_t + sequence * call.direct_c_b : nullptr};
+    if (call.direct && t > 1) prefetch<S>(call.direct, (t - 2) * call.direct_t + sequence * call.direct_b, H);
+    S *const into[2] = {one.carry, one.carry_c};
+    if (call.logs) {
+      const int64_t place = t * call.batch + sequence;
+      double &log = step.logs[i];
+      call.logs[place] = log = renormalise<S>(into, direct, log, call.outside ? call.outside[place] : 0, H);
+    } else {
+      for (int part = 0; part < 2; part++)
+        if (direct[part]) combine<S>(into[part], 1, direct[part], 1, H);
+    }
+    if (call.arriving) std::copy(one.carry, one.carry + H, (S *)call.arriving + at);
+    int64_t unit = 0;
+    for (; unit + lanes <= H; unit += lanes) A::backward(one, H, unit, lanes);
+    if (unit < H) A::backward(one, H, unit, int(H - unit));
+  }
+  if constexpr (A::recurrent) {
+    const S *panel = (const S *)call.panels;
+    each_panel<S, PANEL>(H, [&](auto side, int64_t start) {
+      backward_panel<S, side>(step.carry, step.deltas.data(), count, panel, shape, H, start);
+      panel += A::chunks * H * side * lanes;
+    });
+  }
+}
+
+// Rows of the steps of a block, the last step first.
+template <class S> struct Rows {
+  std::vector<const S *> deltas, x, before;
+  std::vector<S *> of_x;
+};
+
+// `deltas`: those of step `t`, packed.
+template <class S, class A>
+void gather(const Call &call, int64_t t, int64_t to, int64_t first, int64_t stride, const S *deltas, Rows<S> &rows) {
+  rows.deltas.clear(), rows.x.clear(), rows.before.clear(), rows.of_x.clear();
+  const int64_t H = call.hidden, from = call.offsets[t];
+  for (int64_t step = to - 1; step >= t; step--)
+    for (int64_t row = first; row < call.offsets[step + 1] - call.offsets[step]; row += stride) {
+      const int64_t sequence = call.order[row];
+      rows.deltas.push_back(deltas + (call.offsets[step] - from + row) * A::widths * H);
+      rows.x.push_back((const S *)call.x + step * call.x_t + sequence * call.x_b);
+      rows.before.push_back((const S *)call.h + (step * call.batch + sequence) * H);
+      rows.of_x.push_back((S *)call.of_x + (call.of_x ? step * call.of_x_t + sequence * call.of_x_b : 0));
+    }
+}
+
+template <class S, class A> void input_gradients(const Call &call, const Rows<S> &rows) {
+  constexpr int lanes = Simd<S>::lanes;
+  const int64_t D = call.inputs, depth = A::chunks * call.hidden;
+  const S *panel = (const S *)call.input_panels;
+  each_panel<S, PANEL>(D, [&](auto side, int64_t start) {
+    product<S, side>(rows.deltas.data(), int(rows.deltas.size()), panel, Shape{depth, 0, 0},
+                     [&](int i, const Vec<S> *sums) {
+                       for (int b = 0; b < side; b++) {
+                         const int64_t column = start + b * lanes;
+                         store<S>(rows.of_x[i] + column, sums[b], lanes_at(D, column, lanes));
+                       }
+                     });
+    panel += depth * side * lanes;
+  });
+}
+
+// Adds the rows' share to the weights' gradients; panels of these are shared out to `stride` threads.
+template <class S, class A>
+void weight_gradients(const Call &call, const Rows<S> &rows, int64_t first, int64_t stride) {
+  constexpr int lanes = Simd<S>::lanes;
+  static const S ones[1] = {1};
+  const std::vector<const S *> one(rows.deltas.size(), ones);
+  const int64_t H = call.hidden, width = A::chunks * H;
+  int64_t panel = 0;
+  // out (count, width) += aᵀ deltas[from : from + columns]
+  const auto add = [&](const std::vector<const S *> &a, int64_t count, int64_t from, int64_t columns, void *out,
+                       int64_t apart) {
+    each_panel<S, PANEL>(columns, [&](auto side, int64_t start) {
+      if (panel++ % stride != first) return;
+      const int last = lanes_at(columns, start + (side - 1) * lanes, lanes);
+      outer<S, side>(a.data(), rows.deltas.data(), int64_t(a.size()), count, from + start, (S *)out + start, apart, last);
+    });
+  };
+  add(rows.x, call.inputs, 0, width, call.of_w, width);
+  add(one, 1, 0, A::widths * H, call.of_bias, 0);
+  if constexpr (A::gap) {
+    add(rows.before, H, 0, 2 * H, call.of_u, width);
+    add(rows.before, H, 3 * H, H, (S *)call.of_u + 2 * H, width);
+  } else if constexpr (A::recurrent) {
+    add(rows.before, H, 0, width, call.of_u, width);
+  }
+}
+
+template <class S, class A> int64_t rows_backward(const Call &call) {
+  return rows_of_block(A::widths * call.hidden * sizeof(S));
+}
+
+template <class S, class A> void backward(const Call &call) {
+  // Kept for the next call: fresh pages would cost more than a short walk.
+  static thread_local std::vector<S> scratch;
+  Step<S> step{std::vector<S *>(call.batch), std::vector<const S *>(call.batch), std::vector<double>(call.batch)};
+  Rows<S> rows;
+  const int64_t block = rows_backward<S, A>(call), width = A::widths * call.hidden;
+  for (int64_t t, end = call.steps; end > 0; end = t) {
+    t = block_begin(call, end, block);
+    if (!call.deltas) scratch.resize(std::max<int64_t>(scratch.size(), (call.offsets[end] - call.offsets[t]) * width + Simd<S>::lanes));
+    S *deltas = call.deltas ? (S *)call.deltas + call.offsets[t] * width : scratch.data();
+    for (int64_t at = end - 1; at >= t; at--)
+      step_backward<S, A>(call, at, deltas + (call.offsets[at] - call.offsets[t]) * width, step);
+    // A thread beside others has not all rows' deltas: `gradients` follows.
+    const bool of_weights = call.of_w && call.stride == 1;
+    if (!call.of_x && !of_weights) continue;
+    gather<S, A>(call, t, end, call.first, call.stride, deltas, rows);
+    if (call.of_x) input_gradients<S, A>(call, rows);
+    if (of_weights) weight_gradients<S, A>(call, rows, 0, 1);
+  }
+}
+
+// The weights' gradients alone, after several threads have left all deltas: each thread makes panels of them.
+template <class S, class A> void gradients(const Call &call) {
+  Rows<S> rows;
+  const int64_t block = rows_backward<S, A>(call), width = A::widths * call.hidden;
+  for (int64_t t, end = call.steps; end > 0; end = t) {
+    t = block_begin(call, end, block);
+    gather<S, A>(call, t, end, 0, 1, (const S *)call.deltas + call.offsets[t] * width, rows);
+    weight_gradients<S, A>(call, rows, call.first, call.stride);
+  }
+}

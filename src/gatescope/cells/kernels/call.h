@@ -1,0 +1,60 @@
+// What one call is given, and how it goes through the steps of a batch.
+//
+// Padded buffers are time-major, (T + 1, B, H) with the initial state first. Packed ones hold valid steps only:
+// step t owns rows offsets[t] … offsets[t + 1] - 1, sequences from the longest to the shortest, so that no work
+// goes into padding. A call takes every `stride`-th packed row from `first` on: calls of several threads share
+// nothing, and each row's numbers are the same however many there are.
+#pragma once
+#include <algorithm>
+#include <vector>
+
+#include "architectures.h"
+
+struct Call {
+  int64_t steps, batch, inputs, hidden, first, stride;
+  const int64_t *offsets, *order;                   // (T + 1), and (B): packed row -> sequence
+  const void *x;                                    // (T, B, D) of any strides, each row in one piece
+  int64_t x_t, x_b;
+  const void *bias, *recurrent_bias, *shared;       // (chunks·H) each, the second may be null; per unit
+  const void *input_panels, *panels;                // packed W and U
+  void *gates, *extra;                              // (N, chunks·H), (N, H)
+  void *h, *c;                                      // (T + 1, B, H)
+  // backwards only
+  const void *direct, *direct_c;                    // (T, B, H) of any strides
+  int64_t direct_t, direct_b, direct_c_t, direct_c_b;
+  void *deltas;                                     // (N, widths·H) and a vector of room behind; or null
+  void *carry, *carry_c;                            // (B, H), 0 at the start, ∂L/∂initial at the end
+  void *arriving, *total_c;                         // (T, B, H): ∂L/∂h_t and ∂L/∂c_t in full, or null
+  double *logs;                                     // (T, B): renormalise, and the logarithm of each scale; or null
+  const double *outside;                            // (T, B): of the direct gradients, or null
+  void *of_x;                                       // (T, B, D) of any strides, or null
+  int64_t of_x_t, of_x_b;
+  void *of_w, *of_u, *of_bias;                      // (D, chunks·H), (H, chunks·H), (widths·H), 0 at the start; or null
+};
+
+// Packed rows that are worked through together, so that what one part leaves is in the cache for the next. The
+// same for any number of threads: the sums over rows are made block by block.
+constexpr int64_t BLOCK_BYTES = 192 << 10, BLOCK_ROWS = 96;
+
+inline int64_t rows_of_block(int64_t row_bytes) { return std::max(BLOCK_ROWS, BLOCK_BYTES / row_bytes); }
+
+// The step behind the last one of a block that begins at `t`, and the first one of a block that ends before `t`.
+inline int64_t block_end(const Call &call, int64_t t, int64_t rows) {
+  const int64_t from = call.offsets[t++];
+  while (t < call.steps && call.offsets[t + 1] - from <= rows) t++;
+  return t;
+}
+
+inline int64_t block_begin(const Call &call, int64_t t, int64_t rows) {
+  const int64_t to = call.offsets[t--];
+  while (t > 0 && to - call.offsets[t - 1] <= rows) t--;
+  return t;
+}
+
+// Rows of step `t` that a call takes.
+INLINE int64_t mine(const Call &call, int64_t t, int64_t first, int64_t stride) {
+  const int64_t active = call.offsets[t + 1] - call.offsets[t];
+  return active <= first ? 0 : (active - first + stride - 1) / stride;
+}
+
+INLINE int64_t mine(const Call &call, int64_t t) { return mine(call, t, call.first, call.stride); }

@@ -1,0 +1,99 @@
+// The walk of one layer and direction forwards in time, for some rows of a batch.
+#pragma once
+#include "call.h"
+#include "panels.h"
+#include "product.h"
+
+template <class S, class A> std::vector<S> both_biases(const Call &call) {
+  const S *bias = (const S *)call.bias, *more = (const S *)call.recurrent_bias;
+  std::vector<S> sum(bias, bias + A::chunks * call.hidden);
+  // What a GRU's reset gate multiplies is added in its step.
+  for (int64_t i = 0; more && i < (A::chunks - A::gap) * call.hidden; i++) sum[i] += more[i];
+  return sum;
+}
+
+// The input's share of the pre-activations, and all that does not depend on the state, of steps t … to - 1.
+template <class S, class A>
+void project(const Call &call, int64_t t, int64_t to, const S *bias, std::vector<const S *> &x, std::vector<S *> &fed) {
+  constexpr int lanes = Simd<S>::lanes;
+  const int64_t H = call.hidden;
+  x.clear(), fed.clear();
+  for (; t < to; t++)
+    for (int64_t row = call.first; row < call.offsets[t + 1] - call.offsets[t]; row += call.stride) {
+      x.push_back((const S *)call.x + t * call.x_t + call.order[row] * call.x_b);
+      fed.push_back((S *)call.gates + (call.offsets[t] + row) * A::chunks * H);
+    }
+  const S *panel = (const S *)call.input_panels;
+  each_panel<S, blocks_of<A>>(H, [&](auto side, int64_t start) {
+    product<S, A::chunks * side>(x.data(), int(x.size()), panel, Shape{call.inputs, 0, 0}, [&](int i, const Vec<S> *sums) {
+      for (int g = 0; g < A::chunks; g++)
+        for (int b = 0; b < side; b++) {
+          const int64_t unit = start + b * lanes;
+          const int some = lanes_at(H, unit, lanes);
+          store<S>(fed[i] + g * H + unit, sums[g * side + b] + load<S>(bias + g * H + unit, some), some);
+        }
+    });
+    panel += call.inputs * A::chunks * side * lanes;
+  });
+}
+
+template <class S, class A, int side>
+void forward_panel(const std::vector<Forward<S>> &rows, const S *const *before, int count, const S *panel, int64_t H,
+                   int64_t start) {
+  constexpr int lanes = Simd<S>::lanes;
+  const bool whole = start + side * lanes <= H;
+  product<S, A::chunks * side>(before, count, panel, Shape{H, 0, 0}, [&](int i, const Vec<S> *sums) {
+    for (int b = 0; b < side; b++) {
+      Vec<S> chunk[A::chunks];
+      for (int g = 0; g < A::chunks; g++) chunk[g] = sums[g * side + b];
+      const int64_t unit = start + b * lanes;
+      if (whole)
+        A::forward(rows[i], chunk, H, unit, lanes);
+      else
+        A::forward(rows[i], chunk, H, unit, lanes_at(H, unit, lanes));
+    }
+  });
+}
+
+template <class S, class A>
+void step_forward(const Call &call, int64_t t, std::vector<Forward<S>> &rows, std::vector<const S *> &before) {
+  constexpr int lanes = Simd<S>::lanes;
+  const int64_t H = call.hidden, plane = call.batch * H;
+  const int count = int(mine(call, t));
+  for (int i = 0; i < count; i++) {
+    const int64_t row = call.first + i * call.stride, packed = call.offsets[t] + row;
+    const int64_t at = t * plane + call.order[row] * H;
+    Forward<S> &one = rows[i];
+    one.gates = (S *)call.gates + packed * A::chunks * H;
+    one.extra = (S *)call.extra + (call.extra ? packed * H : 0);
+    one.h_before = before[i] = (S *)call.h + at;
+    one.h = (S *)call.h + at + plane;
+    one.c_before = (S *)call.c + (call.c ? at : 0);
+    one.c = (S *)call.c + (call.c ? at + plane : 0);
+    one.shared = (const S *)call.shared;
+  }
+  if constexpr (A::recurrent) {
+    const S *panel = (const S *)call.panels;
+    each_panel<S, blocks_of<A>>(H, [&](auto side, int64_t start) {
+      forward_panel<S, A, side>(rows, before.data(), count, panel, H, start);
+      panel += H * A::chunks * side * lanes;
+    });
+  } else {
+    for (int i = 0; i < count; i++)
+      for (int64_t unit = 0; unit < H; unit += lanes)
+        A::forward(rows[i], nullptr, H, unit, lanes_at(H, unit, lanes));
+  }
+}
+
+template <class S, class A> void forward(const Call &call) {
+  const std::vector<S> bias = both_biases<S, A>(call);
+  std::vector<Forward<S>> rows(call.batch);
+  std::vector<const S *> before(call.batch), x;
+  std::vector<S *> fed;
+  const int64_t block = rows_of_block(A::chunks * call.hidden * sizeof(S));
+  for (int64_t t = 0, end; t < call.steps; t = end) {
+    end = block_end(call, t, block);
+    project<S, A>(call, t, end, bias.data(), x, fed);
+    for (int64_t step = t; step < end; step++) step_forward<S, A>(call, step, rows, before);
+  }
+}
