@@ -21,12 +21,12 @@ TESTS = ["tests/cells/test_native_kernel.py", "-p", "no:cacheprovider"]
 FLAGS = ("-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address", "-shared", "-fPIC", *build.FLAGS[1:])
 TOO_SHORT = """
 import torch
+from gatescope.cells.gru import GRU
 from gatescope.cells.kernels.layout import layout
 from gatescope.cells.kernels.walk import forward
-start = torch.zeros(3, 5)
-forward("gru", torch.zeros(11, 15), torch.zeros(15, 5), torch.zeros(5), (start, None), layout(None, 3, 4))
+forward(GRU(2, 5).native_weights, torch.zeros(3, 3, 2), (torch.zeros(3, 5), None), layout(None, 3, 4))
 """
-"""Four steps of three sequences are 12 rows, and there are 11."""
+"""Inputs of three steps, and a walk of four."""
 
 
 def main() -> int:

@@ -88,7 +88,8 @@ class Recurrence(torch.autograd.Function):
 
 def _peephole_gradient(walked: Walked, deltas: Tensor | None) -> Tensor:
     """(3, H)"""
-    assert walked.c is not None and deltas is not None
+    assert walked.c is not None
+    assert deltas is not None
     before, after = walked.layout.previous(walked.c), walked.layout.pack(walked.c[1:].transpose(0, 1))
     i, f, _, o = deltas.split(walked.h.shape[-1], dim=-1)
     return torch.stack([(i * before).sum(0), (f * before).sum(0), (o * after).sum(0)])

@@ -34,7 +34,7 @@ struct Call {
 
 // Packed rows that are worked through together, so that what one part leaves is in the cache for the next. The
 // same for any number of threads: the sums over rows are made block by block.
-constexpr int64_t BLOCK_BYTES = 192 << 10, BLOCK_ROWS = 96;
+constexpr int64_t BLOCK_BYTES = 192 << 10, BLOCK_ROWS = 192;
 
 inline int64_t rows_of_block(int64_t row_bytes) { return std::max(BLOCK_ROWS, BLOCK_BYTES / row_bytes); }
 

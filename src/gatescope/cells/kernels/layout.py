@@ -13,11 +13,11 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Packed row n of N = Σ lengths, `rows`, is one sequence at one step: step by step, longest sequence first.
+    """Packed row n of N = Σ lengths is one sequence at one step: step by step, longest sequence first.
 
-    `offsets` (T + 1,): where each step starts. `order` (B,): the sequence of each row of a step. `index`
-    (N,): each row's place in (B·T), and `before` (N,): that of the state before it in (T + 1)·B time-major
-    rows; both None where nothing is padded, and every place is known.
+    `rows`: N. `offsets` (T + 1,): where each step starts. `order` (B,): the sequence of each row of a step.
+    `index` (N,): each row's place in (B·T), and `before` (N,): that of the state before it in (T + 1)·B
+    time-major rows; both None where nothing is padded, and every place is known.
     """
 
     steps: int

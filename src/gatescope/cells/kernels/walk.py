@@ -148,32 +148,17 @@ def backward(
     kind, layout, like = walked.kind, walked.layout, walked.h
     steps, batch, size = layout.steps, layout.batch, like.shape[-1]
     memory, threads = walked.c is not None, _threads(layout, size)
-
-    def room(wanted: bool, *shape: int, dtype: torch.dtype = like.dtype) -> Tensor | None:
-        # Where nothing is padded every number is written.
-        make = torch.empty if layout.index is None else torch.zeros
-        return make(shape, dtype=dtype) if wanted else None
-
-    # What enters at a sequence's last step is there before its walk begins.
-    start: tuple[Tensor | None, Tensor | None] = (None, None) if last is None else last
-    carry, carry_c = (
-        torch.zeros_like(like[0]) if part is None else part.to(like.dtype, copy=True).contiguous()
-        for part in start
-    )
-    width, inputs = CHUNKS[kind] * size, weights.w.shape[-1]
-    found = {
+    carry, carry_c = (_start(like, part) for part in ((None, None) if last is None else last))
+    found: dict[str, Tensor | None] = {
         "carry": carry,
         "carry_c": carry_c if memory else None,
         # Several threads leave them to one another.
         "deltas": _deltas(walked, size) if deltas or (of_weights and threads > 1) else None,
-        "arriving": room(states, steps, batch, size),
-        "total_c": room(states and memory, steps, batch, size),
-        "logs": room(renormalise, steps, batch, dtype=torch.float64),
-        "of_x": room(of_x, batch, steps, inputs),
-        "of_w": like.new_zeros(inputs, width) if of_weights else None,
-        "of_u": like.new_zeros(size, width) if of_weights and weights.u is not None else None,
-        "of_bias": like.new_zeros(_widths(kind) * size) if of_weights else None,
+        "arriving": _room(walked, steps, batch, size) if states else None,
+        "total_c": _room(walked, steps, batch, size) if states and memory else None,
+        "logs": _room(walked, steps, batch, dtype=torch.float64) if renormalise else None,
     }
+    gradients = _gradients(walked, weights, of_x, of_weights)
     given = {
         "x": None if x is None else _rows(x.transpose(0, 1)),
         "direct": None if direct is None else _rows(direct),
@@ -183,20 +168,46 @@ def backward(
         **_packed(kind, "backward", weights.w if of_x else None, weights.u),
     }
     kept = {"gates": walked.gates, "extra": walked.extra, "h": walked.h, "c": walked.c}
-    tensors = kept | given | found | {"of_x": None if found["of_x"] is None else found["of_x"].transpose(0, 1)}
-    _run(f"{kind}_{_type(like)}_backward", layout, (inputs, size), tensors, threads)
+    tensors, sizes = kept | given | found | gradients, (weights.w.shape[-1], size)
+    _run(f"{kind}_{_type(like)}_backward", layout, sizes, tensors, threads)
     if of_weights and threads > 1:
-        _run(f"{kind}_{_type(like)}_gradients", layout, (inputs, size), tensors, threads)
-    of_w, of_u = (None if part is None else part.t() for part in (found["of_w"], found["of_u"]))
-    gradients = Gradients(found["of_x"], of_w, of_u, found["of_bias"])
-    names = ("carry", "carry_c", "deltas", "arriving", "total_c", "logs")
-    return Back(*(found[name] for name in names), gradients)  # type: ignore[arg-type]
+        _run(f"{kind}_{_type(like)}_gradients", layout, sizes, tensors, threads)
+    *turned, of_bias = gradients.values()
+    by_x, by_w, by_u = (None if part is None else part.transpose(0, 1) for part in turned)
+    arriving, total_c, logs = found["arriving"], found["total_c"], found["logs"]
+    of_everything = Gradients(by_x, by_w, by_u, of_bias)
+    return Back(carry, found["carry_c"], found["deltas"], arriving, total_c, logs, of_everything)
+
+
+def _start(like: Tensor, last: Tensor | None) -> Tensor:
+    """What enters at a sequence's last step is there before its walk begins."""
+    return torch.zeros_like(like[0]) if last is None else last.to(like.dtype, copy=True).contiguous()
+
+
+def _room(walked: Walked, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+    # Where nothing is padded every number is written.
+    make = walked.h.new_empty if walked.layout.index is None else walked.h.new_zeros
+    return make(shape, dtype=dtype)
+
+
+def _gradients(
+    walked: Walked, weights: NativeWeights, of_x: bool, of_weights: bool
+) -> dict[str, Tensor | None]:
+    """Room for them, all but the bias' turned round: of x (T, B, D), W (D, chunks·H) and U (H, chunks·H)."""
+    (width, inputs), size, zeros = weights.w.shape, walked.h.shape[-1], walked.h.new_zeros
+    batch, steps = walked.layout.batch, walked.layout.steps
+    return {
+        "of_x": _room(walked, batch, steps, inputs).transpose(0, 1) if of_x else None,
+        "of_w": zeros(inputs, width) if of_weights else None,
+        "of_u": zeros(size, width) if of_weights and weights.u is not None else None,
+        "of_bias": zeros(_widths(walked.kind) * size) if of_weights else None,
+    }
 
 
 def _states(initial: Tensor, layout: Layout) -> Tensor:
     """(T + 1, B, H) with the initial state in front, 0 where no step will write."""
-    make = torch.empty if layout.index is None else torch.zeros
-    states = make(layout.steps + 1, *initial.shape, dtype=initial.dtype)
+    make = initial.new_empty if layout.index is None else initial.new_zeros
+    states = make(layout.steps + 1, *initial.shape)
     states[0] = initial
     return states
 
@@ -230,13 +241,13 @@ def _packed(kind: Kind, way: str, w: Tensor | None, u: Tensor | None) -> dict[st
     w, u = _whole(w), _whole(u)
     like = w if w is not None else u
     if like is None:
-        return {"input_panels": None, "panels": None}
-    type_, size = _type(like), len(like) // CHUNKS[kind]
-    counts = [0 if part is None else _packed_size(way, type_, kind, *part.shape) for part in (w, u)]
-    packed = like.new_empty(sum(counts))
+        return {}
+    type_, size = _type(like), like.shape[0] // CHUNKS[kind]
+    ends = 0 if w is None else _packed_size(way, type_, kind, *w.shape)
+    packed = like.new_empty(ends + (0 if u is None else _packed_size(way, type_, kind, *u.shape)))
     places = (None if part is None else part.data_ptr() for part in (w, u))
     _function(f"{kind}_{type_}_pack_{way}")(*places, 0 if w is None else w.shape[1], size, packed.data_ptr())
-    return dict(zip(("input_panels", "panels"), packed.split(counts), strict=True))
+    return {"input_panels": packed, "panels": packed[ends:]}
 
 
 @cache
@@ -244,7 +255,8 @@ def _packed_size(way: str, type_: str, kind: Kind, rows: int, width: int) -> int
     """Numbers of a packed (rows, width)."""
     chunks = CHUNKS[kind]
     shape = (chunks, rows // chunks, width) if way == "forward" else (rows, width)
-    return _function(f"{way}_size_{type_}")(*shape)  # type: ignore[no-any-return]
+    count: int = _function(f"{way}_size_{type_}")(*shape)
+    return count
 
 
 @cache
