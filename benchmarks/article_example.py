@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from benchmarks.one_core import forget_garbage, has_jax, in_fresh_process, say_what_is_missing, serve
+from benchmarks.one_core import forget_garbage, has_jax, say_what_is_missing, serve_turns, taking_turns
 from benchmarks.result import Bar, Result
 from benchmarks.timing import ratio
 from gatescope.instruments.callbacks import instrument_callbacks
@@ -26,10 +26,17 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
 QUESTION = (
     "GRU of 64 units, sigmoid, Adam, binary cross-entropy, accuracy, batches of 32, one pinned core, with "
     "validation: seconds of Keras' fit (JAX, compiled before) over those of Trainer.fit (Lightning, "
-    "record, offline W&B, checkpoint, default instruments) on the same arrays. per_second: training "
-    "sequences; cpu: this process' processor time, which other processes disturb less"
+    "record, offline W&B, checkpoint, default instruments) on the same arrays, each in a process of its own, "
+    "in turn. per_second: training sequences; cpu: processor time, which other processes disturb less"
 )
 BARS = {"Keras + JAX over ours": Bar(at_least=1.0)}
+KERAS = "Keras + JAX"
+WAYS = {
+    "ours": "kernel=auto",
+    "ours, instruments off": "instruments=off",
+    "ours, kernel=torch": "kernel=torch",
+}
+"""Each a process of its own, with this override."""
 WIDTH, UNITS, BATCH = 100, 64, 32
 FILES = {"path": "train", "validation_path": "validation", "test_path": "test"}
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -44,44 +51,35 @@ def measure(rounds: int = 5, steps: tuple[int, ...] = (50,), train: int = 3200, 
     settings = {"rounds": rounds, "steps": list(steps), "train": train, "epochs": epochs, "batch": BATCH}
     result = Result("article_example", QUESTION, settings, BARS)
     for length in steps:
-        asked = {"steps": length, "train": train, "epochs": epochs, "rounds": rounds}
-        found = in_fresh_process("benchmarks.article_example", **asked)
+        asked = {"steps": length, "train": train, "epochs": epochs}
+        ways = (*WAYS, KERAS) if has_jax() else tuple(WAYS)
+        each = {way: {"way": way, **asked} for way in ways}
+        found = taking_turns("benchmarks.article_example", each, rounds)
         seconds = {way: np.array(both).T for way, both in found.items()}
         case, ours = f"T={length} B={BATCH} D={WIDTH} H={UNITS}", seconds["ours"]
         for way, (wall, _) in seconds.items():
             middle = float(np.median(wall))
             values = {"seconds": middle, "per_second": train * epochs / middle}
             result.add_value(case, way, middle / float(np.median(ours[0])), **values)
-        for way in seconds.keys() & {"Keras + JAX"}:
+        for way in seconds.keys() & {KERAS}:
             result.add(case, f"{way} over ours", ratio(seconds[way][0], ours[0]))
             result.add(case, f"{way} over ours, cpu", ratio(seconds[way][1], ours[1]))
     return result
 
 
-def timed(steps: int, train: int, epochs: int, rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Seconds of each way's fits, by the clock and of the process."""
+def fit_of(way: str, steps: int, train: int, epochs: int) -> Fit:
+    """One of `WAYS` or Keras', after a fit that warms up, and compiles."""
     given = arrays(steps, train)
-    with tempfile.TemporaryDirectory() as root:
-        every = {
-            "ours": our_fit(given, epochs, Path(root), "kernel=auto"),
-            "ours, instruments off": our_fit(given, epochs, Path(root), "instruments=off"),
-            "ours, kernel=torch": our_fit(given, epochs, Path(root), "kernel=torch"),
-        }
-        if has_jax():
-            every["Keras + JAX"] = keras_fit(given, epochs)
-        forget_garbage()
-        return in_turn(every, rounds)
+    folder = tempfile.TemporaryDirectory()
+    fit = keras_fit(given, epochs) if way == KERAS else our_fit(given, epochs, Path(folder.name), WAYS[way])
+    fit()
+    forget_garbage()
 
+    def turn() -> tuple[float, float]:
+        assert folder  # the arrays' files live as long as what reads them
+        return fit()
 
-def in_turn(fits: dict[str, Fit], rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Seconds of each, `rounds` times; a round before them warms up, and compiles."""
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in fits}
-    for turn in range(rounds + 1):
-        for name in list(fits)[:: 1 if turn % 2 else -1]:
-            taken = fits[name]()
-            if turn:
-                seconds[name].append(taken)
-    return seconds
+    return turn
 
 
 def arrays(steps: int, train: int) -> Arrays:
@@ -160,4 +158,4 @@ def clocked(train: Callable[[], None]) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    serve(timed)
+    serve_turns(fit_of)

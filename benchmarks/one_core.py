@@ -1,4 +1,4 @@
-"""A fresh process on one core, in which torch, JAX and Keras can be timed in turn."""
+"""Fresh processes on one core, in which torch, JAX and Keras can be timed in turn."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
 }
+ANSWER = "answer: "
+"""Before each answer on a line of its own: what runs may print lines too."""
 MISSING = "JAX and Keras are not measured: pip install -c constraints.txt -e '.[bench]' adds them"
 
 
@@ -48,6 +51,50 @@ def serve(answer: Callable[..., Any]) -> None:
     pin(arguments.get("threads", 1))
     torch.set_num_threads(1)
     print(json.dumps(answer(**arguments)))
+
+
+def taking_turns(module: str, everyone: dict[str, dict[str, Any]], rounds: int) -> dict[str, list[Any]]:
+    """What `serve_turns` prints in `python -m module`, for each of some processes `rounds` times: they live
+    side by side on one core, one of them at work at a time, and none has what another imported."""
+    with ExitStack() as stack:
+        processes = {
+            name: stack.enter_context(_waiting(module, arguments)) for name, arguments in everyone.items()
+        }
+        found: dict[str, list[Any]] = {name: [] for name in everyone}
+        for turn in range(rounds):
+            for name in list(processes)[:: 1 if turn % 2 else -1]:
+                found[name].append(_next(processes[name]))
+        return found
+
+
+@contextmanager
+def _waiting(module: str, arguments: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", module, json.dumps(arguments)]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=os.environ | ENVIRONMENT, cwd=ROOT, **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _next(process: subprocess.Popen[str]) -> Any:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    print("next", file=process.stdin, flush=True)
+    for line in process.stdout:
+        if line.startswith(ANSWER):
+            return json.loads(line.removeprefix(ANSWER))
+    raise RuntimeError(f"{process.args} ended with exit code {process.wait()}")
+
+
+def serve_turns(make: Callable[..., Callable[[], Any]]) -> None:
+    """The other end of `taking_turns`: `make`, with its arguments, gives what is called at every turn."""
+    pin(1)
+    torch.set_num_threads(1)
+    turn = make(**json.loads(sys.argv[1]))
+    for _ in sys.stdin:
+        print(ANSWER + json.dumps(turn()), flush=True)
 
 
 def pin(cores: int) -> None:
