@@ -112,6 +112,8 @@ class Ragged(Sequence[Tensor]):
 
     def _hold(self, flat: Tensor, lengths: np.ndarray) -> None:
         self.flat, self.lengths, self._ends = flat, lengths, np.cumsum(lengths)
+        all_alike = len(lengths) > 0 and bool((lengths == lengths[0]).all())
+        self._length = int(lengths[0]) if all_alike else None
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -135,6 +137,8 @@ class Ragged(Sequence[Tensor]):
 
     def padded(self, items: Sequence[int], padding_value: float) -> Tensor:
         """(B, longest of them, …): the items of these indices, right-padded."""
+        if self._length is not None:
+            return self.flat.unflatten(0, (len(self), self._length)).index_select(0, torch.tensor(items))
         lengths = self.lengths[items]
         if lengths.min() < lengths.max():
             return pad_sequence([self[i] for i in items], batch_first=True, padding_value=padding_value)
@@ -166,6 +170,10 @@ class Examples(Dataset[int]):
 
     def __getitem__(self, index: int) -> int:
         return index
+
+    def __getitems__(self, indices: list[int]) -> list[int]:
+        """What a loader asks for a batch at once: `collate` finds the examples."""
+        return indices
 
 
 @dataclass
@@ -267,6 +275,10 @@ class InOrderSampler(BucketSampler):
         return self._cut(np.arange(len(self.lengths)))
 
 
+EVALUATED = 4
+"""Batches of training in one of evaluation, which keeps nothing for a backward pass."""
+
+
 class ResumableLoader(DataLoader[Any]):
     """A loader over a `BucketSampler` that can go on in the middle of an epoch (Lightning asks for these)."""
 
@@ -297,7 +309,7 @@ class SequenceData(pl.LightningDataModule):
     """Base of every dataset.
 
     Args:
-        batch_size: examples in a global batch.
+        batch_size: examples in a global batch of training; evaluation takes four of them at a time.
         seed: of the *data* (splits, generation), apart from the model's seed.
         workers: loader processes.
     """
@@ -387,9 +399,10 @@ class SequenceData(pl.LightningDataModule):
         world = self.trainer.world_size if self.trainer else 1
         rank = self.trainer.global_rank if self.trainer else 0
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        evaluated = split != "train" and self.sampler is not InOrderSampler
         sampler = self.sampler(
             examples.lengths,
-            self.batch_size,
+            self.batch_size * (EVALUATED if evaluated else 1),
             self.order_seed,
             split == "train",
             self.pool,

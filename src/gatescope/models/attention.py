@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from gatescope.cells.base import padded_lengths
 from gatescope.data.base import valid_mask
 
 Heads = Annotated[int, Field(ge=1)]
@@ -26,11 +27,14 @@ class Readout(NamedTuple):
 
 def last_state(states: Tensor, lengths: Tensor, bidirectional: bool) -> Tensor:
     """(B, S): where each direction ends: the forward half at length - 1, the backward half at 0."""
-    rows = torch.arange(len(lengths), device=states.device)
+    if padded_lengths(lengths, states.shape[1]) is None:
+        ends = states[:, -1]
+    else:
+        ends = states[torch.arange(len(lengths), device=states.device), lengths - 1]
     if not bidirectional:
-        return states[rows, lengths - 1]
+        return ends
     half = states.shape[-1] // 2
-    return torch.cat([states[rows, lengths - 1, :half], states[:, 0, half:]], dim=-1)
+    return torch.cat([ends[:, :half], states[:, 0, half:]], dim=-1)
 
 
 class Pooling(nn.Module):

@@ -31,6 +31,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
+from torch import Tensor
 from torchmetrics import Metric
 
 from gatescope.cells.base import State
@@ -286,6 +287,7 @@ def rank_state(module: pl.LightningModule) -> dict[str, Any]:
             name: {"count": metric._update_count, "state": metric.metric_state}
             for name, metric in _metrics(module)
         },
+        "waiting": _waiting(module),
         "carried": {name: list(state) for name, state in _carried(module).items()},
     }
 
@@ -303,6 +305,7 @@ def restore(module: pl.LightningModule, state: dict[str, Any]) -> None:
         metric._update_count = kept["count"]
         for key, value in kept["state"].items():
             setattr(metric, key, value.to(metric.device))
+    _waiting(module)[:] = [[part.to(module.device) for part in outcome] for outcome in state["waiting"]]
     for name, (h, c) in state["carried"].items():
         _carried(module)[name] = State(h.to(module.device), None if c is None else c.to(module.device))
 
@@ -311,6 +314,11 @@ def _metrics(module: pl.LightningModule) -> Iterator[tuple[str, Metric]]:
     for name, part in module.named_modules():
         if isinstance(part, Metric) and name.startswith("train_metrics."):
             yield name, part
+
+
+def _waiting(module: pl.LightningModule) -> list[list[Tensor]]:
+    """Outcomes that the metrics over half an epoch have not taken yet."""
+    return module.train_metrics.waiting if isinstance(module, SequenceTask) else []
 
 
 def _carried(module: pl.LightningModule) -> Carried:

@@ -18,6 +18,7 @@ from gatescope.data.base import Batch, TaskSpec
 from gatescope.models.encoder import SequenceModel
 from gatescope.models.stack import Carried
 from gatescope.training.objective import objective_for
+from gatescope.training.waiting import WaitingMetrics
 
 
 class NonFiniteLoss(RuntimeError):
@@ -44,7 +45,7 @@ class SequenceTask(pl.LightningModule):
         self.objective = objective_for(model.task)
         self._optimizer, self._scheduler = optimizer, scheduler
         metrics = self.objective.metrics()
-        self.train_metrics = self.objective.training_metrics().clone(prefix="train/")
+        self.train_metrics = WaitingMetrics(self.objective.training_metrics(), prefix="train/")
         self.validation_metrics = metrics.clone(prefix="validation/")
         self.test_metrics = metrics.clone(prefix="test/")
         self.carried: dict[str, Carried] = {}
@@ -98,6 +99,7 @@ class SequenceTask(pl.LightningModule):
         return self.objective.outcome(self.objective.answer(self.model, batch, values, stage), batch.targets)
 
     def on_train_epoch_end(self) -> None:
+        self.train_metrics.flush()
         self.log_dict(self.train_metrics)  # not at every step, for the same reason as the loss
 
     def on_validation_epoch_end(self) -> None:
@@ -123,11 +125,12 @@ class SequenceTask(pl.LightningModule):
         """As Lightning's own, keeping the norm that clipping computes anyway."""
         by_norm = gradient_clip_val and gradient_clip_algorithm != "value"
         bound = float(gradient_clip_val) if by_norm and gradient_clip_val else math.inf
-        norm = nn.utils.clip_grad_norm_(self.parameters(), bound)
+        trained = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.clip_grad_norm_(trained, bound)
         self.recent_norms.append(norm)
         if gradient_clip_val and not by_norm:
-            self.clipped_steps += max_absolute(self.parameters()) > gradient_clip_val
-            nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
+            self.clipped_steps += max_absolute(trained) > gradient_clip_val
+            nn.utils.clip_grad_value_(trained, gradient_clip_val)
         else:
             self.clipped_steps += norm > bound
 
