@@ -24,6 +24,16 @@ template <class S> INLINE void prefetch(const void *from, int64_t at, int64_t H)
   for (int64_t byte = 0; byte < H * int64_t(sizeof(S)); byte += 64) __builtin_prefetch(row + byte);
 }
 
+template <class S> INLINE void add(S *values, const S *more, int64_t H) {
+  constexpr int lanes = Simd<S>::lanes;
+  int64_t unit = 0;
+  for (; unit + lanes <= H; unit += lanes)
+    store<S>(values + unit, load<S>(values + unit, lanes) + load<S>(more + unit, lanes), lanes);
+  if (unit == H) return;
+  const int some = int(H - unit);
+  store<S>(values + unit, load<S>(values + unit, some) + load<S>(more + unit, some), some);
+}
+
 // What several steps use again.
 template <class S> struct Step {
   std::vector<S *> carry;
@@ -63,7 +73,7 @@ template <class S, class A> void step_backward(const Call &call, int64_t t, S *d
       call.logs[place] = log = renormalise<S>(into, direct, log, call.outside ? call.outside[place] : 0, H);
     } else {
       for (int part = 0; part < 2; part++)
-        if (direct[part]) combine<S>(into[part], 1, direct[part], 1, H);
+        if (direct[part]) add<S>(into[part], direct[part], H);
     }
     if (call.arriving) std::copy(one.carry, one.carry + H, (S *)call.arriving + at);
     int64_t unit = 0;

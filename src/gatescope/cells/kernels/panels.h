@@ -33,10 +33,13 @@ template <class A> constexpr int blocks_of = A::chunks == 1 ? PANEL : 1;
 template <class S, class A> S *pack_forward(const S *weights, int64_t H, int64_t depth, S *to) {
   constexpr int lanes = Simd<S>::lanes;
   each_panel<S, blocks_of<A>>(H, [&](auto side, int64_t start) {
-    for (int64_t k = 0; k < depth; k++)
-      for (int chunk = 0; chunk < A::chunks; chunk++)
-        for (int64_t unit = start; unit < start + side * lanes; unit++)
-          *to++ = unit < H ? weights[(chunk * H + unit) * depth + k] : S(0);
+    const int64_t columns = A::chunks * side * lanes;
+    for (int64_t column = 0; column < columns; column++) {
+      const int64_t chunk = column / (side * lanes), unit = start + column % (side * lanes);
+      const S *row = weights + (chunk * H + unit) * depth;
+      for (int64_t k = 0; k < depth; k++) to[k * columns + column] = unit < H ? row[k] : S(0);
+    }
+    to += depth * columns;
   });
   return to;
 }

@@ -148,10 +148,11 @@ def backward(
     kind, layout, like = walked.kind, walked.layout, walked.h
     steps, batch, size = layout.steps, layout.batch, like.shape[-1]
     memory, threads = walked.c is not None, _threads(layout, size)
-    carry, carry_c = (_start(like, part) for part in ((None, None) if last is None else last))
+    last_h, last_c = (None, None) if last is None else last
+    carry = _start(like, last_h)
     found: dict[str, Tensor | None] = {
         "carry": carry,
-        "carry_c": carry_c if memory else None,
+        "carry_c": _start(like, last_c) if memory else None,
         # Several threads leave them to one another.
         "deltas": _deltas(walked, size) if deltas or (of_weights and threads > 1) else None,
         "arriving": _room(walked, steps, batch, size) if states else None,
