@@ -59,14 +59,14 @@ class Recurrence(torch.autograd.Function):
             weights,
             direct,
             direct_c,
-            deltas=watch.wanted or of_weights[-1],
+            deltas=of_weights[-1],
             states=watch.wanted,
             x=inputs,
             of_x=of_x,
             of_weights=any(of_weights),
         )
         if watch.wanted:
-            watch.back = back._replace(gradients=Gradients())
+            watch.back, watch.direct = back._replace(gradients=Gradients()), (direct, direct_c)
         else:
             watch.walked = None  # a graph that is kept would keep it too
         found = back.gradients

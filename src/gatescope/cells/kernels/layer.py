@@ -104,8 +104,8 @@ class NativeLayer(RecurrentLayer):
         if watch.walked is None or watch.back is None:
             return None
         left = self._states_of(watch.walked, states.initial, states.lengths)
-        back = watch.back
-        return left, self._adjoint_of(watch.walked, back, lambda **_: back)
+        back_once_more = partial(walk.backward, watch.walked, self.native_weights.copied(), *watch.direct)
+        return left, self._adjoint_of(watch.walked, watch.back, back_once_more)
 
     @torch.no_grad()
     def adjoint(

@@ -94,11 +94,12 @@ class Back(NamedTuple):
 @dataclass(eq=False)
 class Watch:
     """What a pass under autograd leaves: its walk forward and, if `wanted` before the backward pass, the walk
-    back with the gradients at all states."""
+    back with the gradients at all states, and those from outside, (T, B, H), that it began with."""
 
     walked: Walked | None = None
     wanted: bool = False
     back: Back | None = None
+    direct: tuple[Tensor | None, Tensor | None] = (None, None)
 
 
 def forward(
