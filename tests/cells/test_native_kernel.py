@@ -138,15 +138,20 @@ def test_a_second_derivative_is_refused():
         torch.autograd.grad(layer(x).h.sum(), x, create_graph=True)
 
 
-def test_autocast_changes_nothing_behind_the_inputs_product():
+@pytest.mark.parametrize("cell", KINDS)
+def test_autocast_changes_nothing_but_the_type_of_what_it_is_given(cell):
     torch.manual_seed(4)
-    layer, x = native("gru", 3, 4, torch.float32), torch.randn(2, 5, 3)
+    layer, x = native(cell, 3, 4, torch.float32), torch.randn(2, 5, 3)
+    half = x.bfloat16().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        h = layer(x).h
+        of_whole, h = layer(x).h, layer(half).h
+    assert torch.equal(of_whole, layer(x).h)
     assert h.dtype == torch.float32
-    torch.testing.assert_close(h, layer(x).h, rtol=0, atol=0.05)
+    assert torch.equal(h, layer(half.float()).h)
     h.sum().backward()
-    assert all(p.grad is not None for p in layer.parameters())
+    assert half.grad is not None
+    assert half.grad.dtype == torch.bfloat16
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in layer.parameters())
 
 
 def test_frozen_weights_get_no_gradient_and_inputs_do():

@@ -106,9 +106,9 @@ def forward(
     weights: NativeWeights, x: Tensor, initial: tuple[Tensor, Tensor | None], layout: Layout
 ) -> Walked:
     """`x` (B, T, D), of the weights' type, and the state before t = 0, (B, H) each."""
-    kind, size = weights.kind, initial[0].shape[-1]
-    h = _states(initial[0], layout)
-    c = None if initial[1] is None else _states(initial[1], layout)
+    kind, size, dtype = weights.kind, initial[0].shape[-1], weights.w.dtype
+    h = _states(initial[0].to(dtype), layout)
+    c = None if initial[1] is None else _states(initial[1].to(dtype), layout)
     gates = h.new_empty(layout.rows, CHUNKS[kind] * size)
     extra = h.new_empty(layout.rows, size) if kind in ("gru", "minlstm") else None
     given = {
