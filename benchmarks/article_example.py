@@ -45,15 +45,21 @@ Fit = Callable[[], tuple[float, float]]
 """Trains, and tells the seconds by the clock and of the process."""
 
 
-def measure(rounds: int = 5, steps: tuple[int, ...] = (50,), train: int = 3200, epochs: int = 10) -> Result:
+def measure(
+    rounds: int = 5,
+    steps: tuple[int, ...] = (50,),
+    train: int = 3200,
+    epochs: int = 10,
+    ways: tuple[str, ...] = tuple(WAYS),
+) -> Result:
     """Keras runs nothing but the training and the validation; ours also looks, tracks and keeps the best."""
     say_what_is_missing()
     settings = {"rounds": rounds, "steps": list(steps), "train": train, "epochs": epochs, "batch": BATCH}
     result = Result("article_example", QUESTION, settings, BARS)
     for length in steps:
         asked = {"steps": length, "train": train, "epochs": epochs}
-        ways = (*WAYS, KERAS) if has_jax() else tuple(WAYS)
-        each = {way: {"way": way, **asked} for way in ways}
+        compared = (*ways, KERAS) if has_jax() else ways
+        each = {way: {"way": way, **asked} for way in compared}
         found = taking_turns("benchmarks.article_example", each, rounds)
         seconds = {way: np.array(both).T for way, both in found.items()}
         case, ours = f"T={length} B={BATCH} D={WIDTH} H={UNITS}", seconds["ours"]

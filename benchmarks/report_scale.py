@@ -15,6 +15,7 @@ import yaml
 
 from benchmarks.result import Bar, Result
 from gatescope.analysis.report import write_report
+from gatescope.analysis.report.build import FIGURES
 from gatescope.analysis.runs import RecordSource
 
 QUESTION = (
@@ -35,11 +36,16 @@ LOOKS = (0, 1, 4, 16, 64, 256, 1024, 1999)
 UNITS, LAGS, BINS = 64, 100, 50
 
 
-def measure(rounds: int = 1, counts: tuple[int, ...] = (200, 1000), rows: int = 2000) -> Result:
+def measure(
+    rounds: int = 1,
+    counts: tuple[int, ...] = (200, 1000),
+    rows: int = 2000,
+    figures: tuple[str, ...] = FIGURES,
+) -> Result:
     result = Result("report_scale", QUESTION, {"rows": rows, "counts": list(counts)}, BARS)
     a_run: list[float] = []
     for count in counts:
-        seconds, megabytes, page = in_fresh_process(count, rows)
+        seconds, megabytes, page = in_fresh_process(count, rows, figures)
         a_run.append(seconds / count)
         asked = count == counts[0]
         result.add_value(
@@ -52,25 +58,27 @@ def measure(rounds: int = 1, counts: tuple[int, ...] = (200, 1000), rows: int = 
     return result
 
 
-def in_fresh_process(count: int, rows: int) -> tuple[float, float, float]:
+def in_fresh_process(count: int, rows: int, figures: tuple[str, ...]) -> tuple[float, float, float]:
     """Seconds, megabytes of memory, megabytes of the page."""
     with tempfile.TemporaryDirectory() as root:
-        write_records(Path(root), count, rows)
+        write_records(Path(root), count, rows, figures)
         command = [sys.executable, "-m", "benchmarks.report_scale", root]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     seconds, megabytes, page = done.stdout.split()
     return float(seconds), float(megabytes), float(page)
 
 
-def write_records(root: Path, count: int, rows: int) -> None:
+def write_records(root: Path, count: int, rows: int, figures: tuple[str, ...] = FIGURES) -> None:
     """Ten variants with `count` / 10 seeds each."""
     variants = [(cell, attention) for cell in CELLS for attention in ATTENTIONS]
     for number in range(count):
         cell, attention = variants[number % len(variants)]
-        write_record(root, cell, attention, number // len(variants), rows)
+        write_record(root, cell, attention, number // len(variants), rows, figures)
 
 
-def write_record(root: Path, cell: str, attention: str, seed: int, rows: int) -> None:
+def write_record(
+    root: Path, cell: str, attention: str, seed: int, rows: int, figures: tuple[str, ...]
+) -> None:
     rng = np.random.default_rng([seed, CELLS.index(cell)])
     folder = root / "scale" / f"{cell}-{attention}-s{seed}"
     folder.mkdir(parents=True)
@@ -97,7 +105,8 @@ def write_record(root: Path, cell: str, attention: str, seed: int, rows: int) ->
     }
     (folder / "run.json").write_text(json.dumps(run))
     study = {"name": "scale", "question": "What does a large report cost?", "primary": "test/accuracy"}
-    config = {"study": study, "trainer": {"gradient_clip_val": 1.0}}
+    asked = study | {"figures": list(figures)}
+    config = {"study": asked, "trainer": {"gradient_clip_val": 1.0}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     _write_lines(folder / "metrics.jsonl", _metrics(rng, rows, accuracy))
     _write_lines(folder / "readings.jsonl", _readings(rng, cell, attention))

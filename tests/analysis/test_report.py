@@ -12,8 +12,13 @@ from gatescope.analysis.statistics import Estimate
 from .conftest import write_run, write_vanishing
 
 
-def report(root: Path, out: Path, study: str = "toy") -> str:
-    return write_report(RecordSource(root, study), out, paper=False).read_text(encoding="utf-8")
+def report(root: Path, out: Path, study: str = "toy", figures: list[str] | None = None) -> str:
+    return write_report(RecordSource(root, study), out, False, figures).read_text(encoding="utf-8")
+
+
+def text_of(root: Path, out: Path, study: str = "toy") -> str:
+    """With one figure: what is written does not depend on what is drawn."""
+    return report(root, out, study, ["metric_by_variant"])
 
 
 def test_the_report_of_a_comparison(toy: Path, tmp_path: Path) -> None:
@@ -35,7 +40,7 @@ def test_the_report_of_a_comparison(toy: Path, tmp_path: Path) -> None:
 
 def test_the_csv_has_a_row_a_run(toy: Path, tmp_path: Path) -> None:
     write_run(toy, "gru-none", 9, status="failed", reason="the loss became nan at step 7")
-    report(toy, tmp_path / "out")
+    text_of(toy, tmp_path / "out")
     with (tmp_path / "out" / "toy" / "runs.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 31
@@ -52,7 +57,7 @@ def test_failures_and_missing_cells_are_named(tmp_path: Path) -> None:
     write_run(tmp_path, "lstm-none", 0)
     write_run(tmp_path, "lstm-none", 1, status="failed", reason="killed | by\nthe kernel")
     write_run(tmp_path, "rnn-none", 0, accuracy=None)
-    text = report(tmp_path, tmp_path / "out")
+    text = text_of(tmp_path, tmp_path / "out")
     assert "ended as failed: killed \\| by the kernel." in text
     assert "No finite result for lstm-none, seeds 1 and 2." in text
     assert "No finite result for rnn-none, seeds 0, 1 and 2." in text
@@ -63,7 +68,7 @@ def test_few_seeds_get_intervals_and_no_verdict(tmp_path: Path) -> None:
     for seed in range(3):
         write_run(tmp_path, "gru-none", seed, accuracy=0.9 + 0.001 * seed)
         write_run(tmp_path, "rnn-none", seed, accuracy=0.5 + 0.002 * seed)
-    text = report(tmp_path, tmp_path / "out")
+    text = text_of(tmp_path, tmp_path / "out")
     row = next(line for line in text.splitlines() if line.startswith("| gru-none | +0.399 ["))
     assert row.endswith("| not enough seeds |")
     assert "not enough seeds for a verdict" in text
@@ -74,7 +79,7 @@ def test_equals_are_not_told_apart(tmp_path: Path) -> None:
     for seed in range(5):
         write_run(tmp_path, "gru-none", seed, accuracy=0.7 + 0.01 * (seed % 2))
         write_run(tmp_path, "rnn-none", seed, accuracy=0.7 + 0.01 * ((seed + 1) % 2))
-    text = report(tmp_path, tmp_path / "out")
+    text = text_of(tmp_path, tmp_path / "out")
     assert "there is no difference beyond seeds" in text
 
 
@@ -86,7 +91,7 @@ def test_lower_can_be_better(tmp_path: Path) -> None:
             row = f'{{"step": 40, "epoch": 4, "time": 9, "test/mse": {mse}}}'
             with (folder / "metrics.jsonl").open("a") as file:
                 file.write(row + "\n")
-    text = report(tmp_path, tmp_path / "out")
+    text = text_of(tmp_path, tmp_path / "out")
     assert "**gru-none** has the lowest mean test mse" in text
     assert "It is ahead of rnn-none (−0.1" in text
 
@@ -95,10 +100,10 @@ def test_the_baseline_may_be_a_run_of_the_study(tmp_path: Path) -> None:
     study = {"baseline": "tfidf_logistic"}
     for seed in range(5):
         write_run(tmp_path, "gru-none", seed, study=study, accuracy=0.80 + 0.001 * seed)
-    without = report(tmp_path, tmp_path / "out")
+    without = text_of(tmp_path, tmp_path / "out")
     assert "The baseline, tfidf_logistic, has no finished run" in without
     write_run(tmp_path, "tfidf_logistic-none", 0, study=study, accuracy=0.757, readings=[])
-    text = report(tmp_path, tmp_path / "out")
+    text = text_of(tmp_path, tmp_path / "out")
     assert "tfidf_logistic (computed in this study), stands at 0.757. Above it beyond seeds: gru-none" in text
     assert "**gru-none** has the highest" in text
     assert "No finite result" not in text, "a baseline needs no seeds"
@@ -108,13 +113,13 @@ def test_mixed_commits_are_warned_of(tmp_path: Path) -> None:
     write_run(tmp_path, "gru-none", 0, commit="a" * 40)
     write_run(tmp_path, "gru-none", 1, commit="b" * 40)
     write_run(tmp_path, "gru-none", 2, commit=None)
-    text = report(tmp_path, tmp_path / "out")
+    text = text_of(tmp_path, tmp_path / "out")
     assert "The runs come from 2 commits (aaaaaaaaaa, bbbbbbbbbb)" in text
 
 
 def test_one_run_is_enough_for_a_report(tmp_path: Path) -> None:
     write_run(tmp_path, "ガウス b/c|d-none", 0, accuracy=0.7)
-    text = report(tmp_path, tmp_path / "out")
+    text = text_of(tmp_path, tmp_path / "out")
     assert "| ガウス b/c\\|d-none | 0.700 |" in text
     assert "Differences, paired by seed" not in text
 
@@ -130,7 +135,7 @@ def test_figures_that_cannot_be_drawn_say_why(tmp_path: Path) -> None:
 def test_only_failed_runs_are_one_message(tmp_path: Path) -> None:
     write_run(tmp_path, "gru-none", 0, status="failed", reason="the loss became nan")
     with pytest.raises(NoRuns, match=r"no run of toy has finished \(1 failed\); the first reason: the loss"):
-        report(tmp_path, tmp_path / "out")
+        text_of(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -145,7 +150,7 @@ def test_the_same_records_give_the_same_bytes(toy: Path, tmp_path: Path) -> None
 
 def test_the_findings_on_vanishing_follow_the_numbers(tmp_path: Path) -> None:
     write_vanishing(tmp_path, seeds=5, lags=(50, 100))
-    text = report(tmp_path, tmp_path / "out", "vanishing")
+    text = text_of(tmp_path, tmp_path / "out", "vanishing")
     assert "## Which architectures carry a signal how far" in text
     assert "**irnn-none** loses least of a signal a step" in text
     assert "rnn-none most (−0.299" in text
@@ -159,7 +164,7 @@ def test_the_findings_on_vanishing_follow_the_numbers(tmp_path: Path) -> None:
 
 def test_the_findings_on_vanishing_with_few_seeds(tmp_path: Path) -> None:
     write_vanishing(tmp_path, seeds=3, lags=(50,))
-    text = report(tmp_path, tmp_path / "out", "vanishing")
+    text = text_of(tmp_path, tmp_path / "out", "vanishing")
     assert "there are **not enough seeds** for any verdict" in text
     assert "Not enough seeds for a verdict" in text
     assert "last longer" not in text
@@ -167,7 +172,7 @@ def test_the_findings_on_vanishing_with_few_seeds(tmp_path: Path) -> None:
 
 def test_the_findings_on_vanishing_without_readings(tmp_path: Path) -> None:
     write_run(tmp_path, "gru-none", 0, study={"findings": "vanishing_gradients"}, readings=[])
-    assert "Nothing can be said: no finished run has readings of gradient_flow" in report(
+    assert "Nothing can be said: no finished run has readings of gradient_flow" in text_of(
         tmp_path, tmp_path / "o"
     )
 
@@ -209,10 +214,10 @@ def test_what_an_older_report_drew_and_this_one_cannot_is_gone(tmp_path: Path) -
 
 
 def test_the_index_has_a_line_a_report(toy: Path, tmp_path: Path) -> None:
-    report(toy, tmp_path / "out")
+    text_of(toy, tmp_path / "out")
     other = {"name": "b|c d", "question": "Why | so?"}
     write_run(tmp_path / "x", "gru-none", 0, study=other)
-    report(tmp_path / "x", tmp_path / "out", "b|c d")
+    text_of(tmp_path / "x", tmp_path / "out", "b|c d")
     lines = write_index(tmp_path / "out").read_text(encoding="utf-8").splitlines()
     assert lines[-2] == (
         "| [b\\|c d](b%7Cc%20d/README.md) | *Why \\| so?* gru-none has the highest mean test accuracy: "

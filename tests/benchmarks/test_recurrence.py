@@ -80,15 +80,15 @@ def test_recurrence_memory() -> None:
 
 @needs_jax
 def test_article_example() -> None:
-    result = article_example.measure(rounds=1, steps=(4,), train=64, epochs=1)
-    ways = ["ours", "ours, instruments off", "ours, kernel=torch", "Keras + JAX"]
+    result = article_example.measure(rounds=1, steps=(4,), train=64, epochs=1, ways=("ours",))
+    ways = ["ours", "Keras + JAX"]
     assert [row["measure"] for row in result.rows] == [
         *ways,
         "Keras + JAX over ours",
         "Keras + JAX over ours, cpu",
     ]
-    assert all(row["per_second"] > 0 for row in result.rows[:4])
-    assert result.rows[4]["met"] == (result.rows[4]["ratio"] >= 1)
+    assert all(row["per_second"] > 0 for row in result.rows[:2])
+    assert result.rows[2]["met"] == (result.rows[2]["ratio"] >= 1)
 
 
 def test_without_the_extra_one_line_says_so(monkeypatch, capsys) -> None:

@@ -27,8 +27,10 @@ CHUNKS: dict[Kind, int] = {
     "minlstm": 3,
 }
 """Blocks of H rows in the weights."""
-PER_THREAD = 2**16
-"""Fewer numbers than this are not worth a thread of their own."""
+PER_THREAD = 2**26
+"""Fewer multiplications than this, a millisecond of them, are not worth a thread of their own."""
+POINTWISE = 64
+"""Multiplications that a unit's gates are worth."""
 VECTOR = 64
 """Bytes that the kernel reads at once, at most."""
 
@@ -119,7 +121,7 @@ def forward(
         **_packed(kind, "forward", weights.w, weights.u),
     }
     kept = {"gates": gates, "extra": extra, "h": h, "c": c}
-    _run(f"{kind}_{_type(h)}_forward", layout, (x.shape[-1], size), given | kept, _threads(layout, size))
+    _run(f"{kind}_{_type(h)}_forward", layout, (x.shape[-1], size), given | kept, _threads(layout, weights))
     return Walked(kind, layout, gates, extra, h, c)
 
 
@@ -148,7 +150,7 @@ def backward(
     """
     kind, layout, like = walked.kind, walked.layout, walked.h
     steps, batch, size = layout.steps, layout.batch, like.shape[-1]
-    memory, threads = walked.c is not None, _threads(layout, size)
+    memory, threads = walked.c is not None, _threads(layout, weights)
     last_h, last_c = (None, None) if last is None else last
     carry = _start(like, last_h)
     found: dict[str, Tensor | None] = {
@@ -291,8 +293,11 @@ def _run(
         list(_pool(threads).map(function, calls))
 
 
-def _threads(layout: Layout, size: int) -> int:
-    return max(1, min(torch.get_num_threads(), layout.batch, layout.rows * size // PER_THREAD))
+def _threads(layout: Layout, weights: NativeWeights) -> int:
+    width, inputs = weights.w.shape
+    met = 0 if weights.u is None else weights.u.shape[1]
+    worth = layout.rows * width * (inputs + met + POINTWISE) // PER_THREAD
+    return max(1, min(torch.get_num_threads(), layout.batch, worth))
 
 
 @cache
