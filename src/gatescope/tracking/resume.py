@@ -305,7 +305,8 @@ def restore(module: pl.LightningModule, state: dict[str, Any]) -> None:
         metric._update_count = kept["count"]
         for key, value in kept["state"].items():
             setattr(metric, key, value.to(metric.device))
-    _waiting(module)[:] = [[part.to(module.device) for part in outcome] for outcome in state["waiting"]]
+    waiting = state.get("waiting", [])  # older checkpoints have none
+    _waiting(module)[:] = [[part.to(module.device) for part in outcome] for outcome in waiting]
     for name, (h, c) in state["carried"].items():
         _carried(module)[name] = State(h.to(module.device), None if c is None else c.to(module.device))
 
