@@ -38,9 +38,7 @@ def say_what_is_missing() -> None:
 
 def in_fresh_process(module: str, **arguments: Any) -> Any:
     """What `serve` prints in `python -m module`; what it complains of passes through."""
-    command = [sys.executable, "-m", module, json.dumps(arguments)]
-    environment = os.environ | ENVIRONMENT
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment, cwd=ROOT)
+    done = subprocess.run(**_process(module, arguments), check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -69,13 +67,18 @@ def taking_turns(module: str, everyone: dict[str, dict[str, Any]], rounds: int) 
 
 @contextmanager
 def _waiting(module: str, arguments: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", module, json.dumps(arguments)]
-    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=os.environ | ENVIRONMENT, cwd=ROOT, **pipes) as process:
+    with subprocess.Popen(**_process(module, arguments), stdin=subprocess.PIPE) as process:
         try:
             yield process
         finally:
             process.kill()
+
+
+def _process(module: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """How one is started that serves `module`, and is listened to."""
+    command = [sys.executable, "-m", module, json.dumps(arguments)]
+    environment = os.environ | ENVIRONMENT
+    return {"args": command, "env": environment, "cwd": ROOT, "stdout": subprocess.PIPE, "text": True}
 
 
 def _next(process: subprocess.Popen[str]) -> Any:

@@ -68,7 +68,7 @@ def in_fresh_process(count: int, rows: int, figures: tuple[str, ...]) -> tuple[f
     return float(seconds), float(megabytes), float(page)
 
 
-def write_records(root: Path, count: int, rows: int, figures: tuple[str, ...] = FIGURES) -> None:
+def write_records(root: Path, count: int, rows: int, figures: tuple[str, ...]) -> None:
     """Ten variants with `count` / 10 seeds each."""
     variants = [(cell, attention) for cell in CELLS for attention in ATTENTIONS]
     for number in range(count):
@@ -104,9 +104,13 @@ def write_record(
         "summary": {"test/accuracy": accuracy, "seconds_per_epoch": 5.0},
     }
     (folder / "run.json").write_text(json.dumps(run))
-    study = {"name": "scale", "question": "What does a large report cost?", "primary": "test/accuracy"}
-    asked = study | {"figures": list(figures)}
-    config = {"study": asked, "trainer": {"gradient_clip_val": 1.0}}
+    study = {
+        "name": "scale",
+        "question": "What does a large report cost?",
+        "primary": "test/accuracy",
+        "figures": list(figures),
+    }
+    config = {"study": study, "trainer": {"gradient_clip_val": 1.0}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     _write_lines(folder / "metrics.jsonl", _metrics(rng, rows, accuracy))
     _write_lines(folder / "readings.jsonl", _readings(rng, cell, attention))

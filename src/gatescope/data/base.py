@@ -399,7 +399,8 @@ class SequenceData(pl.LightningDataModule):
         world = self.trainer.world_size if self.trainer else 1
         rank = self.trainer.global_rank if self.trainer else 0
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        evaluated = split != "train" and self.sampler is not InOrderSampler
+        # Where batches go on from one another, their size decides what goes on from what.
+        evaluated = split != "train" and not self.task.stateful
         sampler = self.sampler(
             examples.lengths,
             self.batch_size * (EVALUATED if evaluated else 1),

@@ -165,7 +165,8 @@ template <class S, class A> void backward(const Call &call) {
   const int64_t block = rows_backward<S, A>(call), width = A::widths * call.hidden;
   for (int64_t t, end = call.steps; end > 0; end = t) {
     t = block_begin(call, end, block);
-    if (!call.deltas) scratch.resize(std::max<int64_t>(scratch.size(), (call.offsets[end] - call.offsets[t]) * width + Simd<S>::lanes));
+    const size_t room = (call.offsets[end] - call.offsets[t]) * width + Simd<S>::lanes;
+    if (!call.deltas && scratch.size() < room) scratch.resize(room);
     S *deltas = call.deltas ? (S *)call.deltas + call.offsets[t] * width : scratch.data();
     for (int64_t at = end - 1; at >= t; at--)
       step_backward<S, A>(call, at, deltas + (call.offsets[at] - call.offsets[t]) * width, step);

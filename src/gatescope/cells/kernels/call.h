@@ -52,9 +52,7 @@ inline int64_t block_begin(const Call &call, int64_t t, int64_t rows) {
 }
 
 // Rows of step `t` that a call takes.
-INLINE int64_t mine(const Call &call, int64_t t, int64_t first, int64_t stride) {
+INLINE int64_t mine(const Call &call, int64_t t) {
   const int64_t active = call.offsets[t + 1] - call.offsets[t];
-  return active <= first ? 0 : (active - first + stride - 1) / stride;
+  return active <= call.first ? 0 : (active - call.first + call.stride - 1) / call.stride;
 }
-
-INLINE int64_t mine(const Call &call, int64_t t) { return mine(call, t, call.first, call.stride); }
