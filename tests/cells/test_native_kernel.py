@@ -117,6 +117,49 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(cell):
 
 
 @pytest.mark.parametrize("cell", KINDS)
+def test_the_last_states_are_those_of_the_loop_and_take_gradients(cell):
+    torch.manual_seed(5)
+    layer, lengths = native(cell, 3, 5), torch.tensor([4, 1, 6, 6])
+    x, weight = torch.randn(4, 6, 3, dtype=torch.float64), torch.randn(4, 6, 5, dtype=torch.float64)
+    for some in (lengths, torch.tensor([6, 6, 6, 6])):
+        expected = of_loop(layer, x, some, layer.zero_state(x))
+        ends, states = expected[torch.arange(4), some - 1], layer(x, some)
+        assert relative_error(states.last, ends) < 1e-10
+        for ours, theirs in (
+            (states.last.exp().sum(), ends.exp().sum()),
+            (
+                states.last.exp().sum() + (states.h * weight).sum(),
+                ends.exp().sum() + (expected * weight).sum(),
+            ),
+        ):
+            found = torch.autograd.grad(ours, list(layer.parameters()), retain_graph=True)
+            for a, b in zip(
+                found, torch.autograd.grad(theirs, list(layer.parameters()), retain_graph=True), strict=True
+            ):
+                assert relative_error(a, b) < 1e-10
+
+
+@pytest.mark.parametrize("cell", KINDS)
+def test_nothing_is_read_that_nobody_has_written(cell, monkeypatch):
+    """torch's deterministic mode fills new memory with NaN, and our runs do without."""
+    torch.manual_seed(6)
+    layer, x = native(cell, 5, 9, torch.float32), torch.randn(3, 4, 5, requires_grad=True)
+    found = []
+    for filled in (True, False):
+        monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", filled)
+        torch.use_deterministic_algorithms(filled)
+        try:
+            for lengths in (torch.tensor([4, 4, 4]), torch.tensor([2, 4, 1])):
+                h = layer(x, lengths).h
+                found.append([h, *torch.autograd.grad(h.sum(), [x, *layer.parameters()])])
+        finally:
+            torch.use_deterministic_algorithms(False)
+    for a, b in zip(found[:2], found[2:], strict=True):
+        assert all(torch.equal(p, q) for p, q in zip(a, b, strict=True))
+        assert all(bool(p.isfinite().all()) for p in a)
+
+
+@pytest.mark.parametrize("cell", KINDS)
 def test_an_empty_batch(cell):
     layer = native(cell, 3, 4, torch.float32)
     assert layer(torch.empty(0, 5, 3)).h.shape == (0, 5, 4)

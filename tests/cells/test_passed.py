@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatescope.data.base import valid_mask
+from gatescope.models.attention import last_state
 from gatescope.models.stack import RecurrentStack
 
 
@@ -37,13 +38,18 @@ def test_a_pass_leaves_gates_and_the_gradients_at_all_states(
     x = torch.randn(len(lengths), int(lengths.max()), 3, dtype=dtype)
     output, walks = loop_stack(stack, x, lengths)
     weight, valid = torch.randn_like(output), valid_mask(lengths, x.shape[1])
-    (torch.tanh(output) * weight).sum().backward()
+    of_ends = torch.randn_like(output[:, 0])
+    ends = last_state(output, lengths, bidirectional)
+    ((torch.tanh(output) * weight).sum() + (ends * of_ends).sum()).backward()
     expected = {name: (gradients(h), gradients(c) if c else None) for name, (h, c) in walks.items()}
     _, traces = stack.trace(x, lengths)
     stack.zero_grad()
 
     stack.watched = {}
-    (torch.tanh(stack(x, lengths)) * weight).sum().backward()
+    output, last = stack.run(x, lengths)
+    assert (last is not None) == (kernel == "native")
+    ends = last_state(output, lengths, bidirectional) if last is None else last
+    ((torch.tanh(output) * weight).sum() + (ends * of_ends).sum()).backward()
     passed = stack.passed()
 
     assert stack.watched is None

@@ -41,12 +41,15 @@ class States:
 
     `h` (B, T, H), exactly 0 at padding. `initial`: the state before t = 0. `lengths` (B,) or None when every
     sequence has T steps. `c` (B, T, H) where the fast path yields it, else `RecurrentLayer.memory` has it.
+    `last` (B, H), where the fast path yields it: h at each sequence's last step. Whoever reads only that
+    spares the way back a gradient (B, T, H) that is 0 at all other steps.
     """
 
     h: Tensor
     initial: State
     lengths: Tensor | None = None
     c: Tensor | None = None
+    last: Tensor | None = None
     kept: dict[str, tuple[Tensor, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
     blocks: list[Block] = field(default_factory=list, init=False, repr=False, compare=False)
     """What the first walk back linearised, for the next one."""
@@ -189,7 +192,11 @@ def padded_lengths(lengths: Tensor | None, steps: int) -> Tensor | None:
     they are in a graph, which must hold for any."""
     if torch.compiler.is_compiling():
         return lengths
-    if lengths is None or (lengths.device.type == "cpu" and bool((lengths == steps).all())):
+    if (
+        lengths is None
+        or lengths.numel() == 0
+        or (lengths.device.type == "cpu" and int(lengths.min()) == steps)
+    ):
         return None
     return lengths
 

@@ -86,6 +86,11 @@ class Batch(NamedTuple):
     targets: Tensor
     ids: Tensor
 
+    def to(self, device: torch.device | str) -> Batch:
+        """Lightning moves in one call what has such a method, and else looks into it for tensors."""
+        waits = torch.device(device).type in ("cpu", "mps")
+        return Batch(*(part.to(device, non_blocking=not waits) for part in self))
+
 
 def valid_mask(lengths: Tensor, steps: int) -> Tensor:
     """(B,) -> (B, T) bool, true where t < length. The one place a mask is made."""
@@ -135,14 +140,15 @@ class Ragged(Sequence[Tensor]):
         places = np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
         return Ragged.of(self.flat.index_select(0, torch.from_numpy(places)), lengths)
 
-    def padded(self, items: Sequence[int], padding_value: float) -> Tensor:
-        """(B, longest of them, …): the items of these indices, right-padded."""
+    def padded(self, items: Tensor, padding_value: float) -> Tensor:
+        """(B, longest of them, …): the items of these indices (B,), right-padded."""
         if self._length is not None:
-            return self.flat.unflatten(0, (len(self), self._length)).index_select(0, torch.tensor(items))
-        lengths = self.lengths[items]
+            return self.flat.unflatten(0, (len(self), self._length)).index_select(0, items)
+        lengths = self.lengths[items.numpy()]
         if lengths.min() < lengths.max():
-            return pad_sequence([self[i] for i in items], batch_first=True, padding_value=padding_value)
-        return self.chosen(np.asarray(items)).flat.unflatten(0, (len(items), int(lengths[0])))
+            given = [self[i] for i in items.tolist()]
+            return pad_sequence(given, batch_first=True, padding_value=padding_value)
+        return self.chosen(items.numpy()).flat.unflatten(0, (len(items), int(lengths[0])))
 
     def rows(self, flagged: Tensor) -> list[int]:
         """The items that hold a flagged element: `flagged` (sum of T_i,) bool -> indices, ascending."""
@@ -186,16 +192,16 @@ class Splits:
 
 def collate(examples: Examples, indices: Sequence[int], padding_value: float = 0) -> Batch:
     """Right-pads the named examples into one Batch."""
-    chosen = list(indices)
+    ids = torch.tensor(indices)
     assert isinstance(examples.inputs, Ragged)
-    inputs = examples.inputs.padded(chosen, padding_value)
-    lengths = torch.from_numpy(examples.lengths[chosen])
+    inputs = examples.inputs.padded(ids, padding_value)
+    lengths = torch.from_numpy(examples.lengths[ids.numpy()])
     if isinstance(examples.targets, Tensor):
-        targets = examples.targets[chosen]
+        targets = examples.targets.index_select(0, ids)
     else:
         assert isinstance(examples.targets, Ragged)
-        targets = examples.targets.padded(chosen, IGNORE)
-    return Batch(inputs, lengths, targets, torch.tensor(chosen))
+        targets = examples.targets.padded(ids, IGNORE)
+    return Batch(inputs, lengths, targets, ids)
 
 
 def padding_waste(lengths: np.ndarray, batches: Sequence[np.ndarray]) -> float:
@@ -288,7 +294,10 @@ class ResumableLoader(DataLoader[Any]):
     def __iter__(self) -> Any:
         # A generator, so that worker processes fetch nothing before Lightning has set the epoch.
         self.given = self._sampler.start
-        for batch in super().__iter__():
+        # In this process torch's own iterator would add a mark for profilers, and a third to a batch's time.
+        in_process = self.num_workers == 0 and not self.pin_memory
+        batches = map(self.collate_fn, self._sampler) if in_process else super().__iter__()
+        for batch in batches:
             self.given += 1
             yield batch
 

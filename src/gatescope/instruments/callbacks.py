@@ -97,7 +97,7 @@ class ProbeCallback(InstrumentCallback):
         if self._last == step or not self.instruments:
             return
         self._last = step
-        batch = Batch(*(part.to(module.device) for part in self.batch))
+        batch = self.batch.to(module.device)
         probe = look(module.model, batch, module.objective.loss, step)
         probe.tokens, probe.alignment = self.tokens, self.alignment
         self._read(probe, step, trainer.current_epoch)

@@ -1,7 +1,7 @@
 """From the states of all steps to one vector a sequence: pooling, and attention over recurrent states.
 
-Every variant maps states (B, T, S) and lengths (B,) to a `Readout`: context (B, S) and, for attention,
-weights (B, heads, T) that are exactly 0 on padding and sum to 1.
+Every variant maps states (B, T, S) and lengths (B,), with `last_state` (B, S) if it is known, to a `Readout`:
+context (B, S) and, for attention, weights (B, heads, T) that are exactly 0 on padding and sum to 1.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class Pooling(nn.Module):
         super().__init__()
         self.bidirectional, self.reduce = bidirectional, reduce
 
-    def forward(self, states: Tensor, lengths: Tensor) -> Readout:
+    def forward(self, states: Tensor, lengths: Tensor, last: Tensor | None = None) -> Readout:
         if self.reduce == "last":
-            return Readout(last_state(states, lengths, self.bidirectional), None)
+            return Readout(last_state(states, lengths, self.bidirectional) if last is None else last, None)
         mask = valid_mask(lengths, states.shape[1])[..., None]
         if self.reduce == "mean":
             return Readout((states * mask).sum(1) / lengths[:, None], None)
@@ -97,9 +97,9 @@ class Attention(nn.Module):
         """(B, T, heads, S/heads) likewise: what `score` needs of the states whatever the query."""
         return states
 
-    def own_query(self, states: Tensor, lengths: Tensor) -> Tensor:
+    def own_query(self, states: Tensor, lengths: Tensor, last: Tensor | None) -> Tensor:
         """(B, S): what an encoder asks its own states (B, T, S) with."""
-        return last_state(states, lengths, self.bidirectional)
+        return last_state(states, lengths, self.bidirectional) if last is None else last
 
     def memory(self, states: Tensor, lengths: Tensor) -> Memory:
         split = states.unflatten(-1, (self.heads, self.head_size))
@@ -114,8 +114,8 @@ class Attention(nn.Module):
         context = torch.einsum("b...ht,bthd->b...hd", weights, memory.split).flatten(-2)
         return Readout(context, weights)
 
-    def forward(self, states: Tensor, lengths: Tensor) -> Readout:
-        return self.read(self.own_query(states, lengths), self.memory(states, lengths))
+    def forward(self, states: Tensor, lengths: Tensor, last: Tensor | None = None) -> Readout:
+        return self.read(self.own_query(states, lengths, last), self.memory(states, lengths))
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ class ScaledDot(Attention):
         super().__init__(size, bidirectional, heads)
         self.query = nn.Parameter(torch.randn(heads, self.head_size))
 
-    def own_query(self, states: Tensor, lengths: Tensor) -> Tensor:
+    def own_query(self, states: Tensor, lengths: Tensor, last: Tensor | None) -> Tensor:
         return torch.zeros_like(states[:, 0])
 
     def score(self, query: Tensor, keys: Tensor) -> Tensor:

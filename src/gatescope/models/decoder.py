@@ -134,13 +134,16 @@ class Decoder(nn.Module):
     def _cells(self) -> list[RecurrentLayer]:
         return list(self.layers)  # type: ignore[arg-type]
 
-    def begin(self, states: Tensor, lengths: Tensor) -> tuple[Source, Carry]:
-        """From the encoder's states (B, T, S): what is read, and the state before the first step."""
+    def begin(self, states: Tensor, lengths: Tensor, last: Tensor | None = None) -> tuple[Source, Carry]:
+        """From the encoder's states (B, T, S), and where they end (B, S): what is read, and the state before
+        the first step."""
+        if last is None:
+            last = last_state(states, lengths, self.bidirectional)
         if isinstance(self.attention, Attention):
             source = Source(self.attention.memory(self.project(states), lengths), None)
         else:
-            source = Source(None, self.project(self.attention(states, lengths).context))
-        parts = torch.tanh(self.bridge(last_state(states, lengths, self.bidirectional)))
+            source = Source(None, self.project(self.attention(states, lengths, last).context))
+        parts = torch.tanh(self.bridge(last))
         given = iter(parts.split(self._cells[0].hidden_size, dim=-1))
         layers = tuple(
             State(next(given), next(given) if cell.has_memory_cell else None) for cell in self._cells

@@ -66,16 +66,23 @@ class SequenceModel(nn.Module, ABC):
         return self.embedding_dropout(embedded)
 
     @abstractmethod
-    def readout(self, states: Tensor, lengths: Tensor, targets: Tensor | None = None) -> Prediction:
-        """States of the top layer (B, T, S) -> the prediction; `targets` for models that are fed them."""
+    def readout(
+        self,
+        states: Tensor,
+        lengths: Tensor,
+        targets: Tensor | None = None,
+        last: Tensor | None = None,
+    ) -> Prediction:
+        """States of the top layer (B, T, S) -> the prediction; `targets` for models that are fed them; `last`
+        (B, S) where the states end, if the stack yields it."""
 
     def forward(self, batch: Batch, carried: Carried | None = None) -> Prediction:
         """
         Args:
             carried: as in `RecurrentStack.forward`, for batches that go on from one another.
         """
-        states = self.stack(self.embed(batch.inputs), batch.lengths, carried)
-        return self.readout(states, batch.lengths, batch.targets)
+        states, last = self.stack.run(self.embed(batch.inputs), batch.lengths, carried)
+        return self.readout(states, batch.lengths, batch.targets, last)
 
     def trace(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, LayerTrace]]:
         """Embedded inputs (B, T, D), top states (B, T, S), and every layer's trace."""
@@ -112,10 +119,16 @@ class Encoder(SequenceModel):
             )
         self.head = make_head(task, self.stack.output_size, self.embedding_dropout.p)
 
-    def readout(self, states: Tensor, lengths: Tensor, targets: Tensor | None = None) -> Prediction:
+    def readout(
+        self,
+        states: Tensor,
+        lengths: Tensor,
+        targets: Tensor | None = None,
+        last: Tensor | None = None,
+    ) -> Prediction:
         if self.task.kind == "next_step":
             return Prediction(self.head(states), None)
-        pooled: Readout = self.attention(states, lengths)
+        pooled: Readout = self.attention(states, lengths, last)
         return Prediction(self.head(pooled.context), pooled.weights)
 
 

@@ -54,10 +54,16 @@ class Seq2Seq(SequenceModel):
         )
         self.register_buffer("updates", torch.tensor(0))
 
-    def readout(self, states: Tensor, lengths: Tensor, targets: Tensor | None = None) -> Prediction:
+    def readout(
+        self,
+        states: Tensor,
+        lengths: Tensor,
+        targets: Tensor | None = None,
+        last: Tensor | None = None,
+    ) -> Prediction:
         """Logits (B, U, V) for each target step, given the true symbols before it (in training, by the
         schedule); without `targets`, given those that greedy search writes."""
-        source, carry = self.decoder.begin(states, lengths)
+        source, carry = self.decoder.begin(states, lengths, last)
         if targets is None:
             targets = greedy(self.decoder, source, carry, self.decoding.max_length).symbols
         written = self._write(before(first_answer(targets)), source, carry)
@@ -87,8 +93,8 @@ class Seq2Seq(SequenceModel):
     @torch.no_grad()
     def generate(self, batch: Batch, beam: int = 1) -> Hypotheses:
         """What the model answers to each source of a batch; its targets are not looked at."""
-        states = self.stack(self.embed(batch.inputs), batch.lengths)
-        source, carry = self.decoder.begin(states, batch.lengths)
+        states, last = self.stack.run(self.embed(batch.inputs), batch.lengths)
+        source, carry = self.decoder.begin(states, batch.lengths, last)
         limit = self.decoding.max_length
         if beam == 1:
             return greedy(self.decoder, source, carry, limit, self.decoding.length_penalty)

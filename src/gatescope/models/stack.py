@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,14 @@ class LayerPass:
     trace: LayerTrace
     gates: dict[str, Tensor]
     adjoint: Adjoint
+
+
+class Output(NamedTuple):
+    """States of the top layer (B, T, H·directions) and, where its kernel yields it, the state in which each
+    direction ends (B, H·directions)."""
+
+    states: Tensor
+    last: Tensor | None
 
 
 class RecurrentStack(nn.Module):
@@ -71,6 +80,10 @@ class RecurrentStack(nn.Module):
         return [f"layer{depth}", f"layer{depth}_backward"][: self.directions]
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, carried: Carried | None = None) -> Tensor:
+        """The states of `run`."""
+        return self.run(x, lengths, carried).states
+
+    def run(self, x: Tensor, lengths: Tensor | None = None, carried: Carried | None = None) -> Output:
         """
         Args:
             carried: each layer starts from its state in here, and leaves the one it ends in, cut off from
@@ -81,7 +94,7 @@ class RecurrentStack(nn.Module):
     def trace(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, dict[str, LayerTrace]]:
         """As `forward`, and every layer's input and states by name ("layer0", "layer0_backward", …)."""
         traces: dict[str, LayerTrace] = {}
-        return self._run(x, lengths, traces), traces
+        return self._run(x, lengths, traces).states, traces
 
     def _run(
         self,
@@ -89,7 +102,8 @@ class RecurrentStack(nn.Module):
         lengths: Tensor | None,
         traces: dict[str, LayerTrace] | None,
         carried: Carried | None = None,
-    ) -> Tensor:
+    ) -> Output:
+        last: list[Tensor] = []
         for depth in range(self.depth):
             outputs = []
             for name in self._names(depth):
@@ -106,10 +120,12 @@ class RecurrentStack(nn.Module):
                 if traces is not None:
                     traces[name] = LayerTrace(cell, inputs, states, backward)
                 outputs.append(reverse_within(states.h, lengths) if backward else states.h)
-            x = outputs[0] if self.directions == 1 else torch.cat(outputs, dim=-1)
+                if depth == self.depth - 1 and states.last is not None:
+                    last.append(states.last)
+            x = _beside(outputs)
             if depth < self.depth - 1:
                 x = self.dropout(x)
-        return x
+        return Output(x, _beside(last) if last else None)
 
     @torch.no_grad()
     def passed(self) -> dict[str, LayerPass]:
@@ -173,6 +189,10 @@ class RecurrentStack(nn.Module):
                     add_scaled(direct, log, part, log_scale) if renormalise else (direct + part, log)
                 )
         return {name: adjoints[name] for name in traces}
+
+
+def _beside(directions: list[Tensor]) -> Tensor:
+    return directions[0] if len(directions) == 1 else torch.cat(directions, dim=-1)
 
 
 @torch.no_grad()

@@ -1,4 +1,5 @@
-"""What a step leaves behind: its pages stay for the next one, and Python looks through less for garbage."""
+"""What a step leaves behind: its pages stay for the next one, as they are, and Python looks through less for
+garbage."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+
+import torch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 BLOCK = 32 << 20
@@ -27,6 +30,13 @@ def keep_freed_pages() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, BLOCK) and mallopt(M_TRIM_THRESHOLD, KEPT))
+
+
+def leave_new_tensors_unfilled() -> None:
+    """In its deterministic mode torch writes NaN into memory that an operation is about to fill, so that runs
+    agree even if one reads what nobody has written. That costs a fiftieth of a small network's step, and that
+    no kernel of ours reads such memory is tested."""
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 @contextmanager

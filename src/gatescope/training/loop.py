@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.profilers import PassThroughProfiler
 
 from gatescope.data.base import TaskSpec
-from gatescope.training.housekeeping import keep_freed_pages
+from gatescope.training.housekeeping import keep_freed_pages, leave_new_tensors_unfilled
 
 OURS = ("_target_", "threads", "compile")
 """Keys of the trainer group that are not Lightning's."""
@@ -71,6 +73,15 @@ class EpochTimer(pl.Callback):
         module.log("seconds_per_epoch", self.seconds[-1], sync_dist=True)
 
 
+class NoProfiler(PassThroughProfiler):
+    """Lightning's own runs a generator for each of the fifty things of a step that could be timed."""
+
+    nothing = nullcontext()
+
+    def profile(self, action_name: str) -> Any:
+        return self.nothing
+
+
 def make_trainer(
     cfg: DictConfig,
     task: TaskSpec,
@@ -82,12 +93,15 @@ def make_trainer(
 ) -> pl.Trainer:
     """A Trainer that keeps the best checkpoint by the task's metric on validation."""
     keep_freed_pages()
+    leave_new_tensors_unfilled()
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)
     options: dict[str, Any] = {k: v for k, v in OmegaConf.to_object(cfg.trainer).items() if k not in OURS}  # type: ignore[union-attr,misc]
     options["devices"] = devices
+    if options.get("profiler") is None:
+        options["profiler"] = NoProfiler()
     if devices == 1:
         options.pop("strategy", None)  # DDP of one process only costs
     if options.get("enable_progress_bar") is None:

@@ -7,13 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gatescope.cells.base import State
 from gatescope.cells.kernels.layout import Layout
 from gatescope.cells.kernels.walk import Gradients, Walked, Watch, backward, forward
 from gatescope.cells.kernels.weights import Kind, NativeWeights
 
 
 class Recurrence(torch.autograd.Function):
-    """(x (B, T, D), the weights of `NativeWeights`, h_0, c_0) -> h and c (B, T, H) of every step.
+    """(x (B, T, D), the weights of `NativeWeights`, h_0, c_0) -> h and c (B, T, H) of every step, and h of
+    each sequence's last, (B, H).
 
     All in one node: beside a short walk, others would cost.
 
@@ -35,7 +37,7 @@ class Recurrence(torch.autograd.Function):
         kind: Kind,
         layout: Layout,
         watch: Watch,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
         ctx.set_materialize_grads(False)
         weights = NativeWeights(kind, w, bias, u, recurrent_bias, peepholes)
         inputs = x.to(w.dtype)
@@ -43,22 +45,27 @@ class Recurrence(torch.autograd.Function):
         ctx.kind, ctx.layout, ctx.watch, ctx.of_x = kind, layout, watch, x.dtype
         watch.walked = walked
         ctx.save_for_backward(inputs, walked.gates, walked.extra, walked.h, walked.c, *weights[1:])
-        return walked.h[1:].transpose(0, 1), None if walked.c is None else walked.c[1:].transpose(0, 1)
+        last, memory = layout.last_of(walked.h), None if walked.c is None else walked.c[1:].transpose(0, 1)
+        return walked.h[1:].transpose(0, 1), memory, last
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor | None, grad_c: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, grad: Tensor | None, grad_c: Tensor | None, grad_last: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             raise RuntimeError("the native kernel has no second derivative: choose kernel=torch for it")
         inputs, gates, extra, h, c, *saved = ctx.saved_tensors
         weights, layout, watch = NativeWeights(ctx.kind, *saved), ctx.layout, ctx.watch
         walked = Walked(ctx.kind, layout, gates, extra, h, c)
         direct, direct_c = (None if g is None else g.transpose(0, 1) for g in (grad, grad_c))
+        last = None if grad_last is None else State(grad_last)
         of_x, *of_weights = ctx.needs_input_grad[:6]
         back = backward(
             walked,
             weights,
             direct,
             direct_c,
+            last,
             deltas=of_weights[-1],
             states=watch.wanted,
             x=inputs,
@@ -66,7 +73,7 @@ class Recurrence(torch.autograd.Function):
             of_weights=any(of_weights),
         )
         if watch.wanted:
-            watch.back, watch.direct = back._replace(gradients=Gradients()), (direct, direct_c)
+            watch.back, watch.direct = back._replace(gradients=Gradients()), (direct, direct_c, last)
         else:
             watch.walked = None  # a graph that is kept would keep it too
         found = back.gradients

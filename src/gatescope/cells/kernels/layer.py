@@ -64,8 +64,8 @@ class NativeLayer(RecurrentLayer):
             return self._torch_forward(x, lengths, initial)
         kind, *weights = self.native_weights
         where, watch = layout(lengths, *x.shape[:2]), Watch()
-        h, c = Recurrence.apply(x, *weights, initial.h, initial.c, kind, where, watch)
-        states = States(h, initial, lengths, c)
+        h, c, last = Recurrence.apply(x, *weights, initial.h, initial.c, kind, where, watch)
+        states = States(h, initial, lengths, c, last)
         states.watch = watch
         return states
 

@@ -17,7 +17,8 @@ class Layout:
 
     `rows`: N. `offsets` (T + 1,): where each step starts. `order` (B,): the sequence of each row of a step.
     `index` (N,): each row's place in (B·T), and `before` (N,): that of the state before it in (T + 1)·B
-    time-major rows; both None where nothing is padded, and every place is known.
+    time-major rows, as `last` (B,) is of each sequence's last state; None where nothing is padded, and every
+    place is known.
     """
 
     steps: int
@@ -27,6 +28,7 @@ class Layout:
     order: Tensor
     index: Tensor | None = None
     before: Tensor | None = None
+    last: Tensor | None = None
 
     def pack(self, values: Tensor) -> Tensor:
         """(B, T, D) -> (N, D), contiguous."""
@@ -46,6 +48,10 @@ class Layout:
         if self.before is None:
             return states[:-1].flatten(0, 1)
         return states.flatten(0, 1).index_select(0, self.before)
+
+    def last_of(self, states: Tensor) -> Tensor:
+        """(T + 1, B, H), initial state first -> (B, H): each sequence's last."""
+        return states[-1] if self.last is None else states.flatten(0, 1).index_select(0, self.last)
 
 
 @lru_cache(maxsize=64)
@@ -76,4 +82,5 @@ def _packed(lengths: Tensor, batch: int, steps: int) -> Layout:
     offsets = torch.zeros(steps + 1, dtype=torch.int64)
     offsets[1:] = torch.bincount(t, minlength=steps).cumsum(0)
     sequence = order[row]
-    return Layout(steps, batch, len(t), offsets, order, sequence * steps + t, t * batch + sequence)
+    last = lengths.cpu() * batch + torch.arange(batch)
+    return Layout(steps, batch, len(t), offsets, order, sequence * steps + t, t * batch + sequence, last)

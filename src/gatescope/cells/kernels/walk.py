@@ -96,12 +96,13 @@ class Back(NamedTuple):
 @dataclass(eq=False)
 class Watch:
     """What a pass under autograd leaves: its walk forward and, if `wanted` before the backward pass, the walk
-    back with the gradients at all states, and those from outside, (T, B, H), that it began with."""
+    back with the gradients at all states, and those from outside that it began with: (T, B, H) at h and at c,
+    and on the last state."""
 
     walked: Walked | None = None
     wanted: bool = False
     back: Back | None = None
-    direct: tuple[Tensor | None, Tensor | None] = (None, None)
+    direct: tuple[Tensor | None, Tensor | None, State | None] = (None, None, None)
 
 
 def forward(
