@@ -37,25 +37,26 @@ class MinGRU(MinimalLayer):
         return NativeWeights("mingru", self.weight_ih, self.bias)
 
     def _equations_of(self, walked: Walked) -> tuple[Tensor, ...]:
-        return chunks(walked)
+        assert walked.extra is not None
+        return *chunks(walked), walked.layout.unpack(walked.extra)
 
     def equations(self, *fed: Tensor) -> tuple[Tensor, ...]:
+        """The share kept, the candidate and the update gate: 1 - keep would be rounding where keep is near 1."""
         update, candidate = fed
-        return torch.sigmoid(-update), g(candidate)
+        return torch.sigmoid(-update), g(candidate), torch.sigmoid(update)
 
     def log_scan(self, x: Tensor) -> tuple[Tensor, Tensor]:
         update, candidate = self.preactivations(x)
         return -softplus(update), -softplus(-update) + log_g(candidate)
 
     def gates(self, x: Tensor, states: States) -> dict[str, Tensor]:
-        keep, candidate = self._all_steps(x, states)
-        return {"update": 1 - keep, "keep": keep, "candidate": candidate}
+        keep, candidate, update = self._all_steps(x, states)
+        return {"update": update, "keep": keep, "candidate": candidate}
 
     def linearise(self, x: Tensor, states: States) -> dict[str, Tensor]:
-        keep, candidate = self._all_steps(x, states)
-        z = 1 - keep
+        keep, candidate, update = self._all_steps(x, states)
         return {
             "keep": keep,
-            "to_update": (candidate - states.previous_h) * z * keep,
-            "to_candidate": z * g_slope(candidate),
+            "to_update": (candidate - states.previous_h) * update * keep,
+            "to_candidate": update * g_slope(candidate),
         }

@@ -118,7 +118,8 @@ template <class S> INLINE Vec<S> slope_of(Vec<S> candidate) {
   return candidate >= S(0.5) ? one : candidate * (1 - candidate);
 }
 
-// No state enters a gate: U and its product are not there. `gates` becomes the share kept and the candidate.
+// No state enters a gate: U and its product are not there. `gates` becomes the share kept and the candidate, `extra`
+// the share written.
 template <class S> struct MinGRU {
   using V = Vec<S>;
   static constexpr int chunks = 2, widths = 2, gap = 0;
@@ -126,15 +127,17 @@ template <class S> struct MinGRU {
 
   static INLINE void forward(const Forward<S> &row, const V *, int64_t H, int64_t unit, int lanes) {
     // Each share by a division of its own: 1 - keep would be nothing but rounding where keep is near 1.
-    const V p = READ(row.gates, 0), keep = sigmoid(-p), candidate = positive<S>(READ(row.gates, 1));
+    const V p = READ(row.gates, 0), keep = sigmoid(-p), update = sigmoid(p);
+    const V candidate = positive<S>(READ(row.gates, 1));
     WRITE(row.gates, 0, keep);
     WRITE(row.gates, 1, candidate);
-    WRITE(row.h, 0, keep * READ(row.h_before, 0) + sigmoid(p) * candidate);
+    WRITE(row.extra, 0, update);
+    WRITE(row.h, 0, keep * READ(row.h_before, 0) + update * candidate);
   }
 
   static INLINE void backward(const Backward<S> &row, int64_t H, int64_t unit, int lanes) {
     const V keep = READ(row.gates, 0), candidate = READ(row.gates, 1), a = READ(row.carry, 0);
-    const V written = a * (1 - keep);
+    const V written = a * READ(row.extra, 0);
     WRITE(row.deltas, 0, (candidate - READ(row.h_before, 0)) * keep * written);
     WRITE(row.deltas, 1, written * slope_of<S>(candidate));
     WRITE(row.carry, 0, a * keep);

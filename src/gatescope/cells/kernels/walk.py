@@ -58,8 +58,8 @@ class Walked:
     """What a forward walk leaves for its readers and for the walk back.
 
     `gates` (N, chunks·H): a GRU's r, z, n, an LSTM's i, f, g, o, a minGRU's keep and candidate, a minLSTM's
-    i, f and candidate; a plain network's is of no use. `extra` (N, H): a GRU's U_n h + b_n, a minLSTM's share
-    kept. `h` and `c` (T + 1, B, H): the initial state, then every step, 0 at padding.
+    i, f and candidate; a plain network's is of no use. `extra` (N, H): a GRU's U_n h + b_n, a minGRU's
+    update gate, a minLSTM's share kept. `h` and `c` (T + 1, B, H): the initial state, then every step, 0 at padding.
     """
 
     kind: Kind
@@ -113,7 +113,7 @@ def forward(
     h = _states(initial[0].to(dtype), layout)
     c = None if initial[1] is None else _states(initial[1].to(dtype), layout)
     gates = h.new_empty(layout.rows, CHUNKS[kind] * size)
-    extra = h.new_empty(layout.rows, size) if kind in ("gru", "minlstm") else None
+    extra = h.new_empty(layout.rows, size) if kind in ("gru", "mingru", "minlstm") else None
     given = {
         "x": _rows(x.transpose(0, 1)),
         "bias": weights.bias.contiguous(),
