@@ -91,7 +91,8 @@ def test_gradcheck(cell):
 
 @pytest.mark.parametrize("cell", KINDS)
 def test_threads_change_no_bit(cell, monkeypatch):
-    """Of a whole training step: states, gradients of the input and of every weight."""
+    """Of a whole training step: states, gradients of the input and of every weight. Nor does it change one
+    that nothing is kept where no gradient is asked for."""
     monkeypatch.setattr(walk, "PER_THREAD", 1)
     torch.manual_seed(2)
     layer, x = native(cell, 40, 72, torch.float32), torch.randn(33, 77, 40, requires_grad=True)
@@ -102,6 +103,8 @@ def test_threads_change_no_bit(cell, monkeypatch):
             torch.set_num_threads(threads)
             h = layer(x, lengths).h
             results.append([h, *torch.autograd.grad(h, [x, *layer.parameters()], direct)])
+            with torch.no_grad():
+                assert torch.equal(layer(x, lengths).h, h)
     finally:
         torch.set_num_threads(before)
     for others in results[1:]:

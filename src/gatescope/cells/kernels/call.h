@@ -17,7 +17,7 @@ struct Call {
   int64_t x_t, x_b;
   const void *bias, *recurrent_bias, *shared;       // (chunks·H) each, the second may be null; per unit
   const void *input_panels, *panels;                // packed W and U
-  void *gates, *extra;                              // (N, chunks·H), (N, H)
+  void *gates, *extra;                              // (N, chunks·H), (N, H); or null, forwards
   void *h, *c;                                      // (T + 1, B, H)
   // backwards only
   const void *direct, *direct_c;                    // (T, B, H) of any strides

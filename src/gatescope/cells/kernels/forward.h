@@ -12,16 +12,18 @@ template <class S, class A> std::vector<S> both_biases(const Call &call) {
   return sum;
 }
 
-// The input's share of the pre-activations, and all that does not depend on the state, of steps t … to - 1.
+// The input's share of the pre-activations, and all that does not depend on the state, of steps t … to - 1, whose
+// packed gates begin at `gates`.
 template <class S, class A>
-void project(const Call &call, int64_t t, int64_t to, const S *bias, std::vector<const S *> &x, std::vector<S *> &fed) {
+void project(const Call &call, int64_t t, int64_t to, const S *bias, S *gates, std::vector<const S *> &x,
+             std::vector<S *> &fed) {
   constexpr int lanes = Simd<S>::lanes;
-  const int64_t H = call.hidden;
+  const int64_t H = call.hidden, from = call.offsets[t];
   x.clear(), fed.clear();
   for (; t < to; t++)
     for (int64_t row = call.first; row < call.offsets[t + 1] - call.offsets[t]; row += call.stride) {
       x.push_back((const S *)call.x + t * call.x_t + call.order[row] * call.x_b);
-      fed.push_back((S *)call.gates + (call.offsets[t] + row) * A::chunks * H);
+      fed.push_back(gates + (call.offsets[t] - from + row) * A::chunks * H);
     }
   const S *panel = (const S *)call.input_panels;
   each_panel<S, blocks_of<A>>(H, [&](auto side, int64_t start) {
@@ -55,17 +57,18 @@ void forward_panel(const std::vector<Forward<S>> &rows, const S *const *before, 
   });
 }
 
+// `gates` and `extra`: those of step `t`, packed.
 template <class S, class A>
-void step_forward(const Call &call, int64_t t, std::vector<Forward<S>> &rows, std::vector<const S *> &before) {
+void step_forward(const Call &call, int64_t t, S *gates, S *extra, std::vector<Forward<S>> &rows,
+                  std::vector<const S *> &before) {
   constexpr int lanes = Simd<S>::lanes;
   const int64_t H = call.hidden, plane = call.batch * H;
   const int count = int(mine(call, t));
   for (int i = 0; i < count; i++) {
-    const int64_t row = call.first + i * call.stride, packed = call.offsets[t] + row;
-    const int64_t at = t * plane + call.order[row] * H;
+    const int64_t row = call.first + i * call.stride, at = t * plane + call.order[row] * H;
     Forward<S> &one = rows[i];
-    one.gates = (S *)call.gates + packed * A::chunks * H;
-    one.extra = (S *)call.extra + (call.extra ? packed * H : 0);
+    one.gates = gates + row * A::chunks * H;
+    one.extra = extra + row * H;
     one.h_before = before[i] = (S *)call.h + at;
     one.h = (S *)call.h + at + plane;
     one.c_before = (S *)call.c + (call.c ? at : 0);
@@ -86,14 +89,24 @@ void step_forward(const Call &call, int64_t t, std::vector<Forward<S>> &rows, st
 }
 
 template <class S, class A> void forward(const Call &call) {
+  static thread_local std::vector<S> scratch;
   const std::vector<S> bias = both_biases<S, A>(call);
   std::vector<Forward<S>> rows(call.batch);
   std::vector<const S *> before(call.batch), x;
   std::vector<S *> fed;
-  const int64_t block = rows_of_block(A::chunks * call.hidden * sizeof(S));
+  const int64_t width = A::chunks * call.hidden, block = rows_of_block(width * sizeof(S));
   for (int64_t t = 0, end; t < call.steps; t = end) {
     end = block_end(call, t, block);
-    project<S, A>(call, t, end, bias.data(), x, fed);
-    for (int64_t step = t; step < end; step++) step_forward<S, A>(call, step, rows, before);
+    const int64_t from = call.offsets[t], count = call.offsets[end] - from;
+    // What nobody will read is written over by the next block.
+    const size_t room = (call.gates ? 0 : count * width) + (call.extra ? 0 : count * call.hidden);
+    if (scratch.size() < room) scratch.resize(room);
+    S *gates = call.gates ? (S *)call.gates + from * width : scratch.data();
+    S *extra = call.extra ? (S *)call.extra + from * call.hidden : scratch.data() + room - count * call.hidden;
+    project<S, A>(call, t, end, bias.data(), gates, x, fed);
+    for (int64_t step = t; step < end; step++) {
+      const int64_t row = call.offsets[step] - from;
+      step_forward<S, A>(call, step, gates + row * width, extra + row * call.hidden, rows, before);
+    }
   }
 }

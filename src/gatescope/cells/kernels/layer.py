@@ -62,6 +62,8 @@ class NativeLayer(RecurrentLayer):
         lengths = padded_lengths(lengths, x.shape[1])
         if not self.runs_natively(x):
             return self._torch_forward(x, lengths, initial)
+        if not torch.is_grad_enabled():
+            return self._states_of(self._walk(x, lengths, initial, gates=False), initial, lengths)
         kind, *weights = self.native_weights
         where, watch = layout(lengths, *x.shape[:2]), Watch()
         h, c, last = Recurrence.apply(x, *weights, initial.h, initial.c, kind, where, watch)
@@ -69,24 +71,27 @@ class NativeLayer(RecurrentLayer):
         states.watch = watch
         return states
 
+    def _walk(self, x: Tensor, lengths: Tensor | None, initial: State, gates: bool) -> Walked:
+        weights, where = self.native_weights, layout(lengths, *x.shape[:2])
+        return walk.forward(weights, x.to(weights.w.dtype), initial, where, gates)
+
     def trace(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
         """Without autograd a native walk keeps the gates that it has computed."""
         if torch.is_grad_enabled() or not self.runs_natively(x):
             return self(x, lengths, state)
         initial = self.zero_state(x) if state is None else state
         lengths = padded_lengths(lengths, x.shape[1])
-        weights, where = self.native_weights, layout(lengths, *x.shape[:2])
-        walked = walk.forward(weights, x.to(weights.w.dtype), initial, where)
-        return self._states_of(walked, initial, lengths)
+        return self._states_of(self._walk(x, lengths, initial, gates=True), initial, lengths)
 
     def _states_of(self, walked: Walked, initial: State, lengths: Tensor | None) -> States:
-        """With the gates that the walk has computed."""
-        h, c = (None if values is None else values[1:].transpose(0, 1) for values in (walked.h, walked.c))
-        assert h is not None
-        states = States(h, initial, lengths, c)
-        states.walked = walked
-        if equations := self._equations_of(walked):
-            states.kept["equations"] = equations
+        """With the gates, if the walk has kept them."""
+        c = None if walked.c is None else walked.c[1:].transpose(0, 1)
+        last = walked.layout.last_of(walked.h)
+        states = States(walked.h[1:].transpose(0, 1), initial, lengths, c, last)
+        if walked.gates is not None:
+            states.walked = walked
+            if equations := self._equations_of(walked):
+                states.kept["equations"] = equations
         return states
 
     def watch(self, states: States) -> None:
@@ -201,6 +206,7 @@ class NativeAdjoint(Adjoint):
 
 def chunks(walked: Walked) -> tuple[Tensor, ...]:
     """The gates of a walk, (B, T, H) each, 0 at padding."""
+    assert walked.gates is not None
     return walked.layout.unpack(walked.gates).chunk(CHUNKS[walked.kind], dim=-1)
 
 

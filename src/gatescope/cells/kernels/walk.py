@@ -58,13 +58,14 @@ class Walked:
     """What a forward walk leaves for its readers and for the walk back.
 
     `gates` (N, chunks·H): a GRU's r, z, n, an LSTM's i, f, g, o, a minGRU's keep and candidate, a minLSTM's
-    i, f and candidate; a plain network's is of no use. `extra` (N, H): a GRU's U_n h + b_n, a minGRU's
-    update gate, a minLSTM's share kept. `h` and `c` (T + 1, B, H): the initial state, then every step, 0 at padding.
+    i, f and candidate; a plain network's is of no use. `extra` (N, H): a GRU's U_n h + b_n, a minGRU's update
+    gate, a minLSTM's share kept. Both None where they were not asked for. `h` and `c` (T + 1, B, H): the
+    initial state, then every step, 0 at padding.
     """
 
     kind: Kind
     layout: Layout
-    gates: Tensor
+    gates: Tensor | None
     extra: Tensor | None
     h: Tensor
     c: Tensor | None
@@ -106,14 +107,29 @@ class Watch:
 
 
 def forward(
-    weights: NativeWeights, x: Tensor, initial: tuple[Tensor, Tensor | None], layout: Layout
+    weights: NativeWeights,
+    x: Tensor,
+    initial: tuple[Tensor, Tensor | None],
+    layout: Layout,
+    gates: bool = True,
 ) -> Walked:
-    """`x` (B, T, D), of the weights' type, and the state before t = 0, (B, H) each."""
+    """`x` (B, T, D), of the weights' type, and the state before t = 0, (B, H) each.
+
+    Args:
+        gates: whether they are kept: for a walk back, or to be read.
+    """
     kind, size, dtype = weights.kind, initial[0].shape[-1], weights.w.dtype
     h = _states(initial[0].to(dtype), layout)
     c = None if initial[1] is None else _states(initial[1].to(dtype), layout)
-    gates = h.new_empty(layout.rows, CHUNKS[kind] * size)
-    extra = h.new_empty(layout.rows, size) if kind in ("gru", "mingru", "minlstm") else None
+    more = gates and kind in ("gru", "mingru", "minlstm")
+    walked = Walked(
+        kind,
+        layout,
+        h.new_empty(layout.rows, CHUNKS[kind] * size) if gates else None,
+        h.new_empty(layout.rows, size) if more else None,
+        h,
+        c,
+    )
     given = {
         "x": _rows(x.transpose(0, 1)),
         "bias": weights.bias.contiguous(),
@@ -121,9 +137,13 @@ def forward(
         "shared": _whole(weights.per_unit),
         **_packed(kind, "forward", weights.w, weights.u),
     }
-    kept = {"gates": gates, "extra": extra, "h": h, "c": c}
-    _run(f"{kind}_{_type(h)}_forward", layout, (x.shape[-1], size), given | kept, _threads(layout, weights))
-    return Walked(kind, layout, gates, extra, h, c)
+    sizes, threads = (x.shape[-1], size), _threads(layout, weights)
+    _run(f"{kind}_{_type(h)}_forward", layout, sizes, given | _left(walked), threads)
+    return walked
+
+
+def _left(walked: Walked) -> dict[str, Tensor | None]:
+    return {"gates": walked.gates, "extra": walked.extra, "h": walked.h, "c": walked.c}
 
 
 def backward(
@@ -172,8 +192,7 @@ def backward(
         "shared": _whole(weights.per_unit),
         **_packed(kind, "backward", weights.w if of_x else None, weights.u),
     }
-    kept = {"gates": walked.gates, "extra": walked.extra, "h": walked.h, "c": walked.c}
-    tensors, sizes = kept | given | found | gradients, (weights.w.shape[-1], size)
+    tensors, sizes = _left(walked) | given | found | gradients, (weights.w.shape[-1], size)
     _run(f"{kind}_{_type(like)}_backward", layout, sizes, tensors, threads)
     if of_weights and threads > 1:
         _run(f"{kind}_{_type(like)}_gradients", layout, sizes, tensors, threads)
