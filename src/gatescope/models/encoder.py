@@ -79,7 +79,7 @@ class SequenceModel(nn.Module, ABC):
     def forward(self, batch: Batch, carried: Carried | None = None) -> Prediction:
         """
         Args:
-            carried: as in `RecurrentStack.forward`, for batches that go on from one another.
+            carried: as in `RecurrentStack.run`, for batches that go on from one another.
         """
         states, last = self.stack.run(self.embed(batch.inputs), batch.lengths, carried)
         return self.readout(states, batch.lengths, batch.targets, last)

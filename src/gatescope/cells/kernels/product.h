@@ -1,6 +1,8 @@
 // (rows, K) times packed weights (K, N) in registers. The sum over K runs in one order whatever the number of
 // rows, so that a row's result does not depend on which rows, or threads, go beside it.
 #pragma once
+#include <type_traits>
+
 #include "simd.h"
 
 // Rows whose sums fit the registers beside `V` vectors of weights.
@@ -42,13 +44,13 @@ INLINE void tile_of(const S *const *rows, int first, const S *panel, const Shape
   for (int m = 0; m < M; m++) then(first + m, found[m]);
 }
 
-template <class S, int V, int M, class Then>
-INLINE void last_tile(const S *const *rows, int first, int left, const S *panel, const Shape &shape, Then &then) {
-  if constexpr (M > 0) {
-    if (left == M)
-      tile_of<S, V, M>(rows, first, panel, shape, then);
+// then(left as a constant), where there are any, and no more than `most`.
+template <int most, class Then> INLINE void as_constant(int64_t left, Then then) {
+  if constexpr (most > 0) {
+    if (left == most)
+      then(std::integral_constant<int, most>());
     else
-      last_tile<S, V, M - 1>(rows, first, left, panel, shape, then);
+      as_constant<most - 1>(left, then);
   }
 }
 
@@ -56,7 +58,7 @@ template <class S, int V, class Then>
 void product(const S *const *rows, int count, const S *panel, const Shape &shape, Then then) {
   int first = 0;
   for (; first + tile<V> <= count; first += tile<V>) tile_of<S, V, tile<V>>(rows, first, panel, shape, then);
-  last_tile<S, V, tile<V> - 1>(rows, first, count - first, panel, shape, then);
+  as_constant<tile<V> - 1>(count - first, [&](auto left) { tile_of<S, V, left>(rows, first, panel, shape, then); });
 }
 
 // out (…, width apart) += Σ_k a[k][row] · b[k][column], for M rows and V vectors of columns, `last` of the last one.
@@ -85,17 +87,6 @@ INLINE void outer_tile(const S *const *a, const S *const *b, int64_t count, int6
     }
 }
 
-template <class S, int M, int V>
-INLINE void last_outer_tile(int64_t left, const S *const *a, const S *const *b, int64_t count, int64_t row,
-                            int64_t column, S *out, int64_t width, int last) {
-  if constexpr (M > 0) {
-    if (left == M)
-      outer_tile<S, M, V>(a, b, count, row, column, out, width, last);
-    else
-      last_outer_tile<S, M - 1, V>(left, a, b, count, row, column, out, width, last);
-  }
-}
-
 // out (rows, V vectors of columns) += aᵀ b over `count` rows of both. All of b's vectors are read in full: there
 // must be room for one behind its last row.
 template <class S, int V>
@@ -104,5 +95,7 @@ void outer(const S *const *a, const S *const *b, int64_t count, int64_t rows, in
   int64_t row = 0;
   for (; row + tile<V> <= rows; row += tile<V>)
     outer_tile<S, tile<V>, V>(a, b, count, row, column, out + row * width, width, last);
-  last_outer_tile<S, tile<V> - 1, V>(rows - row, a, b, count, row, column, out + row * width, width, last);
+  as_constant<tile<V> - 1>(rows - row, [&](auto left) {
+    outer_tile<S, left, V>(a, b, count, row, column, out + row * width, width, last);
+  });
 }
