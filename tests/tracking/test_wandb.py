@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +15,7 @@ from conftest import Compose
 
 from gatescope.instruments.readings import Curve, Heatmap, Histogram, Points, Scalar, Undefined
 from gatescope.run import run
-from gatescope.tracking.wandb import to_wandb
+from gatescope.tracking.wandb import log_readings, to_wandb
 
 
 def test_scalars_keep_their_plain_names() -> None:
@@ -33,19 +37,25 @@ def test_points_become_a_histogram_a_column() -> None:
     assert len(drawn["s/left"].histogram) <= 64
 
 
-def test_curves_become_line_charts_with_their_band() -> None:
-    curve = Curve([0, 1, 2], [1.0, 0.5, 0.25], "lag (steps)", "norm", low=[0.9, 0.4, 0.2], high=None)
-    table = to_wandb("c", curve)["c"].table
-    rows = np.array([[row[0], row[-1]] for row in table.data if row[1] == "norm"], dtype=float)
-    np.testing.assert_allclose(rows, [[0, 1.0], [1, 0.5], [2, 0.25]])
-    assert {row[1] for row in table.data} == {"norm", "low"}
+def test_curves_along_one_axis_become_the_lines_of_one_chart_with_their_bands() -> None:
+    logged: list[dict[str, Any]] = []
+    logger: Any = SimpleNamespace(attempt=lambda act: act(), experiment=SimpleNamespace(log=logged.append))
+    curve = Curve([0, 1, 2], [1.0, 0.5, math.nan], "lag (steps)", "norm", low=[0.9, 0.4, 0.2], high=None)
+    other, alone = replace(curve, low=None), Curve([0, 1], [1.0, 2.0], "exponent", "nats a step")
+    log_readings(logger, {"g/layer0/a": curve, "g/layer0/b": other, "g/layer0/c": alone}, step=3, epoch=0)
+    (row,) = logged
+    assert {"g/layer0/by_lag", "g/layer0/by_exponent"} < set(row)
+    table = row["g/layer0/by_lag"].table
+    assert [(x, y) for x, line, y in table.data if line == "a"] == [(0, 1.0), (1, 0.5), (2, None)]
+    assert {line for _, line, _ in table.data} == {"a", "a, low", "b"}
+    assert to_wandb("g/layer0/a", curve) == {}
 
 
 def test_heatmaps_become_pictures_with_a_light_and_a_dark_end() -> None:
     drawn = to_wandb("m", Heatmap([[1.0, 2.0]], ["a", "b"], ["unit 0"], "token", "unit"))["m"]
     pixels = np.asarray(drawn.image, dtype=int).sum(-1)
-    assert pixels.shape == (8, 16)
-    assert (pixels[:, 8:] > pixels[:, :8]).all()
+    assert pixels.shape == (4, 8)
+    assert (pixels[:, 4:] > pixels[:, :4]).all()
     assert drawn._caption == "unit down, token across, 1 to 2: a b"
 
 

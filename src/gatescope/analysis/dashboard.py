@@ -25,6 +25,7 @@ with warnings.catch_warnings():  # 0.4.13 declares its models in the manner of p
 from gatescope.analysis import study, style
 from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import mean_interval
+from gatescope.tracking.wandb import chart_of
 
 STEP = "trainer/global_step"
 VARIANT = "record.tags.variant"
@@ -109,8 +110,8 @@ def _panels(section: str, tables: Tables) -> Iterator[Any]:
         seconds = wr.SummaryMetric("seconds_per_epoch")
         yield wr.BarPlot(title="seconds an epoch", metrics=[seconds], **_grouped("stderr"))
     for name, kind in _names(section, tables):
-        if kind == "curve":
-            yield _curve(name)
+        if kind == "chart":
+            yield _chart(name)
         else:
             yield wr.LinePlot(title=name, x=STEP, y=[name], **_grouped("stddev"))
 
@@ -119,8 +120,8 @@ def _grouped(spread: Any) -> dict[str, Any]:
     return {"groupby": wr.Config(VARIANT), "groupby_aggfunc": "mean", "groupby_rangefunc": spread}
 
 
-def _curve(name: str) -> wr.CustomChart:
-    """What `wandb.plot.line_series` logged: the last curve of each run."""
+def _chart(name: str) -> wr.CustomChart:
+    """What `wandb.plot.line_series` logged: the last curves of each run."""
     return wr.CustomChart(
         query={"summaryTable": {"tableKey": f"{name}_table"}},
         chart_name="wandb/lineseries/v0",
@@ -135,7 +136,9 @@ def _names(section: str, tables: Tables) -> list[tuple[str, str]]:
     for name, kind, payload in _first_of_each(tables):
         if kind == "points":
             logged |= {f"{name}/{column}": "histogram" for column in payload["columns"]}
-        elif kind in ("scalar", "histogram", "curve"):
+        elif kind == "curve":
+            logged[chart_of(name, payload["x_label"])] = "chart"
+        elif kind in ("scalar", "histogram"):
             logged[name] = kind
     placed = [
         (place, name, kind)

@@ -49,15 +49,17 @@ class FusedLayer(NativeLayer):
     @property
     def weights(self) -> list[Tensor]:
         """W (chunks·H, D), U (chunks·H, H), b_ih and b_hh (chunks·H,)."""
-        return list(self.fused.all_weights[0])
+        return [
+            getattr(self.fused, f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        ]
 
     @property
     def input_weights(self) -> Tensor:
-        return self.weights[0]
+        return self.fused.weight_ih_l0  # type: ignore[return-value]
 
     @property
     def recurrent_weights(self) -> Tensor:
-        return self.weights[1]
+        return self.fused.weight_hh_l0  # type: ignore[return-value]
 
     def _torch_forward(self, x: Tensor, lengths: Tensor | None, initial: State) -> States:
         return States(self._run(x, lengths, initial), initial, lengths)

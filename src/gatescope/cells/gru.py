@@ -89,9 +89,9 @@ class GatedUnit(FusedLayer):
 
     def jvp(self, tangent: State, saved: dict[str, Tensor]) -> State:
         reset, update, candidate = (tangent.h @ self.recurrent_weights.T).chunk(3, dim=-1)
-        candidate = saved["reset"] * candidate + saved["to_reset"] * reset
-        kept = saved["keep"] * tangent.h
-        return State(kept + saved["to_update"] * update + saved["to_candidate"] * candidate)
+        candidate = torch.addcmul(saved["reset"] * candidate, saved["to_reset"], reset)
+        kept = torch.addcmul(saved["keep"] * tangent.h, saved["to_update"], update)
+        return State(torch.addcmul(kept, saved["to_candidate"], candidate))
 
 
 class GRU(GatedUnit):

@@ -63,12 +63,12 @@ class MemoryUnit(RecurrentLayer):
         size = self.hidden_size
         a, c = adjoint.chunk(2, dim=-1)
         s = torch.addcmul(c, a, saved["to_memory"])
-        delta = adjoint.new_empty(len(adjoint), 4, size)
-        torch.mul(s[:, None], saved["into_memory"], out=delta[:, :3])
-        torch.mul(a, saved["to_output"], out=delta[:, 3])
+        delta = adjoint.new_empty(*adjoint.shape[:-1], 4, size)
+        torch.mul(s[..., None, :], saved["into_memory"], out=delta[..., :3, :])
+        torch.mul(a, saved["to_output"], out=delta[..., 3, :])
         previous = torch.empty_like(adjoint)
-        torch.mm(delta.flatten(1), self.recurrent_weights, out=previous[:, :size])
-        torch.mul(s, saved["carried"], out=previous[:, size:])
+        torch.matmul(delta.flatten(-2), self.recurrent_weights, out=previous[..., :size])
+        torch.mul(s, saved["carried"], out=previous[..., size:])
         return previous
 
     def jvp(self, tangent: State, saved: dict[str, Tensor]) -> State:

@@ -21,10 +21,12 @@ from gatescope.models.stack import LayerTrace
 
 @dataclass
 class Recursion:
-    """`by_lag[k]`: what `vjp` and `jvp` need of step last-k, (B, H) each. `lengths` (B,)."""
+    """`by_lag[k]`: what `jvp` needs of step last-k, (B, H) each; `back_by_lag[k]`: what `pull_back` does.
+    `lengths` (B,)."""
 
     cell: RecurrentLayer
     by_lag: list[dict[str, Tensor]]
+    back_by_lag: list[dict[str, Tensor]]
     lengths: Tensor
 
     @property
@@ -44,31 +46,28 @@ class Recursion:
     def back_through(self, adjoint: Tensor, lags: range) -> tuple[Tensor, Tensor]:
         """Through the steps at these lags, Jᵀ a: unit vector (…, B, size) and log norm (…, B). For lags
         0 … k-1 J is ∂state_last / ∂state_{last-k}."""
-        log = adjoint.new_zeros(adjoint.shape[:-1], dtype=torch.float64)
-        for lag in lags:
-            previous = self.cell.vjp(self.split(adjoint), self.by_lag[lag]).previous
-            adjoint, growth = unit(join(previous))
-            log = log + growth
-        return adjoint, log
+        norms = adjoint.new_ones(len(lags), *adjoint.shape[:-1])
+        for step, lag in enumerate(lags):
+            adjoint, norms[step] = unit(self.cell.pull_back(adjoint, self.back_by_lag[lag]))
+        return adjoint, norms.double().log().sum(0)
 
     def back_to(self, adjoints: Tensor, lags: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Each of (lags, B, size) to its own lag, these ascending: unit vectors and log norms (lags, B)."""
-        vectors, log = adjoints.clone(), adjoints.new_zeros(adjoints.shape[:-1], dtype=torch.float64)
+        vectors, norms = adjoints.clone(), adjoints.new_ones(lags[-1], *adjoints.shape[:-1])
         for lag in range(lags[-1]):
             still = bisect_right(lags, lag)
-            vectors[still:], growth = self.back_through(vectors[still:], range(lag, lag + 1))
-            log[still:] += growth
-        return vectors, log
+            moved = self.cell.pull_back(vectors[still:], self.back_by_lag[lag])
+            vectors[still:], norms[lag, still:] = unit(moved)
+        return vectors, norms.double().log().sum(0)
 
     def forward_from(self, tangents: Tensor, lags: Sequence[int]) -> tuple[Tensor, Tensor]:
         """J v from each vector's own lag to the last state, likewise."""
-        vectors, log = tangents.clone(), tangents.new_zeros(tangents.shape[:-1], dtype=torch.float64)
+        vectors, norms = tangents.clone(), tangents.new_ones(lags[-1], *tangents.shape[:-1])
         for lag in reversed(range(lags[-1])):
             there = bisect_right(lags, lag)
             moved = self.cell.jvp(self.split(vectors[there:]), self.by_lag[lag])
-            vectors[there:], growth = unit(join(moved))
-            log[there:] += growth
-        return vectors, log
+            vectors[there:], norms[lag, there:] = unit(join(moved))
+        return vectors, norms.double().log().sum(0)
 
 
 def random_units(shape: tuple[int, ...], like: Tensor, seed: int) -> Tensor:
@@ -80,9 +79,14 @@ def recursion(layer: LayerTrace) -> Recursion:
     """The recurrence of a traced layer, in its own time."""
     lengths = last_index(layer.states) + 1
     saved = layer.cell.linearise(layer.x, layer.states)
-    turned = {name: reverse_within(values, lengths).unbind(1) for name, values in saved.items()}
-    steps = layer.x.shape[1]
-    return Recursion(layer.cell, [{n: v[k] for n, v in turned.items()} for k in range(steps)], lengths)
+    turned = {name: reverse_within(values, lengths) for name, values in saved.items()}
+    return Recursion(layer.cell, _steps(turned), _steps(layer.cell.for_pull_back(turned)), lengths)
+
+
+def _steps(values: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """(B, T, …) by name -> for each step (B, …) by name."""
+    unbound = [value.unbind(1) for value in values.values()]
+    return [dict(zip(values, step, strict=True)) for step in zip(*unbound, strict=True)]
 
 
 def take(layer: LayerTrace, rows: Tensor) -> LayerTrace:
@@ -108,6 +112,6 @@ def join(state: State) -> Tensor:
 
 
 def unit(vector: Tensor) -> tuple[Tensor, Tensor]:
-    """(…, n) -> the vector at norm 1 and the logarithm of its norm, -inf for a zero vector."""
-    norm = vector.norm(dim=-1, keepdim=True)
-    return vector / norm.clamp_min(torch.finfo(vector.dtype).tiny), norm[..., 0].double().log()
+    """(…, n) -> the vector at norm 1, if it is not 0, and its norm (…)."""
+    norm = torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
+    return vector / norm.clamp_min(torch.finfo(vector.dtype).tiny), norm[..., 0]

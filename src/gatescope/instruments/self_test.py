@@ -19,8 +19,8 @@ from gatescope.models.attention import last_state
 from gatescope.models.stack import LayerTrace, RecurrentStack
 
 TOLERANCE = 1e-4
-EXAMPLES = 8
-"""Sequences of the probe that are asked: a wrong equation is as wrong on eight as on all of them."""
+EXAMPLES = 4
+"""Sequences of the probe that are asked: a wrong equation is as wrong on four as on all of them."""
 
 
 def weight_gradient_error(probe: Probe, last: Tensor, adjoints: dict[str, Adjoint]) -> Scalar | Undefined:

@@ -32,6 +32,10 @@ the file of them all, which goes along since W&B has curves and points only as d
 `gatescope.analysis.wandb_source` restores a record."""
 
 
+PIXELS = 4
+"""Along either side of a value of a heatmap."""
+
+
 class CredentialsError(RuntimeError):
     """Online tracking was asked for and no W&B account is configured."""
 
@@ -151,25 +155,28 @@ def require_credentials() -> None:
 
 
 def log_readings(logger: TolerantLogger, readings: Readings, step: int, epoch: int) -> None:
-    """Scalars under their names, histograms pre-binned, curves as line charts, points as histograms, heatmaps
-    as pictures."""
+    """Scalars under their names, histograms pre-binned, curves as the lines of charts, points as histograms,
+    heatmaps as pictures."""
     row: dict[str, Any] = {}
+    charts: dict[str, dict[str, Curve]] = {}
     for name, reading in readings.items():
-        row |= to_wandb(name, reading)
+        if isinstance(reading, Curve):
+            charts.setdefault(chart_of(name, reading.x_label), {})[name.rpartition("/")[2]] = reading
+        else:
+            row |= to_wandb(name, reading)
+    row |= {name: line_chart(name, curves) for name, curves in charts.items()}
     if row:
         row |= {"trainer/global_step": step, "epoch": epoch, READING_MARK: 1}
         logger.attempt(lambda: logger.experiment.log(row))
 
 
 def to_wandb(name: str, reading: Reading) -> dict[str, Any]:
-    """A reading as W&B draws it, by name; nothing for an undefined one."""
+    """A reading as W&B draws it, by name; nothing for an undefined one, nor for curves: they share charts."""
     match reading:
         case Scalar(value):
             return {name: value}
         case Histogram(edges, counts):
             return {name: wandb.Histogram(np_histogram=(np.asarray(counts), np.asarray(edges)))}
-        case Curve():
-            return {name: _line_chart(name, reading)}
         case Points(columns):
             # A scatter chart is a table, a file and an artifact a look: the record and the report have it.
             return {f"{name}/{column}": _binned(values) for column, values in columns.items() if values}
@@ -185,27 +192,35 @@ def _binned(values: list[float]) -> wandb.Histogram:
 
 
 def _picture(heatmap: Heatmap) -> wandb.Image:
-    """A pixel block a value, the largest the lightest: a table of as many rows takes thirty times as long to
-    log, and W&B draws none as a heatmap."""
+    """A block of pixels a value, the largest the lightest: a table of as many rows takes thirty times as long
+    to log, and W&B draws none as a heatmap."""
     values = np.asarray(heatmap.values)
     low, high = values.min(), values.max()
     colours = colormaps["viridis"]((values - low) / (high - low or 1))[..., :3]
-    pixels = np.kron((255 * colours).astype(np.uint8), np.ones((8, 8, 1), np.uint8))
+    pixels = (255 * colours).astype(np.uint8).repeat(PIXELS, axis=0).repeat(PIXELS, axis=1)
     caption = (
         f"{heatmap.y_label} down, {heatmap.x_label} across, {low:.3g} to {high:.3g}: {' '.join(heatmap.x)}"
     )
     return wandb.Image(pixels, caption=caption)
 
 
-def _line_chart(name: str, curve: Curve) -> Any:
-    series = {curve.y_label: curve.y, "low": curve.low, "high": curve.high}
-    drawn = {key: ys for key, ys in series.items() if ys is not None}
-    finite = {key: [y if math.isfinite(y) else None for y in ys] for key, ys in drawn.items()}
-    first = {key: ys[:1] for key, ys in finite.items()}
-    chart = wandb.plot.line_series(
-        curve.x[:1], list(first.values()), keys=list(first), title=name, xname=curve.x_label
-    )
+def chart_of(name: str, x_label: str) -> str:
+    """The chart that a curve is drawn in: one for all that stand beside it and run along the same axis. Every
+    chart is a table, two files and an artifact a look."""
+    return f"{name.rpartition('/')[0]}/by_{x_label.split()[0]}"
+
+
+def line_chart(name: str, curves: Mapping[str, Curve]) -> Any:
+    """The curves by their names, each with its band."""
+    rows: list[list[Any]] = []
+    for key, curve in curves.items():
+        for line, ys in ((key, curve.y), (f"{key}, low", curve.low), (f"{key}, high", curve.high)):
+            if ys is not None:
+                finite = (y if math.isfinite(y) else None for y in ys)
+                rows += [[x, line, y] for x, y in zip(curve.x, finite, strict=True)]
+    x_label = next(iter(curves.values())).x_label
+    chart = wandb.plot.line_series([rows[0][0]], [[0.0]], keys=[rows[0][1]], title=name, xname=x_label)
     # W&B infers the columns' types anew with every row that it is given: the first row's hold for all, and
     # looks cost half as much.
-    chart.table.data = [[x, key, y] for key, ys in finite.items() for x, y in zip(curve.x, ys, strict=True)]
+    chart.table.data = rows
     return chart
