@@ -25,7 +25,7 @@ with warnings.catch_warnings():  # 0.4.13 declares its models in the manner of p
 from gatescope.analysis import study, style
 from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import mean_interval
-from gatescope.tracking.wandb import chart_of
+from gatescope.instruments.readings import chart_of
 
 STEP = "trainer/global_step"
 VARIANT = "record.tags.variant"

@@ -77,3 +77,9 @@ def scalar(value: float, why: str = "not a finite number") -> Scalar | Undefined
 def to_json(reading: Reading) -> dict[str, Any]:
     """The form in which a reading stands in `readings.jsonl`."""
     return {"kind": reading.kind, **vars(reading)}
+
+
+def chart_of(name: str, x_label: str) -> str:
+    """The chart of W&B that a curve is drawn in: one for all that stand beside it, along the same axis. Every
+    chart is a table, two files and an artifact a look."""
+    return f"{name.rpartition('/')[0]}/by_{x_label.split()[0]}"

@@ -17,7 +17,16 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from gatescope.instruments.readings import Curve, Heatmap, Histogram, Points, Reading, Readings, Scalar
+from gatescope.instruments.readings import (
+    Curve,
+    Heatmap,
+    Histogram,
+    Points,
+    Reading,
+    Readings,
+    Scalar,
+    chart_of,
+)
 from gatescope.tracking.identity import run_dir, run_id, tags
 from gatescope.tracking.record import Record, finite
 
@@ -202,12 +211,6 @@ def _picture(heatmap: Heatmap) -> wandb.Image:
         f"{heatmap.y_label} down, {heatmap.x_label} across, {low:.3g} to {high:.3g}: {' '.join(heatmap.x)}"
     )
     return wandb.Image(pixels, caption=caption)
-
-
-def chart_of(name: str, x_label: str) -> str:
-    """The chart that a curve is drawn in: one for all that stand beside it and run along the same axis. Every
-    chart is a table, two files and an artifact a look."""
-    return f"{name.rpartition('/')[0]}/by_{x_label.split()[0]}"
 
 
 def line_chart(name: str, curves: Mapping[str, Curve]) -> Any:
