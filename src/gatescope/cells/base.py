@@ -383,10 +383,14 @@ class RecurrentLayer(nn.Module, ABC):
             for start in range(0, x.shape[1], BLOCK):
                 stop = min(start + BLOCK, x.shape[1])
                 saved = self.linearise(x[:, start:stop], states.block(start, stop, memory))
-                needed = {name: values.unbind(1) for name, values in self.for_pull_back(saved).items()}
-                steps = [{name: values[k] for name, values in needed.items()} for k in range(stop - start)]
-                states.blocks.append(Block(start, saved, steps))
+                states.blocks.append(Block(start, saved, by_step(self.for_pull_back(saved))))
         return states.blocks
+
+
+def by_step(saved: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """(B, T, …) by name -> for each step (B, …) by name."""
+    unbound = [values.unbind(1) for values in saved.values()]
+    return [dict(zip(saved, step, strict=True)) for step in zip(*unbound, strict=True)]
 
 
 def split(cell: RecurrentLayer, flat: Tensor) -> State:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatescope.cells.base import RecurrentLayer, State, States, last_index, reverse_within
+from gatescope.cells.base import RecurrentLayer, State, States, by_step, last_index, reverse_within
 from gatescope.models.stack import LayerTrace
 
 
@@ -80,13 +80,7 @@ def recursion(layer: LayerTrace) -> Recursion:
     lengths = last_index(layer.states) + 1
     saved = layer.cell.linearise(layer.x, layer.states)
     turned = {name: reverse_within(values, lengths) for name, values in saved.items()}
-    return Recursion(layer.cell, _steps(turned), _steps(layer.cell.for_pull_back(turned)), lengths)
-
-
-def _steps(values: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-    """(B, T, …) by name -> for each step (B, …) by name."""
-    unbound = [value.unbind(1) for value in values.values()]
-    return [dict(zip(values, step, strict=True)) for step in zip(*unbound, strict=True)]
+    return Recursion(layer.cell, by_step(turned), by_step(layer.cell.for_pull_back(turned)), lengths)
 
 
 def take(layer: LayerTrace, rows: Tensor) -> LayerTrace:

@@ -25,8 +25,11 @@ class Readout(NamedTuple):
     weights: Tensor | None
 
 
-def last_state(states: Tensor, lengths: Tensor, bidirectional: bool) -> Tensor:
-    """(B, S): where each direction ends: the forward half at length - 1, the backward half at 0."""
+def last_state(states: Tensor, lengths: Tensor, bidirectional: bool, known: Tensor | None = None) -> Tensor:
+    """(B, S): where each direction ends: the forward half at length - 1, the backward half at 0; or `known`,
+    which the stack has yielded."""
+    if known is not None:
+        return known
     if padded_lengths(lengths, states.shape[1]) is None:
         ends = states[:, -1]
     else:
@@ -48,7 +51,7 @@ class Pooling(nn.Module):
 
     def forward(self, states: Tensor, lengths: Tensor, last: Tensor | None = None) -> Readout:
         if self.reduce == "last":
-            return Readout(last_state(states, lengths, self.bidirectional) if last is None else last, None)
+            return Readout(last_state(states, lengths, self.bidirectional, last), None)
         mask = valid_mask(lengths, states.shape[1])[..., None]
         if self.reduce == "mean":
             return Readout((states * mask).sum(1) / lengths[:, None], None)
@@ -99,7 +102,7 @@ class Attention(nn.Module):
 
     def own_query(self, states: Tensor, lengths: Tensor, last: Tensor | None) -> Tensor:
         """(B, S): what an encoder asks its own states (B, T, S) with."""
-        return last_state(states, lengths, self.bidirectional) if last is None else last
+        return last_state(states, lengths, self.bidirectional, last)
 
     def memory(self, states: Tensor, lengths: Tensor) -> Memory:
         split = states.unflatten(-1, (self.heads, self.head_size))

@@ -137,8 +137,7 @@ class Decoder(nn.Module):
     def begin(self, states: Tensor, lengths: Tensor, last: Tensor | None = None) -> tuple[Source, Carry]:
         """From the encoder's states (B, T, S), and where they end (B, S): what is read, and the state before
         the first step."""
-        if last is None:
-            last = last_state(states, lengths, self.bidirectional)
+        last = last_state(states, lengths, self.bidirectional, last)
         if isinstance(self.attention, Attention):
             source = Source(self.attention.memory(self.project(states), lengths), None)
         else:

@@ -45,8 +45,7 @@ class Recurrence(torch.autograd.Function):
         ctx.kind, ctx.layout, ctx.watch, ctx.of_x = kind, layout, watch, x.dtype
         watch.walked = walked
         ctx.save_for_backward(inputs, walked.gates, walked.extra, walked.h, walked.c, *weights[1:])
-        last, memory = layout.last_of(walked.h), None if walked.c is None else walked.c[1:].transpose(0, 1)
-        return walked.h[1:].transpose(0, 1), memory, last
+        return walked.outputs()
 
     @staticmethod
     def backward(

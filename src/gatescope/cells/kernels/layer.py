@@ -63,7 +63,7 @@ class NativeLayer(RecurrentLayer):
         if not self.runs_natively(x):
             return self._torch_forward(x, lengths, initial)
         if not torch.is_grad_enabled():
-            return self._states_of(self._walk(x, lengths, initial, gates=False), initial, lengths)
+            return self._without_autograd(x, lengths, initial, gates=False)
         kind, *weights = self.native_weights
         where, watch = layout(lengths, *x.shape[:2]), Watch()
         h, c, last = Recurrence.apply(x, *weights, initial.h, initial.c, kind, where, watch)
@@ -71,9 +71,10 @@ class NativeLayer(RecurrentLayer):
         states.watch = watch
         return states
 
-    def _walk(self, x: Tensor, lengths: Tensor | None, initial: State, gates: bool) -> Walked:
+    def _without_autograd(self, x: Tensor, lengths: Tensor | None, initial: State, gates: bool) -> States:
         weights, where = self.native_weights, layout(lengths, *x.shape[:2])
-        return walk.forward(weights, x.to(weights.w.dtype), initial, where, gates)
+        walked = walk.forward(weights, x.to(weights.w.dtype), initial, where, gates)
+        return self._states_of(walked, initial, lengths)
 
     def trace(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
         """Without autograd a native walk keeps the gates that it has computed."""
@@ -81,13 +82,12 @@ class NativeLayer(RecurrentLayer):
             return self(x, lengths, state)
         initial = self.zero_state(x) if state is None else state
         lengths = padded_lengths(lengths, x.shape[1])
-        return self._states_of(self._walk(x, lengths, initial, gates=True), initial, lengths)
+        return self._without_autograd(x, lengths, initial, gates=True)
 
     def _states_of(self, walked: Walked, initial: State, lengths: Tensor | None) -> States:
         """With the gates, if the walk has kept them."""
-        c = None if walked.c is None else walked.c[1:].transpose(0, 1)
-        last = walked.layout.last_of(walked.h)
-        states = States(walked.h[1:].transpose(0, 1), initial, lengths, c, last)
+        h, c, last = walked.outputs()
+        states = States(h, initial, lengths, c, last)
         if walked.gates is not None:
             states.walked = walked
             if equations := self._equations_of(walked):

@@ -70,6 +70,11 @@ class Walked:
     h: Tensor
     c: Tensor | None
 
+    def outputs(self) -> tuple[Tensor, Tensor | None, Tensor]:
+        """h and c (B, T, H) of every step, and h of each sequence's last, (B, H)."""
+        c = None if self.c is None else self.c[1:].transpose(0, 1)
+        return self.h[1:].transpose(0, 1), c, self.layout.last_of(self.h)
+
 
 class Gradients(NamedTuple):
     """Of x (B, T, D), if asked for, W, U and the sum of all deltas (widths·H,), if these were."""
