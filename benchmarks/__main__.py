@@ -1,8 +1,13 @@
-"""python -m benchmarks [NAME …]: measures, prints a table and writes benchmarks/results/<NAME>.json."""
+"""python -m benchmarks [NAME …]: measures, prints a table and writes benchmarks/results/<NAME>.json.
+
+Each benchmark runs in a process of its own: none meets what another has left.
+"""
 
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -37,17 +42,27 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(NAMES):
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    names = arguments.names or NAMES
+    if len(names) > 1:
+        options = [argument for argument in sys.argv[1:] if argument not in arguments.names]
+        for name in names:
+            if code := subprocess.run([sys.executable, "-m", "benchmarks", name, *options]).returncode:
+                sys.exit(code)
+    else:
+        measure(names[0], arguments)
+
+
+def measure(name: str, arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     options = {}
     if arguments.rounds:
         options["rounds"] = arguments.rounds
     if arguments.cells:
         options["cells"] = tuple(arguments.cells)
-    for name in arguments.names or NAMES:
-        measure = import_module(f"benchmarks.{name}").measure
-        understood = signature(measure).parameters
-        result = measure(**{option: value for option, value in options.items() if option in understood})
-        print(result.table(), result.write(arguments.out), sep="\n", end="\n\n", flush=True)
+    benchmark = import_module(f"benchmarks.{name}").measure
+    understood = signature(benchmark).parameters
+    result = benchmark(**{option: value for option, value in options.items() if option in understood})
+    print(result.table(), result.write(arguments.out), sep="\n", end="\n\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 
 from benchmarks.one_core import cores, forget_garbage, in_fresh_process, serve
-from benchmarks.recurrence_speed import case_of, layer_of, operations, training_step
+from benchmarks.recurrence_speed import case_of, in_a_row, layer_of, operations, training_step
 from benchmarks.result import Result
 from benchmarks.setting import Size
 from benchmarks.timing import interleaved, ratio
 
 QUESTION = (
-    "a training step of one layer, T, B or H varied and the others held; native over nn. ms, nn_ms: medians. "
+    "a training step of one layer, T, B or H varied and the others held; native over nn, up to ten steps of "
+    "each in a row. ms, nn_ms: medians. "
     "2 threads: on two cores, either kernel over itself on one thread"
 )
 MIDDLE = Size(100, 32, 64, 64)
@@ -96,7 +97,8 @@ def _timed(cell: str, size: Size, rounds: int, threads: int) -> dict[str, list[f
         for name, layer in (("native", native), ("nn", native.fused))
     }
     forget_garbage()
-    return {name: found.tolist() for name, found in interleaved(every, rounds).items()}
+    seconds = interleaved(every, rounds, in_a_row=in_a_row(cell, size))
+    return {name: found.tolist() for name, found in seconds.items()}
 
 
 if __name__ == "__main__":

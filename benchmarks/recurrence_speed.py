@@ -16,8 +16,9 @@ from gatescope.cells.kernels.layer import NativeLayer
 
 QUESTION = (
     "one layer, forward and backward with the gradients of inputs and weights, float32, all on one pinned "
-    "core, in turn. ms: medians; gflops: of its matrix products; of_product: those over what a product of "
-    "two large matrices reaches at the same time. gates and adjoint: of all steps, by the native walk, over "
+    "core, in turn: up to ten steps of each in a row, after one that is not timed, so that each finds its "
+    "own caches. ms: medians; gflops: of its matrix products; of_product: those over what a product of two "
+    "large matrices reaches at the same time. gates and adjoint: of all steps, by the native walk, over "
     "the native training step"
 )
 SIZES = (
@@ -37,7 +38,7 @@ BARS = {
 PRODUCT = 1024
 """Rows and columns of the matrices whose product is what the core can do."""
 ENOUGH = 1e10
-"""Operations that are worth one round; smaller steps are repeated more often, up to 10 times as often."""
+"""Operations that are worth a turn: of smaller steps a turn has several, up to 10."""
 
 
 def measure(
@@ -81,6 +82,11 @@ def operations(cell: str, size: Size) -> float:
     return 6.0 * size.steps * size.batch * chunks * size.hidden * read
 
 
+def in_a_row(cell: str, size: Size) -> int:
+    """Steps of a turn."""
+    return int(np.clip(ENOUGH / operations(cell, size), 1, 10))
+
+
 def timed(sizes: list[list[int]], cells: list[str], rounds: int) -> list[dict[str, list[float]]]:
     """Seconds of each way, for every size and cell."""
     found = []
@@ -88,8 +94,7 @@ def timed(sizes: list[list[int]], cells: list[str], rounds: int) -> list[dict[st
         for cell in cells:
             every = ways(cell, size)
             forget_garbage()
-            repeats = rounds * int(np.clip(ENOUGH / operations(cell, size), 1, 10))
-            seconds = interleaved(every, repeats)
+            seconds = interleaved(every, rounds, in_a_row=in_a_row(cell, size))
             found.append({name: values.tolist() for name, values in seconds.items()})
     return found
 

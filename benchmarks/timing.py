@@ -24,8 +24,16 @@ class Ratio:
     seconds_under: float
 
 
-def interleaved(ways: Mapping[str, Way], rounds: int, warm_up: int = 1) -> dict[str, np.ndarray]:
-    """Seconds of each way, one number a round; the order is turned round at every other round."""
+def interleaved(
+    ways: Mapping[str, Way], rounds: int, warm_up: int = 1, in_a_row: int = 1
+) -> dict[str, np.ndarray]:
+    """Seconds of each way, `in_a_row` numbers a round; the order is turned round at every other round.
+
+    Args:
+        in_a_row: calls of a way at its turn, where there are several after one that is not timed: a short
+            way then finds in the caches what it has left itself, as in training, and not what another way
+            has, whose buffers may have pushed everything out.
+    """
     for _ in range(warm_up):
         for way in ways.values():
             way()
@@ -33,10 +41,16 @@ def interleaved(ways: Mapping[str, Way], rounds: int, warm_up: int = 1) -> dict[
     for turn in range(rounds):
         for name in list(ways)[:: 1 if turn % 2 == 0 else -1]:
             gc.collect()
-            started = time.perf_counter()
-            ways[name]()
-            seconds[name].append(time.perf_counter() - started)
+            if in_a_row > 1:
+                ways[name]()
+            seconds[name] += [_seconds(ways[name]) for _ in range(in_a_row)]
     return {name: np.array(values) for name, values in seconds.items()}
+
+
+def _seconds(way: Way) -> float:
+    started = time.perf_counter()
+    way()
+    return time.perf_counter() - started
 
 
 def ratio(over: np.ndarray, under: np.ndarray) -> Ratio:

@@ -24,7 +24,7 @@ import torch
 from gatescope.cells.gru import GRU
 from gatescope.cells.kernels.layout import layout
 from gatescope.cells.kernels.walk import forward
-forward(GRU(2, 5).native_weights, torch.zeros(3, 3, 2), (torch.zeros(3, 5), None), layout(None, 3, 4))
+forward(GRU(2, 5).native_weights, torch.zeros(3, 3, 2), None, layout(None, 3, 4))
 """
 """Inputs of three steps, and a walk of four."""
 

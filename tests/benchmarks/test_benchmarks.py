@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import adjoint_cost, instruments_overhead, loop, peak_memory, probe_vs_loop, report_scale
+from benchmarks.__main__ import main
 from benchmarks.result import Bar, Result
 from benchmarks.setting import CELLS, Size, loss, make
 from benchmarks.timing import interleaved, ratio
@@ -98,6 +99,28 @@ def test_pairs_alternate_their_order() -> None:
     seconds = interleaved(ways, rounds=3, warm_up=1)
     assert "".join(called) == "ab" + "ab" + "ba" + "ab"
     assert [len(s) for s in seconds.values()] == [3, 3]
+
+
+def test_each_of_several_benchmarks_has_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+        asked.append(command[1:])
+        return subprocess.CompletedProcess(command, 0 if len(asked) < 2 else 3)
+
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "sweeps", "run_cost", "bucketing", "--rounds", "2"])
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(SystemExit, match="3"):
+        main()
+    assert asked == [["-m", "benchmarks", name, "--rounds", "2"] for name in ("sweeps", "run_cost")]
+
+
+def test_calls_in_a_row_follow_one_that_is_not_timed() -> None:
+    called: list[str] = []
+    ways = {"a": lambda: called.append("a"), "b": lambda: called.append("b")}
+    seconds = interleaved(ways, rounds=2, warm_up=0, in_a_row=2)
+    assert "".join(called) == "aaabbb" + "bbbaaa"
+    assert [len(s) for s in seconds.values()] == [4, 4]
 
 
 def test_the_ratio_is_that_of_pairs() -> None:

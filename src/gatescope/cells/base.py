@@ -190,13 +190,9 @@ class BlockAdjoint(Adjoint):
 def padded_lengths(lengths: Tensor | None, steps: int) -> Tensor | None:
     """None where nothing is padded. On a GPU the lengths are taken as they are: looking would wait for it. So
     they are in a graph, which must hold for any."""
-    if torch.compiler.is_compiling():
+    if lengths is None or torch.compiler.is_compiling():
         return lengths
-    if (
-        lengths is None
-        or lengths.numel() == 0
-        or (lengths.device.type == "cpu" and int(lengths.min()) == steps)
-    ):
+    if lengths.numel() == 0 or (lengths.device.type == "cpu" and int(lengths.min()) == steps):
         return None
     return lengths
 

@@ -49,9 +49,8 @@ class FusedLayer(NativeLayer):
     @property
     def weights(self) -> list[Tensor]:
         """W (chunks·H, D), U (chunks·H, H), b_ih and b_hh (chunks·H,)."""
-        return [
-            getattr(self.fused, f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        ]
+        fused = self.fused
+        return [fused.weight_ih_l0, fused.weight_hh_l0, fused.bias_ih_l0, fused.bias_hh_l0]  # type: ignore[list-item]
 
     @property
     def input_weights(self) -> Tensor:

@@ -32,7 +32,7 @@ class Recurrence(torch.autograd.Function):
         u: Tensor | None,
         recurrent_bias: Tensor | None,
         peepholes: Tensor | None,
-        h: Tensor,
+        h: Tensor | None,
         c: Tensor | None,
         kind: Kind,
         layout: Layout,
@@ -41,7 +41,7 @@ class Recurrence(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         weights = NativeWeights(kind, w, bias, u, recurrent_bias, peepholes)
         inputs = x.to(w.dtype)
-        walked = forward(weights, inputs, (h, c), layout)
+        walked = forward(weights, inputs, None if h is None else State(h, c), layout)
         ctx.kind, ctx.layout, ctx.watch, ctx.of_x = kind, layout, watch, x.dtype
         watch.walked = walked
         ctx.save_for_backward(inputs, walked.gates, walked.extra, walked.h, walked.c, *weights[1:])
@@ -56,14 +56,14 @@ class Recurrence(torch.autograd.Function):
         inputs, gates, extra, h, c, *saved = ctx.saved_tensors
         weights, layout, watch = NativeWeights(ctx.kind, *saved), ctx.layout, ctx.watch
         walked = Walked(ctx.kind, layout, gates, extra, h, c)
-        direct, direct_c = (None if g is None else g.transpose(0, 1) for g in (grad, grad_c))
         last = None if grad_last is None else State(grad_last)
         of_x, *of_weights = ctx.needs_input_grad[:6]
+        of_initial, of_initial_c = ctx.needs_input_grad[6:8]
         back = backward(
             walked,
             weights,
-            direct,
-            direct_c,
+            grad,
+            grad_c,
             last,
             deltas=of_weights[-1],
             states=watch.wanted,
@@ -72,7 +72,7 @@ class Recurrence(torch.autograd.Function):
             of_weights=any(of_weights),
         )
         if watch.wanted:
-            watch.back, watch.direct = back._replace(gradients=Gradients()), (direct, direct_c, last)
+            watch.back, watch.direct = back._replace(gradients=Gradients()), (grad, grad_c, last)
         else:
             watch.walked = None  # a graph that is kept would keep it too
         found = back.gradients
@@ -84,8 +84,8 @@ class Recurrence(torch.autograd.Function):
             found.u,
             biases[1],
             _peephole_gradient(walked, back.deltas) if of_weights[-1] else None,
-            back.initial,
-            back.initial_c,
+            back.initial if of_initial else None,
+            back.initial_c if of_initial_c else None,
             None,
             None,
             None,

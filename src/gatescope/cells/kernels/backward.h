@@ -34,6 +34,21 @@ template <class S> INLINE void add(S *values, const S *more, int64_t H) {
   store<S>(values + unit, load<S>(values + unit, some) + load<S>(more + unit, some), some);
 }
 
+template <class S, class A> int64_t input_panels_backward(const Call &call) {
+  return call.of_x ? packed_backward_size<S>(A::chunks * call.hidden, call.inputs) : 0;
+}
+
+// W, where the inputs' gradients are asked for, and U behind it, in room of the calling thread.
+template <class S, class A> void pack_for_backward(Call &call) {
+  static thread_local std::vector<S> room;
+  const int64_t H = call.hidden, of_w = input_panels_backward<S, A>(call);
+  const size_t needed = of_w + (A::recurrent ? packed_backward_size<S>(A::chunks * H, H) : 0);
+  if (room.size() < needed) room.resize(needed);
+  if (call.of_x) pack_backward<S>((const S *)call.w, A::chunks * H, call.inputs, room.data());
+  if (A::recurrent) pack_backward<S>((const S *)call.u, A::chunks * H, H, room.data() + of_w);
+  call.panels = room.data();
+}
+
 // What several steps use again.
 template <class S> struct Step {
   std::vector<S *> carry;
@@ -57,7 +72,7 @@ template <class S, class A> void step_backward(const Call &call, int64_t t, S *d
     one.h = (const S *)call.h + at + plane;
     one.c_before = (const S *)call.c + (call.c ? at : 0);
     one.c = (const S *)call.c + (call.c ? at + plane : 0);
-    one.shared = (const S *)call.shared;
+    one.shared = per_unit<S, A>(call);
     one.carry = step.carry[i] = (S *)call.carry + sequence * H;
     one.carry_c = A::memory ? (S *)call.carry_c + sequence * H : nullptr;
     step.deltas[i] = one.deltas = deltas + row * A::widths * H;
@@ -81,7 +96,7 @@ template <class S, class A> void step_backward(const Call &call, int64_t t, S *d
     if (unit < H) A::backward(one, H, unit, int(H - unit));
   }
   if constexpr (A::recurrent) {
-    const S *panel = (const S *)call.panels;
+    const S *panel = (const S *)call.panels + input_panels_backward<S, A>(call);
     each_panel<S, PANEL>(H, [&](auto side, int64_t start) {
       backward_panel<S, side>(step.carry, step.deltas.data(), count, panel, shape, H, start);
       panel += A::chunks * H * side * lanes;
@@ -113,7 +128,7 @@ void gather(const Call &call, int64_t t, int64_t to, int64_t first, int64_t stri
 template <class S, class A> void input_gradients(const Call &call, const Rows<S> &rows) {
   constexpr int lanes = Simd<S>::lanes;
   const int64_t D = call.inputs, depth = A::chunks * call.hidden;
-  const S *panel = (const S *)call.input_panels;
+  const S *panel = (const S *)call.panels;
   each_panel<S, PANEL>(D, [&](auto side, int64_t start) {
     product<S, side>(rows.deltas.data(), int(rows.deltas.size()), panel, Shape{depth, 0, 0},
                      [&](int i, const Vec<S> *sums) {
@@ -157,9 +172,21 @@ template <class S, class A> int64_t rows_backward(const Call &call) {
   return rows_of_block(A::widths * call.hidden * sizeof(S));
 }
 
-template <class S, class A> void backward(const Call &call) {
+// Before any thread adds to them.
+template <class S, class A> void clear_gradients(const Call &call) {
+  const int64_t H = call.hidden, width = A::chunks * H;
+  std::fill_n((S *)call.of_w, call.inputs * width, S(0));
+  if (A::recurrent) std::fill_n((S *)call.of_u, H * width, S(0));
+  std::fill_n((S *)call.of_bias, A::widths * H, S(0));
+}
+
+template <class S, class A> void backward(Call &call) {
   // Kept for the next call: fresh pages would cost more than a short walk.
   static thread_local std::vector<S> scratch;
+  if (!call.panels) pack_for_backward<S, A>(call);
+  start<S>(call, call.last, call.carry);
+  if (A::memory) start<S>(call, call.last_c, call.carry_c);
+  if (call.of_w && call.first == 0) clear_gradients<S, A>(call);
   Step<S> step{std::vector<S *>(call.batch), std::vector<const S *>(call.batch), std::vector<double>(call.batch)};
   Rows<S> rows;
   const int64_t block = rows_backward<S, A>(call), width = A::widths * call.hidden;

@@ -12,6 +12,29 @@ template <class S, class A> std::vector<S> both_biases(const Call &call) {
   return sum;
 }
 
+template <class S, class A> int64_t input_panels_forward(const Call &call) {
+  return packed_forward_size<S>(A::chunks, call.hidden, call.inputs);
+}
+
+// W and U, one behind the other, in room of the calling thread.
+template <class S, class A> void pack_for_forward(Call &call) {
+  static thread_local std::vector<S> room;
+  const int64_t H = call.hidden, of_w = input_panels_forward<S, A>(call);
+  const size_t needed = of_w + (A::recurrent ? packed_forward_size<S>(A::chunks, H, H) : 0);
+  if (room.size() < needed) room.resize(needed);
+  pack_forward<S, A>((const S *)call.w, H, call.inputs, room.data());
+  if (A::recurrent) pack_forward<S, A>((const S *)call.u, H, H, room.data() + of_w);
+  call.panels = room.data();
+}
+
+// 0 at padding of (T + 1, B, H).
+template <class S> void clear_padding(const Call &call, void *states) {
+  const int64_t H = call.hidden;
+  for (int64_t t = 0; t < call.steps; t++)
+    for (int64_t row = call.first + mine(call, t) * call.stride; row < call.batch; row += call.stride)
+      std::fill_n((S *)states + ((t + 1) * call.batch + call.order[row]) * H, H, S(0));
+}
+
 // The input's share of the pre-activations, and all that does not depend on the state, of steps t … to - 1, whose
 // packed gates begin at `gates`.
 template <class S, class A>
@@ -25,7 +48,7 @@ void project(const Call &call, int64_t t, int64_t to, const S *bias, S *gates, s
       x.push_back((const S *)call.x + t * call.x_t + call.order[row] * call.x_b);
       fed.push_back(gates + (call.offsets[t] - from + row) * A::chunks * H);
     }
-  const S *panel = (const S *)call.input_panels;
+  const S *panel = (const S *)call.panels;
   each_panel<S, blocks_of<A>>(H, [&](auto side, int64_t start) {
     product<S, A::chunks * side>(x.data(), int(x.size()), panel, Shape{call.inputs, 0, 0}, [&](int i, const Vec<S> *sums) {
       for (int g = 0; g < A::chunks; g++)
@@ -73,10 +96,10 @@ void step_forward(const Call &call, int64_t t, S *gates, S *extra, std::vector<F
     one.h = (S *)call.h + at + plane;
     one.c_before = (S *)call.c + (call.c ? at : 0);
     one.c = (S *)call.c + (call.c ? at + plane : 0);
-    one.shared = (const S *)call.shared;
+    one.shared = per_unit<S, A>(call);
   }
   if constexpr (A::recurrent) {
-    const S *panel = (const S *)call.panels;
+    const S *panel = (const S *)call.panels + input_panels_forward<S, A>(call);
     each_panel<S, blocks_of<A>>(H, [&](auto side, int64_t start) {
       forward_panel<S, A, side>(rows, before.data(), count, panel, H, start);
       panel += H * A::chunks * side * lanes;
@@ -88,7 +111,10 @@ void step_forward(const Call &call, int64_t t, S *gates, S *extra, std::vector<F
   }
 }
 
-template <class S, class A> void forward(const Call &call) {
+template <class S, class A> void forward(Call &call) {
+  if (!call.panels) pack_for_forward<S, A>(call);
+  start<S>(call, call.initial, call.h), clear_padding<S>(call, call.h);
+  if (A::memory) start<S>(call, call.initial_c, call.c), clear_padding<S>(call, call.c);
   static thread_local std::vector<S> scratch;
   const std::vector<S> bias = both_biases<S, A>(call);
   std::vector<Forward<S>> rows(call.batch);

@@ -16,8 +16,8 @@ from gatescope.cells.kernels import walk
 from gatescope.cells.kernels.autograd import Recurrence
 from gatescope.cells.kernels.build import available
 from gatescope.cells.kernels.layout import Layout, layout
-from gatescope.cells.kernels.walk import CHUNKS, Walked, Watch
-from gatescope.cells.kernels.weights import NativeWeights
+from gatescope.cells.kernels.walk import Walked, Watch
+from gatescope.cells.kernels.weights import FORMS, NativeWeights
 
 Kernel = Literal["auto", "torch", "native"]
 
@@ -50,7 +50,7 @@ class NativeLayer(RecurrentLayer):
         return deltas
 
     def runs_natively(self, x: Tensor) -> bool:
-        if self.kernel == "torch" or x.device.type != "cpu":
+        if self.kernel == "torch" or not x.is_cpu:
             return False
         types = (torch.float32, torch.float64) if self.kernel == "native" else (torch.float32,)
         # A graph that is being written down for another runtime needs operations that the other one knows.
@@ -58,40 +58,40 @@ class NativeLayer(RecurrentLayer):
         return self.input_weights.dtype in types and not written_down and available()
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
-        initial = self.zero_state(x) if state is None else state
         lengths = padded_lengths(lengths, x.shape[1])
         if not self.runs_natively(x):
-            return self._torch_forward(x, lengths, initial)
+            return self._torch_forward(x, lengths, state or self.zero_state(x))
         if not torch.is_grad_enabled():
-            return self._without_autograd(x, lengths, initial, gates=False)
+            return self._without_autograd(x, lengths, state, read=False)
         kind, *weights = self.native_weights
         where, watch = layout(lengths, *x.shape[:2]), Watch()
-        h, c, last = Recurrence.apply(x, *weights, initial.h, initial.c, kind, where, watch)
-        states = States(h, initial, lengths, c, last)
+        h, c, last = Recurrence.apply(x, *weights, *(state or (None, None)), kind, where, watch)
+        assert watch.walked is not None
+        states = States(h, state or watch.walked.initial, lengths, c, last)
         states.watch = watch
         return states
 
-    def _without_autograd(self, x: Tensor, lengths: Tensor | None, initial: State, gates: bool) -> States:
+    def _without_autograd(self, x: Tensor, lengths: Tensor | None, state: State | None, read: bool) -> States:
         weights, where = self.native_weights, layout(lengths, *x.shape[:2])
-        walked = walk.forward(weights, x.to(weights.w.dtype), initial, where, gates)
-        return self._states_of(walked, initial, lengths)
+        walked = walk.forward(weights, x.to(weights.w.dtype), state, where, gates=read)
+        if read:
+            return self._read(walked, lengths)
+        h, c, last = walked.outputs()
+        return States(h, walked.initial, lengths, c, last)
 
     def trace(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
         """Without autograd a native walk keeps the gates that it has computed."""
         if torch.is_grad_enabled() or not self.runs_natively(x):
             return self(x, lengths, state)
-        initial = self.zero_state(x) if state is None else state
-        lengths = padded_lengths(lengths, x.shape[1])
-        return self._without_autograd(x, lengths, initial, gates=True)
+        return self._without_autograd(x, padded_lengths(lengths, x.shape[1]), state, read=True)
 
-    def _states_of(self, walked: Walked, initial: State, lengths: Tensor | None) -> States:
-        """With the gates, if the walk has kept them."""
+    def _read(self, walked: Walked, lengths: Tensor | None) -> States:
+        """To ask for gates and adjoint."""
         h, c, last = walked.outputs()
-        states = States(h, initial, lengths, c, last)
-        if walked.gates is not None:
-            states.walked = walked
-            if equations := self._equations_of(walked):
-                states.kept["equations"] = equations
+        states = States(h, walked.initial, lengths, c, last)
+        states.walked = walked
+        if equations := self._equations_of(walked):
+            states.kept["equations"] = equations
         return states
 
     def watch(self, states: States) -> None:
@@ -108,7 +108,7 @@ class NativeLayer(RecurrentLayer):
             return super().passed(x, states)
         if watch.walked is None or watch.back is None:
             return None
-        left = self._states_of(watch.walked, states.initial, states.lengths)
+        left = self._read(watch.walked, states.lengths)
         back_once_more = partial(walk.backward, watch.walked, self.native_weights.copied(), *watch.direct)
         return left, self._adjoint_of(watch.walked, watch.back, back_once_more)
 
@@ -140,10 +140,10 @@ class NativeLayer(RecurrentLayer):
             walked,
             # Training may move the weights before anyone asks for ∂L/∂x.
             self.native_weights.copied(),
-            None if direct is None else direct.transpose(0, 1),
+            direct,
             last=last,
             renormalise=renormalise,
-            outside=direct_log_scale.T if renormalise and direct_log_scale is not None else None,
+            outside=direct_log_scale if renormalise else None,
         )
         return self._adjoint_of(walked, back_once_more(deltas=inputs, states=True), back_once_more)
 
@@ -207,7 +207,7 @@ class NativeAdjoint(Adjoint):
 def chunks(walked: Walked) -> tuple[Tensor, ...]:
     """The gates of a walk, (B, T, H) each, 0 at padding."""
     assert walked.gates is not None
-    return walked.layout.unpack(walked.gates).chunk(CHUNKS[walked.kind], dim=-1)
+    return walked.layout.unpack(walked.gates).chunk(FORMS[walked.kind].chunks, dim=-1)
 
 
 def kernel_of(model: nn.Module, accelerator: str) -> Literal["native", "torch"]:

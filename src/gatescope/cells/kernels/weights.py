@@ -1,4 +1,4 @@
-"""What a native walk takes of a cell's parameters."""
+"""What a native walk takes of a cell's parameters, and what form its own numbers have."""
 
 from __future__ import annotations
 
@@ -8,6 +8,28 @@ import torch
 from torch import Tensor
 
 Kind = Literal["tanh", "relu", "gru", "lstm", "peephole", "mingru", "minlstm"]
+
+
+class Form(NamedTuple):
+    """Blocks of H rows in the weights and of H numbers in a step's deltas, and what a walk keeps of a step
+    beside h: gates, `extra` of `Walked`, a memory cell."""
+
+    chunks: int
+    widths: int
+    gates: bool = True
+    extra: bool = False
+    memory: bool = False
+
+
+FORMS: dict[Kind, Form] = {
+    "tanh": Form(1, 1, gates=False),
+    "relu": Form(1, 1, gates=False),
+    "gru": Form(3, 4, extra=True),
+    "lstm": Form(4, 4, memory=True),
+    "peephole": Form(4, 4, memory=True),
+    "mingru": Form(2, 2, extra=True),
+    "minlstm": Form(3, 3, extra=True),
+}
 
 
 class NativeWeights(NamedTuple):
@@ -22,17 +44,9 @@ class NativeWeights(NamedTuple):
     peepholes: Tensor | None = None
 
     @property
-    def per_unit(self) -> Tensor | None:
-        """What the kernel's step adds a unit: a GRU's b_n (H,), or peepholes."""
-        if self.kind == "gru":
-            assert self.recurrent_bias is not None
-            return self.recurrent_bias[self._gates :]
-        return self.peepholes
-
-    @property
-    def _gates(self) -> int:
-        """Rows before a GRU's candidate."""
-        return 2 * len(self.bias) // 3
+    def units(self) -> int:
+        """H"""
+        return self.w.shape[0] // FORMS[self.kind].chunks
 
     def copied(self) -> NativeWeights:
         """As they are now, whatever training does to them."""
@@ -42,7 +56,7 @@ class NativeWeights(NamedTuple):
     def bias_gradients(self, total: Tensor) -> tuple[Tensor, Tensor | None]:
         """Of both biases, from the sum of a walk's deltas (widths·H,)."""
         width = len(self.bias)
-        if self.kind == "gru":
-            return total[:width], torch.cat([total[: self._gates], total[width:]])
+        if self.kind == "gru":  # the reset gate meets the candidate's recurrent share alone
+            return total[:width], torch.cat([total[: 2 * self.units], total[width:]])
         # Each its own: clipping works in place.
         return total, None if self.recurrent_bias is None else total.clone()
