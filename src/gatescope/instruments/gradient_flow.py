@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gatescope.cells.base import Adjoint, RecurrentLayer, State, last_index, reverse_within, shift, split
+from gatescope.cells.base import Adjoint, RecurrentLayer, State, last_index, reverse_within, split
 from gatescope.data.base import valid_mask
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.lag_curves import LagLogs, lag_logs, state_readings
@@ -211,16 +211,13 @@ def lag_contributions(
 
     Summed over every k this is the adjoint.
     """
-    zero = torch.zeros_like(direct)
-    arriving = State(direct, zero if cell.has_memory_cell else None)
-    start = zero[:, 0]
-    for _ in range(lags):
-        step = cell.vjp(arriving, saved)
-        yield step.total
-        # previous at t + 1 belongs to t: the shift by one, the other way round.
-        h, c = (None if v is None else shift(v.flip(1), start).flip(1) for v in step.previous)
-        assert h is not None
-        arriving = State(h, c)
+    arriving = join(State(direct, torch.zeros_like(direct) if cell.has_memory_cell else None))
+    to_pull, end = cell.for_pull_back(saved), torch.zeros_like(arriving[:, :1])
+    for lag in range(lags):
+        if lag:
+            # What leaves t + 1 arrives at t.
+            arriving = torch.cat([cell.pull_back(arriving, to_pull)[:, 1:], end], dim=1)
+        yield cell.total(split(cell, arriving), saved)
 
 
 def lag_map(layer: LayerTrace, direct: Tensor, lags: int, examples: int) -> Heatmap | Undefined:
