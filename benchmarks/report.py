@@ -21,6 +21,7 @@ from gatescope.analysis import style
 from gatescope.analysis.figures import canvas, save
 from gatescope.analysis.report.index import write_index, write_summary
 from gatescope.analysis.report.numbers import number
+from gatescope.analysis.report.tables import markdown
 
 NAMES = ("recurrence_speed", "recurrence_scaling", "recurrence_memory", "article_example")
 WAYS = {
@@ -119,7 +120,7 @@ def plain(result: dict[str, Any]) -> str:
     table = pd.DataFrame(result["rows"]).rename(columns=HEADINGS)
     if "rounds" in table:
         table["rounds"] = table["rounds"].astype("Int64")
-    return markdown(table)
+    return in_markdown(table)
 
 
 def speed_table(result: dict[str, Any]) -> str:
@@ -140,7 +141,7 @@ def speed_table(result: dict[str, Any]) -> str:
     table = pd.DataFrame(lines)
     own = table["cell"].isin([style.look(cell).label for cell in MINIMAL])
     parts = [table[~own], table[own]]
-    tables = [markdown(part.dropna(axis=1, how="all")) for part in parts if len(part)]
+    tables = [in_markdown(part.dropna(axis=1, how="all")) for part in parts if len(part)]
     return "\n\n".join([*tables, ABOUT_LEAST])
 
 
@@ -166,12 +167,9 @@ def shape(size: Size) -> str:
     return f"{size.steps}, {size.batch}, {size.inputs}, {size.hidden}"
 
 
-def markdown(table: pd.DataFrame) -> str:
+def in_markdown(table: pd.DataFrame) -> str:
     """Numbers as the other reports write them."""
-    rows = [list(table.columns), ["---"] * len(table.columns)]
-    for _, row in table.iterrows():
-        rows.append([written(value) for value in row])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown(table.columns, [[written(value) for value in row] for _, row in table.iterrows()])
 
 
 def written(value: Any) -> str:

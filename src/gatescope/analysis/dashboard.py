@@ -23,6 +23,7 @@ with warnings.catch_warnings():  # 0.4.13 declares its models in the manner of p
     from wandb_workspaces.expr import And
 
 from gatescope.analysis import study, style
+from gatescope.analysis.report.tables import markdown
 from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import mean_interval
 from gatescope.instruments.readings import chart_of
@@ -160,20 +161,19 @@ def _markdown(tables: Tables) -> str:
     metric, name = study.primary(tables), tables.study["name"]
     final = tables.finished().final(metric)
     rows = [
-        f"| {variant} | {condition} | {estimate.n} | {estimate.mean:.4g} | {_interval(estimate)} |"
+        (variant, condition, estimate.n, f"{estimate.mean:.4g}", _interval(estimate))
         for condition in study.conditions(final)
         for variant in style.order(final.variant)
         for values in [final[(final.variant == variant) & (final.condition == condition)].value.dropna()]
         if len(values)
         for estimate in [mean_interval(values)]
     ]
-    head = [f"| variant | condition | runs | {metric} | 95 % interval |", "|---|---|---|---|---|"]
+    head = ["variant", "condition", "runs", metric, "95 % interval"]
     return "\n".join(
         [
             str(tables.study.get("question") or ""),
             "",
-            *head,
-            *rows,
+            markdown(head, rows),
             "",
             f"Made from the records by `python scripts/dashboard.py study={name} --push`.",
         ]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gatescope.analysis import study, style
-from gatescope.analysis.report.numbers import NOTHING, cell, interval, listed, number
+from gatescope.analysis.report.numbers import NOTHING, interval, listed, number
+from gatescope.analysis.report.tables import markdown
 from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import ENOUGH_SEEDS, LEVEL, Estimate, mean_interval
 
@@ -79,14 +80,13 @@ def headline(tables: Tables) -> str:
 def _table(found: list[Row]) -> str:
     cells = style.order({name for row in found for name in row.ours})
     head = ["dataset", "metric", *(style.look(name).label for name in cells), "baseline", "published"]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    lines = []
     for row in found:
         ours = [_marked(row, name) for name in cells]
         bar = f"{number(row.baseline.value)} ({row.baseline.name})" if row.baseline else NOTHING
         told = "; ".join(_told(one) for one in row.published) or NOTHING
-        line = [cell(row.dataset), row.metric.removeprefix("test/"), *ours, cell(bar), cell(told)]
-        lines.append(f"| {' | '.join(line)} |")
-    return "\n".join(lines)
+        lines.append([row.dataset, row.metric.removeprefix("test/"), *ours, bar, told])
+    return markdown(head, lines)
 
 
 def _marked(row: Row, name: str) -> str:

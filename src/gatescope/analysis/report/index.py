@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from gatescope.analysis.report.numbers import NOTHING, cell
+from gatescope.analysis.report.numbers import NOTHING
+from gatescope.analysis.report.tables import markdown
 
 SUMMARY = "summary.json"
 """In a report's folder: name, question, finding (one line); of a study, finished and runs (counts)."""
@@ -23,18 +24,17 @@ def write_index(out: str | Path) -> Path:
     `finished` and `runs` is not made of runs."""
     root = Path(out)
     root.mkdir(parents=True, exist_ok=True)
-    lines = ["| study | finding | runs |", "|---|---|---|"]
+    lines = []
     for path in sorted(root.glob(f"*/{SUMMARY}")):
         found = json.loads(path.read_text(encoding="utf-8"))
-        link = f"[{cell(found['name'])}]({quote(path.parent.name)}/README.md)"
-        asked = f"*{cell(found['question'])}* " if found["question"] else ""
+        link = f"[{found['name']}]({quote(path.parent.name)}/README.md)"
+        asked = f"*{found['question']}* " if found["question"] else ""
         runs = f"{found['finished']} of {found['runs']}" if "runs" in found else NOTHING
-        lines.append(f"| {link} | {asked}{cell(found['finding'])} | {runs} |")
-    if len(lines) == 2:
-        lines = ["There is none yet: `python scripts/report.py study=first_light` writes one."]
-    text = (
-        "# Reports\n\nGenerated from the records of their runs, as this list is, by `scripts/report.py`.\n\n"
-    )
+        lines.append([link, f"{asked}{found['finding']}", runs])
+    body = "There is none yet: `python scripts/report.py study=first_light` writes one."
+    if lines:
+        body = markdown(["study", "finding", "runs"], lines)
+    about = "Generated from the records of their runs, as this list is, by `scripts/report.py`."
     readme = root / "README.md"
-    readme.write_text(text + "\n".join(lines) + "\n", encoding="utf-8")
+    readme.write_text(f"# Reports\n\n{about}\n\n{body}\n", encoding="utf-8")
     return readme

@@ -111,11 +111,7 @@ def _table(found: list[Trial], condition: str) -> str:
         n = min(one.estimate.n for one in own.values())
         rows.append([variant, *(_cell(own.get(name)) for name in quantities), str(n)])
     place = f"**{condition}**\n\n" if condition else ""
-    return place + _markdown(["variant", *quantities, "n"], rows)
-
-
-def _markdown(header: list[str], rows: list[list[str]]) -> str:
-    return markdown(pd.DataFrame(rows, columns=header)).rstrip("\n")
+    return place + markdown(["variant", *quantities, "n"], rows)
 
 
 def _under(condition: str) -> str:
@@ -147,7 +143,7 @@ def _ablations(tables: Tables, condition: str) -> str:
     ]
     metric = study.primary(tables)
     about = f"Ablations, what learning the weights is worth on `{metric}`{_under(condition)}:\n\n"
-    return about + _markdown(["variant", "minus", "difference", "pairs", "verdict"], rows) if rows else ""
+    return about + markdown(["variant", "minus", "difference", "pairs", "verdict"], rows) if rows else ""
 
 
 def _truth(tables: Tables, condition: str) -> str:
@@ -168,7 +164,7 @@ def _truth(tables: Tables, condition: str) -> str:
         f"of the steps compared{_under(condition)}:\n\n"
     )
     measures = [name.rsplit("/", 1)[1].replace("_", " ") for name in names]
-    return about + _markdown(["variant", *measures], rows)
+    return about + markdown(["variant", *measures], rows)
 
 
 def _gates(tables: Tables) -> list[str]:
@@ -194,7 +190,7 @@ def _gates(tables: Tables) -> list[str]:
         "Gates by part of the input: mean over units and positions, then over seeds. `update` is the share "
         "of the new candidate that is written, `forget` the share of the old memory that is kept."
     )
-    return [about, _markdown(["variant", "gate", *parts], lines)]
+    return [about, markdown(["variant", "gate", *parts], lines)]
 
 
 def _gate(layer: str, gate: str) -> str:

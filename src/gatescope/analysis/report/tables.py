@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -30,7 +30,7 @@ def write(tables: Tables, folder: Path) -> list[Path]:
                 stale.unlink(missing_ok=True)
             continue
         texts = {
-            ".md": markdown(shown),
+            ".md": markdown(shown.columns, shown.to_numpy().tolist()) + "\n",
             ".csv": values.to_csv(index=False, lineterminator="\n"),
             ".tex": latex(shown),
         }
@@ -95,9 +95,11 @@ def _without_empty_condition(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def markdown(table: pd.DataFrame) -> str:
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    return "".join("| " + " | ".join(map(numbers.cell, line)) + " |\n" for line in lines)
+def markdown(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table, without a line break behind its last row."""
+    header = list(header)
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(numbers.cell, line)) + " |" for line in lines)
 
 
 def latex(table: pd.DataFrame) -> str:

@@ -8,7 +8,8 @@ from gatescope.analysis import study, style
 from gatescope.analysis.figures.base import NoData
 from gatescope.analysis.gradient_flow import Carried, carried, ends, readings
 from gatescope.analysis.report import comparison
-from gatescope.analysis.report.numbers import cell, interval, listed, number
+from gatescope.analysis.report.numbers import interval, listed, number
+from gatescope.analysis.report.tables import markdown
 from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import ENOUGH_SEEDS, LEVEL, Estimate, holm, paired_difference
 
@@ -84,16 +85,16 @@ def _table(measured: ByVariant, condition: str) -> str:
         *(f"{what}, {time}" for what in ("λ", "half-life", "reach") for time in (START, END)),
         "n",
     ]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    lines = []
     for variant, at in measured.items():
-        cells = [cell(variant)]
+        cells = [variant]
         cells += [interval(at[time].rate, sign=True) for time in (START, END)]
         cells += [_half_life(at[time].half_life) for time in (START, END)]
         cells += [_reach(at[time]) for time in (START, END)]
         cells.append(str(min(at[time].rate.n for time in (START, END))))
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(cells)
     place = f"**{condition}**\n\n" if condition else ""
-    return place + "\n".join(lines)
+    return place + markdown(head, lines)
 
 
 def _half_life(life: Estimate) -> str:
