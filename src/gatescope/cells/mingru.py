@@ -41,7 +41,7 @@ class MinGRU(MinimalLayer):
         return *chunks(walked), walked.layout.unpack(walked.extra)
 
     def equations(self, *fed: Tensor) -> tuple[Tensor, ...]:
-        """The share kept, the candidate and the update gate: 1 - keep is nothing but rounding near 0."""
+        """The share kept, the candidate and the update gate."""
         update, candidate = fed
         return torch.sigmoid(-update), g(candidate), torch.sigmoid(update)
 

@@ -58,8 +58,8 @@ class MinimalLayer(NativeLayer):
 
     @abstractmethod
     def equations(self, *fed: Tensor) -> tuple[Tensor, ...]:
-        """`preactivations` -> the share kept, the candidate h~, and what else `linearise` asks for; (B, T, H)
-        each."""
+        """`preactivations` -> the share kept, the candidate h~, the share written, which 1 - kept would give
+        nothing but rounding of near 0, and what else `linearise` asks for; (B, T, H) each."""
 
     def _all_steps(self, x: Tensor, states: States) -> tuple[Tensor, ...]:
         return states.once("equations", lambda: self.equations(*self.preactivations(x)))
@@ -74,8 +74,8 @@ class MinimalLayer(NativeLayer):
     def _scan(self, x: Tensor, initial: Tensor) -> Tensor:
         if self.scan == "log":
             return in_blocks(lambda x, h: (scan_log(*self.log_scan(x), h),), x, initial)[0]
-        keep, candidate, *_ = self.equations(*self.preactivations(x))
-        return scan_sequential(keep, (1 - keep) * candidate, initial)
+        keep, candidate, written, *_ = self.equations(*self.preactivations(x))
+        return scan_sequential(keep, written * candidate, initial)
 
     def vjp(self, adjoint: State, saved: dict[str, Tensor]) -> StepVjp:
         a = adjoint.h

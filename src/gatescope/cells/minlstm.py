@@ -41,14 +41,18 @@ class MinLSTM(MinimalLayer):
 
     def _equations_of(self, walked: Walked) -> tuple[Tensor, ...]:
         assert walked.extra is not None
+        assert walked.gates is not None
         i, f, candidate = chunks(walked)
-        return walked.layout.unpack(walked.extra), candidate, i, f
+        packed_i, packed_f, _ = walked.gates.chunk(3, dim=-1)
+        written = walked.layout.unpack(packed_i / (packed_i + packed_f))
+        return walked.layout.unpack(walked.extra), candidate, written, i, f
 
     def equations(self, *fed: Tensor) -> tuple[Tensor, ...]:
-        """The share kept f', the candidate, i and f before they are normalised."""
+        """The share kept, f', the candidate, the share written, i', and i and f before they are normalised."""
         input_gate, forget, candidate = fed
-        keep = torch.sigmoid(softplus(-input_gate) - softplus(-forget))
-        return keep, g(candidate), torch.sigmoid(input_gate), torch.sigmoid(forget)
+        odds = softplus(-input_gate) - softplus(-forget)
+        gates = torch.sigmoid(-odds), torch.sigmoid(input_gate), torch.sigmoid(forget)
+        return torch.sigmoid(odds), g(candidate), *gates
 
     def log_scan(self, x: Tensor) -> tuple[Tensor, Tensor]:
         input_gate, forget, candidate = self.preactivations(x)
@@ -56,15 +60,15 @@ class MinLSTM(MinimalLayer):
         return -softplus(-odds), -softplus(odds) + log_g(candidate)
 
     def gates(self, x: Tensor, states: States) -> dict[str, Tensor]:
-        keep, candidate, *_ = self._all_steps(x, states)
-        return {"input": 1 - keep, "forget": keep, "keep": keep, "candidate": candidate}
+        keep, candidate, written, *_ = self._all_steps(x, states)
+        return {"input": written, "forget": keep, "keep": keep, "candidate": candidate}
 
     def linearise(self, x: Tensor, states: States) -> dict[str, Tensor]:
-        keep, candidate, i, f = self._all_steps(x, states)
-        swap = (candidate - states.previous_h) * keep * (1 - keep)
+        keep, candidate, written, i, f = self._all_steps(x, states)
+        swap = (candidate - states.previous_h) * keep * written
         return {
             "keep": keep,
             "to_input": swap * (1 - i),
             "to_forget": -swap * (1 - f),
-            "to_candidate": (1 - keep) * g_slope(candidate),
+            "to_candidate": written * g_slope(candidate),
         }

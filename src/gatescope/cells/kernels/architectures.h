@@ -162,7 +162,7 @@ template <class S> struct MinLSTM {
 
   static INLINE void backward(const Backward<S> &row, int64_t H, int64_t unit, int lanes) {
     const V i = READ(row.gates, 0), f = READ(row.gates, 1), candidate = READ(row.gates, 2);
-    const V keep = READ(row.extra, 0), a = READ(row.carry, 0), written = a * (1 - keep);
+    const V keep = READ(row.extra, 0), a = READ(row.carry, 0), written = a * i / (f + i);
     const V swapped = (candidate - READ(row.h_before, 0)) * keep * written;
     WRITE(row.deltas, 0, swapped * (1 - i));
     WRITE(row.deltas, 1, -swapped * (1 - f));
