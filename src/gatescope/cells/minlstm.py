@@ -48,7 +48,7 @@ class MinLSTM(MinimalLayer):
         return walked.layout.unpack(walked.extra), candidate, written, i, f
 
     def equations(self, *fed: Tensor) -> tuple[Tensor, ...]:
-        """The share kept, f', the candidate, the share written, i', and i and f before they are normalised."""
+        """The share kept, f', the candidate, the share written, i', and i and f as they were before."""
         input_gate, forget, candidate = fed
         odds = softplus(-input_gate) - softplus(-forget)
         gates = torch.sigmoid(-odds), torch.sigmoid(input_gate), torch.sigmoid(forget)
