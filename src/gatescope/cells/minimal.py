@@ -58,8 +58,8 @@ class MinimalLayer(NativeLayer):
 
     @abstractmethod
     def equations(self, *fed: Tensor) -> tuple[Tensor, ...]:
-        """`preactivations` -> the share kept, the candidate h~, the share written, which 1 - kept would give
-        nothing but rounding of near 0, and what else `linearise` asks for; (B, T, H) each."""
+        """`preactivations` -> the share kept, the candidate h~, the share written, of which 1 - kept would be
+        nothing but rounding near 0, and what else `linearise` asks for; (B, T, H) each."""
 
     def _all_steps(self, x: Tensor, states: States) -> tuple[Tensor, ...]:
         return states.once("equations", lambda: self.equations(*self.preactivations(x)))

@@ -41,18 +41,15 @@ class MinLSTM(MinimalLayer):
 
     def _equations_of(self, walked: Walked) -> tuple[Tensor, ...]:
         assert walked.extra is not None
-        assert walked.gates is not None
-        i, f, candidate = chunks(walked)
-        packed_i, packed_f, _ = walked.gates.chunk(3, dim=-1)
-        written = walked.layout.unpack(packed_i / (packed_i + packed_f))
-        return walked.layout.unpack(walked.extra), candidate, written, i, f
+        written, keep, candidate = chunks(walked)
+        return keep, candidate, written, walked.layout.unpack(walked.extra)
 
     def equations(self, *fed: Tensor) -> tuple[Tensor, ...]:
-        """The share kept, f', the candidate, the share written, i', and i and f as they were before."""
+        """The share kept f', the candidate, the share written i', and i + f before they are normalised."""
         input_gate, forget, candidate = fed
         odds = softplus(-input_gate) - softplus(-forget)
-        gates = torch.sigmoid(-odds), torch.sigmoid(input_gate), torch.sigmoid(forget)
-        return torch.sigmoid(odds), g(candidate), *gates
+        total = torch.sigmoid(input_gate) + torch.sigmoid(forget)
+        return torch.sigmoid(odds), g(candidate), torch.sigmoid(-odds), total
 
     def log_scan(self, x: Tensor) -> tuple[Tensor, Tensor]:
         input_gate, forget, candidate = self.preactivations(x)
@@ -60,15 +57,15 @@ class MinLSTM(MinimalLayer):
         return -softplus(-odds), -softplus(odds) + log_g(candidate)
 
     def gates(self, x: Tensor, states: States) -> dict[str, Tensor]:
-        keep, candidate, written, *_ = self._all_steps(x, states)
+        keep, candidate, written, _ = self._all_steps(x, states)
         return {"input": written, "forget": keep, "keep": keep, "candidate": candidate}
 
     def linearise(self, x: Tensor, states: States) -> dict[str, Tensor]:
-        keep, candidate, written, i, f = self._all_steps(x, states)
+        keep, candidate, written, total = self._all_steps(x, states)
         swap = (candidate - states.previous_h) * keep * written
         return {
             "keep": keep,
-            "to_input": swap * (1 - i),
-            "to_forget": -swap * (1 - f),
+            "to_input": swap * (1 - written * total),
+            "to_forget": -swap * (1 - keep * total),
             "to_candidate": written * g_slope(candidate),
         }

@@ -144,29 +144,29 @@ template <class S> struct MinGRU {
   }
 };
 
-// `gates` becomes i, f and the candidate, `extra` the share kept, f / (f + i).
+// `gates` becomes the shares written and kept, i / (i + f) and f / (i + f), and the candidate, `extra` i + f.
 template <class S> struct MinLSTM {
   using V = Vec<S>;
   static constexpr int chunks = 3, widths = 3, gap = 0;
   static constexpr bool memory = false, recurrent = false;
 
   static INLINE void forward(const Forward<S> &row, const V *, int64_t H, int64_t unit, int lanes) {
-    const V i = sigmoid(READ(row.gates, 0)), f = sigmoid(READ(row.gates, 1)), share = 1 / (f + i);
-    const V candidate = positive<S>(READ(row.gates, 2));
-    WRITE(row.gates, 0, i);
-    WRITE(row.gates, 1, f);
+    const V i = sigmoid(READ(row.gates, 0)), f = sigmoid(READ(row.gates, 1)), total = f + i, share = 1 / total;
+    const V written = i * share, keep = f * share, candidate = positive<S>(READ(row.gates, 2));
+    WRITE(row.gates, 0, written);
+    WRITE(row.gates, 1, keep);
     WRITE(row.gates, 2, candidate);
-    WRITE(row.extra, 0, f * share);
-    WRITE(row.h, 0, f * share * READ(row.h_before, 0) + i * share * candidate);
+    WRITE(row.extra, 0, total);
+    WRITE(row.h, 0, keep * READ(row.h_before, 0) + written * candidate);
   }
 
   static INLINE void backward(const Backward<S> &row, int64_t H, int64_t unit, int lanes) {
-    const V i = READ(row.gates, 0), f = READ(row.gates, 1), candidate = READ(row.gates, 2);
-    const V keep = READ(row.extra, 0), a = READ(row.carry, 0), written = a * i / (f + i);
-    const V swapped = (candidate - READ(row.h_before, 0)) * keep * written;
-    WRITE(row.deltas, 0, swapped * (1 - i));
-    WRITE(row.deltas, 1, -swapped * (1 - f));
-    WRITE(row.deltas, 2, written * slope_of<S>(candidate));
+    const V written = READ(row.gates, 0), keep = READ(row.gates, 1), candidate = READ(row.gates, 2);
+    const V total = READ(row.extra, 0), a = READ(row.carry, 0), to_candidate = a * written;
+    const V swapped = (candidate - READ(row.h_before, 0)) * keep * to_candidate;
+    WRITE(row.deltas, 0, swapped * (1 - written * total));
+    WRITE(row.deltas, 1, -swapped * (1 - keep * total));
+    WRITE(row.deltas, 2, to_candidate * slope_of<S>(candidate));
     WRITE(row.carry, 0, a * keep);
   }
 };

@@ -49,7 +49,8 @@ class Walked:
     """What a forward walk leaves for its readers and for the walk back.
 
     `gates` (N, chunks·H): a GRU's r, z, n, an LSTM's i, f, g, o, a minGRU's keep and candidate, a minLSTM's
-    i, f and candidate. `extra` (N, H): a GRU's U_n h + b_n, a minGRU's update gate, a minLSTM's share kept.
+    shares written and kept and candidate. `extra` (N, H): a GRU's U_n h + b_n, a minGRU's update gate, a
+    minLSTM's i + f.
     Both None where the cell has none or they were not asked for. `h` and `c` (T + 1, B, H): the initial
     state, then every step, 0 at padding.
     """
