@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.loop_cells import STEPS, feed
-from gatescope.cells.base import RecurrentLayer, State, States
+from gatescope.cells.base import RecurrentLayer, State, States, join
 from gatescope.data.base import Batch
 from gatescope.instruments.gates import GateStatistics
 from gatescope.instruments.gradient_flow import LOSS_FREE, RELATIVE, GradientFlow, shortcut_share, top_directs
 from gatescope.instruments.lag_curves import LagLogs, lag_logs, rate_readings
 from gatescope.instruments.probe import Loss, Probe
 from gatescope.instruments.readings import Readings, Scalar, Undefined
-from gatescope.instruments.recursion import join, unit
+from gatescope.instruments.recursion import unit
 from gatescope.models.encoder import Encoder
 from gatescope.models.stack import LayerTrace
 

@@ -277,7 +277,7 @@ class RecurrentLayer(nn.Module, ABC):
 
         A subclass writes it in as few operations as its equations allow, or leaves it as it is.
         """
-        return _join(self.vjp(split(self, adjoint), saved).previous)
+        return join(self.vjp(split(self, adjoint), saved).previous)
 
     @abstractmethod
     def jvp(self, tangent: State, saved: dict[str, Tensor]) -> State:
@@ -394,8 +394,8 @@ def split(cell: RecurrentLayer, flat: Tensor) -> State:
     return State(*flat.chunk(2, dim=-1)) if cell.has_memory_cell else State(flat)
 
 
-def _join(state: State) -> Tensor:
-    """h and c side by side, (B, H) or (B, 2H): one tensor to add and to scale."""
+def join(state: State) -> Tensor:
+    """h and c side by side, (…, H) or (…, 2H): one tensor to add and to scale."""
     return state.h if state.c is None else torch.cat([state.h, state.c], dim=-1)
 
 

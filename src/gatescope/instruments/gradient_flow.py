@@ -13,13 +13,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gatescope.cells.base import Adjoint, RecurrentLayer, State, last_index, reverse_within, split
+from gatescope.cells.base import Adjoint, RecurrentLayer, State, join, last_index, reverse_within, split
 from gatescope.data.base import valid_mask
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.lag_curves import LagLogs, lag_logs, state_readings
 from gatescope.instruments.probe import Probe, undisturbed
 from gatescope.instruments.readings import Heatmap, Reading, Readings, Scalar, Undefined, scalar
-from gatescope.instruments.recursion import join, longest, random_units, take
+from gatescope.instruments.recursion import longest, random_units, take
 from gatescope.instruments.self_test import TOLERANCE, memory_error, weight_gradient_error
 from gatescope.models.stack import LayerTrace
 

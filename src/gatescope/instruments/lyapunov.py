@@ -11,10 +11,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from gatescope.cells.base import join, split
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.probe import Probe, undisturbed
 from gatescope.instruments.readings import Curve, Readings, Scalar, Undefined, scalar
-from gatescope.instruments.recursion import Recursion, join, longest, recursion, take
+from gatescope.instruments.recursion import Recursion, longest, recursion, take
 from gatescope.models.stack import LayerTrace
 
 
@@ -61,7 +62,7 @@ def expansion(walked: Recursion, steps: int, burn_in: int) -> tuple[Tensor, Tens
     batch, size = len(walked.lengths), walked.size
     like = next(iter(walked.by_lag[0].values()))
     identity = torch.eye(size, dtype=like.dtype, device=like.device)
-    columns = walked.split(identity[:, None].expand(size, batch, size))
+    columns = split(walked.cell, identity[:, None].expand(size, batch, size))
     axes = identity.double().expand(batch, size, size)
     logs = axes.new_zeros(batch, size)
     determinant = axes.new_zeros(batch)

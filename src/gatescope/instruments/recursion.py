@@ -15,7 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatescope.cells.base import RecurrentLayer, State, States, by_step, last_index, reverse_within
+from gatescope.cells.base import (
+    RecurrentLayer,
+    State,
+    States,
+    by_step,
+    join,
+    last_index,
+    reverse_within,
+    split,
+)
 from gatescope.models.stack import LayerTrace
 
 
@@ -33,10 +42,6 @@ class Recursion:
     def size(self) -> int:
         """Numbers in a state: H, or 2H with a memory cell."""
         return self.cell.hidden_size * (2 if self.cell.has_memory_cell else 1)
-
-    def split(self, flat: Tensor) -> State:
-        """(…, size) -> State."""
-        return State(*flat.chunk(2, -1)) if self.cell.has_memory_cell else State(flat)
 
     def random_units(self, shape: tuple[int, ...], seed: int) -> Tensor:
         """(*shape, B, size) random directions of norm 1, by a generator of its own."""
@@ -65,7 +70,7 @@ class Recursion:
         vectors, norms = tangents.clone(), tangents.new_ones(lags[-1], *tangents.shape[:-1])
         for lag in reversed(range(lags[-1])):
             there = bisect_right(lags, lag)
-            moved = self.cell.jvp(self.split(vectors[there:]), self.by_lag[lag])
+            moved = self.cell.jvp(split(self.cell, vectors[there:]), self.by_lag[lag])
             vectors[there:], norms[lag, there:] = unit(join(moved))
         return vectors, norms.double().log().sum(0)
 
@@ -98,11 +103,6 @@ def take(layer: LayerTrace, rows: Tensor) -> LayerTrace:
 def longest(layer: LayerTrace, count: int) -> Tensor:
     """Rows of the `count` longest sequences, the earlier first among equals."""
     return (last_index(layer.states)).argsort(descending=True, stable=True)[:count]
-
-
-def join(state: State) -> Tensor:
-    """h and c side by side, (…, H) or (…, 2H)."""
-    return state.h if state.c is None else torch.cat([state.h, state.c], dim=-1)
 
 
 def unit(vector: Tensor) -> tuple[Tensor, Tensor]:
