@@ -16,7 +16,7 @@ from gatescope.cells.kernels.layer import NativeLayer
 
 QUESTION = (
     "one layer, forward and backward with the gradients of inputs and weights, float32, all on one pinned "
-    "core, in turn: up to ten steps of each in a row, after one that is not timed, so that each finds its "
+    "core, in turn: two to ten steps of each in a row, after one that is not timed, so that each finds its "
     "own caches. ms: medians; gflops: of its matrix products; of_product: those over what a product of two "
     "large matrices reaches at the same time. gates and adjoint: of all steps, by the native walk, over "
     "the native training step"
@@ -38,7 +38,7 @@ BARS = {
 PRODUCT = 1024
 """Rows and columns of the matrices whose product is what the core can do."""
 ENOUGH = 1e10
-"""Operations that are worth a turn: of smaller steps a turn has several, up to 10."""
+"""Operations that are worth a turn: of smaller steps a turn has more than two, up to 10."""
 
 
 def measure(
@@ -84,7 +84,7 @@ def operations(cell: str, size: Size) -> float:
 
 def in_a_row(cell: str, size: Size) -> int:
     """Steps of a turn."""
-    return int(np.clip(ENOUGH / operations(cell, size), 1, 10))
+    return int(np.clip(ENOUGH / operations(cell, size), 2, 10))
 
 
 def timed(sizes: list[list[int]], cells: list[str], rounds: int) -> list[dict[str, list[float]]]:

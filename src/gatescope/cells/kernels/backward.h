@@ -40,13 +40,12 @@ template <class S, class A> int64_t input_panels_backward(const Call &call) {
 
 // W, where the inputs' gradients are asked for, and U behind it, in room of the calling thread.
 template <class S, class A> void pack_for_backward(Call &call) {
-  static thread_local std::vector<S> room;
+  static thread_local std::vector<Vec<S>> room;
   const int64_t H = call.hidden, of_w = input_panels_backward<S, A>(call);
-  const size_t needed = of_w + (A::recurrent ? packed_backward_size<S>(A::chunks * H, H) : 0);
-  if (room.size() < needed) room.resize(needed);
-  if (call.of_x) pack_backward<S>((const S *)call.w, A::chunks * H, call.inputs, room.data());
-  if (A::recurrent) pack_backward<S>((const S *)call.u, A::chunks * H, H, room.data() + of_w);
-  call.panels = room.data();
+  S *const panels = room_for<S>(room, of_w + (A::recurrent ? packed_backward_size<S>(A::chunks * H, H) : 0));
+  if (call.of_x) pack_backward<S>((const S *)call.w, A::chunks * H, call.inputs, panels);
+  if (A::recurrent) pack_backward<S>((const S *)call.u, A::chunks * H, H, panels + of_w);
+  call.panels = panels;
 }
 
 // What several steps use again.
@@ -146,25 +145,32 @@ template <class S, class A>
 void weight_gradients(const Call &call, const Rows<S> &rows, int64_t first, int64_t stride) {
   constexpr int lanes = Simd<S>::lanes;
   static const S ones[1] = {1};
+  static thread_local std::vector<Vec<S>> room;
   const std::vector<const S *> one(rows.deltas.size(), ones);
-  const int64_t H = call.hidden, width = A::chunks * H;
+  const int64_t H = call.hidden, width = A::chunks * H, count = int64_t(rows.deltas.size());
+  S *const packed = room_for<S>(room, count * PANEL * lanes);
   int64_t panel = 0;
-  // out (count, width) += aᵀ deltas[from : from + columns]
-  const auto add = [&](const std::vector<const S *> &a, int64_t count, int64_t from, int64_t columns, void *out,
-                       int64_t apart) {
+  // Of `columns` of the deltas, that meet the columns of W and of U, or of one of them, from these places on.
+  const auto add = [&](int64_t from, int64_t columns, void *of_w, void *of_u) {
     each_panel<S, PANEL>(columns, [&](auto side, int64_t start) {
       if (panel++ % stride != first) return;
       const int last = lanes_at(columns, start + (side - 1) * lanes, lanes);
-      outer<S, side>(a.data(), rows.deltas.data(), int64_t(a.size()), count, from + start, (S *)out + start, apart, last);
+      pack_rows<S, side>(rows.deltas, from + start, last, packed);
+      const auto outer_of = [&](const std::vector<const S *> &a, int64_t size, void *out, int64_t apart) {
+        outer<S, side>(a.data(), packed, count, size, (S *)out + start, apart, last);
+      };
+      outer_of(one, 1, (S *)call.of_bias + from, 0);
+      if (of_w) outer_of(rows.x, call.inputs, of_w, width);
+      if (of_u) outer_of(rows.before, H, of_u, width);
     });
   };
-  add(rows.x, call.inputs, 0, width, call.of_w, width);
-  add(one, 1, 0, A::widths * H, call.of_bias, 0);
   if constexpr (A::gap) {
-    add(rows.before, H, 0, 2 * H, call.of_u, width);
-    add(rows.before, H, 3 * H, H, (S *)call.of_u + 2 * H, width);
-  } else if constexpr (A::recurrent) {
-    add(rows.before, H, 0, width, call.of_u, width);
+    S *const candidate = (S *)call.of_u + 2 * H;
+    add(0, 2 * H, call.of_w, call.of_u);
+    add(2 * H, H, (S *)call.of_w + 2 * H, nullptr);
+    add(3 * H, H, nullptr, candidate);
+  } else {
+    add(0, width, call.of_w, A::recurrent ? call.of_u : nullptr);
   }
 }
 
@@ -182,7 +188,7 @@ template <class S, class A> void clear_gradients(const Call &call) {
 
 template <class S, class A> void backward(Call &call) {
   // Kept for the next call: fresh pages would cost more than a short walk.
-  static thread_local std::vector<S> scratch;
+  static thread_local std::vector<Vec<S>> scratch;
   if (!call.panels) pack_for_backward<S, A>(call);
   start<S>(call, call.last, call.carry);
   if (A::memory) start<S>(call, call.last_c, call.carry_c);
@@ -192,9 +198,8 @@ template <class S, class A> void backward(Call &call) {
   const int64_t block = rows_backward<S, A>(call), width = A::widths * call.hidden;
   for (int64_t t, end = call.steps; end > 0; end = t) {
     t = block_begin(call, end, block);
-    const size_t room = (call.offsets[end] - call.offsets[t]) * width + Simd<S>::lanes;
-    if (!call.deltas && scratch.size() < room) scratch.resize(room);
-    S *deltas = call.deltas ? (S *)call.deltas + call.offsets[t] * width : scratch.data();
+    S *deltas = call.deltas ? (S *)call.deltas + call.offsets[t] * width
+                            : room_for<S>(scratch, (call.offsets[end] - call.offsets[t]) * width);
     for (int64_t at = end - 1; at >= t; at--)
       step_backward<S, A>(call, at, deltas + (call.offsets[at] - call.offsets[t]) * width, step);
     // A thread beside others has not all rows' deltas: `gradients` follows.

@@ -26,7 +26,7 @@ struct Call {
   const void *last, *last_c;                        // (B, H): of the last states beside the direct ones; or null
   const void *direct, *direct_c;                    // (B, T, H) of any strides, or null
   int64_t direct_b, direct_t, direct_c_b, direct_c_t;
-  void *deltas;                                     // (N, widths·H) and a vector of room behind; or null
+  void *deltas;                                     // (N, widths·H); or null
   void *carry, *carry_c;                            // (B, H): ∂L/∂initial at the end
   void *arriving, *total_c;                         // (T, B, H): ∂L/∂h_t and ∂L/∂c_t in full, or null
   double *logs;                                     // (T, B): renormalise, and the logarithm of each scale; or null

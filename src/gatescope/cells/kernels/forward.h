@@ -18,13 +18,12 @@ template <class S, class A> int64_t input_panels_forward(const Call &call) {
 
 // W and U, one behind the other, in room of the calling thread.
 template <class S, class A> void pack_for_forward(Call &call) {
-  static thread_local std::vector<S> room;
+  static thread_local std::vector<Vec<S>> room;
   const int64_t H = call.hidden, of_w = input_panels_forward<S, A>(call);
-  const size_t needed = of_w + (A::recurrent ? packed_forward_size<S>(A::chunks, H, H) : 0);
-  if (room.size() < needed) room.resize(needed);
-  pack_forward<S, A>((const S *)call.w, H, call.inputs, room.data());
-  if (A::recurrent) pack_forward<S, A>((const S *)call.u, H, H, room.data() + of_w);
-  call.panels = room.data();
+  S *const panels = room_for<S>(room, of_w + (A::recurrent ? packed_forward_size<S>(A::chunks, H, H) : 0));
+  pack_forward<S, A>((const S *)call.w, H, call.inputs, panels);
+  if (A::recurrent) pack_forward<S, A>((const S *)call.u, H, H, panels + of_w);
+  call.panels = panels;
 }
 
 // 0 at padding of (T + 1, B, H).
@@ -115,7 +114,7 @@ template <class S, class A> void forward(Call &call) {
   if (!call.panels) pack_for_forward<S, A>(call);
   start<S>(call, call.initial, call.h), clear_padding<S>(call, call.h);
   if (A::memory) start<S>(call, call.initial_c, call.c), clear_padding<S>(call, call.c);
-  static thread_local std::vector<S> scratch;
+  static thread_local std::vector<Vec<S>> scratch;
   const std::vector<S> bias = both_biases<S, A>(call);
   std::vector<Forward<S>> rows(call.batch);
   std::vector<const S *> before(call.batch), x;
@@ -125,10 +124,9 @@ template <class S, class A> void forward(Call &call) {
     end = block_end(call, t, block);
     const int64_t from = call.offsets[t], count = call.offsets[end] - from;
     // What nobody will read is written over by the next block.
-    const size_t room = (call.gates ? 0 : count * width) + (call.extra ? 0 : count * call.hidden);
-    if (scratch.size() < room) scratch.resize(room);
-    S *gates = call.gates ? (S *)call.gates + from * width : scratch.data();
-    S *extra = call.extra ? (S *)call.extra + from * call.hidden : scratch.data() + room - count * call.hidden;
+    S *const room = room_for<S>(scratch, count * (width + call.hidden));
+    S *gates = call.gates ? (S *)call.gates + from * width : room;
+    S *extra = call.extra ? (S *)call.extra + from * call.hidden : room + count * width;
     project<S, A>(call, t, end, bias.data(), gates, x, fed);
     for (int64_t step = t; step < end; step++) {
       const int64_t row = call.offsets[step] - from;

@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <type_traits>
+#include <vector>
 
 #include "simd.h"
 
@@ -53,6 +54,21 @@ template <class S> S *pack_backward(const S *weights, int64_t rows, int64_t widt
         *to++ = column < width ? weights[k * width + column] : S(0);
   });
   return to;
+}
+
+// Columns `from` … of rows that lie anywhere, `V` vectors wide, `last` lanes of the last one.
+template <class S, int V> void pack_rows(const std::vector<const S *> &rows, int64_t from, int last, S *to) {
+  constexpr int lanes = Simd<S>::lanes;
+  for (const S *row : rows)
+    for (int v = 0; v < V; v++, to += lanes)
+      *reinterpret_cast<typename Simd<S>::Aligned *>(to) = load<S>(row + from + v * lanes, v == V - 1 ? last : lanes);
+}
+
+// At least `count` numbers, where a vector begins.
+template <class S> S *room_for(std::vector<Vec<S>> &room, size_t count) {
+  const size_t needed = (count + Simd<S>::lanes - 1) / Simd<S>::lanes;
+  if (room.size() < needed) room.resize(needed);
+  return reinterpret_cast<S *>(room.data());
 }
 
 // The numbers of one packed copy: of (chunks·H, depth) forwards, of (rows, width) backwards.

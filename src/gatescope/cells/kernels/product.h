@@ -18,7 +18,7 @@ INLINE void multiply(const S *const *rows, int64_t skip, const S *&panel, int64_
   for (int64_t k = 0; k < depth; k++, panel += V * lanes) {
     Vec<S> w[V];
 #pragma GCC unroll 4
-    for (int v = 0; v < V; v++) w[v] = *reinterpret_cast<const typename Simd<S>::Unaligned *>(panel + v * lanes);
+    for (int v = 0; v < V; v++) w[v] = *reinterpret_cast<const typename Simd<S>::Aligned *>(panel + v * lanes);
 #pragma GCC unroll 24
     for (int m = 0; m < M; m++)
 #pragma GCC unroll 4
@@ -44,34 +44,45 @@ INLINE void tile_of(const S *const *rows, int first, const S *panel, const Shape
   for (int m = 0; m < M; m++) then(first + m, found[m]);
 }
 
-// then(left as a constant), where there are any, and no more than `most`.
-template <int most, class Then> INLINE void as_constant(int64_t left, Then then) {
+// then(size as a constant), of 1 … most.
+template <int most, class Then> INLINE void as_constant(int64_t size, Then then) {
   if constexpr (most > 0) {
-    if (left == most)
+    if (size == most)
       then(std::integral_constant<int, most>());
     else
-      as_constant<most - 1>(left, then);
+      as_constant<most - 1>(size, then);
   }
 }
 
-template <class S, int V, class Then>
-void product(const S *const *rows, int count, const S *panel, const Shape &shape, Then then) {
-  int first = 0;
-  for (; first + tile<V> <= count; first += tile<V>) tile_of<S, V, tile<V>>(rows, first, panel, shape, then);
-  as_constant<tile<V> - 1>(count - first, [&](auto left) { tile_of<S, V, left>(rows, first, panel, shape, then); });
+// then(rows of the tile as a constant, its first row), for tiles of `count` rows beside `V` vectors.
+template <int V, class Then> INLINE void each_tile(int64_t count, Then then) {
+  for (int64_t first = 0, size; first < count; first += size) {
+    const int64_t left = count - first, tiles = (left + tile<V> - 1) / tile<V>;
+    size = (left + tiles - 1) / tiles;
+    as_constant<tile<V>>(size, [&](auto rows) { then(rows, first); });
+  }
 }
 
-// out (…, width apart) += Σ_k a[k][row] · b[k][column], for M rows and V vectors of columns, `last` of the last one.
+// Rows go in tiles of nearly the same size: a small one at the end would wait for its weights.
+template <class S, int V, class Then>
+void product(const S *const *rows, int count, const S *panel, const Shape &shape, Then then) {
+  each_tile<V>(count, [&](auto size, int64_t first) { tile_of<S, V, size>(rows, int(first), panel, shape, then); });
+}
+
+// out (M, …, width apart) += Σ_k a[k][row] · panel (k, V vectors); `last` lanes of the last vector are there.
 template <class S, int M, int V>
-INLINE void outer_tile(const S *const *a, const S *const *b, int64_t count, int64_t row, int64_t column, S *out,
-                       int64_t width, int last) {
+INLINE void outer_tile(const S *const *a, const S *panel, int64_t count, int64_t row, S *out, int64_t width, int last) {
   constexpr int lanes = Simd<S>::lanes;
   Vec<S> sums[M][V] = {};
-  for (int64_t k = 0; k < count; k++) {
-    const S *of_a = a[k] + row, *of_b = b[k] + column;
+#pragma GCC unroll 24
+  for (int m = 0; m < M; m++)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) __builtin_prefetch(out + m * width + v * lanes, 1);
+  for (int64_t k = 0; k < count; k++, panel += V * lanes) {
+    const S *of_a = a[k] + row;
     Vec<S> w[V];
 #pragma GCC unroll 4
-    for (int v = 0; v < V; v++) w[v] = *reinterpret_cast<const typename Simd<S>::Unaligned *>(of_b + v * lanes);
+    for (int v = 0; v < V; v++) w[v] = *reinterpret_cast<const typename Simd<S>::Aligned *>(panel + v * lanes);
 #pragma GCC unroll 24
     for (int m = 0; m < M; m++)
 #pragma GCC unroll 4
@@ -87,15 +98,10 @@ INLINE void outer_tile(const S *const *a, const S *const *b, int64_t count, int6
     }
 }
 
-// out (rows, V vectors of columns) += aᵀ b over `count` rows of both. All of b's vectors are read in full: there
-// must be room for one behind its last row.
+// out (rows, V vectors of columns) += aᵀ panel over the `count` rows of both.
 template <class S, int V>
-void outer(const S *const *a, const S *const *b, int64_t count, int64_t rows, int64_t column, S *out, int64_t width,
-           int last) {
-  int64_t row = 0;
-  for (; row + tile<V> <= rows; row += tile<V>)
-    outer_tile<S, tile<V>, V>(a, b, count, row, column, out + row * width, width, last);
-  as_constant<tile<V> - 1>(rows - row, [&](auto left) {
-    outer_tile<S, left, V>(a, b, count, row, column, out + row * width, width, last);
+void outer(const S *const *a, const S *panel, int64_t count, int64_t rows, S *out, int64_t width, int last) {
+  each_tile<V>(rows, [&](auto size, int64_t row) {
+    outer_tile<S, size, V>(a, panel, count, row, out + row * width, width, last);
   });
 }

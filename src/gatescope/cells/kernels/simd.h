@@ -20,6 +20,7 @@
 template <class S> struct Simd {
   typedef S Vec __attribute__((vector_size(VECTOR_BYTES)));
   typedef S Unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(S)), may_alias));
+  typedef S Aligned __attribute__((vector_size(VECTOR_BYTES), may_alias));
   static constexpr int lanes = VECTOR_BYTES / sizeof(S);
 };
 template <class S> using Vec = typename Simd<S>::Vec;

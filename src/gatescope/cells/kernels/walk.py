@@ -21,8 +21,6 @@ PER_THREAD = 2**26
 """Fewer multiplications than this, a millisecond of them, are not worth a thread of their own."""
 POINTWISE = 64
 """Multiplications that a unit's gates are worth."""
-VECTOR = 64
-"""Bytes that the kernel reads at once, at most."""
 
 _NUMBERS, _PLACES = ctypes.c_int64, ctypes.c_void_p
 _FIELDS = (
@@ -156,14 +154,15 @@ def backward(
         x: (B, T, D) of the walk forward, for the gradients by it (`of_x`) and by the weights (`of_weights`).
     """
     layout, like, memory = walked.layout, walked.h, walked.c is not None
-    state, threads = like.shape[1:], _threads(layout, weights)
+    state, width = like.shape[1:], FORMS[walked.kind].widths * like.shape[-1]
+    # Several threads leave the deltas to one another.
+    shared = of_weights and _threads(layout, weights) > 1
     last_h, last_c = last or (None, None)
     carry = like.new_empty(state)
     found = {
         "carry": carry,
         "carry_c": like.new_empty(state) if memory else None,
-        # Several threads leave them to one another.
-        "deltas": _deltas(walked) if deltas or (of_weights and threads > 1) else None,
+        "deltas": like.new_empty(layout.rows, width) if deltas or shared else None,
         "arriving": _room(walked, layout.steps, *state) if states else None,
         "total_c": _room(walked, layout.steps, *state) if states and memory else None,
         "logs": _room(walked, layout.steps, layout.batch, dtype=torch.float64) if renormalise else None,
@@ -179,7 +178,7 @@ def backward(
     }
     tensors = _read(weights) | _left(walked) | given | found | gradients
     _run("backward", weights, layout, tensors)
-    if of_weights and threads > 1:
+    if shared:
         _run("gradients", weights, layout, tensors)
     by_x, *turned, of_bias = gradients.values()
     by_w, by_u = (None if part is None else part.T for part in turned)
@@ -214,13 +213,6 @@ def _gradients(
         "of_u": new(size, width) if of_weights and weights.u is not None else None,
         "of_bias": new(FORMS[weights.kind].widths * size) if of_weights else None,
     }
-
-
-def _deltas(walked: Walked) -> Tensor:
-    """(N, widths·H), with room for a vector behind."""
-    like, rows = walked.h, walked.layout.rows
-    width = FORMS[walked.kind].widths * like.shape[-1]
-    return like.new_empty(rows * width + VECTOR // like.itemsize)[: rows * width].view(-1, width)
 
 
 def _rows(values: Tensor) -> Tensor:
