@@ -148,21 +148,22 @@ class Record:
     def metrics(self, values: dict[str, float], step: int, epoch: int | None) -> None:
         """Appends one row; a value that is not finite is written as null (JSON has no NaN)."""
         row = {"step": step, "epoch": epoch, "time": self.seconds()}
-        self._append("metrics.jsonl", row | finite(values))
+        self._append("metrics.jsonl", [row | finite(values)])
 
     def readings(self, readings: Readings, step: int, epoch: int) -> None:
-        for name, reading in readings.items():
-            self._append("readings.jsonl", {"step": step, "epoch": epoch, "name": name, **to_json(reading)})
+        when = {"step": step, "epoch": epoch}
+        self._append("readings.jsonl", [when | {"name": n, **to_json(r)} for n, r in readings.items()])
 
-    def _append(self, name: str, row: dict[str, Any]) -> None:
+    def _append(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """All of them, or none."""
         path = self.directory / name
-        line = (json.dumps(row, allow_nan=False) + "\n").encode()
+        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
         try:
             if name not in self._files:
                 self._files[name] = path.open("ab", buffering=0)
             file = self._files[name]
             length = file.seek(0, os.SEEK_END)
-            if file.write(line) != len(line):  # the disk took a part of it
+            if file.write(lines) != len(lines):  # the disk took a part of it
                 file.truncate(length)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
@@ -186,7 +187,7 @@ class NoRecord(Record):
     def position(self) -> dict[str, Any]:
         return {}
 
-    def _append(self, name: str, row: dict[str, Any]) -> None: ...
+    def _append(self, name: str, rows: list[dict[str, Any]]) -> None: ...
 
 
 class RecordLogger(Logger):
