@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from benchmarks.one_core import forget_garbage, has_jax, say_what_is_missing, serve_turns, taking_turns
+from benchmarks.one_core import forget_garbage, has_jax, one_after_another, say_what_is_missing, serve_once
 from benchmarks.result import Bar, Result
 from benchmarks.timing import ratio
 from gatescope.instruments.callbacks import instrument_callbacks
@@ -60,9 +60,11 @@ def measure(
     for length in steps:
         asked = {"steps": length, "train": train, "epochs": epochs}
         compared = (*ways, KERAS) if has_jax() else ways
-        each = {way: {"way": way, **asked} for way in compared}
-        found = [taking_turns("benchmarks.article_example", each, 1) for _ in range(rounds)]
-        seconds = {way: np.array([one[way][0] for one in found]).T for way in each}
+        found = []
+        for turn in range(rounds):
+            each = {way: {"way": way, **asked} for way in compared[:: 1 if turn % 2 else -1]}
+            found.append(one_after_another("benchmarks.article_example", each))
+        seconds = {way: np.array([one[way] for one in found]).T for way in compared}
         case, ours = f"T={length} B={BATCH} D={WIDTH} H={UNITS}", seconds["ours"]
         for way, (wall, _) in seconds.items():
             middle = float(np.median(wall))
@@ -82,11 +84,11 @@ def fit_of(way: str, steps: int, train: int, epochs: int) -> Fit:
     fit()
     forget_garbage()
 
-    def turn() -> tuple[float, float]:
+    def timed() -> tuple[float, float]:
         assert folder  # the arrays' files live as long as what reads them
         return fit()
 
-    return turn
+    return timed
 
 
 def arrays(steps: int, train: int) -> Arrays:
@@ -165,4 +167,4 @@ def clocked(train: Callable[[], None]) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    serve_turns(fit_of)
+    serve_once(fit_of)

@@ -51,20 +51,16 @@ def serve(answer: Callable[..., Any]) -> None:
     print(json.dumps(answer(**arguments)))
 
 
-def taking_turns(module: str, everyone: dict[str, dict[str, Any]], rounds: int) -> dict[str, list[Any]]:
-    """What `serve_turns` prints in `python -m module`, for each of some processes `rounds` times: they live
-    side by side on one core, one of them at work at a time, and none has what another imported."""
+def one_after_another(module: str, everyone: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What `serve_once` prints in `python -m module`, for each of some fresh processes: they live side by side
+    on one core, one of them at work at a time, and none has what another imported."""
     with ExitStack() as stack:
         processes = {
             name: stack.enter_context(_waiting(module, arguments)) for name, arguments in everyone.items()
         }
         for process in processes.values():
             _answer(process)  # one that still warms up would take the core from one that is timed
-        found: dict[str, list[Any]] = {name: [] for name in everyone}
-        for turn in range(rounds):
-            for name in list(processes)[:: 1 if turn % 2 else -1]:
-                found[name].append(_next(processes[name]))
-        return found
+        return {name: _next(process) for name, process in processes.items()}
 
 
 @contextmanager
@@ -85,7 +81,7 @@ def _process(module: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 def _next(process: subprocess.Popen[str]) -> Any:
     assert process.stdin is not None
-    print("next", file=process.stdin, flush=True)
+    print(file=process.stdin, flush=True)
     return _answer(process)
 
 
@@ -97,14 +93,15 @@ def _answer(process: subprocess.Popen[str]) -> Any:
     raise RuntimeError(f"{process.args} ended with exit code {process.wait()}")
 
 
-def serve_turns(make: Callable[..., Callable[[], Any]]) -> None:
-    """The other end of `taking_turns`: `make`, with its arguments, gives what is called at every turn."""
+def serve_once(make: Callable[..., Callable[[], Any]]) -> None:
+    """The other end of `one_after_another`: `make`, with its arguments, gives what is called when all are
+    ready."""
     pin(1)
     torch.set_num_threads(1)
-    turn = make(**json.loads(sys.argv[1]))
+    act = make(**json.loads(sys.argv[1]))
     print(ANSWER + json.dumps("ready"), flush=True)
-    for _ in sys.stdin:
-        print(ANSWER + json.dumps(turn()), flush=True)
+    if sys.stdin.readline():
+        print(ANSWER + json.dumps(act()), flush=True)
 
 
 def pin(cores: int) -> None:

@@ -20,7 +20,7 @@ from gatescope.instruments.lag_curves import LagLogs, lag_logs, state_readings
 from gatescope.instruments.probe import Probe, undisturbed
 from gatescope.instruments.readings import Heatmap, Reading, Readings, Scalar, Undefined, scalar
 from gatescope.instruments.recursion import longest, random_units, take
-from gatescope.instruments.self_test import TOLERANCE, memory_error, weight_gradient_error
+from gatescope.instruments.self_test import TOLERANCE, adjoint_error, memory_error
 from gatescope.models.stack import LayerTrace
 
 log = logging.getLogger(__name__)
@@ -42,13 +42,14 @@ class GradientFlow(ProbeInstrument):
     shortcut_share (top layers): mean over earlier steps of ‖direct_t‖ / (‖direct_t‖ + ‖a_t - direct_t‖).
     gate_path_share: ‖∏ keep ⊙ v‖ / ‖vᵀ ∂carrier_T/∂carrier‖ by lag, the carrier being c, or h without one.
     lag_map (top layers): ‖(∂state_{t+k}/∂state_t)ᵀ ∂L/∂output_{t+k}‖ by lag k and step t.
-    `gradient_flow/self_test`: relative error of the adjoint's weight gradients against autograd's.
+    `gradient_flow/self_test`: relative error of states, adjoint and ∂L/∂x against one step of the cell's
+    equation and autograd through it, at every step of a few sequences at once.
 
     Args:
         fit_from, fit_to: lags over which the decay rate is fitted.
         epsilon: the relative norm that `reach` asks for.
         seed: of the random vectors.
-        self_test: one forward and backward pass of the stack more.
+        self_test: whether to ask it.
         gate_path: whether to read gate_path_share.
         lags: of the lag map; 0 leaves it out.
         map_examples: how many examples, the longest, the lag map is taken over.
@@ -126,7 +127,7 @@ class GradientFlow(ProbeInstrument):
         return readings
 
     def _test(self, probe: Probe, last: Tensor, adjoints: dict[str, Adjoint]) -> Readings:
-        readings: Readings = {"gradient_flow/self_test": weight_gradient_error(probe, last, adjoints)}
+        readings: Readings = {"gradient_flow/self_test": adjoint_error(probe, last, adjoints)}
         for name, layer in probe.layers.items():
             readings |= memory_error(name, layer)
         for name, reading in readings.items():

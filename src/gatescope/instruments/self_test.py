@@ -1,94 +1,150 @@
-"""Whether the adjoint is right, asked at run time: its weight gradients against autograd's through the fused
-kernels, and the recomputed memory cell against the kernel's own last one (INSTRUMENTS.md §2)."""
+"""Whether the adjoint is right, asked at run time: one step of the cell's equation, and autograd through it, at
+every step at once; and the recomputed memory cell against the kernel's own last one (INSTRUMENTS.md §2)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from gatescope.cells.base import Adjoint, last_index
-from gatescope.cells.kernels.layer import NativeLayer
+from gatescope.cells.base import Adjoint, State, last_index, reverse_within, shift
+from gatescope.data.base import valid_mask
 from gatescope.instruments.probe import Probe
 from gatescope.instruments.readings import Readings, Scalar, Undefined, scalar
-from gatescope.models.attention import last_state
-from gatescope.models.stack import LayerTrace, RecurrentStack
+from gatescope.models.stack import LayerTrace
 
 TOLERANCE = 1e-4
 EXAMPLES = 4
 """Sequences of the probe that are asked: a wrong equation is as wrong on four as on all of them."""
 
 
-def weight_gradient_error(probe: Probe, last: Tensor, adjoints: dict[str, Adjoint]) -> Scalar | Undefined:
-    """Largest relative error over layers of the adjoint's gradients of the input and recurrent weights, on
-    the first `EXAMPLES` sequences.
+def adjoint_error(probe: Probe, last: Tensor, adjoints: dict[str, Adjoint]) -> Scalar | Undefined:
+    """Largest relative error over layers of states, ∂L/∂state and ∂L/∂x, on the first `EXAMPLES` sequences.
 
-    `adjoints` are those of `last` (B, S), the gradient at each direction's last output. Nothing is written to
-    any `.grad`; the caller sets eval mode.
+    What autograd finds at step t + 1 and what enters from outside must add up to the adjoint at step t: where
+    this holds at every step, the adjoint is that of the whole sequence. `adjoints` are those of `last` (B, S),
+    the gradient at each direction's last output. Nothing is written to any `.grad`; the caller sets eval mode.
     """
-    stack = probe.model.stack
-    parameters = [p for p in stack.parameters() if p.requires_grad]
-    if not parameters:
-        return Undefined("no parameter of the stack trains")
-    # cuDNN refuses a backward pass in eval mode.
-    lengths = probe.batch.lengths[:EXAMPLES]
-    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False), on_torch(stack):
-        output = stack(probe.embedded[:EXAMPLES], lengths)
-        ends = last_state(output, lengths, stack.directions == 2)
-        found = torch.autograd.grad(ends, parameters, last[:EXAMPLES], allow_unused=True)
-    truth = {id(p): g for p, g in zip(parameters, found, strict=True) if g is not None}
-    errors = [
-        error
-        for name, layer in probe.layers.items()
-        if (error := _layer_error(layer, adjoints[name].first(EXAMPLES), truth)) is not None
-    ]
+    lengths, directions = probe.batch.lengths[:EXAMPLES], probe.model.stack.directions
+    names = list(probe.layers)
+    errors: list[float] = []
+    above: list[_Scaled] = []
+    for depth in reversed(range(0, len(names), directions)):
+        below = []
+        for part, name in enumerate(names[depth : depth + directions]):
+            layer, adjoint = probe.layers[name], adjoints[name].first(EXAMPLES)
+            step = through_step(layer, adjoint)
+            if above:
+                outside = _entering(above, part, directions, layer, adjoint, lengths)
+            else:
+                outside = torch.zeros_like(adjoint.h, dtype=torch.float64)
+                ends = torch.arange(len(lengths), device=lengths.device), lengths - 1
+                scale = (-adjoint.log_scale[ends]).exp()[:, None]
+                outside[ends] = last[:EXAMPLES].chunk(directions, dim=-1)[part] * scale
+            if bool((adjoint.h != 0).any()):
+                errors += _errors(layer, adjoint, step, outside, lengths)
+            below.append(_Scaled(step.inputs, adjoint.log_scale).turned(layer, lengths))
+        above = below
     if not errors:
-        return Undefined("no gradient reaches the weights")
+        return Undefined("no gradient reaches the states")
     if not all(math.isfinite(error) for error in errors):
         return Undefined("overflow in the gradient")
     return Scalar(max(errors))
 
 
-@contextmanager
-def on_torch(stack: RecurrentStack) -> Iterator[None]:
-    """Within: torch's own kernels, which know nothing of ours."""
-    layers = [layer for layer in stack.modules() if isinstance(layer, NativeLayer)]
-    kernels = [layer.kernel for layer in layers]
-    for layer in layers:
-        layer.kernel = "torch"
-    try:
-        yield
-    finally:
-        for layer, kernel in zip(layers, kernels, strict=True):
-            layer.kernel = kernel
+class Step(NamedTuple):
+    """Every step by itself, (E, T, …): the state that it makes; what reaches the state before it and its
+    input; and, with a memory cell, what reaches c_t other than through h_t."""
+
+    state: State
+    previous: State
+    inputs: Tensor
+    memory: Tensor | None
 
 
-def _layer_error(layer: LayerTrace, adjoint: Adjoint, truth: dict[int, Tensor]) -> float | None:
-    parameters = [p for p in layer.cell.parameters() if id(p) in truth]
-    scale = adjoint.log_scale.exp()[..., None].to(adjoint.deltas.dtype)
+def through_step(layer: LayerTrace, adjoint: Adjoint) -> Step:
+    """Autograd through `step` from the states that a pass left, with the adjoint at what it makes."""
+    cell, states = layer.cell, layer.states
+    given = [layer.x, states.previous_h]
+    if (c := cell.memory(layer.x, states)) is not None and states.initial.c is not None:
+        given.append(shift(c, states.initial.c))
+    rows = adjoint.h.shape[:2]
+    leaves = [values[:EXAMPLES].flatten(0, 1).detach().requires_grad_() for values in given]
+    a, total = adjoint.h.flatten(0, 1), None if adjoint.c is None else adjoint.c.flatten(0, 1)
     with torch.enable_grad():
-        weights = [(layer.cell.input_weights, adjoint.deltas * scale, layer.x[:EXAMPLES])]
-        if layer.cell.recurrent_weights is not None:
-            recurrent = (layer.cell.recurrent_weights, adjoint.recurrent_deltas * scale)
-            weights.append((*recurrent, layer.states.previous_h[:EXAMPLES]))
-        weights = [(w, d, x) for w, d, x in weights if w.requires_grad]
-        if not weights or not parameters:
-            return None
-        # A cell may compose its weights from several parameters: the last stretch to those is autograd's.
-        ours = torch.autograd.grad(
-            [w for w, _, _ in weights],
-            parameters,
-            [d.flatten(0, 1).T @ x.detach().flatten(0, 1) for _, d, x in weights],
-            allow_unused=True,
-        )
-    pairs = [(g, truth[id(p)]) for p, g in zip(parameters, ours, strict=True) if g is not None]
-    size = torch.stack([t.norm() for _, t in pairs]).norm().item()
-    error = torch.stack([(g - t).norm() for g, t in pairs]).norm().item()
-    return error / size if size else None
+        made = cell.step(leaves[0], State(*leaves[1:]))
+        memory = None
+        if made.c is not None and total is not None:
+            memory = total - torch.autograd.grad(made.h, made.c, a, retain_graph=True)[0]
+        reached = [(made.h, a)] if memory is None else [(made.h, a), (made.c, memory)]
+        ends, arriving = zip(*reached, strict=True)
+        found = torch.autograd.grad(ends, leaves, arriving, materialize_grads=True)
+    inputs, *previous = (values.unflatten(0, rows) for values in found)
+    state = State(*(v.detach().unflatten(0, rows) for v in made if v is not None))
+    return Step(state, State(*previous), inputs, None if memory is None else memory.unflatten(0, rows))
+
+
+class _Scaled(NamedTuple):
+    """`values` (E, T, …) times exp of `log` (E, T)."""
+
+    values: Tensor
+    log: Tensor
+
+    def turned(self, layer: LayerTrace, lengths: Tensor) -> _Scaled:
+        """From the layer's own time to the stack's, and back."""
+        if not layer.backward:
+            return self
+        log = reverse_within(self.log[..., None], lengths)[..., 0]
+        return _Scaled(reverse_within(self.values, lengths), log)
+
+    def over(self, log: Tensor) -> Tensor:
+        """Over exp(log), float64; 0 is 0 at any scale."""
+        scaled = self.values.double() * (self.log - log).exp()[..., None]
+        return scaled.masked_fill(self.values == 0, 0.0)
+
+
+def _entering(
+    above: list[_Scaled], part: int, directions: int, layer: LayerTrace, adjoint: Adjoint, lengths: Tensor
+) -> Tensor:
+    """What the layers above send to this direction's states, in its own time and scale."""
+    parts = [_Scaled(values.chunk(directions, dim=-1)[part], log) for values, log in above]
+    return torch.stack([p.turned(layer, lengths).over(adjoint.log_scale) for p in parts]).sum(0)
+
+
+def _errors(
+    layer: LayerTrace, adjoint: Adjoint, step: Step, outside: Tensor, lengths: Tensor
+) -> list[float]:
+    own, valid = adjoint.log_scale, valid_mask(lengths, adjoint.h.shape[1])[..., None]
+
+    def from_later(values: Tensor) -> Tensor:
+        later = _Scaled(values[:, 1:], own[:, 1:]).over(own[:, :-1])
+        return torch.cat([later, torch.zeros_like(outside[:, :1])], dim=1)
+
+    pairs = [
+        (layer.states.h[:EXAMPLES], step.state.h * valid),
+        (adjoint.h, outside + from_later(step.previous.h)),
+        (adjoint.inputs, step.inputs),
+    ]
+    if step.memory is not None:
+        assert step.state.c is not None and step.previous.c is not None
+        c = layer.cell.memory(layer.x, layer.states)
+        assert c is not None
+        pairs += [
+            (c[:EXAMPLES], step.state.c * valid),
+            (step.memory, from_later(step.previous.c)),
+        ]
+    return [relative_error(found, truth) for found, truth in pairs]
+
+
+def relative_error(found: Tensor, truth: Tensor) -> float:
+    """‖found - truth‖ / ‖truth‖; 0 where the two are equal."""
+    difference, size = (found - truth).norm().item(), truth.norm().item()
+    if difference == 0:
+        return 0.0
+    return difference / size if size else math.inf
 
 
 def memory_error(name: str, layer: LayerTrace) -> Readings:
@@ -96,13 +152,14 @@ def memory_error(name: str, layer: LayerTrace) -> Readings:
     fused = getattr(layer.cell, "fused", None)
     if not isinstance(fused, nn.LSTM):
         return {}
-    lengths = (last_index(layer.states) + 1).cpu()
-    packed = pack_padded_sequence(layer.x, lengths, batch_first=True, enforce_sorted=False)
-    initial = layer.states.initial
-    assert initial.c is not None
-    truth = fused(packed, (initial.h[None], initial.c[None]))[1][1][0]
-    found = layer.cell.final(layer.x, layer.states).c
-    assert found is not None
+    lengths = (last_index(layer.states) + 1)[:EXAMPLES].cpu()
+    packed = pack_padded_sequence(layer.x[:EXAMPLES], lengths, batch_first=True, enforce_sorted=False)
+    h, c = layer.states.initial
+    assert c is not None
+    truth = fused(packed, (h[None, :EXAMPLES], c[None, :EXAMPLES]))[1][1][0]
+    c = layer.cell.final(layer.x, layer.states).c
+    assert c is not None
+    found = c[:EXAMPLES]
     size = truth.norm().item()
     error = scalar((found - truth).norm().item() / size) if size else Undefined("the memory cell stays 0")
     return {f"gradient_flow/{name}/memory_error": error}

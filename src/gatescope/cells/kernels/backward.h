@@ -24,16 +24,6 @@ template <class S> INLINE void prefetch(const void *from, int64_t at, int64_t H)
   for (int64_t byte = 0; byte < H * int64_t(sizeof(S)); byte += 64) __builtin_prefetch(row + byte);
 }
 
-template <class S> INLINE void add(S *values, const S *more, int64_t H) {
-  constexpr int lanes = Simd<S>::lanes;
-  int64_t unit = 0;
-  for (; unit + lanes <= H; unit += lanes)
-    store<S>(values + unit, load<S>(values + unit, lanes) + load<S>(more + unit, lanes), lanes);
-  if (unit == H) return;
-  const int some = int(H - unit);
-  store<S>(values + unit, load<S>(values + unit, some) + load<S>(more + unit, some), some);
-}
-
 template <class S, class A> int64_t input_panels_backward(const Call &call) {
   return call.of_x ? packed_backward_size<S>(A::chunks * call.hidden, call.inputs) : 0;
 }
@@ -87,7 +77,7 @@ template <class S, class A> void step_backward(const Call &call, int64_t t, S *d
       call.logs[place] = log = renormalise<S>(into, direct, log, call.outside ? call.outside[place] : 0, H);
     } else {
       for (int part = 0; part < 2; part++)
-        if (direct[part]) add<S>(into[part], direct[part], H);
+        if (direct[part]) combine<S>(into[part], S(1), direct[part], S(1), H);
     }
     if (call.arriving) std::copy(one.carry, one.carry + H, (S *)call.arriving + at);
     int64_t unit = 0;
