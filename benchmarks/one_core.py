@@ -52,8 +52,8 @@ def serve(answer: Callable[..., Any]) -> None:
 
 
 def one_after_another(module: str, everyone: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What `serve_once` prints in `python -m module`, for each of some fresh processes: they live side by side
-    on one core, one of them at work at a time, and none has what another imported."""
+    """What `serve_once` prints in `python -m module`, for each of some fresh processes: they live side by
+    side on one core, one of them at work at a time, and none has what another imported."""
     with ExitStack() as stack:
         processes = {
             name: stack.enter_context(_waiting(module, arguments)) for name, arguments in everyone.items()

@@ -49,8 +49,8 @@ HEADINGS = {
 }
 LEAST = "least possible over nn"
 ABOUT_LEAST = (
-    f"*{LEAST}*: the share of its time in which torch.nn does no more than products at the rate of a large "
-    "one, whose rate itself varies. A kernel that does the same products can hardly take a smaller share of "
+    f"*{LEAST}*: the share of its time that torch.nn would need for its products alone, at the rate of one of "
+    "two matrices that fit the cache. A kernel that does the same products can hardly take a smaller share of "
     "torch.nn's time: of an LSTM, which torch hands to oneDNN, little is left."
 )
 QUESTION = "How fast is the native recurrence on one core, beside what one would use instead?"
@@ -207,7 +207,7 @@ def draw_cell(axes: Axes, cell: str, sizes: list[dict[str, dict[str, Any]]]) -> 
             axes.plot(*zip(*points, strict=True), label=label, zorder=3 if way == "native" else 2, **look)
     rate = [rows["native"]["gflops"] / rows["native"]["of_product"] for rows in sizes]
     line = {"color": "#888888", "linestyle": "none", "marker": "_", "markersize": 14}
-    axes.plot(range(len(sizes)), rate, label="a large product", **line)
+    axes.plot(range(len(sizes)), rate, label="a matrix product", **line)
 
 
 def draw_scaling(result: dict[str, Any]) -> Any:
@@ -240,7 +240,7 @@ FIGURES = {"recurrence_speed": draw_speed, "recurrence_scaling": draw_scaling}
 CAPTIONS = {
     "recurrence_speed": (
         "Operations of a step's matrix products over its median time, on one core; dashes: what a product of "
-        "two large matrices reached in between. The native kernel has its cell's colour."
+        "two matrices that fit the cache reached in between. The native kernel has its cell's colour."
     ),
     "recurrence_scaling": "Medians; T, B or H is varied, the other two are held. Both axes are logarithmic.",
 }

@@ -1,5 +1,5 @@
-"""Whether the adjoint is right, asked at run time: one step of the cell's equation, and autograd through it, at
-every step at once; and the recomputed memory cell against the kernel's own last one (INSTRUMENTS.md §2)."""
+"""Whether the adjoint is right, asked at run time: one step of the cell's equation, and autograd through it,
+at every step at once; and the recomputed memory cell against the kernel's own last one (INSTRUMENTS.md §2)."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ def adjoint_error(probe: Probe, last: Tensor, adjoints: dict[str, Adjoint]) -> S
     """Largest relative error over layers of states, ∂L/∂state and ∂L/∂x, on the first `EXAMPLES` sequences.
 
     What autograd finds at step t + 1 and what enters from outside must add up to the adjoint at step t: where
-    this holds at every step, the adjoint is that of the whole sequence. `adjoints` are those of `last` (B, S),
-    the gradient at each direction's last output. Nothing is written to any `.grad`; the caller sets eval mode.
+    this holds at every step, the adjoint is that of the whole sequence. `adjoints` are those of `last`
+    (B, S), the gradient at each direction's last output. Nothing is written to any `.grad`; the caller sets
+    eval mode.
     """
     lengths, directions = probe.batch.lengths[:EXAMPLES], probe.model.stack.directions
     names = list(probe.layers)
@@ -129,7 +130,8 @@ def _errors(
         (adjoint.inputs, step.inputs),
     ]
     if step.memory is not None:
-        assert step.state.c is not None and step.previous.c is not None
+        assert step.state.c is not None
+        assert step.previous.c is not None
         c = layer.cell.memory(layer.x, layer.states)
         assert c is not None
         pairs += [
