@@ -17,8 +17,8 @@ from gatescope.cells.kernels.layer import NativeLayer
 QUESTION = (
     "one layer, forward and backward with the gradients of inputs and weights, float32, all on one pinned "
     "core, in turn: two to ten steps of each in a row, after one that is not timed, so that each finds its "
-    "own caches. ms: medians; gflops: of its matrix products; of_product: those over what a product of two "
-    "matrices that fit the cache reaches in between. gates and adjoint: of all steps, by the native walk, over "
+    "own caches. ms: medians; gflops: of its matrix products; of_product: those over what a product of "
+    "two matrices that fit the cache reaches in between. gates and adjoint: of all steps, by the native walk, over "
     "the native training step"
 )
 SIZES = (
@@ -36,8 +36,8 @@ BARS = {
     "JAX scan over native, gru": Bar(at_least=1.2),
 }
 PRODUCT, PRODUCTS = 256, 32
-"""Rows and columns of the matrices whose product is what the core can do, which is more than with larger ones;
-and how many products are timed at once."""
+"""Rows and columns of the matrices whose product is what the core can do: larger ones reach less. And how
+many products are timed at once."""
 ENOUGH = 1e10
 """Operations that are worth a turn: of smaller steps a turn has more than two, up to 10."""
 

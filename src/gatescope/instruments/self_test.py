@@ -1,5 +1,5 @@
 """Whether the adjoint is right, asked at run time: one step of the cell's equation, and autograd through it,
-at every step at once; and the recomputed memory cell against the kernel's own last one (INSTRUMENTS.md §2)."""
+at every step at once; and the recomputed memory cell against the kernel's own (INSTRUMENTS.md §2)."""
 
 from __future__ import annotations
 
@@ -115,9 +115,7 @@ def _entering(
     return torch.stack([p.turned(layer, lengths).over(adjoint.log_scale) for p in parts]).sum(0)
 
 
-def _errors(
-    layer: LayerTrace, adjoint: Adjoint, step: Step, outside: Tensor, lengths: Tensor
-) -> list[float]:
+def _errors(layer: LayerTrace, adjoint: Adjoint, step: Step, outside: Tensor, lengths: Tensor) -> list[float]:
     own, valid = adjoint.log_scale, valid_mask(lengths, adjoint.h.shape[1])[..., None]
 
     def from_later(values: Tensor) -> Tensor:
