@@ -18,8 +18,8 @@ QUESTION = (
     "one layer, forward and backward with the gradients of inputs and weights, float32, all on one pinned "
     "core, in turn: two to ten steps of each in a row, after one that is not timed, so that each finds its "
     "own caches. ms: medians; gflops: of its matrix products; of_product: those over what a product of "
-    "two matrices that fit the cache reaches in between. gates and adjoint: of all steps, by the native walk, over "
-    "the native training step"
+    "two matrices that fit the cache reaches in between. gates and adjoint: of all steps, by the native "
+    "walk, over the native training step"
 )
 SIZES = (
     Size(50, 32, 100, 64),

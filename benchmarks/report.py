@@ -50,8 +50,8 @@ HEADINGS = {
 LEAST = "least possible over nn"
 ABOUT_LEAST = (
     f"*{LEAST}*: the share of its time that torch.nn would need for its products alone, at the rate of one "
-    "of two matrices that fit the cache. A kernel that does the same products can hardly take a smaller share "
-    "of torch.nn's time: of an LSTM, which torch hands to oneDNN, little is left."
+    "of two matrices that fit the cache. A kernel that does the same products can hardly take a smaller "
+    "share: of the time of an LSTM, which torch hands to oneDNN, little is left."
 )
 QUESTION = "How fast is the native recurrence on one core, beside what one would use instead?"
 
