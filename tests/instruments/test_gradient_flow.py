@@ -265,6 +265,7 @@ FULL = {"gate_path": True, "lags": 8}
 def test_one_step_and_one_example(cell, lengths):
     readings = GradientFlow(**FULL).read(look(encoder(cell), feature_batch(lengths, 3), squared_error))
     check_no_nan(readings)
+    assert readings["gradient_flow/self_test"].value < self_test.TOLERANCE
     curve = readings["gradient_flow/layer0/vanishing_curve"]
     assert isinstance(curve, Curve if max(lengths) > 1 else Undefined)
 

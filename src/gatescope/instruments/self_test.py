@@ -58,12 +58,12 @@ def adjoint_error(probe: Probe, last: Tensor, adjoints: dict[str, Adjoint]) -> S
 
 class Step(NamedTuple):
     """Every step by itself, (E, T, …): the state that it makes; what reaches the state before it and its
-    input; and, with a memory cell, what reaches c_t other than through h_t."""
+    input; and, with a memory cell, what reaches c_t through h_t."""
 
     state: State
     previous: State
     inputs: Tensor
-    memory: Tensor | None
+    through_h: Tensor | None
 
 
 def through_step(layer: LayerTrace, adjoint: Adjoint) -> Step:
@@ -77,15 +77,16 @@ def through_step(layer: LayerTrace, adjoint: Adjoint) -> Step:
     a, total = adjoint.h.flatten(0, 1), None if adjoint.c is None else adjoint.c.flatten(0, 1)
     with torch.enable_grad():
         made = cell.step(leaves[0], State(*leaves[1:]))
-        memory = None
+        reached, through_h = [(made.h, a)], None
         if made.c is not None and total is not None:
-            memory = total - torch.autograd.grad(made.h, made.c, a, retain_graph=True)[0]
-        reached = [(made.h, a)] if memory is None else [(made.h, a), (made.c, memory)]
+            (through_h,) = torch.autograd.grad(made.h, made.c, a, retain_graph=True)
+            reached.append((made.c, total - through_h))
         ends, arriving = zip(*reached, strict=True)
         found = torch.autograd.grad(ends, leaves, arriving, materialize_grads=True)
     inputs, *previous = (values.unflatten(0, rows) for values in found)
     state = State(*(v.detach().unflatten(0, rows) for v in made if v is not None))
-    return Step(state, State(*previous), inputs, None if memory is None else memory.unflatten(0, rows))
+    through_h = None if through_h is None else through_h.unflatten(0, rows)
+    return Step(state, State(*previous), inputs, through_h)
 
 
 class _Scaled(NamedTuple):
@@ -127,14 +128,13 @@ def _errors(layer: LayerTrace, adjoint: Adjoint, step: Step, outside: Tensor, le
         (adjoint.h, outside + from_later(step.previous.h)),
         (adjoint.inputs, step.inputs),
     ]
-    if step.memory is not None:
+    c = layer.cell.memory(layer.x, layer.states)
+    if c is not None and adjoint.c is not None and step.through_h is not None:
         assert step.state.c is not None
         assert step.previous.c is not None
-        c = layer.cell.memory(layer.x, layer.states)
-        assert c is not None
         pairs += [
             (c[:EXAMPLES], step.state.c * valid),
-            (step.memory, from_later(step.previous.c)),
+            (adjoint.c, step.through_h + from_later(step.previous.c)),
         ]
     return [relative_error(found, truth) for found, truth in pairs]
 
