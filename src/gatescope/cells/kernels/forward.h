@@ -124,9 +124,10 @@ template <class S, class A> void forward(Call &call) {
     end = block_end(call, t, block);
     const int64_t from = call.offsets[t], count = call.offsets[end] - from;
     // What nobody will read is written over by the next block.
-    S *const room = room_for<S>(scratch, count * (width + call.hidden));
+    const size_t needed = (call.gates ? 0 : count * width) + (call.extra ? 0 : count * call.hidden);
+    S *const room = room_for<S>(scratch, needed);
     S *gates = call.gates ? (S *)call.gates + from * width : room;
-    S *extra = call.extra ? (S *)call.extra + from * call.hidden : room + count * width;
+    S *extra = call.extra ? (S *)call.extra + from * call.hidden : room + needed - count * call.hidden;
     project<S, A>(call, t, end, bias.data(), gates, x, fed);
     for (int64_t step = t; step < end; step++) {
       const int64_t row = call.offsets[step] - from;
