@@ -82,7 +82,7 @@ def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 def sample_readings(cell: str, seed: int, units: int = 24) -> list[dict[str, Any]]:
     rng = np.random.default_rng(seed)
-    gates = {"gru": ["update", "reset"], "lstm": ["input", "forget", "output"]}.get(cell, ["state"])
+    gates = {"gru": ["update", "reset"], "lstm": ["input", "keep", "output"]}.get(cell, ["state"])
     rows: list[dict[str, Any]] = []
     for step in (0, 20, 40):
         at = {"step": step, "epoch": step // 10}

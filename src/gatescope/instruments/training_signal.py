@@ -16,6 +16,7 @@ from torch import Tensor
 from gatescope.cells.base import last_index
 from gatescope.data.base import valid_mask
 from gatescope.instruments.base import Update, UpdateInstrument
+from gatescope.instruments.gates import recorded_as
 from gatescope.instruments.gradient_flow import RELATIVE, adjoint_logs
 from gatescope.instruments.lag_curves import state_readings
 from gatescope.instruments.readings import Readings, Scalar, Undefined, scalar
@@ -29,7 +30,8 @@ class TrainingSignal(UpdateInstrument):
       loss that was minimised, wherever it enters; `decay_rate`, `half_life`, `reach` and `reach_censored` as
       the probe's vanishing curve has them.
     - `norm`: the geometric mean over examples of ‖∂L/∂state‖ at lag 0, which `curve` is relative to.
-    - `gate/<gate>`: mean over units and valid positions.
+    - `gate/<gate>`: mean over units and valid positions; a forget gate stands under `keep`, as in
+      `GateStatistics`.
 
     Args:
         fit_from, fit_to: lags over which the decay rate is fitted.
@@ -77,6 +79,6 @@ def _gates(prefix: str, layer: LayerPass) -> Readings:
     h = layer.trace.states.h
     mask = valid_mask(last_index(layer.trace.states) + 1, h.shape[1])
     return {
-        f"{prefix}{name}": scalar(layer.gates[name][mask].mean().item(), "the gates are not finite")
+        f"{prefix}{recorded_as(name, layer.gates)}": scalar(layer.gates[name][mask].mean().item(), "the gates are not finite")
         for name in layer.trace.cell.gate_names
     }
