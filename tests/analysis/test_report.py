@@ -83,6 +83,25 @@ def test_equals_are_not_told_apart(tmp_path: Path) -> None:
     assert "there is no difference beyond seeds" in text
 
 
+def test_no_claim_follows_from_a_difference_that_is_the_same_in_all_seeds(tmp_path: Path) -> None:
+    for seed in range(5):
+        write_run(tmp_path, "gru-none", seed, accuracy=0.9)
+        write_run(tmp_path, "rnn-none", seed, accuracy=0.8)
+    text = text_of(tmp_path, tmp_path / "out")
+    assert "It is ahead of" not in text
+    assert "Against rnn-none (+0.100) no verdict: the difference is the same in all seeds" in text
+    assert "No verdict, as all seeds differ from it alike: rnn-none (+0.0430) and gru-none (+0.143)." in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| gru-none | ") and "seeds" in line]
+    assert row.split(" | ")[1:] == ["rnn-none", "+0.100", "1.000", "–", "5", "no spread over seeds |"] or (
+        row == "| gru-none | +0.100 | 1.000 | – | 5 | no spread over seeds |"
+    )
+    assert "ahead of 0 of 1 others" in text_of_index(tmp_path)
+
+
+def text_of_index(root: Path) -> str:
+    return write_index(root / "out").read_text(encoding="utf-8")
+
+
 def test_lower_can_be_better(tmp_path: Path) -> None:
     study = {"primary": "test/mse", "direction": "min", "baseline": None}
     for seed in range(5):
