@@ -155,7 +155,7 @@ def test_constant_differences() -> None:
 def test_differences_alike_to_rounding_have_no_test() -> None:
     # Accuracies of float32 on 1,000 items that differ by exactly seven of them.
     right = np.array([801, 813, 822, 790, 805])
-    a, b = (list((right + more) .astype(np.float32) / np.float32(1000)) for more in (7, 0))
+    a, b = (list((right + more).astype(np.float32) / np.float32(1000)) for more in (7, 0))
     difference = s.paired_difference(series(a), series(b, "b"))
     assert len(set(np.subtract(a, b))) > 1, "rounding makes them unequal"
     assert math.isnan(difference.p)

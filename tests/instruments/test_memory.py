@@ -81,7 +81,9 @@ def test_a_network_that_knows_nothing_has_no_capacity() -> None:
 
 def test_the_record_holds_capacity_its_control_and_their_difference(small, recorded):
     readings = recorded(
-        small("instruments=full", "instruments.examples=32", "data.steps=6", "model=lstm", "model.hidden_size=4")
+        small(
+            "instruments=full", "instruments.examples=32", "data.steps=6", "model=lstm", "model.hidden_size=4"
+        )
     )
     for part in ("h", "c"):
         by_kind = {kind: readings[f"memory/layer0/capacity_{part}{kind}"]["value"] for kind in KINDS}

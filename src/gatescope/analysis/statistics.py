@@ -131,9 +131,7 @@ def paired_difference(a: pd.Series, b: pd.Series, level: float = LEVEL) -> Diffe
     estimate, p = mean_interval(d, level), _p_value(d, scale)
     if math.isnan(p):
         estimate = Estimate(estimate.mean, math.nan, math.nan, estimate.n)
-    return Difference(
-        str(a.name), str(b.name), estimate, p, superiority(both.a, both.b), seeds, tuple(d)
-    )
+    return Difference(str(a.name), str(b.name), estimate, p, superiority(both.a, both.b), seeds, tuple(d))
 
 
 def _p_value(d: np.ndarray, scale: float) -> float:

@@ -10,7 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import NoData, canvas, panel_title, per_row, seeds, spread, without_repeats
+from gatescope.analysis.figures.base import (
+    NoData,
+    canvas,
+    panel_title,
+    per_row,
+    seeds,
+    spread,
+    without_repeats,
+)
 from gatescope.analysis.runs import Tables
 
 TITLE = "Gate distributions over training"
