@@ -72,7 +72,7 @@ def geometric_curve(logs: Tensor, lags: list[int], y_label: str) -> Curve | Unde
     mean = values.nanmean(0)
     inside = (mean.abs() < LARGEST_LOG).cumprod(0).bool()
     if not bool(inside.any()):
-        return Undefined("exactly 0 at every lag, or beyond what a number can hold")
+        return Undefined("dead: exactly 0 at every lag, or beyond what a number can hold")
     quartiles = torch.tensor([0.25, 0.75], dtype=values.dtype, device=values.device)
     low, high = values[:, inside].nanquantile(quartiles, dim=0).clamp(-LARGEST_LOG, LARGEST_LOG).exp()
     y = mean[inside].exp()

@@ -24,7 +24,15 @@ from gatescope.analysis.figures.base import (
     seeds,
     spread,
 )
-from gatescope.analysis.gradient_flow import ALIVE, DEAD, EXPLODED, decay_rates, longest, lost_by_variant, over_seeds
+from gatescope.analysis.gradient_flow import (
+    ALIVE,
+    DEAD,
+    EXPLODED,
+    decay_rates,
+    longest,
+    lost_by_variant,
+    over_seeds,
+)
 from gatescope.analysis.runs import Tables
 
 TITLE = "Half-life over training"

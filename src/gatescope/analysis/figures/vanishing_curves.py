@@ -8,7 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import style
-from gatescope.analysis.figures.base import Curves, NoData, band, canvas, legend, panel_title, panels, per_row, seeds
+from gatescope.analysis.figures.base import (
+    Curves,
+    NoData,
+    band,
+    canvas,
+    legend,
+    panel_title,
+    panels,
+    per_row,
+    seeds,
+)
 from gatescope.analysis.gradient_flow import (
     ALIVE,
     DEAD,
