@@ -141,7 +141,7 @@ def flow_readings(
     prefix, rows = "gradient_flow/layer0/loss_free_", []
     noise = float(rng.normal(0, spread))
     for place, step in enumerate((0, 1, 4, 16, 64)):
-        rate = rates[0] + (rates[1] - rates[0]) * place / 4 + noise
+        rate = rates[0] + (rates[1] - rates[0]) * place / 4 + noise * (1 + 0.1 * place)
         lag = np.arange(length, dtype=float)
         y = np.exp(rate * lag)
         above = float(lag[y > 0.01][-1])
