@@ -56,7 +56,8 @@ def write_run(
         "versions": {"python": "3.11.9", "torch": "2.13.0"},
         "tags": {"cell": cell, "attention": attention, "data": "tweets", "seed": seed, "variant": variant},
         "task": {"kind": "classification", "metric": "accuracy", "direction": "max"},
-        "parameters": {"total": 123456, "stack": 50000, "hidden_size": 64}, "summary": summary,
+        "parameters": {"total": 123456, "between": 60000, "stack": 50000, "hidden_size": 64},
+        "summary": summary,
     }  # fmt: skip
     (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
     config = {"study": study, "data": data, "trainer": {"gradient_clip_val": 1.0}}

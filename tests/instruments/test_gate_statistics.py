@@ -204,7 +204,7 @@ class Exact(ProbeInstrument):
 
 @pytest.mark.parametrize(("steps", "hidden"), [(8, 64), (40, 24), (33, 15)])
 def test_recorded_quantiles_see_every_unit_of_a_large_probe(small, recorded, steps, hidden):
-    # An even stride through these values, at most 2^14 of them, would meet units 0, 2, 4, … (or 0, 3, …) only.
+    # An even stride through these values, at most 2^14 of them, would meet units 0, 2, … (or 0, 3, …) only.
     readings = recorded(
         small(
             f"model.cell._target_={__name__}.Unequal",

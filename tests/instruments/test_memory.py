@@ -68,7 +68,8 @@ def test_a_network_that_knows_nothing_has_no_capacity() -> None:
         rng = np.random.default_rng(seed)
         probe = register_probe()
         states = rng.standard_normal((300, 12)).astype(np.float32)
-        probe.layers["layer0"].cell.final = lambda x, s, h=torch.from_numpy(states): State(h)
+        noise = State(torch.from_numpy(states))
+        probe.layers["layer0"].cell.final = lambda x, s, noise=noise: noise
         readings = Retention(lags=20, seed=seed).read(probe)
         raw, control, above = (
             readings[f"memory/layer0/capacity_h{kind}"].value for kind in ("_raw", "_control", "")

@@ -40,8 +40,8 @@ def readings(tables: Tables, quantity: str) -> pd.DataFrame:
 
 
 def decay_rates(tables: Tables) -> pd.DataFrame:
-    """Every loss-free decay rate of the top layer, NaN where there is none, with its `status`: "alive", "dead",
-    "exploded", or "undefined" for another reason."""
+    """Every loss-free decay rate of the top layer, NaN where there is none, with its `status`: "alive",
+    "dead", "exploded", or "undefined" for another reason."""
     table = readings(tables, "loss_free_decay_rate")
     shares = {name: _shares(tables, name) for name in (DEAD, EXPLODED)}
     # W&B keeps no undefined reading: there, a seed without a rate is known by its shares only.

@@ -206,10 +206,11 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def verdict(difference: Difference, adjusted_p: float, higher_is_better: bool = True) -> str:
-    """What may be said of A against B: "not enough seeds", "no spread over seeds", "no difference beyond seeds",
-    "ahead", "behind".
+    """What may be said of A against B: "not enough seeds", "no spread over seeds",
+    "no difference beyond seeds", "ahead", "behind".
 
-    No spread: the differences are all alike and not 0, so that there is no t test. Ahead or behind needs `ENOUGH_SEEDS` paired seeds, an adjusted p below 1 − LEVEL, and P(A > B) past `BAR`.
+    No spread: the differences are all alike and not 0, so that there is no t test.
+    Ahead or behind needs `ENOUGH_SEEDS` paired seeds, an adjusted p below 1 − LEVEL, and P(A > B) past `BAR`.
     """
     if not difference.estimate.enough:
         return "not enough seeds"

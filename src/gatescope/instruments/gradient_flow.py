@@ -39,10 +39,12 @@ class GradientFlow(ProbeInstrument):
     whole state (h, c); `…_h` and `…_c` give the halves of a cell with a memory cell. From each, over the
     declared range of lags: decay_rate, half_life, reach, reach_censored, dead_share, exploded_share, with
     `loss_free_` before the latter's.
-    dead_share, exploded_share: of the examples, those whose gradient is exactly 0 at a lag up to `fit_to`, and
-    those whose gradient overflows; neither is in a mean. Where half are dead, or any has exploded, there is no
-    decay rate. underflow_lag: the first lag where some example's gradient is exactly 0, if there is one.
-    shortcut_share (top layers): mean over earlier steps that a gradient reaches of ‖direct_t‖ / (‖direct_t‖ + ‖a_t - direct_t‖).
+    dead_share, exploded_share: of the examples, those whose gradient is exactly 0 at a lag up to `fit_to`,
+    and those whose gradient overflows; neither is in a mean. Where half are dead, or any has exploded, there
+    is no decay rate.
+    underflow_lag: the first lag where some example's gradient is exactly 0, if there is one.
+    shortcut_share (top layers): mean of ‖direct_t‖ / (‖direct_t‖ + ‖a_t - direct_t‖) over the earlier steps
+    that a gradient reaches.
     gate_path_share: ‖∏ keep ⊙ v‖ / ‖vᵀ ∂carrier_T/∂carrier‖ by lag, the carrier being c, or h without one.
     lag_map (top layers): ‖(∂state_{t+k}/∂state_t)ᵀ ∂L/∂output_{t+k}‖ by lag k and step t.
     `gradient_flow/self_test`: relative error of states, adjoint and ∂L/∂x against one step of the cell's

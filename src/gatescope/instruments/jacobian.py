@@ -27,8 +27,8 @@ class JacobianNorms(ProbeInstrument):
     """`jacobian/<layer>/largest_singular_value` and `/frobenius`: curves over lags 1, 2, 4, 8, …
 
     Geometric mean and quartiles over examples. `jacobian/<layer>/dead_share` and `/exploded_share`: of the
-    examples, those whose Jacobian is exactly 0, or overflows, at some lag; the former are not in the means, and
-    with one of the latter there is no mean.
+    examples, those whose Jacobian is exactly 0, or overflows, at some lag; the former are not in the means,
+    and with one of the latter there is no mean.
 
     Args:
         examples: how many of the probe's sequences, the longest.

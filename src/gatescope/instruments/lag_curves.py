@@ -21,7 +21,7 @@ RESOLUTION = 1e-6
 LARGEST_LOG = 690.0
 """Curves end where a relative norm leaves what a double can hold (e^±690)."""
 MOSTLY = 0.5
-"""From this share of dead examples on, a mean over the others would say nothing of the model: there is none."""
+"""From this share of dead examples on there is no mean: one over the others would say little of the model."""
 
 
 @dataclass

@@ -26,12 +26,12 @@ PENALTIES = np.logspace(-8, 2, 6)
 class Retention(ProbeInstrument):
     """Ridge regressions from h_T, and from c_T apart, to the model's input at T - k (INSTRUMENTS.md §6).
 
-    `memory/<layer>/retention_h_raw` (and `_c_raw`) by lag k: squared correlation on held-out sequences, a mean
-    over features that vary; for tokens the accuracy of a ridge classifier. `…_control`: the same with targets
-    shuffled among sequences, the floor that chance gives. `retention_h`: raw minus control, 0 on average where
-    nothing is known (and below 0 as often as above). `memory/<layer>/capacity_h`, `…_raw` and `…_control`:
-    likewise, squared correlations summed over lags and features; raw is at most H for a linear network with
-    independent inputs.
+    `memory/<layer>/retention_h_raw` (and `_c_raw`) by lag k: squared correlation on held-out sequences, a
+    mean over features that vary; for tokens the accuracy of a ridge classifier. `…_control`: the same with
+    targets shuffled among sequences, the floor that chance gives. `retention_h`: raw minus control, 0 on
+    average where nothing is known (and below 0 as often as above). `memory/<layer>/capacity_h`, `…_raw` and
+    `…_control`: likewise, squared correlations summed over lags and features; raw is at most H for a linear
+    network with independent inputs.
 
     Args:
         lags: 0 … lags - 1 are read.
@@ -119,11 +119,11 @@ def _kinds(raw: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 Score = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""(train states, train targets, test states, test targets) -> one score a feature; NaN where it does not vary."""
+"""(train states, train targets, test states, test targets) -> one score a feature, NaN if it never varies."""
 
 
 def squared_correlations(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> np.ndarray:
-    """(N, H), (N, F) -> (F,) squared correlation of prediction and truth; NaN for features that do not vary."""
+    """(N, H), (N, F) -> (F,) squared correlation of prediction and truth, NaN for a constant feature."""
     varies = (y.std(0) > 1e-9) & (y_test.std(0) > 1e-9)
     scores = np.full(y.shape[1], np.nan)
     if not varies.any():

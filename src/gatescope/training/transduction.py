@@ -74,8 +74,8 @@ def nearest(prediction: str, accepted: Sequence[str]) -> str:
 class Objective(BaseObjective):
     """Metrics: exact_match and the unit's error rate; word_error_rate for phonemes; bleu and chrf for words.
 
-    chrf is chrF (Popović 2015; β = 2, character 1- to 6-grams without spaces, no word n-grams: those would make
-    it chrF++), from 0 to 1.
+    chrf is chrF (Popović 2015; β = 2, character 1- to 6-grams without spaces), from 0 to 1; with word n-grams
+    it would be chrF++.
 
     While training: accuracy of the next symbol, given the true ones.
     """

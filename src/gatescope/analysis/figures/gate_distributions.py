@@ -33,7 +33,8 @@ def caption(tables: Tables) -> str:
         f"Shade: how many of all units and valid positions of the probe's batch{place} have a gate at this "
         "value, first layer, relative to the column's most frequent; lines: 10, 50 and 90 % quantiles. "
         f"Histograms of {seeds(table)} together, a variant a cell. `update` is the share of the candidate "
-        "that is written, `keep` of the old state that stays (an LSTM's forget gate); candidates and states lie between −1 and 1."
+        "that is written, `keep` of the old state that stays (an LSTM's forget gate); candidates and states "
+        "lie between −1 and 1."
     )
 
 

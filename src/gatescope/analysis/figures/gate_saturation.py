@@ -23,7 +23,8 @@ def caption(tables: Tables) -> str:
         "Each point is a unit of the first layer at the end of training, on the probe's fixed batch "
         f"(seed {table.seed.iloc[0]}{place}): share of positions where the gate is above 0.9 against the "
         "share where it is below 0.1 (candidate and state: below −0.9). `update` is the share of the new "
-        "candidate that is written, `keep` of the old state that stays (an LSTM's forget gate). Units on the dotted line are always saturated. A cell without "
+        "candidate that is written, `keep` of the old state that stays (an LSTM's forget gate). "
+        "Units on the dotted line are always saturated. A cell without "
         "gates shows its state."
     )
 

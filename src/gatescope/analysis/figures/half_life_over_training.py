@@ -45,9 +45,9 @@ def caption(tables: Tables) -> str:
     return (
         "Steps back in time after which half of the gradient's norm is left: ln 2 / −λ, λ the mean decay "
         f"rate over {seeds(table)} (loss-free, top layer); bands: the 95 % t interval of λ, where below 0. "
-        "A marker on the upper edge: the mean rate is 0 or above, the gradient does not vanish. A cross on the "
-        "lower edge: in some seed the gradient is exactly 0 (dead), on the upper edge: it overflows (exploded); "
-        f"such a seed is not in the mean.{lost_by_variant(longest(table))}"
+        "A marker on the upper edge: the mean rate is 0 or above, the gradient does not vanish. A cross on "
+        "the lower edge: in some seed the gradient is exactly 0 (dead), on the upper edge: it overflows "
+        f"(exploded); such a seed is not in the mean.{lost_by_variant(longest(table))}"
     )
 
 

@@ -69,7 +69,7 @@ def numbers(tables: Tables) -> pd.DataFrame:
 
 
 def _curves(tables: Tables) -> pd.DataFrame:
-    """Curves under the last condition, a row a run and step, with the `status` of the run's gradient there."""
+    """Curves under the last condition, a row a run and step, with the `status` of its gradient there."""
     table = longest(readings(tables, "loss_free_curve"))
     try:
         status = decay_rates(tables).set_index(KEY).status

@@ -6,7 +6,7 @@ import math
 
 from gatescope.analysis import study, style
 from gatescope.analysis.figures.base import NoData
-from gatescope.analysis.gradient_flow import ALIVE, Carried, carried, decay_rates, ends, readings
+from gatescope.analysis.gradient_flow import Carried, carried, decay_rates, ends, readings
 from gatescope.analysis.report import comparison
 from gatescope.analysis.report.numbers import interval, listed, number
 from gatescope.analysis.report.tables import markdown
