@@ -47,8 +47,8 @@ class GateStatistics(ProbeInstrument):
 
     Each array of gate values is recorded once. Where a cell has two names for it, it stands under `keep`,
     which all cells share: the forget gate of an LSTM, a peephole LSTM and a minLSTM is
-    `gates/<layer>/keep/…`, and there is no `gates/<layer>/forget/…`. A GRU's and a minGRU's keep is 1 - update, a minLSTM's 1 - input:
-    complements are other numbers, and both are recorded.
+    `gates/<layer>/keep/…`, and there is no `gates/<layer>/forget/…`. A GRU's and a minGRU's keep is
+    1 - update, a minLSTM's 1 - input: complements are other numbers, and both are recorded.
 
     Scalars mean, std, quantile_10, quantile_50, quantile_90 (over a sample, see `QUANTILE_ROWS`), saturated
     (candidate and state only: share of |·| > 0.9), bimodality (Sarle's coefficient,

@@ -120,7 +120,7 @@ class Encoder(SequenceModel):
         def reads(stack: RecurrentStack) -> nn.Module:
             return attention(stack.output_size, stack.directions == 2)
 
-        super().__init__(task, cell, *sizes, **options, rest=lambda stack: [reads(stack)])
+        super().__init__(task, cell, *sizes, **options | {"rest": lambda stack: [reads(stack)]})
         self.attention = reads(self.stack)
         if task.kind == "next_step" and isinstance(self.attention, Attention):
             raise ValueError(
