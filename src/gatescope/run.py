@@ -116,7 +116,7 @@ def fit_baseline(cfg: DictConfig, tracking: Tracked, data: SequenceData) -> RunR
     assert data.splits is not None
     baseline: Baseline = instantiate(cfg.model.baseline)
     scores = evaluate(baseline, data.splits)
-    tracking.describe(data.task, {"total": baseline.parameters, "stack": 0})
+    tracking.describe(data.task, {"total": baseline.parameters, "between": 0, "stack": 0})
     for logger in tracking.loggers:
         logger.log_metrics(scores, 0)
     tracking.record.summary |= {name: value for name, value in scores.items() if name.startswith("test/")}

@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 
 RUN_COLUMNS = [
     "run_id", "variant", "cell", "attention", "data", "condition", "lag", "seed", "status", "reason",
-    "started", "seconds", "parameters", "stack_parameters", "hidden_size", "commit", "dirty", "command",
-    "directory",
+    "started", "seconds", "parameters", "between_parameters", "stack_parameters", "hidden_size", "commit",
+    "dirty", "command", "directory",
 ]  # fmt: skip
 METRIC_COLUMNS = ["run_id", "step", "epoch", "time", "name", "value"]
 READING_COLUMNS = ["run_id", "step", "epoch", "name", "kind", "value", "payload"]
@@ -275,6 +275,7 @@ def _run_row(directory: Path, run: dict[str, Any]) -> dict[str, Any]:
         "started": str(run.get("started") or ""),
         "seconds": run.get("seconds"),
         "parameters": parameters.get("total"),
+        "between_parameters": parameters.get("between"),
         "stack_parameters": parameters.get("stack"),
         "hidden_size": parameters.get("hidden_size"),
         "commit": git.get("commit"),

@@ -74,6 +74,9 @@ def nearest(prediction: str, accepted: Sequence[str]) -> str:
 class Objective(BaseObjective):
     """Metrics: exact_match and the unit's error rate; word_error_rate for phonemes; bleu and chrf for words.
 
+    chrf is chrF (Popović 2015; β = 2, character 1- to 6-grams without spaces), from 0 to 1; with word n-grams
+    it would be chrF++.
+
     While training: accuracy of the next symbol, given the true ones.
     """
 
@@ -92,7 +95,7 @@ class Objective(BaseObjective):
         if self.task.target_unit == "phoneme":
             metrics["word_error_rate"] = SequenceErrorRate()
         if self.task.target_unit == "word":
-            metrics |= {"bleu": BLEUScore(), "chrf": CHRFScore()}
+            metrics |= {"bleu": BLEUScore(), "chrf": CHRFScore(n_word_order=0)}
         return MetricCollection(metrics, compute_groups=False)
 
     def training_metrics(self) -> MetricCollection:

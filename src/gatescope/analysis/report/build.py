@@ -46,6 +46,7 @@ FIGURES = (
 CSV_COLUMNS = ("run_id", "variant", "condition", "seed", "status")
 CSV_COSTS = (
     "parameters",
+    "between_parameters",
     "stack_parameters",
     "hidden_size",
     "seconds_per_epoch",
