@@ -75,7 +75,7 @@ class Tape:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Notes what a run inside does. Work that an earlier one lost, and this one does again, is dropped."""
+        """Notes what a run inside does. What an earlier one did after its last checkpoint is dropped."""
         self._earlier = (self.micros, self.evaluated)
         self.micros, self.evaluated = [], []
         with pytest.MonkeyPatch.context() as patch:
@@ -368,9 +368,7 @@ class OwnModel:
                     written[i] = symbols
         return [[s for s in one if s != END] for one in written]
 
-    def _greedy(
-        self, states: Tensor, last: Tensor, lengths: Tensor
-    ) -> tuple[list[float], list[list[int]]]:
+    def _greedy(self, states: Tensor, last: Tensor, lengths: Tensor) -> tuple[list[float], list[list[int]]]:
         """The most probable symbol at each step: scores, and symbols up to their END."""
         options = self.cfg.decoder
         source, carry, attended = self._decoder_start(states, last)
@@ -499,7 +497,9 @@ def _polyphony(values: list[np.ndarray], targets: list[np.ndarray]) -> dict[str,
     return {"nll": float(nats.sum(1).mean()), "frame_accuracy": float(hit)}
 
 
-def written_metrics(task: TaskSpec, said: list[list[int]], accepted: list[list[list[int]]]) -> dict[str, float]:
+def written_metrics(
+    task: TaskSpec, said: list[list[int]], accepted: list[list[list[int]]]
+) -> dict[str, float]:
     """Of a transduction, from symbols alone."""
     unknown = task.target_vocabulary.index("<unk>") if "<unk>" in task.target_vocabulary else None
     said = [[-1 if s == unknown else s for s in one] for one in said]  # never equal to an <unk> asked for
@@ -588,7 +588,6 @@ class Replay:
     updates: dict[int, float] = field(default_factory=dict)
     rates: list[float] = field(default_factory=list)
     at_epochs_end: dict[int, Weights] = field(default_factory=dict)
-    at_epochs_end_update: dict[int, int] = field(default_factory=dict)
     training: dict[int, dict[str, float]] = field(default_factory=dict)
     """By number of updates done, metrics over an epoch of training, at its end."""
     validations: list[Validation] = field(default_factory=list)
@@ -625,14 +624,14 @@ class Schedule:
         self.best, self.waited = -math.inf, 0
 
     def cosine(self, updates: int) -> None:
-        if self.cfg and self.cfg._target_.endswith("CosineAnnealingLR"):
+        if "eta_min" in self.cfg:
             low = self.cfg.eta_min
             share = (1 + math.cos(math.pi * updates / self.plan.updates)) / 2
             self.rate = low + (self.start - low) * share
 
     def plateau(self, metric: float) -> None:
-        """After each epoch's validation: better is by a ten-thousandth of the best value at least."""
-        if not (self.cfg and self.cfg._target_.endswith("ReduceLROnPlateau")):
+        """After each validation: better is by a ten-thousandth of the best value at least."""
+        if "factor" not in self.cfg:
             return
         value = self.sign * metric
         if value > self.best + 1e-4 * abs(self.best) or math.isinf(self.best):
@@ -688,7 +687,7 @@ def replay(cfg: DictConfig, task: TaskSpec, tape: Tape, examples: int) -> Replay
     micros = iter(tape.micros)
     while updates < plan.updates:
         carried: dict[str, Any] | None = {} if task.stateful else None
-        epochs, within, last_loss = Outcome(), [], 0.0
+        epochs, within = Outcome(), []
         for index in range(plan.batches):
             micro = next(micros)
             assert (micro.update, micro.epoch) == (updates, epoch)
@@ -710,22 +709,19 @@ def replay(cfg: DictConfig, task: TaskSpec, tape: Tape, examples: int) -> Replay
                 optimizer.zero_grad()
                 updates += 1
                 schedule.cosine(updates)
-                last_loss = float(np.mean(within))
-                told.updates[updates] = last_loss
+                told.updates[updates] = float(np.mean(within))
                 within = []
-            at_end = index + 1 == plan.batches
             if ((index + 1) % plan.every == 0 or updates == plan.updates) and validated:
                 told.validations.append(validate(model, task, updates, validated[0].batches))
+                schedule.plateau(told.validations[-1].metrics[f"validation/{task.metric}"])
+                better = best_of(told.validations, task, ties=False) == len(told.validations) - 1
+                waited = 0 if better else waited + 1
             if updates == plan.updates:
                 break
         told.training[updates] = {f"train/{n}": v for n, v in epochs.metrics(task).items()}
         told.at_epochs_end[epoch] = detached(weights)
-        if at_end and told.validations:
-            schedule.plateau(told.validations[-1].metrics[f"validation/{task.metric}"])
-            if cfg.early_stopping.patience is not None:
-                waited = 0 if best_of(told.validations, task, ties=False) == len(told.validations) - 1 else waited + 1
-                if waited >= cfg.early_stopping.patience:
-                    break
+        if waited >= (cfg.early_stopping.patience or math.inf):
+            break
         epoch += 1
     assert next(micros, None) is None, "the run took more steps than its config says"
     assert acted or cfg.trainer.gradient_clip_val is None, "no gradient was clipped: the case shows nothing"
