@@ -5,9 +5,11 @@ Each case is one run of `gatescope.run.run`; the tests ask different questions o
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -118,18 +120,18 @@ CASES: dict[str, tuple[str, ...]] = {
     "stateful": (*STREAMS, *STACKED, CLIP, epochs(2), "scheduler=cosine"),
     "stateful native": (*STREAMS, FREE, epochs(2), "model=lstm", "kernel=native", accumulate(3)),
     "transduction": (
-        *DATES, *STACKED, CLIP, epochs(3), "attention=additive", "model.bidirectional=true",
+        *DATES, *STACKED, CLIP, epochs(2), "attention=additive", "model.bidirectional=true",
         "scheduler=cosine",
     ),
     "transduction fed its own": (
-        *DATES, *FORCING, FREE, epochs(3), "decoder.layers=2", "attention=dot", "model.dropout=0.2",
+        *DATES, *FORCING, FREE, epochs(2), "decoder.layers=2", "attention=dot", "model.dropout=0.2",
     ),
     "transduction accumulated": (*DATES, *FORCING, CLIP, epochs(3), accumulate(2), "decoder.tied=true"),
     "transduction input feeding": (
         *DATES, FREE, epochs(2), "data.train=32", "data.test=8", "decoder=input_feeding",
         "attention=additive", "model=lstm", "model.dropout=0.2", "decoder.beam=2",
     ),
-    "transduction words": (*PAIRS, FREE, epochs(5), "attention=dot", "decoder.beam=2"),
+    "transduction words": (*PAIRS, FREE, epochs(3), "attention=dot", "decoder.beam=2"),
 }  # fmt: skip
 RESUMED = {
     # The step that is killed; the last checkpoint before it is at an even number of updates.
@@ -216,20 +218,22 @@ def case(request: pytest.FixtureRequest, cases: Callable[[str], Case]) -> Case:
     return cases(request.param)
 
 
-def composed(overrides: tuple[str, ...], files: dict[str, Path], root: Path) -> DictConfig:
-    given = [one.format(**files) for one in overrides]
+@cache
+def composed(overrides: tuple[str, ...], files: tuple[tuple[str, Path], ...] = ()) -> DictConfig:
+    given = [one.format(**dict(files)) for one in overrides]
     groups = [
         one for one in given if one.split("=")[0] in ("data", "model", "optimizer", "attention", "decoder")
     ]
     rest = [one for one in given if one not in groups]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("config", [*groups, *COMMON, *rest, f"root={root}"])
+        return compose("config", [*groups, *COMMON, *rest])
 
 
 def _made(name: str, files: dict[str, Path], root: Path) -> Case:
     plain = name.removesuffix(", resumed")
     resumed = plain != name
-    cfg = composed(CASES[plain], files, root)
+    cfg = copy.deepcopy(composed(CASES[plain], tuple(files.items())))
+    cfg.root = str(root)
     tape = Tape(dropout=cfg.model.dropout)
     if resumed:
         cfg.checkpoint.every_n_steps = 2
@@ -362,7 +366,7 @@ def test_hundreds_of_updates(tmp_path: Path, model: str, kernel: str) -> None:
     """Errors of rounding do not grow beyond what the short runs are allowed."""
     sizes = ("data.train=1024", "data.validation=256", "data.test=256", "data.batch_size=32")
     options = (*STACKED, CLIP, epochs(8), "attention=additive", "scheduler=cosine", f"kernel={kernel}")
-    cfg = composed((*MULTICLASS, *sizes, *options, f"model={model}"), {}, tmp_path)
+    cfg = composed((*MULTICLASS, *sizes, *options, f"model={model}", f"root={tmp_path}"))
     case = _made_of(f"{model} {kernel}", cfg, Tape(dropout=cfg.model.dropout))
     assert len(case.own.rates) == 256
     test_the_loss_of_every_batch(case)
