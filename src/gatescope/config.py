@@ -281,6 +281,11 @@ def _contradictions(plain: Mapping[str, Any]) -> Iterator[str]:
         yield f"kernel: given native, allowed on trainer.accelerator={trainer['accelerator']}: auto, torch"
     if trainer["max_epochs"] == trainer["max_steps"] == -1 and trainer.get("max_time") is None:
         yield "trainer.max_epochs: given -1, allowed: a number of epochs, or -1 with trainer.max_steps given"
+    if trainer.get("limit_val_batches") == 0:
+        if plain["early_stopping"]["patience"] is not None:
+            yield "early_stopping.patience: needs validation, and trainer.limit_val_batches is 0"
+        if str(plain["scheduler"].get("_target_", "")).endswith("ReduceLROnPlateau"):
+            yield "scheduler: a plateau needs validation, and trainer.limit_val_batches is 0"
     for name in SET_BY_RUN:
         if name in trainer:
             yield f"trainer.{name}: not to be given, the run sets it (see tracking, instruments and root)"

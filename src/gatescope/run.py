@@ -22,8 +22,16 @@ from gatescope.models.encoder import sizes
 from gatescope.tracking.lifecycle import Tracked, tracked
 from gatescope.tracking.ranks import rank, under_torchrun
 from gatescope.tracking.resume import AtomicIO
+from gatescope.tracking.steps import count_updates
 from gatescope.training.housekeeping import older_objects_left_alone
-from gatescope.training.loop import best_checkpoint, best_score, make_trainer, seconds_per_epoch
+from gatescope.training.loop import (
+    best_checkpoint,
+    best_score,
+    epoch_seconds,
+    make_trainer,
+    seconds_per_epoch,
+    tested_at,
+)
 from gatescope.training.module import SequenceTask
 
 log = logging.getLogger(__name__)
@@ -75,6 +83,7 @@ def run(cfg: DictConfig) -> RunResult:
         trainer = make_trainer(
             cfg, data.task, tracking.record.directory, tracking.loggers, callbacks, [AtomicIO()], devices
         )
+        count_updates(trainer)
         with older_objects_left_alone():
             trainer.fit(module, datamodule=data, ckpt_path=tracking.checkpoint)
             best = best_checkpoint(trainer)
@@ -116,7 +125,10 @@ def fit_baseline(cfg: DictConfig, tracking: Tracked, data: SequenceData) -> RunR
 
 
 def finish(tracking: Tracked, trainer: pl.Trainer, module: SequenceTask, data: SequenceData) -> RunResult:
-    """Writes the summary: test metrics, the best validation value, time an epoch."""
+    """Write the summary: test metrics, the best validation value and its step, time of a whole epoch.
+
+    `epochs` counts the whole ones.
+    """
     monitored = best_score(trainer)
     tracking.record.summary |= {
         **{
@@ -124,7 +136,8 @@ def finish(tracking: Tracked, trainer: pl.Trainer, module: SequenceTask, data: S
         },
         f"best/validation/{data.task.metric}": monitored,
         "seconds_per_epoch": seconds_per_epoch(trainer),
-        "epochs": float(trainer.current_epoch),
+        "best/step": float(tested_at(trainer)[0]),
+        "epochs": float(len(epoch_seconds(trainer))),
         "steps": float(trainer.global_step),
     }
     return RunResult(tracking.record.directory, dict(tracking.record.summary), monitored, module, data)

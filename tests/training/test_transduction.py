@@ -135,7 +135,7 @@ def test_a_run_with_other_cells_a_beam_and_input_feeding(config: Compose, cell: 
     options = ("decoder=input_feeding", "decoder.beam=3", "decoder.layers=2", "decoder.tied=true")
     schedule = ("decoder.teacher_forcing=0.5", "decoder.schedule_steps=2", "decoder.max_length=12")
     result = run(config(*DATES, f"model={cell}", "attention=dot", *options, *schedule))
-    assert int(result.module.model.updates) == 3  # type: ignore[union-attr]
+    assert result.module.model.updates == 2  # type: ignore[union-attr]  those before the last
     assert result.summary["test/character_error_rate"] > 0
 
 

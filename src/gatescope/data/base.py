@@ -211,14 +211,25 @@ def padding_waste(lengths: np.ndarray, batches: Sequence[np.ndarray]) -> float:
 
 
 class BucketSampler(Sampler[list[int]]):
-    """Batches of examples of like length, in an order that depends on (seed, epoch) alone.
+    """Batches of examples of similar length, in an order that depends on (seed, epoch) alone.
 
-    Examples are shuffled, cut into pools of `pool` batches, sorted by length within a pool, and the
-    batches shuffled. Without `shuffle` they are sorted by length once, in the same order every epoch.
+    With `shuffle`, examples are shuffled, cut into pools of `pool` batches, sorted by length within a pool,
+    and the batches are shuffled; each epoch has another order. Without it, examples are sorted by length and
+    the batches are shuffled once: the order is the same in every epoch, and the first batches are no shorter
+    than the others, so that `trainer.limit_val_batches` evaluates examples of every length.
 
     Under DDP each rank takes its interleaved share of every global batch, so that all ranks take the same
     number of steps and see each example once; a last batch with fewer examples than ranks joins the one
     before it. The trainer must not add a sampler of its own (`use_distributed_sampler=False`).
+
+    Args:
+        lengths: (N,) steps of each example.
+        batch_size: examples in a global batch.
+        seed: of the order.
+        shuffle: whether each epoch has another order.
+        pool: batches that are sorted by length together, with `shuffle`.
+        rank, world_size: this process among those that share a batch.
+        fixed: whether `set_epoch` is ignored, for `trainer.overfit_batches`.
 
     Raises:
         DataError: fewer examples, or a smaller batch, than ranks: a rank would have nothing to do.
@@ -233,19 +244,27 @@ class BucketSampler(Sampler[list[int]]):
         pool: int = 50,
         rank: int = 0,
         world_size: int = 1,
+        fixed: bool = False,
     ) -> None:
         self.lengths, self.batch_size, self.seed, self.shuffle = lengths, batch_size, seed, shuffle
-        self.pool, self.rank, self.world_size, self.epoch = pool, rank, world_size, 0
-        self.start = 0
+        self.pool, self.rank, self.world_size, self.fixed = pool, rank, world_size, fixed
+        self.epoch = self.start = 0
         if min(batch_size, len(lengths)) < world_size:
             raise DataError(
                 f"{len(lengths)} examples in batches of {batch_size} cannot be shared by {world_size} "
                 "processes; use a larger data.batch_size or fewer devices"
             )
 
+    @property
+    def sampler(self) -> BucketSampler:
+        """Itself: Lightning calls `set_epoch` of `loader.batch_sampler.sampler` before each epoch, and not of
+        a batch sampler itself."""
+        return self
+
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
+        """Set the epoch whose order comes next."""
+        if not self.fixed:
+            self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self._cut(np.arange(len(self.lengths))))
@@ -258,14 +277,13 @@ class BucketSampler(Sampler[list[int]]):
 
     def batches(self) -> list[np.ndarray]:
         """Indices of all global batches of this epoch, in order."""
-        if not self.shuffle:
-            return self._cut(np.argsort(self.lengths, kind="stable"))
-        generator = np.random.default_rng((self.seed, self.epoch))
-        order = generator.permutation(len(self.lengths))
-        size = self.batch_size * self.pool
+        generator = np.random.default_rng((self.seed, self.epoch if self.shuffle else 0))
+        order = np.arange(len(self.lengths))
+        size = len(order)
+        if self.shuffle:
+            order, size = generator.permutation(order), self.batch_size * self.pool
         pools = [order[i : i + size] for i in range(0, len(order), size)]
-        order = np.concatenate([p[np.argsort(self.lengths[p], kind="stable")] for p in pools])
-        batches = self._cut(order)
+        batches = self._cut(np.concatenate([p[np.argsort(self.lengths[p], kind="stable")] for p in pools]))
         return [batches[i] for i in generator.permutation(len(batches))]
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -413,11 +431,13 @@ class SequenceData(pl.LightningDataModule):
         sampler = self.sampler(
             examples.lengths,
             self.batch_size * (EVALUATED if evaluated else 1),
-            self.order_seed,
+            # All runs on the same data evaluate the same batches, whatever their own seed.
+            self.order_seed if split == "train" else self.seed,
             split == "train",
             self.pool,
             rank,
             world,
+            fixed=self.trainer is not None and self.trainer.overfit_batches > 0,
         )
         kind = ResumableLoader if split == "train" else DataLoader
         return kind(

@@ -1,4 +1,5 @@
-"""From training to the instruments: a Probe at step 0, at a cadence and at the end; Updates."""
+"""From training to the instruments: a Probe at step 0, at a cadence, at the end, and of the tested weights;
+Updates."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
@@ -18,11 +20,16 @@ from gatescope.instruments.base import ProbeInstrument, Update, UpdateInstrument
 from gatescope.instruments.probe import look
 from gatescope.instruments.readings import Readings
 from gatescope.models.stack import LayerPass
+from gatescope.training.housekeeping import counted_as_overhead
+from gatescope.training.loop import tested_at
 
 log = logging.getLogger(__name__)
 
 Sink = Callable[[Readings, int, int], None]
 """(readings, step, epoch): where readings go."""
+
+TESTED = "tested/"
+"""Prefix of the names of readings of the weights that the test measures: those best on validation."""
 
 
 def due(step: int, every_n_steps: int | None) -> bool:
@@ -39,6 +46,7 @@ class InstrumentCallback(pl.Callback):
         self.instruments = dict(instruments)
         self.every_n_steps, self.sink = every_n_steps, sink
         self.off: list[str] = []
+        self.overhead_seconds = 0.0
         self._last: Any = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -49,16 +57,19 @@ class InstrumentCallback(pl.Callback):
         self._last, self.off = state_dict["last"], list(state_dict["off"])
         self.instruments = {name: i for name, i in self.instruments.items() if name not in self.off}
 
-    def _read(self, subject: Any, step: int, epoch: int) -> Readings:
+    def _read(self, subject: Any, step: int, epoch: int, prefix: str = "") -> Readings:
         readings: Readings = {}
         for name, instrument in list(self.instruments.items()):
             try:
                 readings |= instrument.read(subject)
             except Exception:
                 self._switch_off(name, step)
-        if readings:
-            self.sink(readings, step, epoch)
+        self._send(readings, step, epoch, prefix)
         return readings
+
+    def _send(self, readings: Readings, step: int, epoch: int, prefix: str = "") -> None:
+        if readings:
+            self.sink({f"{prefix}{name}": one for name, one in readings.items()}, step, epoch)
 
     def _switch_off(self, name: str, step: int) -> None:
         log.warning("instrument %s failed at step %d and is switched off", name, step, exc_info=True)
@@ -67,7 +78,11 @@ class InstrumentCallback(pl.Callback):
 
 
 class ProbeCallback(InstrumentCallback):
-    """Looks at the model on a fixed batch; changes nothing of it."""
+    """Looks at the model on a fixed batch; changes nothing of it.
+
+    Names of the look at the tested weights begin with `tested/`; its step is the number of updates that these
+    weights have had.
+    """
 
     def __init__(
         self,
@@ -80,6 +95,7 @@ class ProbeCallback(InstrumentCallback):
     ) -> None:
         super().__init__(instruments, every_n_steps, sink)
         self.batch, self.tokens, self.alignment = batch, tokens, alignment
+        self._readings: Readings = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if self._last is None:  # a resumed run had its first look
@@ -92,15 +108,28 @@ class ProbeCallback(InstrumentCallback):
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._look(trainer, module)
 
+    def on_test_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        step, epoch = tested_at(trainer)
+        if step == self._last and self._readings:  # these weights were looked at already
+            self._send(self._readings, step, epoch, TESTED)
+        else:
+            with torch.inference_mode(False), torch.enable_grad():  # Lightning tests in inference mode
+                self._probe(module, step, epoch, TESTED)
+
     def _look(self, trainer: pl.Trainer, module: Any) -> None:
         step = trainer.global_step
-        if self._last == step or not self.instruments:
-            return
-        self._last = step
-        batch = self.batch.to(module.device)
-        probe = look(module.model, batch, module.objective.loss, step)
-        probe.tokens, probe.alignment = self.tokens, self.alignment
-        self._read(probe, step, trainer.current_epoch)
+        if self._last != step:
+            self._last = step
+            self._readings = self._probe(module, step, trainer.current_epoch)
+
+    def _probe(self, module: Any, step: int, epoch: int, prefix: str = "") -> Readings:
+        if not self.instruments:
+            return {}
+        with counted_as_overhead(self):
+            batch = self.batch.to(module.device)
+            probe = look(module.model, batch, module.objective.loss, step)
+            probe.tokens, probe.alignment = self.tokens, self.alignment
+            return self._read(probe, step, epoch, prefix)
 
 
 class UpdateCallback(InstrumentCallback):
@@ -123,10 +152,14 @@ class UpdateCallback(InstrumentCallback):
         return [name for name, one in self.instruments.items() if one.reads_layers]
 
     def _due(self, trainer: pl.Trainer) -> bool:
-        return bool(self.instruments) and due(trainer.global_step, self.every_n_steps)
+        """Of the first update, and of those after which a look is due."""
+        update = trainer.global_step + 1
+        return bool(self.instruments) and (update == 1 or due(update, self.every_n_steps))
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, module: Any, optimizer: Optimizer) -> None:
-        if self._due(trainer):
+        if not self._due(trainer):
+            return
+        with counted_as_overhead(self):
             try:
                 self._layers = module.model.stack.passed()
             except Exception:
@@ -137,8 +170,11 @@ class UpdateCallback(InstrumentCallback):
             self._weights = {name: p.detach().clone() for name, p in named}
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
-        if not self._before:
-            return
+        if self._before:
+            with counted_as_overhead(self):
+                self._read_update(trainer, module)
+
+    def _read_update(self, trainer: pl.Trainer, module: Any) -> None:
         parameters = dict(module.named_parameters())
         step, clipped = trainer.global_step, int(module.clipped_steps)
         update = Update(

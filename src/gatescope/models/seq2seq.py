@@ -27,8 +27,8 @@ class Seq2Seq(SequenceModel):
         task, cell, options: as in `SequenceModel`; the decoder has as many units a layer as the encoder.
     """
 
-    updates: Tensor
-    """(): training passes so far, for the schedule of teacher forcing."""
+    updates: int = 0
+    """Updates of the weights so far, for the schedule of teacher forcing; set by whoever trains the model."""
 
     def __init__(
         self,
@@ -52,7 +52,6 @@ class Seq2Seq(SequenceModel):
             embedding_size,
             self.embedding_dropout.p,
         )
-        self.register_buffer("updates", torch.tensor(0))
 
     def readout(
         self,
@@ -72,8 +71,7 @@ class Seq2Seq(SequenceModel):
     def _write(self, symbols: Tensor, source: Source, carry: Carry) -> Written:
         forced = 1.0
         if self.training and self.decoding.teacher_forcing < 1:
-            forced = forced_share(int(self.updates), self.decoding)
-            self.updates += 1
+            forced = forced_share(self.updates, self.decoding)
         if forced == 1 and not self.decoding.input_feeding:
             written: Written = self.decoder(symbols, source, carry)
             return written

@@ -30,12 +30,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from gatescope.instruments.readings import Readings, to_json
 from gatescope.tracking.directory import RecordError, make_writable
 from gatescope.tracking.identity import run_id, tags
+from gatescope.tracking.steps import CountsUpdates
 
 log = logging.getLogger(__name__)
 
@@ -190,7 +190,7 @@ class NoRecord(Record):
     def _append(self, name: str, rows: list[dict[str, Any]]) -> None: ...
 
 
-class RecordLogger(Logger):
+class RecordLogger(CountsUpdates):
     """Lightning's way into the record: what `self.log` logs becomes a row of metrics.jsonl."""
 
     def __init__(self, record: Record) -> None:
@@ -213,7 +213,7 @@ class RecordLogger(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         values = {name: float(value) for name, value in metrics.items()}
         epoch = values.pop("epoch", None)
-        self.record.metrics(values, step or 0, None if epoch is None else int(epoch))
+        self.record.metrics(values, self.step_of(step), None if epoch is None else int(epoch))
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:

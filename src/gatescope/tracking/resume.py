@@ -37,6 +37,7 @@ from torchmetrics import Metric
 from gatescope.cells.base import State
 from gatescope.models.stack import Carried
 from gatescope.tracking.directory import RecordError
+from gatescope.training.housekeeping import counted_as_overhead
 from gatescope.training.module import SequenceTask
 
 log = logging.getLogger(__name__)
@@ -178,6 +179,7 @@ class Checkpoints(Checkpoint):
         self._saved_at, self._saved_step = time.monotonic(), 0
         self._loaded: dict[str, Any] | None = None
         self._metrics: dict[str, torch.Tensor] = {}
+        self.overhead_seconds = 0.0
 
     def on_load_checkpoint(self, trainer: pl.Trainer, module: Any, checkpoint: dict[str, Any]) -> None:
         kept = checkpoint[OURS]
@@ -234,7 +236,8 @@ class Checkpoints(Checkpoint):
         return step != self._saved_step and (by_steps or by_time)
 
     def _save(self, trainer: pl.Trainer) -> None:
-        trainer.save_checkpoint(self.path)
+        with counted_as_overhead(self):
+            trainer.save_checkpoint(self.path)
         self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: Any, checkpoint: dict[str, Any]) -> None:

@@ -6,20 +6,31 @@ tensorboard --logdir runs
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from gatescope.instruments.readings import Readings, Scalar
+from gatescope.tracking.steps import CountsUpdates
 
 FOLDER = "tensorboard"
+
+
+class BoardLogger(CountsUpdates, TensorBoardLogger):
+    """Lightning's logger, whose rows carry the number of updates done."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        super().log_metrics(metrics, self.step_of(step))
 
 
 class TensorBoardMissing(RuntimeError):
     """TensorBoard was asked for and is not installed."""
 
 
-def make_tensorboard(directory: Path, resumed_at: int | None = None) -> TensorBoardLogger:
+def make_tensorboard(directory: Path, resumed_at: int | None = None) -> BoardLogger:
     """Lightning's logger, writing to `<directory>/tensorboard`.
 
     Args:
@@ -33,9 +44,7 @@ def make_tensorboard(directory: Path, resumed_at: int | None = None) -> TensorBo
         shutil.rmtree(directory / FOLDER, ignore_errors=True)
     purge = None if resumed_at is None else resumed_at + 1
     try:
-        return TensorBoardLogger(
-            directory, name=FOLDER, version="", default_hp_metric=False, purge_step=purge
-        )
+        return BoardLogger(directory, name=FOLDER, version="", default_hp_metric=False, purge_step=purge)
     except ModuleNotFoundError as error:
         raise TensorBoardMissing(
             "TensorBoard is asked for and not installed: "

@@ -29,6 +29,7 @@ from gatescope.instruments.readings import (
 )
 from gatescope.tracking.identity import run_dir, run_id, tags
 from gatescope.tracking.record import Record, finite
+from gatescope.tracking.steps import CountsUpdates
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class CredentialsError(RuntimeError):
     """Online tracking was asked for and no W&B account is configured."""
 
 
-class TolerantLogger(WandbLogger):
+class TolerantLogger(CountsUpdates, WandbLogger):
     """W&B's logger, of which a run is independent: when its service dies, one warning, and no more of it."""
 
     def __init__(self, run: wandb.Run) -> None:
@@ -69,7 +70,7 @@ class TolerantLogger(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self.attempt(lambda: super(TolerantLogger, self).log_metrics(metrics, step))
+        self.attempt(lambda: super(TolerantLogger, self).log_metrics(metrics, self.step_of(step)))
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Protocol
 
 import torch
 
@@ -48,3 +50,24 @@ def older_objects_left_alone() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+class CountsOverhead(Protocol):
+    """What keeps count of the time that it takes beside training."""
+
+    overhead_seconds: float
+
+
+@contextmanager
+def counted_as_overhead(owner: CountsOverhead) -> Iterator[None]:
+    """Add the time inside to `owner.overhead_seconds`, which the time of an epoch leaves out.
+
+    On a GPU the work that training has queued before is waited for first, else it would be counted here.
+    """
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        owner.overhead_seconds += time.perf_counter() - started

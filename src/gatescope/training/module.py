@@ -16,8 +16,11 @@ from torchmetrics import MetricCollection
 
 from gatescope.data.base import Batch, TaskSpec
 from gatescope.models.encoder import SequenceModel
+from gatescope.models.seq2seq import Seq2Seq
 from gatescope.models.stack import Carried
+from gatescope.training.loop import ends_training
 from gatescope.training.objective import objective_for
+from gatescope.training.schedules import lr_scheduler_config
 from gatescope.training.waiting import WaitingMetrics
 
 
@@ -54,6 +57,8 @@ class SequenceTask(pl.LightningModule):
         """Gradient norms of the last steps before clipping, for the message of a NaN loss."""
         self.clipped_steps: Tensor | int = 0
         """Steps so far in which clipping acted (kept as a tensor, so that no step waits for the device)."""
+        self._update_losses: list[tuple[Tensor, int]] = []
+        """Mean loss and examples of each batch that the update under way has accumulated."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "_current_fx_name":
@@ -66,6 +71,8 @@ class SequenceTask(pl.LightningModule):
         return self.model(batch).values
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        if isinstance(self.model, Seq2Seq):
+            self.model.updates = self.global_step
         return self._shared_step(batch, batch_idx, self.train_metrics, "train")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -94,11 +101,52 @@ class SequenceTask(pl.LightningModule):
         if stage != "train":
             # Equal on all ranks: the mean over them that an epoch's end takes changes nothing.
             self.log(f"{stage}/loss", loss, batch_size=size, on_step=False, on_epoch=True, sync_dist=True)
-        elif self.trainer._logger_connector.should_update_logs:
-            # Lightning drops what is logged at other steps, at a cost that is half of its overhead.
-            self.log(f"{stage}/loss", loss, batch_size=size, on_step=True, on_epoch=False)
+        else:
+            self._log_update(loss, size, batch_idx)
         metrics.update(*self._outcome(values.detach(), batch, stage))
         return shared
+
+    def _log_update(self, loss: Tensor, size: int, batch_idx: int) -> None:
+        """Log the loss of all batches that make one update, and its learning rate, with the last of them."""
+        trainer = self.trainer
+        self._update_losses.append((loss, size))
+        if (batch_idx + 1) % trainer.accumulate_grad_batches and not trainer.is_last_batch:
+            return
+        losses, self._update_losses = self._update_losses, []
+        # Lightning drops what is logged at other steps, at a cost that is half of its overhead.
+        if trainer._logger_connector.should_update_logs:
+            if len(losses) > 1:
+                size = sum(examples for _, examples in losses)
+                loss = torch.stack([loss * examples for loss, examples in losses]).sum() / size
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            row = {"train/loss": loss, "learning_rate": rate}
+            self.log_dict(row, batch_size=size, on_step=True, on_epoch=False)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Have the last weights of a run validated, wherever in an epoch it ends, so that they can be chosen.
+
+        Lightning calls it after the callbacks, one of which ends a run at `trainer.max_time`.
+        """
+        if ends_training(self.trainer):
+            self.trainer.should_stop = True
+            self.trainer.check_val_every_n_epoch = self.trainer.val_check_batch = 1
+
+    def on_validation_end(self) -> None:
+        if self.trainer.sanity_checking or self.trainer.state.fn != "fit":
+            return
+        schedulers = self.lr_schedulers() or []
+        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+            if isinstance(scheduler, ReduceLROnPlateau):
+                scheduler.step(self.trainer.callback_metrics[f"validation/{self.task.metric}"])
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """As Lightning's own, but for a plateau's, which is stepped after each validation.
+
+        Lightning steps it at the end of each epoch, with the last metric there was: in an epoch without a
+        validation the same again.
+        """
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            super().lr_scheduler_step(scheduler, metric)
 
     def _outcome(self, values: Tensor, batch: Batch, stage: str) -> tuple[Any, Any]:
         if stage == "train":
@@ -158,11 +206,8 @@ class SequenceTask(pl.LightningModule):
         optimizer = self._optimizer(self.parameters())
         if self._scheduler is None:
             return optimizer
-        scheduler = {
-            "scheduler": self._scheduler(optimizer),
-            "monitor": f"validation/{self.task.metric}",
-            "interval": "epoch",
-        }
+        monitor, direction = f"validation/{self.task.metric}", self.task.direction
+        scheduler = lr_scheduler_config(self._scheduler, optimizer, self.trainer, monitor, direction)
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
 

@@ -11,7 +11,8 @@ from gatescope.analysis.report.numbers import NOTHING
 from gatescope.analysis.report.tables import markdown
 
 SUMMARY = "summary.json"
-"""In a report's folder: name, question, finding (one line); of a study, finished and runs (counts)."""
+"""In a report's folder: name, question, finding (one line); of a study, finished and runs (counts); of a
+report that is no longer true in some way, notice (one line)."""
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
@@ -29,6 +30,7 @@ def write_index(out: str | Path) -> Path:
         found = json.loads(path.read_text(encoding="utf-8"))
         link = f"[{found['name']}]({quote(path.parent.name)}/README.md)"
         asked = f"*{found['question']}* " if found["question"] else ""
+        asked = f"**{found['notice']}** {asked}" if "notice" in found else asked
         runs = f"{found['finished']} of {found['runs']}" if "runs" in found else NOTHING
         lines.append([link, f"{asked}{found['finding']}", runs])
     body = "There is none yet: `python scripts/report.py study=first_light` writes one."
