@@ -437,7 +437,7 @@ class SequenceData(pl.LightningDataModule):
             self.pool,
             rank,
             world,
-            fixed=self.trainer is not None and self.trainer.overfit_batches > 0,
+            fixed=self.trainer is not None and self.trainer.overfit_batches > 0,  # type: ignore[attr-defined]
         )
         kind = ResumableLoader if split == "train" else DataLoader
         return kind(
