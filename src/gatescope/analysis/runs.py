@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import pandas as pd
 import yaml
 
+from gatescope.tracking import predictions
+
 log = logging.getLogger(__name__)
 
 RUN_COLUMNS = [
@@ -85,6 +87,12 @@ class Tables:
         if name in self.runs:
             value = pd.to_numeric(self.runs[name]).fillna(value)
         return self.runs[["run_id", "variant", "condition", "seed"]].assign(value=value.astype(float))
+
+    def predictions(self, run_id: str) -> pd.DataFrame | None:
+        """What a run predicted of its test split, as `gatescope.tracking.predictions` describes it; None where
+        its record has no such file, or one that cannot be read."""
+        directory = self.runs.directory[self.runs.run_id == run_id]
+        return _read_predictions(Path(directory.iloc[0])) if len(directory) else None
 
     def _with_run(self, table: pd.DataFrame) -> pd.DataFrame:
         columns = ["run_id", "variant", "cell", "attention", "condition", "seed"]
@@ -210,6 +218,18 @@ def _read_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
             notes.append(f"{path} line {number} is torn: skipped")
             continue
         yield row
+
+
+def _read_predictions(directory: Path) -> pd.DataFrame | None:
+    path = predictions.find(directory)
+    if path is None:
+        return None
+    try:
+        table: pd.DataFrame = predictions.read(path)
+    except ValueError as error:
+        log.warning("%s", error)
+        return None
+    return table
 
 
 def _conditions(configs: dict[str, dict[str, Any]]) -> dict[str, str]:

@@ -4,6 +4,7 @@
     config.yaml     the resolved config
     metrics.jsonl   a line a call of log: {"step", "epoch", "time", "<name>": value, …}
     readings.jsonl  a line a reading: {"step", "epoch", "name", "kind", …}
+    predictions.csv a row an example of the test split, see `gatescope.tracking.predictions`
 
 Lines are appended and flushed, so that a kill never costs a finished one.
 """
@@ -34,6 +35,7 @@ from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from gatescope.instruments.readings import Readings, to_json
+from gatescope.tracking import predictions
 from gatescope.tracking.directory import RecordError, make_writable
 from gatescope.tracking.identity import run_id, tags
 
@@ -61,7 +63,7 @@ class Record:
 
     def begin(self, cfg: DictConfig) -> None:
         """Starts a fresh record of this config; what an earlier run left here is gone."""
-        for path in (*(self.directory / name for name in ROWS), *self.directory.glob("checkpoints/*.ckpt")):
+        for path in (*(self.directory / name for name in (*ROWS, *predictions.FILES)), *self.directory.glob("checkpoints/*.ckpt")):
             path.unlink(missing_ok=True)
         self.run = self._this_process() | {
             "run_id": run_id(cfg),

@@ -18,6 +18,7 @@ from gatescope.data.base import Batch, TaskSpec
 from gatescope.models.encoder import SequenceModel
 from gatescope.models.stack import Carried
 from gatescope.training.objective import objective_for
+from gatescope.training.predictions import Columns, batch_columns, gathered, joined
 from gatescope.training.waiting import WaitingMetrics
 
 
@@ -50,6 +51,9 @@ class SequenceTask(pl.LightningModule):
         self.test_metrics = metrics.clone(prefix="test/")
         self.carried: dict[str, Carried] = {}
         """By stage, the states in which the last batch ended, where the data are stateful."""
+        self.predictions: Columns = {}
+        """Of the last test, see `gatescope.tracking.predictions`; on rank 0, of all ranks."""
+        self._tested: list[Columns] = []
         self.recent_norms: deque[Tensor] = deque(maxlen=5)
         """Gradient norms of the last steps before clipping, for the message of a NaN loss."""
         self.clipped_steps: Tensor | int = 0
@@ -97,7 +101,11 @@ class SequenceTask(pl.LightningModule):
         elif self.trainer._logger_connector.should_update_logs:
             # Lightning drops what is logged at other steps, at a cost that is half of its overhead.
             self.log(f"{stage}/loss", loss, batch_size=size, on_step=True, on_epoch=False)
-        metrics.update(*self._outcome(values.detach(), batch, stage))
+        outcome = self._outcome(values.detach(), batch, stage)
+        metrics.update(*outcome)
+        if stage == "test":
+            own = self.objective.columns(values.detach(), batch.targets, outcome)
+            self._tested.append(batch_columns(batch.ids, losses, own))
         return shared
 
     def _outcome(self, values: Tensor, batch: Batch, stage: str) -> tuple[Any, Any]:
@@ -112,8 +120,12 @@ class SequenceTask(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.log_dict(self.validation_metrics)
 
+    def on_test_epoch_start(self) -> None:
+        self._tested = []
+
     def on_test_epoch_end(self) -> None:
         self.log_dict(self.test_metrics)
+        self.predictions, self._tested = gathered(joined(self._tested)), []
 
     def _describe_divergence(self, stage: str, loss: float) -> str:
         norms = ", ".join(f"{float(norm):.3g}" for norm in self.recent_norms)
