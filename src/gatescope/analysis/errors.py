@@ -1,0 +1,166 @@
+"""What a model gets wrong: functions on the predictions of a test split, as
+`gatescope.tracking.predictions` describes them. No torch here.
+
+Calibration. The confidence of a prediction is the probability of the predicted class. Confidences fall into
+`BINS` bins of equal width over (0, 1]; the expected calibration error (Guo et al. 2017) is
+Σ_b n_b / N · |accuracy_b − confidence_b|, of all classes' top prediction. The Brier score is the mean of
+Σ_k (p_k − y_k)² over all classes (Brier 1950): 0 is right and sure, 2 wrong and sure. Of two classes that is
+twice the (p − y)² of some texts and of scikit-learn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
+
+from gatescope.tracking.predictions import badness, classes, shown, worst
+
+BINS = 15
+CALIBRATION = ["low", "high", "n", "confidence", "accuracy"]
+
+Texts = Callable[[Sequence[int]], list[str]]
+"""Ids of the test split -> the examples as a reader sees them."""
+
+
+def confusion(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Counts of a classification: rows by true class, columns by predicted class, in the task's order."""
+    names = classes(predictions)
+    counts = confusion_matrix(predictions.target, predictions.prediction, labels=names)
+    return pd.DataFrame(counts, index=pd.Index(names, name="true"), columns=pd.Index(names, name="predicted"))
+
+
+def confused(counts: pd.DataFrame) -> pd.DataFrame:
+    """The pairs of classes that are taken for each other: true, predicted, n, share (of the true class),
+    the commonest first."""
+    table = counts.stack().rename("n").reset_index()
+    table = table[(table.true != table.predicted) & (table.n > 0)]
+    table = table.assign(share=table.n / table.true.map(counts.sum(axis=1)))
+    return table.sort_values(["n", "share"], ascending=False, kind="stable", ignore_index=True)
+
+
+def per_class(predictions: pd.DataFrame) -> pd.DataFrame:
+    """A row a class: class, precision, recall, f1, n (examples of it). 0 where scikit-learn divides by 0."""
+    names = classes(predictions)
+    precision, recall, f1, n = precision_recall_fscore_support(
+        predictions.target, predictions.prediction, labels=names, zero_division=0.0
+    )
+    return pd.DataFrame({"class": names, "precision": precision, "recall": recall, "f1": f1, "n": n})
+
+
+def calibration(predictions: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
+    """A row a bin of confidence: low, high, n, mean confidence, accuracy; NaN where a bin is empty."""
+    chances = predictions[[f"p({name})" for name in classes(predictions)]].to_numpy()
+    confidence = chances.max(axis=1)
+    right = (predictions.target == predictions.prediction).to_numpy()
+    edges = np.linspace(0, 1, bins + 1)
+    place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    n = np.bincount(place, minlength=bins)
+    sums = [np.bincount(place, weights=values, minlength=bins) for values in (confidence, right)]
+    means = [np.divide(s, n, out=np.full(bins, math.nan), where=n > 0) for s in sums]
+    return pd.DataFrame(dict(zip(CALIBRATION, (edges[:-1], edges[1:], n, *means), strict=True)))
+
+
+def expected_calibration_error(table: pd.DataFrame) -> float:
+    """Of what `calibration` gives."""
+    gaps = (table.accuracy - table.confidence).abs().fillna(0)
+    return float((gaps * table.n).sum() / table.n.sum())
+
+
+def brier(predictions: pd.DataFrame) -> float:
+    """Mean over examples of the squared error of the probabilities, summed over classes."""
+    names = classes(predictions)
+    chances = predictions[[f"p({name})" for name in names]].to_numpy()
+    right = predictions.target.to_numpy()[:, None] == np.array(names, dtype=object)[None]
+    return float(((chances - right) ** 2).sum(axis=1).mean())
+
+
+def scores(predictions: pd.DataFrame) -> dict[str, float]:
+    """Numbers of a whole test split: of a classification accuracy, macro_f1, calibration_error and brier; of
+    the other tasks what their columns give."""
+    found = {"examples": float(len(predictions)), "loss": float(predictions.loss.mean())}
+    if classes(predictions):
+        right = predictions.target == predictions.prediction
+        found |= {
+            "accuracy": float(right.mean()),
+            "macro_f1": float(
+                f1_score(predictions.target, predictions.prediction, average="macro", zero_division=0.0)
+            ),
+            "calibration_error": expected_calibration_error(calibration(predictions)),
+            "brier": brier(predictions),
+        }
+    elif "errors" in predictions:
+        found["error_rate"] = float(predictions.errors.sum() / max(predictions.symbols.sum(), 1))
+        found["wrong"] = float((predictions.errors > 0).mean())
+    elif "target" in predictions:
+        error = predictions.prediction - predictions.target
+        found |= {"mse": float((error**2).mean()), "bias": float(error.mean())}
+    elif "correct" in predictions:
+        found["accuracy"] = float(predictions.correct.sum() / max(predictions.scored.sum(), 1))
+    else:
+        found["nll"] = float((predictions.loss * predictions.steps).sum() / predictions.steps.sum())
+    return found
+
+
+def worst_errors(predictions: pd.DataFrame, count: int, texts: Texts | None = None) -> pd.DataFrame:
+    """A row an error, the worst first: id, loss, target and prediction or what else the task has, and text.
+
+    Worst, of a classification: the wrong ones with the least probability of the true class; of a regression
+    the greatest |error|; of a transduction the most edits a symbol; of the others the greatest loss.
+    """
+    rows = shown({str(name): column.tolist() for name, column in predictions.items()},
+                 worst(predictions, count))  # fmt: skip
+    names = [str(name) for name in predictions if not str(name).startswith("p(") and name != "also"]
+    table = pd.DataFrame(rows, columns=names)
+    return _with_texts(table, texts)
+
+
+def worst_over_seeds(
+    predictions: Sequence[pd.DataFrame], count: int, texts: Texts | None = None
+) -> pd.DataFrame:
+    """The examples that most runs get wrong: id, wrong and runs (how many of how many), loss (mean), target,
+    prediction (the commonest), and text.
+
+    "Wrong" of a regression or of several outputs a step means nothing: there `wrong` is left out, and the mean
+    |error| or loss decides alone.
+    """
+    every = pd.concat([one.assign(badness=badness(one)) for one in predictions], ignore_index=True)
+    every["is_wrong"] = every.badness > 0
+    by_id = every.groupby("id", sort=True)
+    table = by_id.agg(
+        wrong=("is_wrong", "sum"), runs=("is_wrong", "size"), badness=("badness", "mean"), loss=("loss", "mean")
+    ).reset_index()
+    judged = bool(classes(every)) or "errors" in every or "correct" in every
+    order = ["wrong", "badness", "loss"] if judged else ["badness", "loss"]
+    share = table.assign(wrong=table.wrong / table.runs)
+    first = share.sort_values(order, ascending=False, kind="stable").index[:count]
+    table = table.loc[first]
+    table = table[table.badness > 0]
+    if "target" in every:
+        table["target"] = [by_id.target.get_group(i).iloc[0] for i in table.id]
+        commonest = _commonest if every.prediction.dtype.kind not in "fi" else pd.Series.mean
+        table["prediction"] = [commonest(by_id.prediction.get_group(i)) for i in table.id]
+    table = table.drop(columns=["badness"] if judged else ["badness", "wrong"])
+    return _with_texts(table.reset_index(drop=True), texts)
+
+
+def same_examples(predictions: Sequence[pd.DataFrame]) -> bool:
+    """Whether an id means the same example in all of them: wherever it stands, its target is the same."""
+    first = predictions[0]
+    if any(set(one.columns) != set(first.columns) for one in predictions):
+        return False
+    fixed = [name for name in ("target", "scored", "steps") if name in first]
+    every = pd.concat([one[["id", *fixed]] for one in predictions])
+    return len(every.drop_duplicates()) == every.id.nunique()
+
+
+def _commonest(values: pd.Series) -> Any:
+    return values.value_counts().index[0]
+
+
+def _with_texts(table: pd.DataFrame, texts: Texts | None) -> pd.DataFrame:
+    return table if texts is None else table.assign(text=texts([int(i) for i in table.id]))
