@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from gatescope.analysis import errors
@@ -63,7 +62,7 @@ def terminal(found: Sequence[Part], width: int = WIDTH) -> str:
     shown = []
     for part in found:
         head = f"{part.title}. {part.note}".rstrip() if part.note else part.title
-        shown.append("\n".join([head, *(f"  {line}" for line in aligned(_rows(part.table, width)))]))
+        shown.append("\n".join([head, *(f"  {line}" for line in aligned(rows(part.table, width)))]))
     return "\n\n".join(shown)
 
 
@@ -73,8 +72,8 @@ def markdown(name: str, found: Sequence[Part]) -> str:
     for part in found:
         text += [f"## {part.title}", *([part.note] if part.note else [])]
         if len(part.table):
-            rows = [[numbers.literal(cell) for cell in row] for row in _rows(part.table)]
-            text.append(markdown_table(rows[0], rows[1:]))
+            lines = [[numbers.literal(cell) for cell in row] for row in rows(part.table)]
+            text.append(markdown_table(lines[0], lines[1:]))
     return "\n\n".join(text) + "\n"
 
 
@@ -88,14 +87,21 @@ def _safe(value: Any) -> Any:
     return safe(value) if isinstance(value, str) else value
 
 
-def _rows(table: pd.DataFrame, width: int | None = None) -> list[tuple[str, ...]]:
+def rows(table: pd.DataFrame, width: int | None = None) -> list[tuple[str, ...]]:
+    """The table as text, headings first; a text of more than `width` characters is cut."""
     head = tuple(_printable(str(name).replace("_", " ")) for name in table)
-    return [head, *(tuple(_cell(value, width) for value in row) for row in table.itertuples(index=False))]
+    columns = [[_cell(value, width) for value in _whole(table[name])] for name in table]
+    return [head, *zip(*columns, strict=True)]
+
+
+def _whole(values: pd.Series) -> list[Any]:
+    """As integers where all of the column are."""
+    every = values.tolist()
+    whole = all(isinstance(v, float) and v.is_integer() for v in every)
+    return [int(v) for v in every] if whole else every
 
 
 def _cell(value: Any, width: int | None) -> str:
-    if isinstance(value, int | np.integer) or (isinstance(value, float) and value.is_integer()):
-        return f"{int(value)}"
     if isinstance(value, float):
         return numbers.number(value)
     text = _printable(str(value))

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
+from gatescope.analysis import study, style
+from gatescope.analysis.runs import Tables
 from gatescope.tracking.predictions import badness, classes, shown, worst
 
 BINS = 15
@@ -128,13 +131,16 @@ def worst_over_seeds(
     "Wrong" of a regression or of several outputs a step means nothing: there `wrong` is left out, and the mean
     |error| or loss decides alone.
     """
-    every = pd.concat([one.assign(badness=badness(one)) for one in predictions], ignore_index=True)
+    needed = [name for name in ("id", "loss", "target", "prediction") if name in predictions[0]]
+    parts = [one[needed].assign(badness=badness(one)) for one in predictions]
+    every = pd.concat(parts, ignore_index=True)
     every["is_wrong"] = every.badness > 0
     by_id = every.groupby("id", sort=True)
     table = by_id.agg(
         wrong=("is_wrong", "sum"), runs=("is_wrong", "size"), badness=("badness", "mean"), loss=("loss", "mean")
     ).reset_index()
-    judged = bool(classes(every)) or "errors" in every or "correct" in every
+    names = predictions[0].columns
+    judged = bool(classes(names)) or "errors" in names or "correct" in names
     order = ["wrong", "badness", "loss"] if judged else ["badness", "loss"]
     share = table.assign(wrong=table.wrong / table.runs)
     first = share.sort_values(order, ascending=False, kind="stable").index[:count]
@@ -164,3 +170,42 @@ def _commonest(values: pd.Series) -> Any:
 
 def _with_texts(table: pd.DataFrame, texts: Texts | None) -> pd.DataFrame:
     return table if texts is None else table.assign(text=texts([int(i) for i in table.id]))
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one variant under one condition that have kept predictions: by run_id, in order of seed."""
+
+    variant: str
+    condition: str
+    runs: dict[str, pd.DataFrame]
+
+    @property
+    def pooled(self) -> pd.DataFrame:
+        """All rows of all runs."""
+        return pd.concat(list(self.runs.values()), ignore_index=True)
+
+    @property
+    def key(self) -> dict[str, str]:
+        return {"variant": self.variant, "condition": self.condition}
+
+
+def groups(tables: Tables, classified: bool = False) -> list[Group]:
+    """A group a condition and variant, in the order of reports; runs whose file has other columns than the
+    group's first are left out.
+
+    Args:
+        classified: only those of classifications.
+    """
+    found = []
+    for condition in study.conditions(tables.runs):
+        here = tables.runs[tables.runs.condition == condition]
+        for variant in style.order(here.variant):
+            ids = here[here.variant == variant].sort_values("seed").run_id
+            kept = {run_id: table for run_id in ids if (table := tables.predictions(run_id)) is not None}
+            first = next(iter(kept.values()), None)
+            if first is None or (classified and not classes(first)):
+                continue
+            alike = {run_id: table for run_id, table in kept.items() if list(table) == list(first)}
+            found.append(Group(variant, condition, alike))
+    return found

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from glob import escape
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,7 +91,7 @@ class Tables:
 
     def predictions(self, run_id: str) -> pd.DataFrame | None:
         """What a run predicted of its test split, as `gatescope.tracking.predictions` describes it; None where
-        its record has no such file, or one that cannot be read."""
+        its record has no such file, or one that cannot be read. Read when asked for; not to be changed."""
         directory = self.runs.directory[self.runs.run_id == run_id]
         return _read_predictions(Path(directory.iloc[0])) if len(directory) else None
 
@@ -225,10 +226,17 @@ def _read_predictions(directory: Path) -> pd.DataFrame | None:
     if path is None:
         return None
     try:
-        table: pd.DataFrame = predictions.read(path)
-    except ValueError as error:
+        state = path.stat()
+        return _parsed(path, state.st_mtime_ns, state.st_size)
+    except (ValueError, OSError) as error:
         log.warning("%s", error)
         return None
+
+
+@lru_cache(maxsize=64)
+def _parsed(path: Path, changed: int, size: int) -> pd.DataFrame:
+    """A report reads the same file for several tables and figures."""
+    table: pd.DataFrame = predictions.read(path)
     return table
 
 

@@ -113,7 +113,8 @@ def read(path: Path) -> Any:
             raise ValueError("no columns id and loss")
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"{path} is not a file of predictions ({error}): run it again, force=true") from error
-    return table.assign(**{name: table[name].map(plain) for name in texts})
+    # The copy is one block: columns of different types are read into a block each.
+    return table.assign(**{name: table[name].map(plain) for name in texts}).copy()
 
 
 WHOLE = ("id", "errors", "symbols", "correct", "scored", "steps", "hits", "either")

@@ -52,7 +52,7 @@ def cell(text: object) -> str:
 
 def literal(text: object) -> str:
     """Text of the data in Markdown: nothing in it is a mark, a link or an image."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", str(text).replace("\r", " ").replace("\n", " "))
+    return re.sub(r"([\\`*_\[\]<>|~&!@:$])", r"\\\1", str(text).replace("\r", " ").replace("\n", " "))
 
 
 def listed(items: Iterable[str]) -> str:
