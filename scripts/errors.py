@@ -53,8 +53,8 @@ def shown(given: dict[str, str]) -> str:
     predictions = tables.predictions(run_id)
     if predictions is None:
         raise NoRuns(
-            f"{directory} holds no predictions.csv that can be read: a run writes it when it has been tested; "
-            "one of an older version keeps none until it is run again with force=true"
+            f"{directory} holds no predictions.csv that can be read: a run writes it after its test; "
+            "one of an older version has none until it is run again with force=true"
         )
     texts = None
     if given["texts"] == "yes":

@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 def texts_of(config: Mapping[str, Any], predictions: pd.DataFrame) -> Texts | None:
     """The way from ids to texts for the run of this (resolved) config.
 
-    None, with a warning, where the data cannot be loaded, or are no longer those that were tested: the target of
-    an example is not the one in `predictions`.
+    None, with a warning, where the data cannot be loaded, or are no longer those that were tested: the target
+    of an example is not the one in `predictions`.
     """
     try:
         data = _data(json.dumps({"data": config["data"], "seed": config.get("seed", 0)}, sort_keys=True))

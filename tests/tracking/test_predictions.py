@@ -280,7 +280,7 @@ def test_accepted_answers_all_come_back() -> None:
     assert columns["also"] == ['["b"]', ""]
     assert (columns["errors"].tolist(), columns["symbols"].tolist()) == ([0, 1], [1, 1])
     text = predictions.encode(batch_columns(torch.arange(2), torch.ones(2), columns))[1].decode()
-    assert text.splitlines()[1] == "0,1,'=a b,b,\"[\"\"b\"\"]\",0,1"
+    assert text.splitlines()[1] == '0,1,\'=a b,b,"[""b""]",0,1'
 
 
 def test_batches_are_joined_in_order_of_id() -> None:

@@ -79,7 +79,7 @@ def markdown(name: str, found: Sequence[Part]) -> str:
 
 def csv(table: pd.DataFrame) -> str:
     """A table whose names and texts no spreadsheet takes for formulas."""
-    safely = {name: table[name].map(_safe) for name in table if table[name].dtype.kind not in "iufb"}
+    safely = {str(name): table[name].map(_safe) for name in table if table[name].dtype.kind not in "iufb"}
     return str(table.assign(**safely).to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 

@@ -21,7 +21,7 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_
 
 from gatescope.analysis import study, style
 from gatescope.analysis.runs import Tables
-from gatescope.tracking.predictions import badness, classes, shown, worst
+from gatescope.tracking.predictions import badness, classes, worst
 
 BINS = 15
 CALIBRATION = ["low", "high", "n", "confidence", "accuracy"]
@@ -40,10 +40,17 @@ def confusion(predictions: pd.DataFrame) -> pd.DataFrame:
 def confused(counts: pd.DataFrame) -> pd.DataFrame:
     """The pairs of classes that are taken for each other: true, predicted, n, share (of the true class),
     the commonest first."""
-    table = counts.stack().rename("n").reset_index()
-    table = table[(table.true != table.predicted) & (table.n > 0)]
-    table = table.assign(share=table.n / table.true.map(counts.sum(axis=1)))
+    table = cells(counts)
+    table = table[table.true != table.predicted]
     return table.sort_values(["n", "share"], ascending=False, kind="stable", ignore_index=True)
+
+
+def cells(counts: pd.DataFrame) -> pd.DataFrame:
+    """A row a cell of a confusion matrix that is not 0: true, predicted, n, share (of the true class)."""
+    row, column = np.nonzero(counts.to_numpy())
+    n = counts.to_numpy()[row, column]
+    table = pd.DataFrame({"true": counts.index[row], "predicted": counts.columns[column], "n": n})
+    return table.assign(share=n / counts.sum(axis=1).to_numpy()[row])
 
 
 def per_class(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -115,21 +122,19 @@ def worst_errors(predictions: pd.DataFrame, count: int, texts: Texts | None = No
     Worst, of a classification: the wrong ones with the least probability of the true class; of a regression
     the greatest |error|; of a transduction the most edits a symbol; of the others the greatest loss.
     """
-    rows = shown({str(name): column.tolist() for name, column in predictions.items()},
-                 worst(predictions, count))  # fmt: skip
     names = [str(name) for name in predictions if not str(name).startswith("p(") and name != "also"]
-    table = pd.DataFrame(rows, columns=names)
-    return _with_texts(table, texts)
+    table = predictions[names].iloc[worst(predictions, count)]
+    return _with_texts(table.reset_index(drop=True), texts)
 
 
 def worst_over_seeds(
     predictions: Sequence[pd.DataFrame], count: int, texts: Texts | None = None
 ) -> pd.DataFrame:
     """The examples that most runs get wrong: id, wrong and runs (how many of how many), loss (mean), target,
-    prediction (the commonest), and text.
+    prediction (the commonest, or the mean), and text.
 
-    "Wrong" of a regression or of several outputs a step means nothing: there `wrong` is left out, and the mean
-    |error| or loss decides alone.
+    "Wrong" of a regression or of several outputs a step means nothing: there `wrong` is left out, and the
+    mean |error| or loss decides alone.
     """
     needed = [name for name in ("id", "loss", "target", "prediction") if name in predictions[0]]
     parts = [one[needed].assign(badness=badness(one)) for one in predictions]
@@ -137,7 +142,10 @@ def worst_over_seeds(
     every["is_wrong"] = every.badness > 0
     by_id = every.groupby("id", sort=True)
     table = by_id.agg(
-        wrong=("is_wrong", "sum"), runs=("is_wrong", "size"), badness=("badness", "mean"), loss=("loss", "mean")
+        wrong=("is_wrong", "sum"),
+        runs=("is_wrong", "size"),
+        badness=("badness", "mean"),
+        loss=("loss", "mean"),
     ).reset_index()
     names = predictions[0].columns
     judged = bool(classes(names)) or "errors" in names or "correct" in names
@@ -145,11 +153,10 @@ def worst_over_seeds(
     share = table.assign(wrong=table.wrong / table.runs)
     first = share.sort_values(order, ascending=False, kind="stable").index[:count]
     table = table.loc[first]
-    table = table[table.badness > 0]
+    table = table[table.badness > 0].copy()
     if "target" in every:
         table["target"] = [by_id.target.get_group(i).iloc[0] for i in table.id]
-        commonest = _commonest if every.prediction.dtype.kind not in "fi" else pd.Series.mean
-        table["prediction"] = [commonest(by_id.prediction.get_group(i)) for i in table.id]
+        table["prediction"] = [_typical(by_id.prediction.get_group(i)) for i in table.id]
     table = table.drop(columns=["badness"] if judged else ["badness", "wrong"])
     return _with_texts(table.reset_index(drop=True), texts)
 
@@ -164,8 +171,9 @@ def same_examples(predictions: Sequence[pd.DataFrame]) -> bool:
     return len(every.drop_duplicates()) == every.id.nunique()
 
 
-def _commonest(values: pd.Series) -> Any:
-    return values.value_counts().index[0]
+def _typical(values: pd.Series) -> Any:
+    """The mean of numbers, the commonest of names."""
+    return values.mean() if values.dtype.kind in "fi" else values.value_counts().index[0]
 
 
 def _with_texts(table: pd.DataFrame, texts: Texts | None) -> pd.DataFrame:
@@ -209,3 +217,9 @@ def groups(tables: Tables, classified: bool = False) -> list[Group]:
             alike = {run_id: table for run_id, table in kept.items() if list(table) == list(first)}
             found.append(Group(variant, condition, alike))
     return found
+
+
+def seeds(found: Sequence[Group]) -> str:
+    """ "5 seeds", or "3 to 5 seeds" where groups differ."""
+    low, *_, high = sorted(len(group.runs) for group in (*found, *found))
+    return f"{low} seed{'s' * (low != 1)}" if low == high else f"{low} to {high} seeds"

@@ -90,8 +90,8 @@ class Tables:
         return self.runs[["run_id", "variant", "condition", "seed"]].assign(value=value.astype(float))
 
     def predictions(self, run_id: str) -> pd.DataFrame | None:
-        """What a run predicted of its test split, as `gatescope.tracking.predictions` describes it; None where
-        its record has no such file, or one that cannot be read. Read when asked for; not to be changed."""
+        """What a run predicted of its test split, as `gatescope.tracking.predictions` describes it; None
+        where its record has no such file, or one that cannot be read. Not to be changed in place."""
         directory = self.runs.directory[self.runs.run_id == run_id]
         return _read_predictions(Path(directory.iloc[0])) if len(directory) else None
 

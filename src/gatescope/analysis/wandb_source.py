@@ -2,8 +2,8 @@
 
 Each run's record is restored under a cache directory, in the format of the records on disk, and read from
 there: run.json and config.yaml from the run's config, metrics.jsonl from its history (`scan_history`, every
-row; `history` would sample), readings.jsonl and the predictions from the files that a run uploads at its end. A run of which W&B
-has no news is not fetched again.
+row; `history` would sample), readings.jsonl and the predictions from the files that a run uploads at its end.
+A run of which W&B has no news is not fetched again.
 
 What differs from the records on disk: `time` is W&B's clock, a little later than ours; `directory` is the
 cache's; in a config 1.0 has become 1 and what was empty is gone. For a run that was killed before it uploaded

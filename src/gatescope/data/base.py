@@ -388,8 +388,8 @@ class SequenceData(pl.LightningDataModule):
         ]
 
     def texts(self, split: Split, indices: Sequence[int]) -> list[str]:
-        """Examples as a reader sees them: their tokens, with spaces between unless each is a character, or the
-        size of their features."""
+        """Examples as a reader sees them: their tokens, with spaces between unless each is a character, or
+        the size of their features."""
         if not len(indices):
             return []
         batch = self.batch(split, indices)

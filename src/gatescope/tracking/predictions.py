@@ -15,14 +15,14 @@ and, by the kind of the task,
       multi-label    steps, hits, either   steps that count; outputs that are on in both, and in either
 
 Metrics follow from the columns: accuracy is the share of rows with target = prediction, an error rate
-Σ errors / Σ symbols, bits per character Σ loss · scored / Σ scored / ln 2, NLL Σ loss · steps / Σ steps, frame
-accuracy Σ hits / Σ either.
+Σ errors / Σ symbols, bits per character Σ loss · scored / Σ scored / ln 2, NLL Σ loss · steps / Σ steps, and
+frame accuracy Σ hits / Σ either.
 
 Numbers have six significant digits; targets and predictions of a regression are exact. The texts of a test
-split are not in the file: `scripts/errors.py` shows them beside it. Names and symbols come from the data, and a
-spreadsheet would run one that begins like a formula: such a cell begins with an apostrophe instead, which
-`read` takes off. The file is UTF-8, with a byte order mark where it is not plain ASCII (Excel needs that). One
-of more than `MOST_PLAIN` bytes is `predictions.csv.gz`.
+split are not in the file: `scripts/errors.py` shows them beside it. Names and symbols come from the data, and
+a spreadsheet would run one that begins like a formula: such a cell begins with an apostrophe instead, which
+`read` takes off. The file is UTF-8, with a byte order mark where it is not plain ASCII (Excel needs that).
+One of more than `MOST_PLAIN` bytes is `predictions.csv.gz`.
 
 Written once a run, after the test of the best weights, by the process that owns the record. No torch here.
 """
@@ -33,9 +33,12 @@ import gzip
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FILE, PACKED = "predictions.csv", "predictions.csv.gz"
 FILES = (FILE, PACKED)
@@ -44,11 +47,11 @@ MOST_PLAIN = 64 << 20
 """Bytes. Measured: 0.2 MB for the 3,544 test texts of tweets in three classes, 4.4 MB for the 11,005 words of
 Speech Commands in 35, 13.6 MB for 12,000 examples in 100. A spreadsheet opens plain files only."""
 
-Columns = Mapping[str, Any]
+Columns: TypeAlias = "Mapping[str, Any] | pd.DataFrame"
 """Names -> a list of strings or an array of numbers each, all of one length. A DataFrame is one too."""
 
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "＝", "＋", "－", "＠")  # noqa: RUF001
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "＝", "＋", "－", "＠")
 """What a cell must not begin with: a spreadsheet takes it for a formula (OWASP), or it is our own mark."""
 
 
@@ -100,7 +103,7 @@ def read(path: Path) -> Any:
     import pandas as pd  # a training run does without it
 
     try:
-        head = list(pd.read_csv(path, nrows=0, encoding="utf-8-sig"))
+        head = [str(name) for name in pd.read_csv(path, nrows=0, encoding="utf-8-sig")]
         texts = text_columns(head)
         kinds: dict[str, Any] = {
             name: str if name in texts else np.int64 if name in WHOLE else np.float64 for name in head
@@ -112,7 +115,9 @@ def read(path: Path) -> Any:
         if "id" not in table or "loss" not in table:
             raise ValueError("no columns id and loss")
     except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path} is not a file of predictions ({error}): run it again, force=true") from error
+        raise ValueError(
+            f"{path} is not a file of predictions ({error}): run it again, force=true"
+        ) from error
     # The copy is one block: columns of different types are read into a block each.
     return table.assign(**{name: table[name].map(plain) for name in texts}).copy()
 
@@ -121,7 +126,7 @@ WHOLE = ("id", "errors", "symbols", "correct", "scored", "steps", "hits", "eithe
 """Columns of counts."""
 
 
-def text_columns(names: Iterable[str]) -> list[str]:
+def text_columns(names: Iterable[Any]) -> list[str]:
     """Those of these columns that hold names or symbols."""
     names = list(names)
     if "errors" not in names and not classes(names):
@@ -129,7 +134,7 @@ def text_columns(names: Iterable[str]) -> list[str]:
     return [name for name in ("target", "prediction", "also") if name in names]
 
 
-def classes(names: Iterable[str]) -> list[str]:
+def classes(names: Iterable[Any]) -> list[str]:
     """The classes of a classification, in order, by the names of the columns; [] of another task."""
     return [name[2:-1] for name in names if name.startswith("p(") and name.endswith(")")]
 

@@ -6,7 +6,8 @@
     readings.jsonl  a line a reading: {"step", "epoch", "name", "kind", …}
     predictions.csv a row an example of the test split, see `gatescope.tracking.predictions`
 
-Lines are appended and flushed, so that a kill never costs a finished one.
+Lines are appended and flushed, so that a kill never costs a finished one. Predictions are written whole,
+after the test: a run that is stopped before its end is tested again.
 """
 
 from __future__ import annotations
@@ -63,7 +64,10 @@ class Record:
 
     def begin(self, cfg: DictConfig) -> None:
         """Starts a fresh record of this config; what an earlier run left here is gone."""
-        for path in (*(self.directory / name for name in (*ROWS, *predictions.FILES)), *self.directory.glob("checkpoints/*.ckpt")):
+        for path in (
+            *(self.directory / name for name in (*ROWS, *predictions.FILES)),
+            *self.directory.glob("checkpoints/*.ckpt"),
+        ):
             path.unlink(missing_ok=True)
         self.run = self._this_process() | {
             "run_id": run_id(cfg),

@@ -49,7 +49,9 @@ class Objective(BaseObjective):
         names = class_names(self.task)
         said, true = ([names[i] for i in part.tolist()] for part in outcome)
         chances = array(probabilities(self.task, values.float()))
-        return {"target": true, "prediction": said} | {f"p({n})": p for n, p in zip(names, chances.T, strict=True)}
+        return {"target": true, "prediction": said} | {
+            f"p({n})": p for n, p in zip(names, chances.T, strict=True)
+        }
 
 
 def number_of_classes(task: TaskSpec) -> int:

@@ -17,14 +17,16 @@ Columns = dict[str, Any]
 
 
 def batch_columns(ids: Tensor, losses: Tensor, own: Mapping[str, Any]) -> Columns:
-    """Of one batch: ids (B,), losses (B,), and what the objective's `columns` gave; nothing stays on a device."""
+    """Of one batch: ids (B,), losses (B,), and what the objective's `columns` gave."""
     return {"id": array(ids), "loss": array(losses), **own}
 
 
 def array(values: Tensor) -> np.ndarray:
     """On the CPU, as numpy, which has no bfloat16."""
     values = values.detach().cpu()
-    return (values.float() if values.is_floating_point() and values.dtype != torch.float64 else values).numpy()
+    return (
+        values.float() if values.is_floating_point() and values.dtype != torch.float64 else values
+    ).numpy()
 
 
 def joined(parts: Iterable[Columns]) -> Columns:

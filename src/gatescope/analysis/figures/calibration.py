@@ -19,11 +19,12 @@ FEWEST = 10
 
 
 def caption(tables: Tables) -> str:
-    _table(tables)
+    found = _groups(tables)
     return (
-        "Accuracy of the predictions of about this confidence, the probability of the predicted class; on the "
-        f"dotted line confidence is accuracy, below it the model is too sure. {errors.BINS} bins of equal width; "
-        f"those with fewer than {FEWEST} examples are not drawn. Runs of all seeds together."
+        "Accuracy of the predictions of about this confidence, the probability of the predicted class; on "
+        "the dotted line confidence is accuracy, below it the model is too sure. "
+        f"{errors.BINS} bins of equal width; those with fewer than {FEWEST} examples are not drawn. "
+        f"Runs of {errors.seeds(found)} together."
     )
 
 
@@ -59,9 +60,13 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
 
 def _table(tables: Tables) -> pd.DataFrame:
     """A row a bin that holds examples: variant, condition, low, high, n, confidence, accuracy."""
+    parts = [errors.calibration(group.pooled).assign(**group.key) for group in _groups(tables)]
+    table = pd.concat(parts, ignore_index=True)
+    return table.loc[table.n > 0, ["variant", "condition", *errors.CALIBRATION]].reset_index(drop=True)
+
+
+def _groups(tables: Tables) -> list[errors.Group]:
     found = errors.groups(tables, classified=True)
     if not found:
         raise NoData("no finished run has kept predictions of classes")
-    parts = [errors.calibration(group.pooled).assign(**group.key) for group in found]
-    table = pd.concat(parts, ignore_index=True)
-    return table.loc[table.n > 0, ["variant", "condition", *errors.CALIBRATION]].reset_index(drop=True)
+    return found

@@ -11,7 +11,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from gatescope.analysis import style
-from gatescope.analysis.errors import Group, confused, confusion, groups
+from gatescope.analysis.errors import Group, cells, confused, confusion, groups, seeds
 from gatescope.analysis.figures.base import NoData, canvas, panel_title, per_row, spread
 from gatescope.analysis.runs import Tables
 
@@ -29,14 +29,12 @@ LONGEST = 14
 
 def caption(tables: Tables) -> str:
     found = _groups(tables)
-    seeds = sorted({len(group.runs) for group in found})
-    counted = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     more = len(found) - MOST_PANELS
     left = f" The first {MOST_PANELS} of {len(found)} variants are drawn." if more > 0 else ""
     return (
-        "Rows: the true class; columns: the predicted one; shade: share of the true class's test examples (on a "
-        f"scale of square roots), which is the recall on the diagonal. Runs of {counted} seed{'s' * (seeds != [1])} together.{left} "
-        "All counts: `tables/confusion.csv`."
+        "Rows: the true class; columns: the predicted one; shade: share of the true class's test examples "
+        "(on a scale of square roots), which is the recall on the diagonal. "
+        f"Runs of {seeds(found)} together.{left} All counts: `tables/confusion.csv`."
     )
 
 
@@ -52,18 +50,11 @@ def numbers(tables: Tables) -> pd.DataFrame:
     return table[["variant", "condition", "true", "predicted", "n", "share"]]
 
 
-def cells(counts: pd.DataFrame) -> pd.DataFrame:
-    """A row a cell that is not 0: true, predicted, n, share (of the true class)."""
-    table = counts.stack().rename("n").reset_index()
-    table = table[table.n > 0]
-    return table.assign(share=table.n / table.true.map(counts.sum(axis=1)))
-
-
 def draw(tables: Tables, width: float | None = None) -> Figure:
     found = _groups(tables)[:MOST_PANELS]
     most = max(len(confusion(group.pooled)) for group in found)
     width = width or (style.COLUMN if len(found) == 1 and most <= NAMED else style.TWO_COLUMNS)
-    columns = min(len(found), per_row(width, 2.2))
+    columns = min(len(found), per_row(width, 2.1 if most <= NAMED else 3.0))
     rows = math.ceil(len(found) / columns)
     side = min(3.4, (width - 0.3) / columns)
     several = len({group.condition for group in found}) > 1

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 
 from gatescope.analysis import contrasts, study, style
 from gatescope.analysis.figures.base import Curves, NoData, load, save
-from gatescope.analysis.report import numbers, page
 from gatescope.analysis.report import errors as report_errors
+from gatescope.analysis.report import numbers, page
 from gatescope.analysis.report import tables as report_tables
 from gatescope.analysis.report.index import write_summary
 from gatescope.analysis.report.interactive import charts

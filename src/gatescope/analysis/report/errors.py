@@ -17,8 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from gatescope.analysis import contrasts, errors, error_tables
-from gatescope.analysis.figures.confusion_matrix import cells
+from gatescope.analysis import contrasts, error_tables, errors
 from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import Estimate, mean_interval
 from gatescope.tracking.predictions import classes
@@ -103,9 +102,7 @@ class Section:
             n = part.groupby("class").n.max()
             order = wide.mean(axis=1).sort_values(kind="stable").index[:most]
             rows = [(name, wide.loc[name].tolist(), int(n[name])) for name in order]
-            found.append(
-                {"condition": condition, "variants": list(wide), "rows": rows, "classes": len(wide)}
-            )
+            found.append({"condition": condition, "variants": list(wide), "rows": rows, "classes": len(wide)})
         return found
 
 
@@ -193,7 +190,7 @@ def _scores(found: Section) -> pd.DataFrame:
 
 
 def _counts(group: errors.Group) -> pd.DataFrame:
-    return cells(errors.confusion(group.pooled)).assign(**group.key).drop(columns="share")
+    return errors.cells(errors.confusion(group.pooled)).assign(**group.key).drop(columns="share")
 
 
 def _concat(parts: list[pd.DataFrame]) -> pd.DataFrame:
