@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
+from gatescope.tracking import predictions
+
+LABELS = ("negative", "neutral", "positive")
 STUDY = {
     "name": "toy",
     "question": "Which of these is better?",
@@ -75,6 +78,27 @@ def write_run(
     write_lines(folder / "metrics.jsonl", rows)
     write_lines(folder / "readings.jsonl", sample_readings(cell, seed) if readings is None else readings)
     return folder
+
+
+def write_predictions(
+    folder: Path, seed: int, labels: Sequence[str] = LABELS, count: int = 120, accuracy: float = 0.7
+) -> dict[str, Any]:
+    """Of a classification: the same examples for every seed, the last two of which all get wrong."""
+    rng, luck = np.random.default_rng(0), np.random.default_rng(100 + seed)
+    true = rng.integers(0, len(labels), count)
+    right = luck.random(count) < accuracy
+    right[-2:] = False
+    said = np.where(right, true, (true + 1 + luck.integers(0, len(labels) - 1, count)) % len(labels))
+    chances = luck.dirichlet(np.ones(len(labels)), count)
+    top = chances.argmax(1)
+    rows = np.arange(count)
+    chances[rows, said], chances[rows, top] = chances[rows, top], chances[rows, said]
+    columns: dict[str, Any] = {"id": rows, "loss": -np.log(chances[rows, true])}
+    columns |= {"target": [labels[i] for i in true], "prediction": [labels[i] for i in said]}
+    columns |= {f"p({name})": chances[:, i] for i, name in enumerate(labels)}
+    name, content = predictions.encode(columns)
+    (folder / name).write_bytes(content)
+    return columns
 
 
 def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -227,7 +251,8 @@ def toy(tmp_path: Path) -> Path:
         for attention, gain in (("none", 0.0), ("additive", 0.012)):
             for seed in range(5):
                 accuracy = base + gain + 0.004 * float(rng.normal())
-                write_run(tmp_path, f"{cell}-{attention}", seed, accuracy=accuracy)
+                folder = write_run(tmp_path, f"{cell}-{attention}", seed, accuracy=accuracy)
+                write_predictions(folder, seed)
     return tmp_path
 
 

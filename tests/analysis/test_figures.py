@@ -16,13 +16,15 @@ from gatescope.analysis.figures.base import canvas, mean_over_seeds, spread
 from gatescope.analysis.gradient_flow import mean_curve
 from gatescope.analysis.runs import RecordSource, Tables
 
-from .conftest import RATES, write_run, write_vanishing
+from .conftest import RATES, write_predictions, write_run, write_vanishing
 
 COMPARISON = [
     "learning_curves",
     "metric_by_variant",
     "paired_differences",
     "pareto",
+    "confusion_matrix",
+    "calibration",
     "gate_saturation",
     "gate_distributions",
     "attention",
@@ -183,7 +185,8 @@ def test_a_figure_without_data_says_so(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", COMPARISON)
 def test_strange_names_one_run_and_a_constant_metric(name: str, tmp_path: Path) -> None:
     for variant in ("a b/c-none", "ガウス-additive", "x$_y-none"):
-        write_run(tmp_path, variant, 0, accuracy=0.5)
+        folder = write_run(tmp_path, variant, 0, accuracy=0.5)
+        write_predictions(folder, 0, ("$x_1$", "ガウス", "two\nlines", "=1+1"))
     for part, variant in enumerate(("a b/c-none", "ガウス-additive", "x$_y-none")):
         write_run(tmp_path, variant, 1, accuracy=0.5, suffix=str(part))
     save(load(name).draw(toy_tables(tmp_path)), tmp_path, name)

@@ -6,12 +6,15 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from glob import escape
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 import yaml
+
+from gatescope.tracking import predictions
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +88,12 @@ class Tables:
         if name in self.runs:
             value = pd.to_numeric(self.runs[name]).fillna(value)
         return self.runs[["run_id", "variant", "condition", "seed"]].assign(value=value.astype(float))
+
+    def predictions(self, run_id: str) -> pd.DataFrame | None:
+        """What a run predicted of its test split, as `gatescope.tracking.predictions` describes it; None
+        where its record has no such file, or one that cannot be read. Not to be changed in place."""
+        directory = self.runs.directory[self.runs.run_id == run_id]
+        return _read_predictions(Path(directory.iloc[0])) if len(directory) else None
 
     def _with_run(self, table: pd.DataFrame) -> pd.DataFrame:
         columns = ["run_id", "variant", "cell", "attention", "condition", "seed"]
@@ -210,6 +219,25 @@ def _read_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
             notes.append(f"{path} line {number} is torn: skipped")
             continue
         yield row
+
+
+def _read_predictions(directory: Path) -> pd.DataFrame | None:
+    path = predictions.find(directory)
+    if path is None:
+        return None
+    try:
+        state = path.stat()
+        return _parsed(path, state.st_mtime_ns, state.st_size)
+    except (ValueError, OSError) as error:
+        log.warning("%s", error)
+        return None
+
+
+@lru_cache(maxsize=64)
+def _parsed(path: Path, changed: int, size: int) -> pd.DataFrame:
+    """A report reads the same file for several tables and figures."""
+    table: pd.DataFrame = predictions.read(path)
+    return table
 
 
 def _conditions(configs: dict[str, dict[str, Any]]) -> dict[str, str]:
