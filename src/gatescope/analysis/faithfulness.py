@@ -1,4 +1,4 @@
-"""Readings of attention on trial for the figure and the findings: by variant, at the end of training."""
+"""Readings of attention on trial for the figure and the findings: by variant, at the tested weights."""
 
 from __future__ import annotations
 
@@ -42,10 +42,9 @@ class Trial:
 
 
 def last(tables: Tables, pattern: str) -> pd.DataFrame:
-    """The last reading `attention/<pattern>` of every run that is compared, scalar or not."""
-    table = study.contenders(tables).reading(f"attention/{pattern}")
-    ordered = table[table.kind != "undefined"].sort_values("step", kind="stable")
-    return ordered.drop_duplicates(["run_id", "name"], keep="last")
+    """The reading `attention/<pattern>` of every run that is compared, of its tested weights."""
+    table = study.contenders(tables).of_tested(f"attention/{pattern}")
+    return table[table.kind != "undefined"]
 
 
 def trials(tables: Tables) -> list[Trial]:

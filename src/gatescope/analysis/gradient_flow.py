@@ -23,13 +23,17 @@ MOSTLY = 0.5
 KEY = ["run_id", "step"]
 
 
+START, END = "initialisation", "tested weights"
+"""Before training, and as the test measures the model: the weights that were best on validation."""
+
+
 def readings(tables: Tables, quantity: str) -> pd.DataFrame:
-    """Every reading `gradient_flow/<top layer>/<quantity>`.
+    """Every reading `gradient_flow/<top layer>/<quantity>`, during training and of the tested weights.
 
     Raises:
         NoData: no finished run has one.
     """
-    table = study.contenders(tables).reading(rf"gradient_flow/[^/]+/{quantity}")
+    table = study.contenders(tables).with_tested(rf"gradient_flow/[^/]+/{quantity}")
     if table.empty:
         raise NoData(f"no finished run has readings of gradient_flow ({quantity}): choose instruments=full")
     layer = table.name.str.split("/").str[1]
@@ -101,7 +105,7 @@ def lost(table: pd.DataFrame) -> str:
 
 def lost_by_variant(table: pd.DataFrame) -> str:
     """A sentence for a caption on the seeds that are in no mean at the last step of each run; "" for none."""
-    last = table.sort_values("step", kind="stable").drop_duplicates("run_id", keep="last")
+    last = table.sort_values(["tested", "step"], kind="stable").drop_duplicates("run_id", keep="last")
     said = [
         f"{variant} {lost(own)}"
         for variant in style.order(last.variant)
@@ -116,11 +120,12 @@ def longest(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def ends(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The first and the last reading of each run, under "initialisation" and "end of training"."""
-    ordered = table.sort_values("step", kind="stable")
+    """Of each run the first reading, and that of the tested weights (where it has none, the last), under
+    `START` and `END`."""
+    ordered = table.sort_values(["tested", "step"], kind="stable")
     return {
-        "initialisation": ordered[ordered.step == 0],
-        "end of training": ordered[ordered.step > 0].drop_duplicates("run_id", keep="last"),
+        START: ordered[(ordered.step == 0) & ~ordered.tested],
+        END: ordered[ordered.step > 0].drop_duplicates("run_id", keep="last"),
     }
 
 

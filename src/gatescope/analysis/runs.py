@@ -24,7 +24,9 @@ RUN_COLUMNS = [
     "dirty", "command", "directory",
 ]  # fmt: skip
 METRIC_COLUMNS = ["run_id", "step", "epoch", "time", "name", "value"]
-READING_COLUMNS = ["run_id", "step", "epoch", "name", "kind", "value", "payload"]
+READING_COLUMNS = ["run_id", "step", "epoch", "name", "kind", "value", "payload", "tested"]
+TESTED = "tested/"
+"""What the names of readings of the tested weights begin with in a record."""
 ROW_KEYS = ("step", "epoch", "time")
 
 
@@ -43,7 +45,8 @@ class Tables:
             names the keys of `data` that vary within the study ("lag=50"), "" where none does; `lag` is the
             task's own, in steps, NaN where it has none.
         metrics: a row a logged value, `METRIC_COLUMNS`; a value that was not finite is NaN.
-        readings: a row a reading, `READING_COLUMNS`; `value` for scalars, `payload` (the object) for all.
+        readings: a row a reading, `READING_COLUMNS`; `value` for scalars, `payload` (the object) for all;
+            `tested` whether it is of the weights that the test measured, else it is of those during training.
         configs: the resolved config by run_id.
         tasks: the `task` by run_id, where the runs of a study are on data of several kinds.
         versions: package versions by run_id.
@@ -78,8 +81,18 @@ class Tables:
         return self._with_run(self.metrics[self.metrics.name == name])
 
     def reading(self, name: str) -> pd.DataFrame:
-        """Every reading whose name matches the regular expression `name`, with variant, condition, seed."""
+        """Every reading during training whose name matches the regular expression `name`, with variant,
+        condition, seed."""
+        return self._with_run(self.readings[self.readings.name.str.fullmatch(name) & ~self.readings.tested])
+
+    def with_tested(self, name: str) -> pd.DataFrame:
+        """As `reading`, and those of the tested weights."""
         return self._with_run(self.readings[self.readings.name.str.fullmatch(name)])
+
+    def of_tested(self, name: str) -> pd.DataFrame:
+        """As `reading`, of the tested weights: a row a run and name; of a run without any, its last."""
+        table = self.with_tested(name).sort_values(["tested", "step"], kind="stable")
+        return table.drop_duplicates(["run_id", "name"], keep="last")
 
     def final(self, name: str) -> pd.DataFrame:
         """One value a run: the summary's, else the last logged: variant, condition, seed, value."""
@@ -340,13 +353,22 @@ def _metrics_table(found: list[tuple[Path, dict[str, Any]]], notes: list[str]) -
 
 def _readings_table(found: list[tuple[Path, dict[str, Any]]], notes: list[str]) -> pd.DataFrame:
     rows = [
-        (run["run_id"], row["step"], row.get("epoch"), str(row["name"]), row.get("kind"), _value(row), row)
+        (
+            run["run_id"],
+            row["step"],
+            row.get("epoch"),
+            str(row["name"]).removeprefix(TESTED),
+            row.get("kind"),
+            _value(row),
+            row,
+            str(row["name"]).startswith(TESTED),
+        )
         for directory, run in found
         for row in _read_lines(directory / "readings.jsonl", notes)
         if "name" in row
     ]
     table = _keep_last(pd.DataFrame(rows, columns=READING_COLUMNS))
-    return table.astype({"epoch": float, "value": float, "name": str})
+    return table.astype({"epoch": float, "value": float, "name": str, "tested": bool})
 
 
 def _value(row: dict[str, Any]) -> float | None:
@@ -354,7 +376,8 @@ def _value(row: dict[str, Any]) -> float | None:
 
 
 def _keep_last(table: pd.DataFrame) -> pd.DataFrame:
-    return table.drop_duplicates(["run_id", "name", "step"], keep="last").reset_index(drop=True)
+    key = [name for name in ("run_id", "name", "step", "tested") if name in table]
+    return table.drop_duplicates(key, keep="last").reset_index(drop=True)
 
 
 def summary_names(tables: Tables, prefix: str = "test/") -> list[str]:

@@ -10,7 +10,15 @@ from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from gatescope.analysis import study, style
 from gatescope.analysis.figures.base import Curves, NoData, canvas, legend, means, per_row, seeds, words
-from gatescope.analysis.gradient_flow import ALIVE, EXPLODED, decay_rates, ends, lost_by_variant, readings
+from gatescope.analysis.gradient_flow import (
+    ALIVE,
+    END,
+    EXPLODED,
+    decay_rates,
+    ends,
+    lost_by_variant,
+    readings,
+)
 from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import mean_interval
 
@@ -21,7 +29,7 @@ CURVES = Curves("lag", "lag of the task (steps)", "", ("quantity",), log_x=True)
 def caption(tables: Tables) -> str:
     metric, _ = _both(tables)
     return (
-        f"First: {words(study.primary(tables))} against lag. Second: reach at the end of training, "
+        f"First: {words(study.primary(tables))} against lag. Second: reach at the tested weights, "
         "the largest lag at which more than 1 % of the gradient's norm is left (loss-free, top layer), "
         "bounded by the length of the sequences; dashed: reach = lag. Mean and 95 % t interval over "
         f"{seeds(metric)}; a bar may leave the axes, which show all runs' values.{_exploded(tables)}"
@@ -87,7 +95,7 @@ def _both(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame]:
     tables = study.contenders(tables)
     lag = tables.runs.set_index("run_id").lag
     metric = tables.final(study.primary(tables)).dropna(subset=["value"])
-    reach = ends(readings(tables, "loss_free_reach"))["end of training"].dropna(subset=["value"])
+    reach = ends(readings(tables, "loss_free_reach"))[END].dropna(subset=["value"])
     metric, reach = (
         table.assign(lag=table.run_id.map(lag)).dropna(subset=["lag"]) for table in (metric, reach)
     )

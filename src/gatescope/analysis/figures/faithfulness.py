@@ -25,7 +25,7 @@ def caption(tables: Tables) -> str:
     variants = {one.variant for one in found}
     table = tables.runs[tables.runs.variant.isin(variants) & (tables.runs.condition == found[0].condition)]
     return (
-        f"At the end of training, on the probe's fixed batch{place}. τ: Kendall's τ_b between weights and "
+        f"At the tested weights, on the probe's fixed batch{place}. τ: Kendall's τ_b between weights and "
         "another measure of a token's importance, mean over examples; shaded: one spread of an example's τ "
         "under independence. Permuted: median total variation of the prediction over permutations of the "
         "weights. Comprehensiveness and sufficiency: removing, or keeping alone, the tokens that weigh most, "

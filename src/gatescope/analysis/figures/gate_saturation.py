@@ -20,7 +20,7 @@ def caption(tables: Tables) -> str:
     table = _points(tables)
     place = f", {table.condition.iloc[0]}" if table.condition.iloc[0] else ""
     return (
-        "Each point is a unit of the first layer at the end of training, on the probe's fixed batch "
+        "Each point is a unit of the first layer at the tested weights, on the probe's fixed batch "
         f"(seed {table.seed.iloc[0]}{place}): share of positions where the gate is above 0.9 against the "
         "share where it is below 0.1 (candidate and state: below −0.9). `update` is the share of the new "
         "candidate that is written, `keep` of the old state that stays (an LSTM's forget gate). "
@@ -80,8 +80,11 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def _points(tables: Tables) -> pd.DataFrame:
-    """The last saturation of every gate of the first layer, a row a variant and gate: one seed, one place."""
-    table = tables.reading(r"gates/[^/]+/[^/]+/saturation")
+    """The saturation of every gate of the first layer at the tested weights, a row a variant and gate.
+
+    Of one seed and one place.
+    """
+    table = tables.of_tested(r"gates/[^/]+/[^/]+/saturation")
     table = table[table.kind == "points"]
     if table.empty:
         raise NoData("no finished run has readings of gates (instruments=off, or no recurrent layer)")

@@ -107,6 +107,7 @@ def _half_life(rate: pd.Series) -> pd.Series:
 
 def _rates(tables: Tables) -> pd.DataFrame:
     table = decay_rates(tables)
+    table = table[~table.tested]
     if not (table.status == ALIVE).any():
         raise NoData("no finished run has a decay rate that is defined")
     return table

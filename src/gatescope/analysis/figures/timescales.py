@@ -70,7 +70,7 @@ def _steps(table: pd.DataFrame) -> np.ndarray:
 
 
 def _timescales(tables: Tables) -> pd.DataFrame:
-    table = tables.reading(r"gates/[^/]+/timescale")
+    table = tables.with_tested(r"gates/[^/]+/timescale")
     table = table[table.kind == "points"]
     if table.empty:
         raise NoData("no finished run has a gate that keeps its state")

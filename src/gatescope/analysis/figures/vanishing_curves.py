@@ -1,4 +1,4 @@
-"""How much of a gradient is left k steps back, at initialisation and at the end of training."""
+"""How much of a gradient is left k steps back, at initialisation and at the tested weights."""
 
 from __future__ import annotations
 

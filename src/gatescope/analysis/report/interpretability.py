@@ -148,8 +148,7 @@ def _ablations(tables: Tables, condition: str) -> str:
 
 def _truth(tables: Tables, condition: str) -> str:
     """Where the deciding step is known: how often each measure's highest step is it."""
-    table = study.contenders(tables).reading("attention/truth/.*").sort_values("step", kind="stable")
-    table = table.drop_duplicates(["run_id", "name"], keep="last").dropna(subset=["value"])
+    table = study.contenders(tables).of_tested("attention/truth/.*").dropna(subset=["value"])
     table = table[table.condition == condition]
     if table.empty:
         return ""
@@ -169,10 +168,7 @@ def _truth(tables: Tables, condition: str) -> str:
 
 def _gates(tables: Tables) -> list[str]:
     """A table of gates by part of the input, of every gated variant and condition; means over seeds."""
-    table = (
-        study.contenders(tables).reading("gate_parts/[^/]+/[^/]+/[^/]+").sort_values("step", kind="stable")
-    )
-    table = table.drop_duplicates(["run_id", "name"], keep="last").dropna(subset=["value"])
+    table = study.contenders(tables).of_tested("gate_parts/[^/]+/[^/]+/[^/]+").dropna(subset=["value"])
     if table.empty:
         return []
     names = table.name.str.split("/", expand=True)

@@ -6,7 +6,7 @@ import math
 
 from gatescope.analysis import study, style
 from gatescope.analysis.figures.base import NoData
-from gatescope.analysis.gradient_flow import Carried, carried, decay_rates, ends, readings
+from gatescope.analysis.gradient_flow import END, START, Carried, carried, decay_rates, ends, readings
 from gatescope.analysis.report import comparison
 from gatescope.analysis.report.numbers import interval, listed, number
 from gatescope.analysis.report.tables import markdown
@@ -14,7 +14,6 @@ from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import ENOUGH_SEEDS, LEVEL, Estimate, holm, paired_difference
 
 TITLE = "Which architectures carry a signal how far"
-START, END = "initialisation", "end of training"
 
 ByVariant = dict[str, dict[str, Carried]]
 """Estimates by variant and time."""
@@ -51,6 +50,7 @@ def headline(tables: Tables) -> str:
 def _method(seeds: int) -> str:
     few = "" if seeds >= ENOUGH_SEEDS else f" With {seeds} there are **not enough seeds** for any verdict."
     return (
+        "Before training, and at the weights that are tested (the best on validation). "
         "Measured without the loss: a random unit vector on the last state of the top layer, carried back by "
         "the exact Jacobians. Decay rate λ in nats a step; half-life ln 2 / −λ with the interval of λ "
         "carried over; reach, the largest lag at which more than 1 % of the norm is left, is bounded by the "
@@ -99,7 +99,7 @@ def _table(measured: ByVariant, condition: str) -> str:
 
 
 def _count(at: dict[str, Carried]) -> str:
-    """Seeds in the means, "5" or, where some have no rate, "4 (end of training: 1 of 5 dead)"."""
+    """Seeds in the means, "5" or, where some have no rate, "4 (tested weights: 1 of 5 dead)"."""
     n = str(min(at[time].rate.n for time in (START, END)))
     missing = [f"{time}: {at[time].lost}" for time in (START, END) if at[time].lost]
     return f"{n} ({'; '.join(missing)})" if missing else n
@@ -116,7 +116,7 @@ def _reach(one: Carried) -> str:
 
 
 def _sentences(tables: Tables, measured: ByVariant, condition: str) -> list[str]:
-    """Who carries a signal farthest at the end, who over the task's lag, and what training changed."""
+    """Who carries a signal farthest after training, who over the task's lag, and what training changed."""
     text = [*_ranking({variant: at[END] for variant, at in measured.items()})]
     if any(not one.rate.enough for at in measured.values() for one in at.values() if not one.lost):
         text.append(f"Not enough seeds for a verdict (fewer than {ENOUGH_SEEDS} for some variant).")
@@ -137,11 +137,11 @@ def _ranking(found: dict[str, Carried]) -> list[str]:
     ranked = sorted((v for v in found if v not in told), key=lambda v: abs(found[v].rate.mean))
     others = f"Without a place: {listed(f'{variant} ({why})' for variant, why in told.items())}."
     if not ranked:
-        return ["At the end of training no variant carries a signal in all its seeds without growth.", others]
+        return ["After training no variant carries a signal in all its seeds without growth.", others]
     first, last = ranked[0], ranked[-1]
     rate = found[first].rate
     text = (
-        f"At the end of training **{first}** loses least of a signal a step "
+        f"After training **{first}** loses least of a signal a step "
         f"(λ = {interval(rate, sign=True)}, n = {rate.n})"
     )
     text += f", {last} most ({interval(found[last].rate, sign=True)})." if last != first else "."
@@ -167,7 +167,7 @@ def _over_the_lag(tables: Tables, measured: ByVariant, condition: str) -> list[s
 
 
 def _changes(tables: Tables, variants: list[str], condition: str) -> list[str]:
-    """Rate at the end minus rate at the start, paired by seed, Holm over the variants."""
+    """Rate after training minus rate before it, paired by seed, Holm over the variants."""
     at = ends(decay_rates(tables))
     differences = []
     for variant in variants:
