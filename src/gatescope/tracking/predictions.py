@@ -33,7 +33,7 @@ import gzip
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,8 +47,8 @@ MOST_PLAIN = 64 << 20
 """Bytes. Measured: 0.2 MB for the 3,544 test texts of tweets in three classes, 4.4 MB for the 11,005 words of
 Speech Commands in 35, 13.6 MB for 12,000 examples in 100. A spreadsheet opens plain files only."""
 
-Columns: TypeAlias = "Mapping[str, Any] | pd.DataFrame"
-"""Names -> a list of strings or an array of numbers each, all of one length. A DataFrame is one too."""
+Columns = Mapping[str, Any]
+"""Names -> a list of strings or an array of numbers each, all of one length."""
 
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "＝", "＋", "－", "＠")
@@ -139,7 +139,7 @@ def classes(names: Iterable[Any]) -> list[str]:
     return [name[2:-1] for name in names if name.startswith("p(") and name.endswith(")")]
 
 
-def badness(columns: Columns) -> np.ndarray:
+def badness(columns: Columns | pd.DataFrame) -> np.ndarray:
     """(N,): how bad each prediction is, 0 where it is right.
 
     Of a classification the loss of what is wrong; of a regression |error|; of a transduction edits over the
@@ -158,7 +158,7 @@ def badness(columns: Columns) -> np.ndarray:
     return loss
 
 
-def worst(columns: Columns, count: int) -> list[int]:
+def worst(columns: Columns | pd.DataFrame, count: int) -> list[int]:
     """Positions of the worst predictions, the worst first; those that are right are not among them. Of
     equally bad ones the greater loss comes first, then the lower id."""
     bad = badness(columns)
