@@ -232,16 +232,13 @@ def _data(directory: Path, cfg: DictConfig, then: dict[str, Any] | None) -> Sequ
     try:
         data = load_data(cfg)
     except DataError as error:
-        config = directory / "config.yaml"
-        moved = [
-            key
-            for key in (then or {}).get("sources", {})
-            if not Path(str(OmegaConf.select(cfg, key))).expanduser().exists()
-        ]
+        sources = {key: Path(str(OmegaConf.select(cfg, key))) for key in (then or {}).get("sources", {})}
+        moved = [key for key, path in sources.items() if not path.expanduser().exists()]
         if not moved:
             raise
+        config = directory / "config.yaml"
         raise DataError(
-            f"{error}; if it was moved, write its new place into {config} as {moved[0]}"
+            f"{error}; if it was moved, write its new place as {moved[0]} into {config}"
         ) from error
     if then is None:
         raise LoadError(

@@ -25,7 +25,7 @@ DIGITS = 16
 """Hexadecimal digits kept of a sha256."""
 
 SETTLED = 50_000_000
-"""Nanoseconds after which another write is sure to change a file's times: clocks of file systems are coarse."""
+"""Nanoseconds after which another write is sure to change a file's times, whose clock may be coarse."""
 LOOKS = 20
 """A folder is looked through again only after this many times as long as looking through it took."""
 
