@@ -148,7 +148,7 @@ def test_a_checkpoint_that_does_not_tell_its_data(copied: Path) -> None:
     saved = torch.load(path, weights_only=True)
     del saved["data"]
     torch.save(saved, path)
-    with pytest.raises(LoadError, match="of an older version, .* run it again"):
+    with pytest.raises(LoadError, match=r"of an older version, .* run it again"):
         gatescope.load(copied)
 
 

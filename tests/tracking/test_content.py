@@ -1,4 +1,4 @@
-"""A run of one's own files is known by what they hold: moved files keep their run, edited ones get another."""
+"""A run of own files is known by what they hold: moved files keep their run, edited ones get another."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_a_moved_file_is_asked_for_when_the_run_is_loaded(own: Own) -> None:
     cfg = own()
     directory = run(cfg).directory
     Path(cfg.data.path).rename(Path(cfg.data.path).with_name("elsewhere.csv"))
-    said = rf"there is no such file; if it was moved, write its new place into {directory}/config.yaml as data.path"
+    said = rf"no such file; if it was moved, write its new place as data.path into {directory}/config.yaml"
     with pytest.raises(DataError, match=said):
         gatescope.load(directory)
 

@@ -221,7 +221,7 @@ def test_a_checkpoint_that_does_not_tell_its_data_is_not_gone_on_with(
     saved = torch.load(path, weights_only=True)
     del saved["data"]
     torch.save(saved, path)
-    with pytest.raises(DataError, match="of an older version.*force=true"):
+    with pytest.raises(DataError, match=r"of an older version.*force=true"):
         run(small(*HARD))
 
 

@@ -237,8 +237,8 @@ def refuse_other_data(data: SequenceData, checkpoint: dict[str, Any]) -> None:
     changed = data.changes(checkpoint["data"])
     if changed:
         raise DataError(
-            f"the run was begun on other data ({'; '.join(changed)}): bring the data of that time back, or give "
-            "force=true, which trains the run anew"
+            f"the run was begun on other data ({'; '.join(changed)}): bring the data of that time back, or "
+            "give force=true, which trains the run anew"
         )
 
 
