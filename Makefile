@@ -4,15 +4,18 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench clean
+.PHONY: demo test slow check bench clean
 
 demo: $(STAMP) ## train and compare rnn, gru, lstm, with and without attention; write the report
 	$(BIN)/python train.py study=first_light
 	$(BIN)/python train.py study=first_light model=tfidf_logistic attention=none seed=0
 	$(BIN)/python scripts/report.py study=first_light out=runs/reports
 
-test: $(STAMP) ## the whole test suite
+test: $(STAMP) ## the test suite, but for the tests that take minutes
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+slow: $(STAMP) ## the tests that take minutes
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 check: $(STAMP) ## lint, format, types
 	$(BIN)/ruff check .

@@ -90,8 +90,16 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("more", [[], ["data.workers=1"], ["+trainer.accumulate_grad_batches=2"]])
-@pytest.mark.parametrize("checkpoint", [2, 4, 6])
+@pytest.mark.parametrize(
+    ("checkpoint", "more"),
+    [
+        (2, []),
+        (4, []),  # between two epochs
+        (6, ["data.workers=1"]),
+        (6, ["+trainer.val_check_interval=3"]),
+        (3, ["+trainer.accumulate_grad_batches=2"]),
+    ],
+)
 def test_a_resumed_run_goes_on_in_the_order_of_one_that_was_not_stopped(
     small: Compose,
     tmp_path: Path,

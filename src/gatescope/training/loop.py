@@ -94,7 +94,8 @@ class EpochTimer(pl.Callback):
 
     def _overhead_seconds(self) -> float:
         """What all callbacks have counted so far."""
-        return sum(getattr(one, "overhead_seconds", 0.0) for one in self._trainer.callbacks)  # type: ignore[attr-defined]
+        callbacks: list[Any] = self._trainer.callbacks  # type: ignore[attr-defined]
+        return sum(one.overhead_seconds for one in callbacks if hasattr(one, "overhead_seconds"))
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -41,11 +41,17 @@ def training_progress(trainer: pl.Trainer) -> Progress:
 
     Early stopping cannot be foreseen: a run that it ends has not reached the end of its schedule.
     """
-    total = trainer.estimated_stepping_batches
     timers = [one for one in trainer.callbacks if isinstance(one, Timer)]  # type: ignore[attr-defined]
 
+    @cache
+    def total() -> float:
+        return trainer.estimated_stepping_batches
+
     def progress(updates: int) -> float:
-        shares = [updates / total]
+        if updates == 0:
+            # Not yet: Lightning would set up the loader, and then not give it the state of a resumed run.
+            return 0.0
+        shares = [updates / total()]
         for timer in timers:
             remaining = timer.time_remaining()
             if remaining is not None:

@@ -1,0 +1,272 @@
+"""Every method of ours that a library must call is called by that library in a real run.
+
+A hook that nobody calls fails in silence: training goes on without it. So the hooks are found by looking
+through all classes of the package, counted while real runs go on, and each must have been called from the
+code of a library, or be named below with the reason why not.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import logging
+import pkgutil
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from conftest import FAST, ROOT, SMALL
+from hydra import compose, initialize_config_dir, version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+
+import gatescope
+import hydra_plugins.gatescope_sweeper
+from gatescope import cli
+from gatescope.data.base import Splits
+from gatescope.data.pairs_file import PairsFile
+from gatescope.run import run
+from gatescope.tracking.identity import run_id
+
+OURS = (gatescope, hydra_plugins.gatescope_sweeper)
+LIBRARIES = {
+    "hydra", "lightning_fabric", "lightning_utilities", "omegaconf", "pytorch_lightning", "torch",
+    "torchmetrics", "wandb",
+}  # fmt: skip
+ASKED_BY_NAME = ("set_epoch", "sampler", "state_dict", "load_state_dict", "__getitems__", "to")
+"""What libraries call of any object that has it, whatever its class: no base class lists these."""
+SPELT_LIKE_HOOKS = ("on_", "configure_", "optimizer_", "lr_scheduler_")
+"""A method so named of a class of Lightning's is meant as a hook."""
+
+NOT_CALLED = {
+    "gatescope.export._Answers.forward": "torch.export calls it, after training: see tests/test_export.py",
+    "gatescope.data.base.Examples.__getitem__": "torch asks for __getitems__ where there is one; a Dataset "
+    "must have both",
+    "gatescope.training.waiting.WaitingMetrics.update": "SequenceTask calls it, where it would call "
+    "MetricCollection's",
+    "gatescope.tracking.record.RecordLogger.name": "abstract in Logger; Lightning names folders by it, which "
+    "the run has set itself",
+    "gatescope.tracking.record.RecordLogger.version": "as its name",
+    "gatescope.tracking.record.RecordLogger.log_hyperparams": "abstract in Logger; Lightning calls it where "
+    "a module has saved hyperparameters",
+}
+"""Hooks that no library calls in a run, each with its reason."""
+
+
+# ---------------------------------------------------------------------------- which hooks there are
+
+
+def modules(packages: Iterable[ModuleType]) -> Iterator[ModuleType]:
+    for package in packages:
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            yield importlib.import_module(found.name)
+
+
+def own_classes() -> list[type]:
+    found = [
+        one
+        for module in modules(OURS)
+        for one in vars(module).values()
+        if inspect.isclass(one) and one.__module__ == module.__name__
+    ]
+    found = list(dict.fromkeys(found))
+    plugins = Plugins.instance()  # Hydra loads its plugins itself, a second time
+    return [plugins.class_name_to_class.get(f"{one.__module__}.{one.__qualname__}", one) for one in found]
+
+
+def of_library(one: type) -> bool:
+    return one.__module__.partition(".")[0] in LIBRARIES
+
+
+def hooks_of(one: type) -> list[str]:
+    """Names of the methods and properties of this class that override a library's, or that one asks for."""
+    bases = [base for base in one.__mro__[1:] if of_library(base)]
+    found = []
+    for name, value in vars(one).items():
+        private = name.startswith("_") and not name.endswith("__")
+        method = inspect.isfunction(value) or isinstance(value, property | staticmethod | classmethod)
+        if private or hasattr(object, name) or not method or getattr(value, "__isabstractmethod__", False):
+            continue
+        if name in ASKED_BY_NAME or any(name in vars(base) for base in bases):
+            found.append(name)
+    return found
+
+
+def misspelt(one: type) -> list[str]:
+    """Methods of a class of Lightning's that are named like hooks, and that Lightning does not know."""
+    if not issubclass(one, pl.Callback | pl.LightningModule | pl.LightningDataModule):
+        return []
+    known = {name for base in one.__mro__[1:] if of_library(base) for name in vars(base)}
+    return [name for name in vars(one) if name.startswith(SPELT_LIKE_HOOKS) and name not in known]
+
+
+def full_name(one: type, name: str) -> str:
+    return f"{one.__module__}.{one.__qualname__}.{name}"
+
+
+HOOKS = {full_name(one, name): (one, name) for one in own_classes() for name in hooks_of(one)}
+
+
+# ---------------------------------------------------------------------------- counting
+
+
+def counting(hook: str, function: Callable[..., Any], calls: Counter[str]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        if sys._getframe(1).f_globals["__name__"].partition(".")[0] in LIBRARIES:
+            calls[hook] += 1
+        return function(*args, **kwargs)
+
+    return counted
+
+
+def watch(patch: pytest.MonkeyPatch, hooks: dict[str, tuple[type, str]], calls: Counter[str]) -> None:
+    """Counts, from now on, the calls of these hooks that come from the code of a library."""
+    for hook, (one, name) in hooks.items():
+        value = vars(one)[name]
+        wrapped: Any
+        if isinstance(value, property):
+            assert value.fget is not None
+            wrapped = property(counting(hook, value.fget, calls), value.fset, value.fdel)
+        elif isinstance(value, staticmethod | classmethod):
+            wrapped = type(value)(counting(hook, value.__func__, calls))
+        else:
+            wrapped = counting(hook, value, calls)
+        patch.setattr(one, name, wrapped)
+
+
+# ---------------------------------------------------------------------------- the runs
+
+
+class Phonemes(PairsFile):
+    """Pairs whose targets count as phonemes."""
+
+    def build(self) -> Splits:
+        splits = super().build()
+        return replace(splits, task=replace(splits.task, target_unit="phoneme", metric="exact_match"))
+
+
+class Killed(Exception):
+    pass
+
+
+def config(root: Path, *overrides: str) -> Any:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("config", [*overrides, f"root={root}"])
+
+
+def run_stopped_and_resumed(root: Path) -> None:
+    """With all instruments and all loggers, a worker process, and another run that is preempted."""
+    more = ("trainer.max_epochs=2", "attention=additive", "instruments=full", "instruments.every_n_steps=6")
+    tracked = ("tracking=offline", "tracking.tensorboard=true", "checkpoint.every_n_steps=3")
+    cfg = config(root, *SMALL, *FAST, *more, *tracked, "scheduler=plateau")
+    with pytest.MonkeyPatch.context() as patch:
+        step = torch.optim.Adam.step
+        steps: list[None] = []
+
+        def dying(*args: Any, **kwargs: Any) -> Any:
+            steps.append(None)
+            if len(steps) == 6:
+                raise Killed
+            return step(*args, **kwargs)
+
+        patch.setattr(torch.optim.Adam, "step", dying)
+        with pytest.raises(Killed):
+            run(cfg)
+    run(cfg)
+    run(config(root, *SMALL, *FAST, "data.workers=1", "scheduler=cosine"))
+
+
+def run_on_texts(root: Path) -> None:
+    """Next characters, and pairs that are words and phonemes."""
+    (root / "book.txt").write_text("the quick brown fox jumps over the lazy dog " * 8)
+    (root / "pairs.tsv").write_text("source\ttarget\n" + "".join(f"a{i} b\tx y{i % 3}\n" for i in range(40)))
+    run(config(root, "data=characters", f"data.path={root}/book.txt", "data.steps=9", "data.batch_size=4",
+               *FAST, "instruments=off"))  # fmt: skip
+    pairs = (
+        "data=pairs_file",
+        f"data.path={root}/pairs.tsv",
+        "decoder.max_length=5",
+        *FAST,
+        "instruments=off",
+    )
+    run(config(root, *pairs))
+    run(config(root, *pairs, f"data._target_={Phonemes.__module__}.Phonemes"))
+
+
+def sweep(root: Path) -> None:
+    """What `python train.py -m` does, with two jobs."""
+    version.setbase("1.3")
+    handlers = logging.getLogger().handlers[:]
+    hydra = Hydra.create_main_hydra2("train", create_config_search_path(str(ROOT / "conf")))
+    try:
+        hydra.multirun("config", cli.job, [*SMALL, *FAST, "instruments=off", f"root={root}", "seed=1,2"])
+    finally:
+        GlobalHydra.instance().clear()
+        logging.getLogger().handlers[:] = handlers
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
+    """How often a library called each hook, over all the runs."""
+    found: Counter[str] = Counter()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_SILENT", "true")
+        watch(patch, HOOKS, found)
+        for runs in (run_stopped_and_resumed, run_on_texts, sweep):
+            runs(tmp_path_factory.mktemp("runs"))
+    return found
+
+
+@pytest.mark.parametrize("hook", [hook for hook in HOOKS if hook not in NOT_CALLED])
+def test_a_library_calls_it(calls: Counter[str], hook: str) -> None:
+    assert calls[hook], f"no library called {hook} in any run"
+
+
+@pytest.mark.parametrize("hook", NOT_CALLED)
+def test_an_exception_is_still_one(calls: Counter[str], hook: str) -> None:
+    assert hook in HOOKS, f"{hook} does not exist, or is no hook: take it out of NOT_CALLED"
+    assert not calls[hook], f"{hook} is called: take it out of NOT_CALLED"
+
+
+def test_what_is_named_like_a_hook_is_one() -> None:
+    assert {one.__qualname__: misspelt(one) for one in own_classes() if misspelt(one)} == {}
+
+
+def test_hydra_asks_the_resolver_for_the_directory_of_a_run(tmp_path: Path) -> None:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("config", [*SMALL, *FAST, f"root={tmp_path}"], return_hydra_config=True)
+    assert cfg.hydra.run.dir == f"{tmp_path}/default/{run_id(cfg)}"
+    assert cfg.hydra.sweep.subdir == run_id(cfg)
+
+
+class _New(pl.Callback):
+    """As someone might add it: a hook that is called, one that is not in a run, and a slip of the pen."""
+
+    def on_train_start(self, *_: Any) -> None: ...
+
+    def on_predict_start(self, *_: Any) -> None: ...
+
+    def on_train_begin(self, *_: Any) -> None: ...
+
+
+def test_a_hook_that_nothing_calls_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert hooks_of(_New) == ["on_train_start", "on_predict_start"]
+    assert misspelt(_New) == ["on_train_begin"]
+    found: Counter[str] = Counter()
+    watch(monkeypatch, {name: (_New, name) for name in hooks_of(_New)}, found)
+    new = _New()
+    monkeypatch.setattr("gatescope.run.instrument_callbacks", lambda *_: [new])
+    run(config(tmp_path, *SMALL, *FAST, "instruments=off"))
+    new.on_predict_start()  # a call of one's own does not count
+    assert found == {"on_train_start": 1}
