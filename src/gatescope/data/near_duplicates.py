@@ -2,7 +2,7 @@
 
 Two texts are near-duplicates when the Jaccard index of their sets of 3-shingles, of characters or of words,
 is above a threshold; near-duplicates of near-duplicates are in one group. Pairs to compare are found by
-MinHash and banding (Broder 1997; Leskovec, Rajaraman & Ullman, ch. 3): of pairs with an index of 0.7, one in a
+MinHash and banding (Broder 1997; Leskovec, Rajaraman & Ullman, ch. 3): of pairs at an index of 0.7, one in a
 hundred thousand is missed, of closer ones fewer. The pairs found are compared exactly.
 """
 
