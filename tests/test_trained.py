@@ -15,6 +15,7 @@ from trained_runs import SERIES, TEXTS, trained_run
 
 import gatescope
 from gatescope.analysis.runs import NoRuns
+from gatescope.data import tweets
 from gatescope.data.base import DataError
 from gatescope.run import build_module, load_data
 from gatescope.trained import LoadError, Trained
@@ -132,12 +133,22 @@ def test_a_config_of_another_version(copied: Path) -> None:
         gatescope.load(copied)
 
 
-def test_data_that_have_changed_since(copied: Path) -> None:
-    path = copied / "run.json"
-    record = json.loads(path.read_text())
-    record["task"]["notes"]["train_texts"] += 1
-    path.write_text(json.dumps(record))
-    with pytest.raises(LoadError, match=r"not those of its training \(train_texts: 401 then, 400 now\)"):
+def test_data_that_have_changed_since(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Another version of the package that the data come from: the config is the same.
+    clean = tweets.clean
+    monkeypatch.setattr(tweets, "clean", lambda rows: clean(rows[:-2000]))
+    with pytest.raises(
+        LoadError, match=r"not those of its training \(.*test split: .*vocabulary: .*\): bring"
+    ):
+        gatescope.load(copied)
+
+
+def test_a_checkpoint_that_does_not_tell_its_data(copied: Path) -> None:
+    path = copied / "checkpoints" / "best.ckpt"
+    saved = torch.load(path, weights_only=True)
+    del saved["data"]
+    torch.save(saved, path)
+    with pytest.raises(LoadError, match=r"of an older version, .* run it again"):
         gatescope.load(copied)
 
 

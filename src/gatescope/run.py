@@ -9,16 +9,18 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gatescope.baselines.base import Baseline, evaluate
 from gatescope.cells.kernels.layer import kernel_of
 from gatescope.config import ConfigError, check
-from gatescope.data.base import SequenceData
+from gatescope.data.base import DataError, SequenceData
 from gatescope.distributed import device_count
 from gatescope.instruments.callbacks import instrument_callbacks
 from gatescope.models.build import build_model
 from gatescope.models.encoder import sizes
+from gatescope.tracking.content import inputs
+from gatescope.tracking.identity import run_id
 from gatescope.tracking.lifecycle import Tracked, tracked
 from gatescope.tracking.ranks import rank, under_torchrun
 from gatescope.tracking.resume import AtomicIO
@@ -70,6 +72,9 @@ def run(cfg: DictConfig) -> RunResult:
         torch.set_num_threads(cfg.trainer.threads or torch.get_num_threads())
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
         data = load_data(cfg)
+        if run_id(cfg) != tracking.record.directory.name:
+            raise DataError("a file of the data was edited while it was read: give the same command again")
+        tracking.record.update(data=data.identity)
         if "baseline" in cfg.model:
             return fit_baseline(cfg, tracking, data)
         module = build_module(cfg, data)
@@ -98,6 +103,8 @@ def load_data(cfg: DictConfig) -> SequenceData:
     """The datamodule, set up; the order of its batches follows the run's seed, its content the data's own."""
     data: SequenceData = instantiate(cfg.data)
     data.order_seed = cfg.seed
+    named = inputs(OmegaConf.to_container(cfg.data, resolve=True), "data")
+    data.sources = {key: (str(path.absolute()), digest) for key, path, digest in named}
     data.setup()
     return data
 

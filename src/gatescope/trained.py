@@ -183,21 +183,21 @@ def load(run: str | Path, root: str | Path | None = None) -> Trained:
     assert isinstance(cfg, DictConfig)
     if "baseline" in cfg.model:
         raise LoadError(f"{directory.name} is a baseline without a network: there are no weights to load")
-    weights = _weights(directory, str(record.get("status")))
+    weights, then = _weights(directory, str(record.get("status")))
     try:
-        data = load_data(cfg)
+        data = _data(directory, cfg, then)
         model = build_module(cfg, data).model
         model.load_state_dict(weights)
-    except DataError:
+    except (DataError, LoadError):
         raise
     except Exception as error:  # whatever an older config or an older layer makes Hydra and torch raise
         raise LoadError(_other_version(directory, record, error)) from error
-    _same_data(directory, record, data.task)
     model.requires_grad_(False)
     return Trained(directory, cfg, model.eval(), data)
 
 
-def _weights(directory: Path, status: str) -> dict[str, Tensor]:
+def _weights(directory: Path, status: str) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """Weights by name, and the identity of the data that they were trained on."""
     path = next((p for name in (BEST, LAST) if (p := directory / "checkpoints" / name).exists()), None)
     if path is None:
         raise LoadError(f"{directory.name} ({status}) has no checkpoint: run it to its end first")
@@ -212,7 +212,8 @@ def _weights(directory: Path, status: str) -> dict[str, Tensor]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise LoadError(f"{path} is damaged or no checkpoint ({reason}): run it again, force=true") from error
     prefix = "model."
-    return {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}
+    weights = {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}
+    return weights, saved.get("data")
 
 
 def _other_version(directory: Path, record: dict[str, Any], error: Exception) -> str:
@@ -226,10 +227,28 @@ def _other_version(directory: Path, record: dict[str, Any], error: Exception) ->
     )
 
 
-def _same_data(directory: Path, record: dict[str, Any], task: TaskSpec) -> None:
-    """The same config may give other data with another version of a package: their recorded facts tell."""
-    then = (record.get("task") or {}).get("notes") or {}
-    now = json.loads(json.dumps(task.notes, default=str))
-    other = [f"{k}: {then[k]} then, {now[k]} now" for k in then if k in now and then[k] != now[k]]
-    if other:
-        raise LoadError(f"the data of {directory.name} are not those of its training ({'; '.join(other)})")
+def _data(directory: Path, cfg: DictConfig, then: dict[str, Any] | None) -> SequenceData:
+    """The run's data, if they are those of its training: `then` tells, of its checkpoint."""
+    try:
+        data = load_data(cfg)
+    except DataError as error:
+        sources = {key: Path(str(OmegaConf.select(cfg, key))) for key in (then or {}).get("sources", {})}
+        moved = [key for key, path in sources.items() if not path.expanduser().exists()]
+        if not moved:
+            raise
+        config = directory / "config.yaml"
+        raise DataError(
+            f"{error}; if it was moved, write its new place as {moved[0]} into {config}"
+        ) from error
+    if then is None:
+        raise LoadError(
+            f"{directory.name} is of an older version, which did not keep what tells its data from others: "
+            "run it again"
+        )
+    changed = data.changes(then)
+    if changed:
+        raise LoadError(
+            f"the data of {directory.name} are not those of its training ({'; '.join(changed)}): bring the "
+            "data of that time back, or give its command again, which trains on the data of now"
+        )
+    return data

@@ -1,11 +1,14 @@
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.feature_extraction.text import CountVectorizer
 
-from gatescope.data.tweets import Tweets, clean, mask, near_duplicate_key, read_tweets
+from gatescope.data.tweets import Tweets, clean, content, mask, read_tweets
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +28,11 @@ def test_links_and_handles_are_masked():
     assert masked == ["RT", "<user>", ":", "see", "<url>", "<url>", "and", "<url>", "now"]
 
 
-def test_near_duplicates_differ_in_links_handles_and_marks_alone():
-    key = near_duplicate_key(mask("RT @a: Great phone! http://t.co/1"))
-    assert key == near_duplicate_key(mask("great PHONE @b")) == "greatphone"
-    assert key != near_duplicate_key("great phones")
+def test_links_handles_case_and_marks_are_no_content():
+    assert (
+        content(mask("RT @a: Great phone! http://t.co/1")) == content(mask("great PHONE @b")) == "great phone"
+    )
+    assert content("Smart_phones, artful") == "smart phones artful"
 
 
 def test_cleaning_drops_repetitions_and_conflicts_and_counts_them():
@@ -58,15 +62,43 @@ def test_corpus_is_whole_and_clean(rows):
     assert set(raw["label"]) == {"negative", "neutral", "positive"}
     assert raw["text"].str.contains("\r").any(), "a line break inside a text must not end its row"
     assert not rows["text"].str.contains(r"@\w|https?:", regex=True).any()
-    assert (rows.groupby("group")["label"].nunique() == 1).all()
+    keys = rows["text"].map(lambda text: content(text).replace(" ", ""))
+    assert (rows.groupby(keys)["label"].nunique() == 1).all()
     assert len(rows) > 0.9 * len(raw)
 
 
-def test_near_duplicates_stay_in_one_split(rows):
-    divided = Tweets()._divide(rows, 0.2)
-    groups = [set(part["group"]) for part in divided]
-    assert not groups[0] & groups[1]
-    assert len(divided[1]) / len(rows) == pytest.approx(0.2, abs=0.01)
+def words_of(text):
+    """In lower case, without links, handles, "RT" and punctuation."""
+    return re.findall(r"[^\W_]+", re.sub(r"<url>|<user>|\brt\b", " ", text.lower()))
+
+
+def word_shingles(text):
+    words = words_of(text)
+    return [tuple(words[i : i + 3]) for i in range(max(1, len(words) - 2))]
+
+
+def character_shingles(text):
+    joined = " ".join(words_of(text))
+    return [joined[i : i + 3] for i in range(max(1, len(joined) - 2))]
+
+
+@pytest.mark.parametrize(("shingles", "share"), [(word_shingles, 1.0), (character_shingles, 0.1)])
+def test_no_text_of_validation_or_test_is_nearly_one_of_train(rows, shingles, share):
+    # A tenth of the texts for the many shingles of characters; of exact copies alone, 6 in 100 were near one.
+    tweets = Tweets()
+    rest, test = tweets._divide(rows, tweets.test)
+    train, validation = tweets._divide(rest, tweets.validation / (1 - tweets.test))
+    assert [len(train), len(validation), len(test)] == [28322, 3562, 3601]
+    held_out = pd.concat([validation, test])["text"].sample(frac=share, random_state=0)
+    counted = CountVectorizer(analyzer=shingles, binary=True, dtype=np.float32)
+    learnt = counted.fit_transform(train["text"])
+    asked = counted.transform(held_out)
+    sizes, others = np.array([len(set(shingles(text))) for text in held_out]), learnt.sum(1).A1
+    columns = learnt.T.tocsr()
+    for start in range(0, len(held_out), 500):
+        shared = (asked[start : start + 500] @ columns).tocoo()
+        either = sizes[start + shared.row] + others[shared.col] - shared.data
+        assert (shared.data / either).max() <= 0.7
 
 
 def test_splits_have_the_labels_in_the_same_shares(data):

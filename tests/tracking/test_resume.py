@@ -16,7 +16,10 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from tracking.records import assert_same, at_step, record, rows, send
 
-from gatescope.run import run
+from gatescope.cli import tell
+from gatescope.data.adding import Adding
+from gatescope.data.base import DataError, Ragged, Splits
+from gatescope.run import load_data, run
 from gatescope.tracking.directory import RecordError
 from gatescope.tracking.identity import run_dir, run_id
 from gatescope.tracking.resume import Checkpoints, find, write_bytes
@@ -168,6 +171,58 @@ def test_a_record_shorter_than_its_checkpoint_says_is_not_gone_on_with(
     (directory / "metrics.jsonl").write_text("")
     assert find(directory) is None
     assert caplog.text.count("metrics.jsonl is shorter than when it was saved") == 2
+
+
+def other_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another version of the package that the data come from: the config is the same."""
+    build = Adding.build
+
+    def built(self: Adding) -> Splits:
+        splits = build(self)
+        assert isinstance(splits.test.inputs, Ragged)
+        splits.test.inputs.flat.mul_(2)
+        return splits
+
+    monkeypatch.setattr(Adding, "build", built)
+
+
+def test_weights_of_other_data_are_not_gone_on_with(
+    small: Compose, stopped: Stopped, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = stopped(small(*HARD), 6)
+    other_data(monkeypatch)
+    with pytest.raises(
+        DataError, match=r"begun on other data \(test split: other inputs\).*force=true"
+    ) as caught:
+        run(small(*HARD))
+    assert tell(caught.value) == 2
+    told = record(directory)
+    assert (told["status"], told["exit_code"]) == ("failed", 2)
+    assert "test/mse" not in told["summary"]
+    result = run(small(*HARD, "force=true"))
+    assert record(result.directory)["resumed"] == []
+    assert "test/mse" in result.summary
+
+
+def test_weights_of_other_data_are_not_tested(small: Compose) -> None:
+    result = run(small())
+    best = result.directory / "checkpoints" / "best.ckpt"
+    other = load_data(small("data.seed=1"))
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
+    assert result.module is not None
+    with pytest.raises(DataError, match=r"train split: other inputs and targets; .*test split: other inputs"):
+        trainer.test(result.module, datamodule=other, ckpt_path=best, verbose=False)
+
+
+def test_a_checkpoint_that_does_not_tell_its_data_is_not_gone_on_with(
+    small: Compose, stopped: Stopped
+) -> None:
+    path = stopped(small(*HARD), 6) / "checkpoints" / "last.ckpt"
+    saved = torch.load(path, weights_only=True)
+    del saved["data"]
+    torch.save(saved, path)
+    with pytest.raises(DataError, match=r"of an older version.*force=true"):
+        run(small(*HARD))
 
 
 def test_force_starts_anew(small: Compose, tmp_path: Path, stopped: Stopped) -> None:

@@ -7,8 +7,10 @@ padding and seeds live here.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple, overload
 
 import numpy as np
@@ -18,6 +20,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
+
+from gatescope.data.fingerprint import differences, fingerprint
 
 IGNORE = -100
 """Target of a position that no loss and no metric counts (torch's own `ignore_index`)."""
@@ -347,6 +351,9 @@ class SequenceData(pl.LightningDataModule):
     pool: int = 50
     """Batches that are sorted by length together in training; 1: batches as the shuffle has them."""
 
+    sources: Mapping[str, tuple[str, str]] = MappingProxyType({})
+    """Path and digest of each file or folder that the config names, by its key; set by `run`."""
+
     sampler: type[BucketSampler] = BucketSampler
     """What orders the examples and cuts them into batches."""
 
@@ -388,6 +395,25 @@ class SequenceData(pl.LightningDataModule):
         if self.splits is None:
             raise RuntimeError("call setup() before task")
         return self.splits.task
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What tells whether weights were trained on these data: the `fingerprint` of the loaded splits, and
+        `sources`. JSON and checkpoints hold it."""
+        if self.splits is None:
+            raise RuntimeError("call setup() before identity")
+        sources = {key: {"path": path, "digest": digest} for key, (path, digest) in self.sources.items()}
+        return {"sources": sources, **fingerprint(self.splits)}
+
+    def changes(self, then: Mapping[str, Any]) -> list[str]:
+        """What has changed in the data since their identity was `then`, a phrase each."""
+        now = self.identity
+        files = [
+            f"{key}: {now['sources'][key]['path']} has been edited"
+            for key, one in then["sources"].items()
+            if key in now["sources"] and now["sources"][key]["digest"] != one["digest"]
+        ]
+        return [*files, *differences(then, now)]
 
     def batch(self, split: Split, indices: Sequence[int]) -> Batch:
         """The named examples of a split as one Batch."""

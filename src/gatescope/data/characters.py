@@ -106,7 +106,7 @@ def read_text(path: str) -> str:
         DataError: the file cannot be read, is empty, or is not UTF-8.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DataError(f"data.path={path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

@@ -30,7 +30,7 @@ def embed(path: str, words: Sequence[str], counts: np.ndarray, padding: int) -> 
     Raises:
         DataError: naming the lines at fault; or none of the words is in the file.
     """
-    found = read_vectors(Path(path), words)
+    found = read_vectors(Path(path).expanduser(), words)
     rows = np.array(sorted(found))
     given = np.stack([found[i] for i in rows])
     drawn = np.random.default_rng(0).normal(0, given.std() or 1, (len(words), given.shape[1]))

@@ -11,6 +11,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from gatescope.tracking.content import by_content
+
 RESULT_SECTIONS = ("data", "model", "attention", "optimizer", "scheduler", "early_stopping", "seed")
 IF_ANY = ("decoder",)
 """Sections that count where they hold anything: most runs have nothing to decode."""
@@ -35,7 +37,7 @@ NOT_RESULT = {"data": ("workers",), "cell": ("kernel",)}
 
 
 def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """The resolved part of a config that defines the result of its run."""
+    """The resolved part of a config that defines the result of its run, with its files by what they hold."""
     names = [*RESULT_SECTIONS, *(name for name in IF_ANY if cfg.get(name))]
     chosen = {name: cfg.get(name) for name in names}
     resolved: dict[str, Any] = {
@@ -48,7 +50,7 @@ def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
         resolved["model"] = {**resolved["model"], "cell": cell}
     trainer = cfg.get("trainer") or {}
     resolved["trainer"] = {key: trainer[key] for key in TRAINING_KEYS if trainer.get(key) is not None}
-    return resolved
+    return by_content(resolved)
 
 
 def _without(section: Any, keys: tuple[str, ...]) -> Any:

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MetricCollection
 
-from gatescope.data.base import Batch, TaskSpec
+from gatescope.data.base import Batch, DataError, SequenceData, TaskSpec
 from gatescope.models.encoder import SequenceModel
 from gatescope.models.seq2seq import Seq2Seq
 from gatescope.models.stack import Carried
@@ -208,11 +208,23 @@ class SequenceTask(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["symbols"] = symbols(self.task)
+        if (data := self._data()) is not None:
+            checkpoint["data"] = data.identity
         checkpoint["clipping"] = {"norms": list(self.recent_norms), "steps": int(self.clipped_steps)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """
+        Raises:
+            DataError: the weights were trained on other data than the trainer has now.
+        """
+        if (data := self._data()) is not None:
+            refuse_other_data(data, checkpoint)
         self.recent_norms.extend(checkpoint["clipping"]["norms"])
         self.clipped_steps = checkpoint["clipping"]["steps"]
+
+    def _data(self) -> SequenceData | None:
+        data = getattr(self._trainer, "datamodule", None)
+        return data if isinstance(data, SequenceData) else None
 
     def configure_optimizers(self) -> Any:
         optimizer = self._optimizer(self.parameters())
@@ -221,6 +233,25 @@ class SequenceTask(pl.LightningModule):
         monitor, direction = f"validation/{self.task.metric}", self.task.direction
         scheduler = lr_scheduler_config(self._scheduler, optimizer, self.trainer, monitor, direction)
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+
+def refuse_other_data(data: SequenceData, checkpoint: dict[str, Any]) -> None:
+    """Refuse a checkpoint of other data, before any of its weights are used.
+
+    Raises:
+        DataError: naming what has changed.
+    """
+    if "data" not in checkpoint:
+        raise DataError(
+            "the checkpoint is of an older version, which did not keep what tells its data from others: "
+            "force=true trains the run anew"
+        )
+    changed = data.changes(checkpoint["data"])
+    if changed:
+        raise DataError(
+            f"the run was begun on other data ({'; '.join(changed)}): bring the data of that time back, or "
+            "give force=true, which trains the run anew"
+        )
 
 
 def symbols(task: TaskSpec) -> dict[str, list[str]]:

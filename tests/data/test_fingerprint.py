@@ -1,0 +1,102 @@
+"""The fingerprint of data tells each change that matters, and no rounding."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from gatescope.data.base import Examples, Ragged, Splits, TaskSpec
+from gatescope.data.fingerprint import differences, fingerprint
+
+WORDS = TaskSpec(
+    "classification", "tokens", 5, 1, "accuracy", "max", labels=("no", "yes"), vocabulary=tuple("abcde")
+)
+NUMBERS = TaskSpec("regression", "features", 3, 1, "mse", "min")
+
+
+def texts() -> Splits:
+    def part(seed: int) -> Examples:
+        generator = torch.Generator().manual_seed(seed)
+        sequences = [torch.randint(5, (length,), generator=generator) for length in (3, 1, 4, 2)]
+        return Examples(sequences, torch.tensor([0, 1, 1, 0]))
+
+    return Splits(part(0), part(1), part(2), dataclasses.replace(WORDS, vectors=torch.ones(5, 2)))
+
+
+def series() -> Splits:
+    def part(seed: int) -> Examples:
+        generator = torch.Generator().manual_seed(seed)
+        values = [torch.randn(500 + i, 3, generator=generator) for i in range(40)]
+        return Examples(values, torch.randn(40, 1, generator=generator))
+
+    return Splits(part(0), part(1), part(2), NUMBERS)
+
+
+def told(make: Callable[[], Splits], change: Callable[[Splits], object]) -> list[str]:
+    """What is said of the data after they were changed."""
+    splits = make()
+    then = json.loads(json.dumps(fingerprint(splits)))
+    change(splits)
+    return differences(then, fingerprint(splits))
+
+
+def flat(splits: Splits, name: str = "train") -> torch.Tensor:
+    inputs = getattr(splits, name).inputs
+    assert isinstance(inputs, Ragged)
+    return inputs.flat
+
+
+def replace_task(splits: Splits, **fields: object) -> None:
+    splits.task = dataclasses.replace(splits.task, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("make", [texts, series])
+def test_the_same_data_differ_in_nothing(make: Callable[[], Splits]) -> None:
+    assert told(make, lambda splits: None) == []
+    assert differences(fingerprint(make()), fingerprint(make())) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: flat(s, "test").__setitem__(0, (flat(s, "test")[0] + 1) % 5), "test split: other inputs"),
+        (lambda s: s.validation.targets.__setitem__(0, 1), "validation split: other targets"),
+        (
+            lambda s: setattr(s, "train", Examples(s.train.inputs[:3], s.train.targets[:3])),
+            "train split: 4 examples then, 3 now",
+        ),
+        (
+            lambda s: setattr(
+                s, "train", Examples(Ragged.of(flat(s), s.train.lengths[::-1]), s.train.targets)
+            ),
+            "train split: other inputs",
+        ),
+        (lambda s: replace_task(s, vocabulary=tuple("abcdef")), "vocabulary: 5 entries then, 6 now"),
+        (lambda s: replace_task(s, vocabulary=tuple("acbde")), "vocabulary: other entries"),
+        (lambda s: replace_task(s, labels=("yes", "no")), "labels: other entries"),
+        (lambda s: replace_task(s, target_vocabulary=("x",)), "target vocabulary: 0 entries then, 1 now"),
+        (lambda s: s.task.vectors.__setitem__((0, 0), 2.0), "other pretrained vectors"),
+        (lambda s: replace_task(s, vectors=None), "other pretrained vectors"),
+    ],
+)
+def test_what_has_changed_in_texts_is_named(change: Callable[[Splits], object], said: str) -> None:
+    assert told(texts, change) == [said]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: flat(s)[1234].add_(0.1), ["train split: other inputs"]),
+        (lambda s: flat(s).__setitem__(slice(0, 2), flat(s)[[1, 0]]), ["train split: other inputs"]),
+        (lambda s: s.test.targets.copy_(s.test.targets.flip(0)), ["test split: other targets"]),
+        (lambda s: flat(s).mul_(1 + 2e-7 * torch.randn_like(flat(s))), []),  # rounding
+    ],
+)
+def test_real_numbers_are_told_apart_beyond_rounding(
+    change: Callable[[Splits], object], said: list[str]
+) -> None:
+    assert told(series, change) == said
