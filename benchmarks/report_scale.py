@@ -132,7 +132,7 @@ def _readings(rng: np.random.Generator, cell: str, attention: str) -> list[dict[
     edges = np.linspace(0, 1, BINS + 1).tolist()
     for step in LOOKS:
         at: dict[str, object] = {"step": step, "epoch": step // 100}
-        for gate in GATES.get(cell, ("input", "forget")):
+        for gate in GATES.get(cell, ("input", "keep")):
             left = rng.uniform(0, 0.5, UNITS).tolist()
             points = {"kind": "points", "columns": {"right": left[::-1], "left": left}}
             rows.append(at | {"name": f"gates/layer0/{gate}/saturation"} | points)

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from gatescope.analysis.commands import UsageError, defaults, parse, source
 from gatescope.analysis.report import FIGURES, write_index, write_report
 from gatescope.analysis.runs import NoRuns
+from gatescope.texts import texts_of
 
 EXAMPLE = "python scripts/report.py study=first_light"
 
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures = (
             FIGURES if given["figures"] == "all" else [name for name in given["figures"].split(",") if name]
         )
-        readme = write_report(source(given), given["out"], given["paper"] == "yes", figures)
+        readme = write_report(source(given), given["out"], given["paper"] == "yes", figures, texts_of)
         write_index(given["out"])
     except (UsageError, NoRuns) as error:
         print(f"report: {error}", file=sys.stderr)

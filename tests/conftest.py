@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import absl.logging
 import pytest
@@ -54,3 +56,16 @@ def config(tmp_path: Path) -> Compose:
 def small(config: Compose) -> Compose:
     """As `config`, for a model and data that train in well under a second."""
     return lambda *overrides: config(*SMALL, *FAST, *overrides)
+
+
+@pytest.fixture
+def recorded() -> Callable[[DictConfig], dict[str, dict[str, Any]]]:
+    """`recorded(cfg)`: runs it; the last reading of every name, as its readings.jsonl has it."""
+
+    def last_rows(cfg: DictConfig) -> dict[str, dict[str, Any]]:
+        from gatescope.run import run
+
+        lines = (run(cfg).directory / "readings.jsonl").read_text(encoding="utf-8").splitlines()
+        return {row["name"]: row for row in map(json.loads, lines)}
+
+    return last_rows

@@ -54,7 +54,8 @@ Name = Annotated[str, Field(pattern=r"^[\w-]+$")]
 
 @dataclass(config=STRICT)
 class ModelConfig:
-    """`parameters`, when given, decides the hidden size and wins over `hidden_size`."""
+    """`parameters`, between embedding and head, when given decides the hidden size and wins over
+    `hidden_size`."""
 
     name: Name
     cell: Component

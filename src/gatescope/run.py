@@ -90,6 +90,7 @@ def run(cfg: DictConfig) -> RunResult:
             if best is None:
                 log.warning("training ended before the first validation: the last weights are tested")
             trainer.test(module, datamodule=data, ckpt_path=best, verbose=False)
+        tracking.keep_predictions(module.predictions, data, trainer.global_step)
         return finish(tracking, trainer, module, data)
 
 
@@ -115,10 +116,11 @@ def fit_baseline(cfg: DictConfig, tracking: Tracked, data: SequenceData) -> RunR
     """A model without recurrence on the same splits, recorded as any other run."""
     assert data.splits is not None
     baseline: Baseline = instantiate(cfg.model.baseline)
-    scores = evaluate(baseline, data.splits)
-    tracking.describe(data.task, {"total": baseline.parameters, "stack": 0})
+    scores, predictions = evaluate(baseline, data.splits)
+    tracking.describe(data.task, {"total": baseline.parameters, "between": 0, "stack": 0})
     for logger in tracking.loggers:
         logger.log_metrics(scores, 0)
+    tracking.keep_predictions(predictions, data, 0)
     tracking.record.summary |= {name: value for name, value in scores.items() if name.startswith("test/")}
     monitored = scores[f"validation/{data.task.metric}"]
     return RunResult(tracking.record.directory, dict(tracking.record.summary), monitored, None, data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
+from gatescope.tracking import predictions
+
+LABELS = ("negative", "neutral", "positive")
 STUDY = {
     "name": "toy",
     "question": "Which of these is better?",
@@ -56,7 +59,8 @@ def write_run(
         "versions": {"python": "3.11.9", "torch": "2.13.0"},
         "tags": {"cell": cell, "attention": attention, "data": "tweets", "seed": seed, "variant": variant},
         "task": {"kind": "classification", "metric": "accuracy", "direction": "max"},
-        "parameters": {"total": 123456, "stack": 50000, "hidden_size": 64}, "summary": summary,
+        "parameters": {"total": 123456, "between": 60000, "stack": 50000, "hidden_size": 64},
+        "summary": summary,
     }  # fmt: skip
     (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
     config = {"study": study, "data": data, "trainer": {"gradient_clip_val": 1.0}}
@@ -76,13 +80,34 @@ def write_run(
     return folder
 
 
+def write_predictions(
+    folder: Path, seed: int, labels: Sequence[str] = LABELS, count: int = 120, accuracy: float = 0.7
+) -> dict[str, Any]:
+    """Of a classification: the same examples for every seed, the last two of which all get wrong."""
+    rng, luck = np.random.default_rng(0), np.random.default_rng(100 + seed)
+    true = rng.integers(0, len(labels), count)
+    right = luck.random(count) < accuracy
+    right[-2:] = False
+    said = np.where(right, true, (true + 1 + luck.integers(0, len(labels) - 1, count)) % len(labels))
+    chances = luck.dirichlet(np.ones(len(labels)), count)
+    top = chances.argmax(1)
+    rows = np.arange(count)
+    chances[rows, said], chances[rows, top] = chances[rows, top], chances[rows, said]
+    columns: dict[str, Any] = {"id": rows, "loss": -np.log(chances[rows, true])}
+    columns |= {"target": [labels[i] for i in true], "prediction": [labels[i] for i in said]}
+    columns |= {f"p({name})": chances[:, i] for i, name in enumerate(labels)}
+    name, content = predictions.encode(columns)
+    (folder / name).write_bytes(content)
+    return columns
+
+
 def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def sample_readings(cell: str, seed: int, units: int = 24) -> list[dict[str, Any]]:
     rng = np.random.default_rng(seed)
-    gates = {"gru": ["update", "reset"], "lstm": ["input", "forget", "output"]}.get(cell, ["state"])
+    gates = {"gru": ["update", "reset"], "lstm": ["input", "keep", "output"]}.get(cell, ["state"])
     rows: list[dict[str, Any]] = []
     for step in (0, 20, 40):
         at = {"step": step, "epoch": step // 10}
@@ -133,18 +158,22 @@ def trial_readings(seed: int) -> list[dict[str, Any]]:
 
 
 def flow_readings(
-    rates: tuple[float, float], length: int, seed: int, spread: float = 0.003
+    rates: tuple[float, float], length: int, seed: int, spread: float = 0.003, lost: str | None = None
 ) -> list[dict[str, Any]]:
-    """Exponential curves exp(rate·lag), the rate going from the first to the second over steps 0 to 64."""
+    """Exponential curves exp(rate·lag), the rate going from the first to the second over steps 0 to 64; with
+    `lost`, "dead" or "exploded", none from step 16 on."""
     rng = np.random.default_rng(seed)
     prefix, rows = "gradient_flow/layer0/loss_free_", []
     noise = float(rng.normal(0, spread))
     for place, step in enumerate((0, 1, 4, 16, 64)):
-        rate = rates[0] + (rates[1] - rates[0]) * place / 4 + noise
+        rate = rates[0] + (rates[1] - rates[0]) * place / 4 + noise * (1 + 0.1 * place)
         lag = np.arange(length, dtype=float)
         y = np.exp(rate * lag)
         above = float(lag[y > 0.01][-1])
         at: dict[str, Any] = {"step": step, "epoch": 0}
+        if lost and step >= 16:
+            rows += [at | row for row in lost_readings(prefix, lost)]
+            continue
         curve = {"x": lag.tolist(), "y": y.tolist(), "x_label": "lag (steps)", "y_label": "", "low": None}
         rows.append(at | {"name": f"{prefix}curve", "kind": "curve", "high": None} | curve)
         rows.append(at | {"name": f"{prefix}decay_rate", "kind": "scalar", "value": rate})
@@ -161,6 +190,20 @@ def flow_readings(
         columns = {"rate": scales, "mean_keep": scales}
         rows.append(at | {"name": "gates/layer0/timescale", "kind": "points", "columns": columns})
     return rows
+
+
+def lost_readings(prefix: str, lost: str) -> list[dict[str, Any]]:
+    """What GradientFlow records of a layer whose gradient is dead or exploded in every example."""
+    why = {"kind": "undefined", "why": f"{lost}: of most sequences"}
+    start = {"kind": "curve", "x": [0.0], "y": [1.0], "x_label": "", "y_label": "", "low": None, "high": None}
+    values = {"reach": 0.0, "reach_censored": 0.0} if lost == "dead" else {}
+    values |= {"dead_share": float(lost == "dead"), "exploded_share": float(lost == "exploded")}
+    return [
+        {"name": f"{prefix}curve"} | (start if lost == "dead" else why),
+        {"name": f"{prefix}decay_rate"} | why,
+        {"name": f"{prefix}half_life"} | why,
+        *({"name": prefix + name, "kind": "scalar", "value": value} for name, value in values.items()),
+    ]
 
 
 RATES = {
@@ -180,7 +223,13 @@ VANISHING = {
 }
 
 
-def write_vanishing(root: Path, seeds: int = 5, lags: tuple[int, ...] = (20, 50, 100)) -> None:
+def write_vanishing(
+    root: Path,
+    seeds: int = 5,
+    lags: tuple[int, ...] = (20, 50, 100),
+    lost: dict[tuple[str, int], str] | None = None,
+) -> None:
+    """`lost`: by (cell, seed), "dead" or "exploded"."""
     rng = np.random.default_rng(1)
     for cell, rates in RATES.items():
         for lag in lags:
@@ -189,7 +238,7 @@ def write_vanishing(root: Path, seeds: int = 5, lags: tuple[int, ...] = (20, 50,
                 data = {"_target_": "gatescope.data.copy.Copy", "lag": lag}
                 write_run(
                     root, f"{cell}-none", seed, study=VANISHING, accuracy=float(accuracy), data=data,
-                    readings=flow_readings(rates, lag + 20, seed),
+                    readings=flow_readings(rates, lag + 20, seed, lost=(lost or {}).get((cell, seed))),
                 )  # fmt: skip
 
 
@@ -202,7 +251,8 @@ def toy(tmp_path: Path) -> Path:
         for attention, gain in (("none", 0.0), ("additive", 0.012)):
             for seed in range(5):
                 accuracy = base + gain + 0.004 * float(rng.normal())
-                write_run(tmp_path, f"{cell}-{attention}", seed, accuracy=accuracy)
+                folder = write_run(tmp_path, f"{cell}-{attention}", seed, accuracy=accuracy)
+                write_predictions(folder, seed)
     return tmp_path
 
 

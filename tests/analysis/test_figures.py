@@ -16,13 +16,15 @@ from gatescope.analysis.figures.base import canvas, mean_over_seeds, spread
 from gatescope.analysis.gradient_flow import mean_curve
 from gatescope.analysis.runs import RecordSource, Tables
 
-from .conftest import RATES, write_run, write_vanishing
+from .conftest import RATES, write_predictions, write_run, write_vanishing
 
 COMPARISON = [
     "learning_curves",
     "metric_by_variant",
     "paired_differences",
     "pareto",
+    "confusion_matrix",
+    "calibration",
     "gate_saturation",
     "gate_distributions",
     "attention",
@@ -105,6 +107,49 @@ def test_the_half_life_drawn_is_the_rates(vanishing: Tables) -> None:
     assert (first, last) == pytest.approx((math.log(2) / -start, math.log(2) / -end), rel=0.03)
 
 
+def test_figures_say_how_many_seeds_are_dead_or_exploded(tmp_path: Path) -> None:
+    lost = {("irnn", 1): "dead", ("gru", 0): "exploded"}
+    write_vanishing(tmp_path, seeds=3, lags=(20,), lost=lost)
+    tables = RecordSource(tmp_path, "vanishing").tables().finished()
+    for name in ("vanishing_curves", "half_life_over_training"):
+        caption = load(name).caption(tables)
+        assert "Not in the means, at the end: irnn-none 1 of 3 dead; gru-none 1 of 3 exploded." in caption
+    curves = load("vanishing_curves").numbers(tables).set_index(["time", "variant"]).sort_index()
+    end = curves.loc[("end of training", "irnn-none")]
+    assert set(end.n) == {2}
+    assert set(end.dead) == {1}
+    assert len(end) == 40, "a dead seed's curve does not cut the others'"
+    assert set(curves.loc[("initialisation", "irnn-none")].n) == {3}
+    assert set(curves.loc[("end of training", "gru-none")].exploded) == {1}
+    lives = load("half_life_over_training").numbers(tables).set_index(["variant", "step"]).sort_index()
+    assert list(lives.loc["irnn-none"][["n", "dead", "exploded"]].loc[64]) == [2, 1, 0]
+    assert list(lives.loc["irnn-none"][["n", "dead", "exploded"]].loc[4]) == [3, 0, 0]
+    (axes,) = load("half_life_over_training").draw(tables).axes
+    crosses = {
+        line.get_color(): list(np.asarray(line.get_xdata(), dtype=float))
+        for line in axes.lines
+        if line.get_marker() == "x" and len(line.get_xdata())
+    }
+    assert crosses == {style.look(f"{cell}-none").color: [16, 64] for cell in ("irnn", "gru")}
+
+
+def test_gradient_norms_of_zero_and_beyond_numbers_are_counted(tmp_path: Path) -> None:
+    for seed, last in enumerate((1.0, 4.0, 0.0, None)):
+        readings = [
+            {"step": step, "epoch": 0, "name": name, "kind": "undefined" if norm is None else "scalar"}
+            | ({"why": "a gradient is NaN or infinite"} if norm is None else {"value": norm})
+            for step, norm in ((1, 1.0), (2, 1.0), (4, last))
+            for name in ("gradient_norm/before_clip", "gradient_norm/layer0/recurrent_weights/hidden")
+        ]
+        write_run(tmp_path, "irnn-none", seed, readings=readings)
+    tables = toy_tables(tmp_path)
+    numbers = load("gradient_norms").numbers(tables).set_index(["quantity", "step"])
+    for part in ("all parameters", "recurrent weights"):
+        row = numbers.loc[(part, 4)]
+        assert (row["mean"], row["n"], row["dead"], row["exploded"]) == (pytest.approx(2.0), 2, 1, 1)
+    assert "irnn-none 1 of 4 dead, 1 of 4 exploded" in load("gradient_norms").caption(tables)
+
+
 def test_means_shown_are_means_over_seeds(toy: Path) -> None:
     tables = toy_tables(toy)
     figure = load("metric_by_variant").draw(tables)
@@ -140,7 +185,8 @@ def test_a_figure_without_data_says_so(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", COMPARISON)
 def test_strange_names_one_run_and_a_constant_metric(name: str, tmp_path: Path) -> None:
     for variant in ("a b/c-none", "ガウス-additive", "x$_y-none"):
-        write_run(tmp_path, variant, 0, accuracy=0.5)
+        folder = write_run(tmp_path, variant, 0, accuracy=0.5)
+        write_predictions(folder, 0, ("$x_1$", "ガウス", "two\nlines", "=1+1"))
     for part, variant in enumerate(("a b/c-none", "ガウス-additive", "x$_y-none")):
         write_run(tmp_path, variant, 1, accuracy=0.5, suffix=str(part))
     save(load(name).draw(toy_tables(tmp_path)), tmp_path, name)

@@ -15,7 +15,7 @@ from gatescope.analysis.report import page, write_report
 from gatescope.analysis.report.interactive import MOST_POINTS, charts
 from gatescope.analysis.runs import RecordSource
 
-from .conftest import RATES, write_run, write_vanishing
+from .conftest import RATES, write_predictions, write_run, write_vanishing
 
 LIMIT = 5_000_000
 
@@ -25,7 +25,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("page")
     for seed in range(5):
         for variant, accuracy in (("gru-none", 0.74), ("lstm-additive", 0.73), ("rnn-none", 0.68)):
-            write_run(root, variant, seed, accuracy=accuracy + 0.003 * ((seed * 7) % 5))
+            folder = write_run(root, variant, seed, accuracy=accuracy + 0.003 * ((seed * 7) % 5))
+            write_predictions(folder, seed)
     return write_report(RecordSource(root, "toy"), root / "out").parent
 
 

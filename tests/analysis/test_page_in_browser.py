@@ -11,7 +11,7 @@ from browser import LOOKS, Browser, Page, launched, needs_chromium, serious_viol
 from gatescope.analysis.report import write_report
 from gatescope.analysis.runs import RecordSource
 
-from .conftest import write_run
+from .conftest import write_predictions, write_run
 
 pytestmark = needs_chromium
 
@@ -22,7 +22,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = {"name": "a study & <its> name"}
     for seed in range(5):
         for variant, accuracy in (("gru-none", 0.74), ("lstm-additive", 0.73), ("r n/ñ-none", 0.68)):
-            write_run(root, variant, seed, study=study, accuracy=accuracy + 0.003 * ((seed * 7) % 5))
+            folder = write_run(root, variant, seed, study=study, accuracy=accuracy + 0.003 * ((seed * 7) % 5))
+            write_predictions(folder, seed, ("a <b>", "=1+1", "a name of a class that is quite long"))
     write_run(root, "gru-none", 5, study=study, status="failed", reason="the loss became nan")
     figures = ["learning_curves", "metric_by_variant", "attention", "vanishing_curves"]
     source = RecordSource(root, study["name"])
@@ -91,6 +92,17 @@ def test_a_curve_is_hovered(page: Page) -> None:
     tip.wait_for(state="visible")
     assert "gru-none" in tip.inner_text()
     assert "epoch" in tip.inner_text()
+
+
+def test_the_errors_are_shown(page: Page) -> None:
+    section = page.locator("section[aria-labelledby=errors]")
+    section.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
+    assert section.locator("#calibration tbody tr").count() == 3
+    assert section.locator("#classes tbody tr").count() == 9
+    worst = section.locator("details").nth(1).locator("tbody tr")
+    assert worst.count() == 10
+    assert worst.first.inner_text().split("\t")[1] == "5 of 5"
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
 def test_axe_finds_nothing_serious(page: Page) -> None:

@@ -83,6 +83,25 @@ def test_equals_are_not_told_apart(tmp_path: Path) -> None:
     assert "there is no difference beyond seeds" in text
 
 
+def test_no_claim_follows_from_a_difference_that_is_the_same_in_all_seeds(tmp_path: Path) -> None:
+    for seed in range(5):
+        write_run(tmp_path, "gru-none", seed, accuracy=0.9)
+        write_run(tmp_path, "rnn-none", seed, accuracy=0.8)
+    text = text_of(tmp_path, tmp_path / "out")
+    assert "It is ahead of" not in text
+    assert "Against rnn-none (+0.100) no verdict: the difference is the same in all seeds" in text
+    assert "No verdict, as all seeds differ from it alike: rnn-none (+0.0430) and gru-none (+0.143)." in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| gru-none | ") and "seeds" in line]
+    assert row.split(" | ")[1:] == ["rnn-none", "+0.100", "1.000", "–", "5", "no spread over seeds |"] or (
+        row == "| gru-none | +0.100 | 1.000 | – | 5 | no spread over seeds |"
+    )
+    assert "ahead of 0 of 1 others" in text_of_index(tmp_path)
+
+
+def text_of_index(root: Path) -> str:
+    return write_index(root / "out").read_text(encoding="utf-8")
+
+
 def test_lower_can_be_better(tmp_path: Path) -> None:
     study = {"primary": "test/mse", "direction": "min", "baseline": None}
     for seed in range(5):
@@ -152,14 +171,42 @@ def test_the_findings_on_vanishing_follow_the_numbers(tmp_path: Path) -> None:
     write_vanishing(tmp_path, seeds=5, lags=(50, 100))
     text = text_of(tmp_path, tmp_path / "out", "vanishing")
     assert "## Which architectures carry a signal how far" in text
-    assert "**irnn-none** loses least of a signal a step" in text
-    assert "rnn-none most (−0.299" in text
+    assert "**lstm_chrono-none** loses least of a signal a step" in text
+    assert "Without a place: irnn-none (grows, λ = +0.01" in text
+    assert "rnn-none most (−0.298" in text
     assert "does not vanish" in text
     section = text[text.index("**lag=100**") :]
     assert "gru-none cannot be placed by these seeds" in section
-    assert "rnn-none do not" in section
+    assert "rnn-none (15.00 in all 5)" in section
+    assert "without a spread over seeds that a verdict could rest on" in section
     assert "Training made a signal last longer in rnn-none (+0.200 [" in section
     assert text.index("**lag=50**") < text.index("**lag=100**")
+
+
+@pytest.mark.parametrize("lost", ["dead", "exploded"])
+def test_a_variant_with_a_lost_seed_loses_most_not_least(tmp_path: Path, lost: str) -> None:
+    # Its four other seeds carry a signal farther than any other variant's.
+    write_vanishing(tmp_path, seeds=5, lags=(50,), lost={("lstm_chrono", 4): lost, ("irnn", 0): lost})
+    text = text_of(tmp_path, tmp_path / "out", "vanishing")
+    assert "**minlstm-none** loses least of a signal a step" in text
+    assert f"Without a place: irnn-none (1 of 5 {lost}) and lstm_chrono-none (1 of 5 {lost})." in text
+    row = next(line for line in text.splitlines() if line.startswith("| lstm_chrono-none | −0.0"))
+    assert row.endswith(f"| 4 (end of training: 1 of 5 {lost}) |")
+    assert "last longer in rnn-none" in text
+    changes = text[text.index("Training made") :]
+    assert "lstm_chrono" not in changes[: changes.index("\n")], "no verdict over the seeds that are left"
+    assert "minlstm-none loses least" in write_index(tmp_path / "out").read_text(encoding="utf-8")
+
+
+def test_a_variant_of_lost_seeds_stays_in_the_table(tmp_path: Path) -> None:
+    lost = {(cell, seed): "dead" for cell in ("gru", "rnn", "minlstm", "lstm", "irnn") for seed in range(5)}
+    lost |= {("lstm_chrono", seed): "exploded" for seed in range(5)}
+    write_vanishing(tmp_path, seeds=5, lags=(50,), lost=lost)
+    text = text_of(tmp_path, tmp_path / "out", "vanishing")
+    assert "no variant carries a signal in all its seeds without growth" in text
+    (row,) = [line for line in text.splitlines() if "| gru-none | −0.299" in line]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert [cells[2], cells[4], cells[6], cells[7]] == ["–", "–", "–", "0 (end of training: 5 of 5 dead)"]
 
 
 def test_the_findings_on_vanishing_with_few_seeds(tmp_path: Path) -> None:

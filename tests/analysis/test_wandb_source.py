@@ -86,6 +86,9 @@ def test_trained_runs_give_equal_tables(small: Compose, server: StandIn, tmp_pat
         run(small("tracking=online", "instruments.every_n_steps=2", f"seed={seed}"))
     ours, theirs = RecordSource(tmp_path, "default").tables(), WandbSource("gatescope", "default").tables()
     assert_equal(ours, theirs)
+    for run_id in ours.runs.run_id:
+        assert ours.predictions(run_id) is not None
+        pd.testing.assert_frame_equal(ours.predictions(run_id), theirs.predictions(run_id))
     assert set(ours.readings.kind) >= {"scalar", "histogram", "points", "curve"}
     for run_id, config in ours.configs.items():
         assert config == {"scheduler": {}, "decoder": {}} | theirs.configs[run_id]

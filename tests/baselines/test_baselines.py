@@ -53,7 +53,7 @@ def regression() -> Splits:
 
 def test_majority_of_classes_has_the_frequencies_of_train() -> None:
     labels = [0] * 2 + [1] * 5 + [2] * 3
-    scores = evaluate(Majority(), classes(labels, 3))
+    scores, _ = evaluate(Majority(), classes(labels, 3))
     assert scores["test/accuracy"] == pytest.approx(0.5)
     assert scores["test/macro_f1"] == pytest.approx(f1_score(labels, [1] * 10, average="macro"))
     shares = np.tile((np.bincount(labels) + 0.5) / 11.5, (10, 1))
@@ -61,14 +61,14 @@ def test_majority_of_classes_has_the_frequencies_of_train() -> None:
 
 
 def test_majority_of_two_classes_is_one_logit() -> None:
-    scores = evaluate(Majority(), classes([0, 1, 1, 1], 1))
+    scores, _ = evaluate(Majority(), classes([0, 1, 1, 1], 1))
     assert scores["test/accuracy"] == pytest.approx(0.75)
     shares = np.tile(np.array([1.5, 3.5]) / 5, (4, 1))
     assert scores["test/loss"] == pytest.approx(log_loss([0, 1, 1, 1], shares), rel=1e-5)
 
 
 def test_majority_of_real_values_is_their_mean(regression: Splits) -> None:
-    scores = evaluate(Majority(), regression)
+    scores, _ = evaluate(Majority(), regression)
     targets = regression.train.targets.numpy()
     assert scores["test/mse"] == pytest.approx(targets.var(), rel=1e-5)
     assert {"validation/mse", "validation/solved", "test/solved", "test/loss"} <= scores.keys()
@@ -77,7 +77,7 @@ def test_majority_of_real_values_is_their_mean(regression: Splits) -> None:
 def test_majority_of_symbols_a_step_counts_scored_steps_alone() -> None:
     targets = [torch.tensor([IGNORE, 2, 2]), torch.tensor([1]), torch.tensor([2, IGNORE])]
     inputs = ragged(lambda n: torch.zeros(n, dtype=torch.int64), [3, 1, 2])
-    scores = evaluate(
+    scores, _ = evaluate(
         Majority(), same(Examples(inputs, targets), TaskSpec("next_step", "tokens", 4, 3, "accuracy", "max"))
     )
     assert scores["test/accuracy"] == pytest.approx(3 / 4)
@@ -90,7 +90,7 @@ def test_tfidf_reads_texts_without_padding(monkeypatch: pytest.MonkeyPatch) -> N
         TaskSpec("classification", "tokens", 6, 1, "accuracy", "max", padding_index=0),
     )
     whole = TfidfLogistic(1)
-    assert evaluate(whole, splits)["test/accuracy"] == 1
+    assert evaluate(whole, splits)[0]["test/accuracy"] == 1
     monkeypatch.setattr(base, "CHUNK", 3)
     chunked = torch.cat([whole.predict(batch) for batch in batches(splits.test, splits.task)])
     expected = whole.pipeline.decision_function([torch.tensor(t) for t in texts])
@@ -117,7 +117,7 @@ def test_resampling_is_numpys_interpolation(steps: int) -> None:
 def test_series_logistic_on_separable_levels(outputs: int) -> None:
     labels = [0, 1] * 20 if outputs == 1 else [0, 1, 2] * 20
     baseline = SeriesLogistic(points=4)
-    scores = evaluate(baseline, classes(labels, outputs))
+    scores, _ = evaluate(baseline, classes(labels, outputs))
     assert scores["test/accuracy"] == 1
     assert scores["test/loss"] < 0.1
     assert baseline.parameters == outputs * (7 + 4 + 1)
@@ -126,7 +126,7 @@ def test_series_logistic_on_separable_levels(outputs: int) -> None:
 def test_a_class_that_train_lacks_costs_much_and_not_infinity() -> None:
     splits = classes([0, 1, 2] * 10, 3)
     splits.train = classes([0, 2] * 10, 3).train
-    scores = evaluate(SeriesLogistic(points=0), splits)
+    scores, _ = evaluate(SeriesLogistic(points=0), splits)
     assert scores["test/accuracy"] == pytest.approx(2 / 3)
     assert 3 < scores["test/loss"] < 6
 
@@ -159,7 +159,7 @@ def test_several_labels_a_step(baseline: Baseline) -> None:
 
 def test_ridge_finds_what_is_linear(regression: Splits) -> None:
     baseline = SeriesRidge(points=3)
-    scores = evaluate(baseline, regression)
+    scores, _ = evaluate(baseline, regression)
     assert scores["test/mse"] < 1e-3 * regression.train.targets.var()
     assert scores["test/mse"] == scores["test/loss"]
     (batch,) = batches(regression.test, regression.task)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import FAST, Compose
+from torchmetrics.text import CHRFScore
 
 from gatescope.data.base import END, DataError
 from gatescope.data.pairs_file import PairsFile
@@ -104,7 +107,45 @@ def test_an_unknown_column_names_those_there_are(tmp_path: Path) -> None:
         loaded(written(tmp_path / "a.tsv", NUMBERS), source="sauce")
 
 
-def test_a_run(config: Compose, tmp_path: Path) -> None:
-    path = written(tmp_path / "a.tsv", NUMBERS)
-    result = run(config("data=pairs_file", f"data.path={path}", "attention=additive", *FAST))
-    assert {"test/bleu", "test/chrf", "test/word_error_rate"} <= result.summary.keys()
+def chrf(said: list[str], wanted: list[str]) -> float:
+    """chrF of a corpus by its definition (Popović 2015): characters without spaces, n from 1 to 6, β = 2."""
+    scores = []
+    for n in range(1, 7):
+        grams = [
+            [Counter(text[i : i + n] for i in range(len(text) - n + 1)) for text in map(squeezed, texts)]
+            for texts in (said, wanted)
+        ]
+        totals = [sum(sum(counts.values()) for counts in side) for side in grams]
+        matched = sum(sum((a & b).values()) for a, b in zip(*grams, strict=True))
+        precision, recall = (matched / total if total else 0.0 for total in totals)
+        scores.append(5 * precision * recall / (4 * precision + recall) if matched else 0.0)
+    return sum(scores) / 6
+
+
+def squeezed(text: str) -> str:
+    return text.replace(" ", "")
+
+
+def test_a_run_records_chrf(config: Compose, tmp_path: Path) -> None:
+    rows = [(f"{a} {b}", f"{b} {a} {b}") for a in WORDS for b in WORDS]
+    path = written(tmp_path / "a.tsv", rows)
+    cfg = config(
+        "data=pairs_file", f"data.path={path}", "attention=additive", *FAST, "trainer.max_epochs=3",
+        "data.batch_size=4", "model.hidden_size=24", "optimizer.lr=0.02", "instruments=off",
+    )  # fmt: skip
+    result = run(cfg)
+    assert {"test/bleu", "test/word_error_rate"} <= result.summary.keys()
+    assert result.module is not None
+    model, objective = result.module.model.eval(), result.module.objective
+    said, wanted = [], []
+    for batch in result.data.test_dataloader():
+        with torch.no_grad():
+            values = model(batch).values
+            texts, accepted = objective.outcome(objective.answer(model, batch, values, "test"), batch.targets)
+        said += texts
+        wanted += [one for (one,) in accepted]
+    expected = chrf(said, wanted)
+    assert 0.05 < expected < 1
+    plus_plus = float(CHRFScore()(said, [[one] for one in wanted]))
+    assert abs(plus_plus - expected) > 5e-4, "chrF++ counts words, and is another number"
+    assert result.summary["test/chrf"] == pytest.approx(expected, abs=1e-5)

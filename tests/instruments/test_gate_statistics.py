@@ -6,11 +6,13 @@ import torch
 from scipy import stats
 from small_models import Leaky, encoder, feature_batch, squared_error
 
+from gatescope.cells.gru import GRU
 from gatescope.data.base import Batch, TaskSpec
 from gatescope.instruments import gates
+from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.gates import GateStatistics
 from gatescope.instruments.probe import look
-from gatescope.instruments.readings import Heatmap, Histogram, Points, Scalar, Undefined
+from gatescope.instruments.readings import Heatmap, Histogram, Points, Scalar, Undefined, scalar
 from gatescope.models.attention import Pooling
 from gatescope.models.encoder import Encoder
 
@@ -174,3 +176,78 @@ def test_gates_that_are_not_finite_are_undefined():
     assert isinstance(readings["gates/layer0/update/mean"], Undefined)
     assert isinstance(readings["gates/layer0/timescale"], Undefined)
     assert isinstance(readings["gates/layer0/keep/example0"], Undefined)
+
+
+class Unequal(GRU):
+    """A GRU whose even units hardly write and whose odd units write more."""
+
+    def __init__(self, input_size, hidden_size, **options):
+        super().__init__(input_size, hidden_size, **options)
+        with torch.no_grad():
+            bias = torch.where(torch.arange(hidden_size) % 2 == 0, -3.5, 0.5)
+            self.start_bias("update", -bias)
+
+
+class Exact(ProbeInstrument):
+    """Of all values of all valid positions: what bounds each quantile, two standard errors on each side."""
+
+    def read(self, probe):
+        values = probe.gates["layer0"]["update"][probe.mask].numpy()
+        error = 2 * 0.5 / math.sqrt(gates.QUANTILE_ROWS)
+        bounds = {
+            f"exact/{q}/{name}": scalar(np.quantile(values, np.clip(q / 100 + sign * error, 0, 1)))
+            for q in (10, 50, 90)
+            for name, sign in (("low", -1), ("high", 1))
+        }
+        return bounds | {"exact/count": scalar(values.size)}
+
+
+@pytest.mark.parametrize(("steps", "hidden"), [(8, 64), (40, 24), (33, 15)])
+def test_recorded_quantiles_see_every_unit_of_a_large_probe(small, recorded, steps, hidden):
+    # An even stride through these values, at most 2^14 of them, would meet units 0, 2, … (or 0, 3, …) only.
+    readings = recorded(
+        small(
+            f"model.cell._target_={__name__}.Unequal",
+            f"model.hidden_size={hidden}",
+            f"data.steps={steps}",
+            "data.validation=64",
+            "data.batch_size=64",
+            f"+instruments.readers.exact._target_={__name__}.Exact",
+        )
+    )
+    assert readings["exact/count"]["value"] == 64 * steps * hidden > gates.QUANTILE_SAMPLE
+    for q in (10, 50, 90):
+        # Within two of the standard errors that QUANTILE_ROWS states, in units of rank.
+        low, high = (readings[f"exact/{q}/{bound}"]["value"] for bound in ("low", "high"))
+        assert low <= readings[f"gates/layer0/update/quantile_{q}"]["value"] <= high
+    assert low / 2 > readings["exact/10/high"]["value"]
+
+
+@pytest.mark.parametrize(("rows", "units"), [(4000, 64), (2560, 24), (5120, 7), (20_000, 1)])
+def test_quantiles_of_sampled_rows_are_within_the_stated_error(rows, units):
+    # Units of very different levels, and steps that move all of them together: the hardest for a sample.
+    rng = np.random.default_rng(0)
+    level, together = np.linspace(0.05, 0.95, units), rng.uniform(-0.05, 0.05, (rows, 1))
+    values = (level + together).astype(np.float32)
+    readings = gates.distribution("g", torch.from_numpy(values), False, 50)
+    for q in (0.1, 0.5, 0.9):
+        share = (values <= readings[f"g/quantile_{round(100 * q)}"].value).mean()
+        assert share == pytest.approx(q, abs=2 * 0.5 / math.sqrt(gates.QUANTILE_ROWS))
+    sampled = gates.sample_rows(torch.from_numpy(values))
+    assert len(sampled) == max(gates.QUANTILE_ROWS, -(-gates.QUANTILE_SAMPLE // units))
+    assert len(sampled.unique(dim=0)) == len(np.unique(sampled.numpy(), axis=0)) > 500
+
+
+@pytest.mark.parametrize("name", ["rnn", "gru", "gru_article", "lstm", "peephole_lstm", "mingru", "minlstm"])
+def test_no_gate_is_recorded_twice(small, recorded, name):
+    readings = recorded(small(f"model={name}", "instruments.examples=16", "data.steps=4", "instruments=full"))
+    found = {key.split("/")[2]: row["counts"] for key, row in readings.items() if key.endswith("/histogram")}
+    assert len(set(map(tuple, found.values()))) == len(found)
+    expected = {
+        "rnn": set(), "gru": {"reset", "update", "keep"}, "gru_article": {"reset", "update", "keep"},
+        "lstm": {"input", "keep", "output"}, "peephole_lstm": {"input", "keep", "output"},
+        "mingru": {"update", "keep"}, "minlstm": {"input", "keep"},
+    }[name]  # fmt: skip
+    assert found.keys() - {"candidate"} == expected
+    signal = {key.split("/")[3] for key in readings if key.startswith("training_signal/layer0/gate/")}
+    assert signal == expected - ({"keep"} if "update" in expected else set())

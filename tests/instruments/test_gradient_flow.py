@@ -18,6 +18,7 @@ from gatescope.cells.peephole_lstm import PeepholeLSTM
 from gatescope.cells.rnn import RNN
 from gatescope.instruments import self_test
 from gatescope.instruments.gradient_flow import GradientFlow, lag_contributions
+from gatescope.instruments.lag_curves import state_readings
 from gatescope.instruments.probe import look
 from gatescope.instruments.readings import Curve, Heatmap, Scalar, Undefined
 from gatescope.models import stack
@@ -109,7 +110,7 @@ def test_long_lags_do_not_underflow():
     assert "gradient_flow/layer0/underflow_lag" not in readings
 
 
-def test_a_gradient_that_becomes_exactly_zero_is_told_and_not_fitted():
+def test_a_gradient_that_becomes_exactly_zero_is_dead():
     model = encoder(RNN, hidden=4)
     _, u, _, _ = zero_weights(model)
     with torch.no_grad():
@@ -117,7 +118,66 @@ def test_a_gradient_that_becomes_exactly_zero_is_told_and_not_fitted():
     readings = silent(model, [20, 20])
     assert readings["gradient_flow/layer0/underflow_lag"] == Scalar(4.0)
     assert len(readings["gradient_flow/layer0/vanishing_curve"].y) == 4
-    assert math.isfinite(readings["gradient_flow/layer0/decay_rate"].value)
+    for kind in ("", "loss_free_"):
+        prefix = f"gradient_flow/layer0/{kind}"
+        assert readings[f"{prefix}dead_share"] == Scalar(1.0)
+        assert readings[f"{prefix}exploded_share"] == Scalar(0.0)
+        for name in ("decay_rate", "half_life"):
+            assert readings[f"{prefix}{name}"].why.startswith("dead: ")
+        assert readings[f"{prefix}reach"] == Scalar(3.0)
+        assert readings[f"{prefix}reach_censored"] == Scalar(0.0), "nothing is left beyond, it is not unknown"
+
+
+@pytest.mark.parametrize(("dying", "rate"), [(1, True), (2, False), (4, False)])
+def test_examples_that_die_are_counted_and_in_no_mean(dying, rate):
+    logs = torch.log(0.9 ** torch.arange(12.0, dtype=torch.float64)).expand(4, 12).clone()
+    logs[:dying, 5:] = -torch.inf
+    lengths = torch.full((4,), 12)
+    readings, _ = state_readings("curve", "", {"state": logs}, lengths, "", (1, 50), 0.01)
+    assert readings["dead_share"] == Scalar(dying / 4)
+    assert readings["exploded_share"] == Scalar(0.0)
+    if rate:
+        assert readings["decay_rate"].value == pytest.approx(math.log(0.9))
+    else:
+        assert readings["decay_rate"].why.startswith("dead: ")
+    # Beyond the range that the rate is fitted over, nothing counts as dead.
+    short, _ = state_readings("curve", "", {"state": logs}, lengths, "", (1, 4), 0.01)
+    assert short["dead_share"] == Scalar(0.0)
+    assert short["decay_rate"].value == pytest.approx(math.log(0.9))
+
+
+def test_examples_that_explode_are_counted():
+    logs = torch.zeros(4, 6, dtype=torch.float64)
+    logs[0, 3:], logs[1, 4:] = torch.inf, torch.nan
+    readings, _ = state_readings("curve", "", {"state": logs}, torch.tensor([6, 6, 6, 3]), "", (1, 50), 0.01)
+    assert readings["exploded_share"] == Scalar(0.5)
+    assert readings["decay_rate"].why == "exploded: overflow in the adjoint of 2 of 4 sequences"
+
+
+@pytest.mark.parametrize("jacobian", [False, True])
+def test_the_record_of_a_dead_relu_network_says_so(small, recorded, jacobian):
+    # Biases of -9 shut every unit for good, in every example.
+    readings = recorded(
+        small(f"model.cell._target_={__name__}.ShutIRNN", "model=irnn", "instruments=full", "data.steps=16")
+        if jacobian
+        else small(f"model.cell._target_={__name__}.ShutIRNN", "model=irnn", "data.steps=16")
+    )
+    assert readings["gradient_flow/layer0/loss_free_dead_share"]["value"] == 1.0
+    assert readings["gradient_flow/layer0/loss_free_decay_rate"]["kind"] == "undefined"
+    assert readings["gradient_flow/layer0/loss_free_decay_rate"]["why"].startswith("dead: ")
+    assert readings["gradient_flow/layer0/loss_free_reach"]["value"] == 0.0
+    assert readings["gradient_flow/layer0/loss_free_reach_censored"]["value"] == 0.0
+    if jacobian:
+        assert readings["jacobian/layer0/dead_share"]["value"] == 1.0
+        assert readings["training_signal/layer0/dead_share"]["value"] == 1.0
+
+
+class ShutIRNN(IRNN):
+    def __init__(self, input_size, hidden_size, **options):
+        super().__init__(input_size, hidden_size, **options)
+        with torch.no_grad():
+            for bias in self.weights[2:]:
+                bias.fill_(-9.0)
 
 
 def autograd_norms(model, batch):

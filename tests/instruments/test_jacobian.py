@@ -10,7 +10,7 @@ from gatescope.cells.lstm import LSTM
 from gatescope.cells.rnn import RNN
 from gatescope.instruments.jacobian import JacobianNorms, log_spaced
 from gatescope.instruments.probe import look
-from gatescope.instruments.readings import Curve, Undefined
+from gatescope.instruments.readings import Curve, Scalar, Undefined
 
 
 def explicit(layer, lag):
@@ -62,11 +62,16 @@ def test_orthogonal_rnn(exact_up_to):
         assert curve.y == pytest.approx([factor * 0.9**k for k in curve.x], rel=1e-4)
 
 
+def curves(readings):
+    """Without the shares of examples that are dead or exploded."""
+    return {name: one for name, one in readings.items() if not name.endswith("_share")}
+
+
 @pytest.mark.parametrize("lengths", [[1, 1], [1], [2]])
 def test_short_sequences(lengths):
     readings = JacobianNorms().read(look(encoder(LSTM), feature_batch(lengths, 3), squared_error))
     expected = Curve if max(lengths) > 1 else Undefined
-    assert all(isinstance(reading, expected) for reading in readings.values())
+    assert all(isinstance(reading, expected) for reading in curves(readings).values())
 
 
 @pytest.mark.parametrize("exact_up_to", [0, 128])
@@ -77,14 +82,16 @@ def test_a_jacobian_of_zero_or_beyond_numbers_is_undefined(value, exact_up_to):
         model.stack.layers["layer0"].weights[1].fill_(value)
     instrument = JacobianNorms(exact_up_to=exact_up_to)
     readings = instrument.read(look(model, feature_batch([6, 6], 3), squared_error))
-    assert all(isinstance(reading, Undefined) for reading in readings.values())
+    assert all(isinstance(reading, Undefined) for reading in curves(readings).values())
+    assert readings["jacobian/layer0/dead_share"] == Scalar(float(value == 0))
+    assert readings["jacobian/layer0/exploded_share"] == Scalar(float(value > 0))
 
 
 @pytest.mark.parametrize("cell", [RNN, GRU, LSTM])
 def test_both_ways_agree_on_sequences_of_different_lengths(cell):
     probe = look(encoder(cell), feature_batch([9, 4, 6], 3), squared_error)
     exact = JacobianNorms().read(probe)
-    for name, found in JacobianNorms(exact_up_to=0, iterations=60, probes=4000).read(probe).items():
+    for name, found in curves(JacobianNorms(exact_up_to=0, iterations=60, probes=4000).read(probe)).items():
         assert found.y == pytest.approx(exact[name].y, rel=0.05)
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from gatescope.cells.base import State
 from gatescope.cells.lstm import LSTM
 from gatescope.data.base import Batch, TaskSpec
-from gatescope.instruments.memory import Retention, squared_correlations, token_accuracy
+from gatescope.instruments.memory import KINDS, Retention, squared_correlations, token_accuracy
 from gatescope.instruments.probe import look
 from gatescope.instruments.readings import Curve, Scalar, Undefined
 from gatescope.models.attention import Pooling
@@ -41,15 +41,59 @@ def register_probe(bidirectional=False):
 def test_a_shift_register_of_twelve_remembers_twelve():
     readings = Retention(lags=12).read(register_probe(bidirectional=True))
     for layer in ("layer0", "layer0_backward"):
-        assert readings[f"memory/{layer}/capacity_h"].value == pytest.approx(12.0, abs=1e-3)
+        assert readings[f"memory/{layer}/capacity_h_raw"].value == pytest.approx(12.0, abs=1e-3)
         control = readings[f"memory/{layer}/retention_h_control"]
         assert max(control.y) < 0.15
+        floor = readings[f"memory/{layer}/capacity_h_control"].value
+        assert floor == pytest.approx(sum(control.y))
+        assert readings[f"memory/{layer}/capacity_h"].value == pytest.approx(12.0 - floor, abs=1e-3)
 
 
 def test_nothing_is_known_beyond_its_length():
-    curve = Retention(lags=16).read(register_probe())["memory/layer0/retention_h"]
+    readings = Retention(lags=16).read(register_probe())
+    curve = readings["memory/layer0/retention_h_raw"]
     assert curve.y[:12] == pytest.approx([1.0] * 12, abs=1e-4)
     assert max(curve.y[12:]) < 0.15
+    above = readings["memory/layer0/retention_h"]
+    assert above.y == pytest.approx(
+        [a - b for a, b in zip(curve.y, readings["memory/layer0/retention_h_control"].y, strict=True)]
+    )
+    assert abs(sum(above.y[12:])) < 0.1
+
+
+def test_a_network_that_knows_nothing_has_no_capacity() -> None:
+    # States of noise: the squared correlations of 32 lags with as many sequences add up all the same.
+    totals = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        probe = register_probe()
+        states = rng.standard_normal((300, 12)).astype(np.float32)
+        noise = State(torch.from_numpy(states))
+        probe.layers["layer0"].cell.final = lambda x, s, noise=noise: noise
+        readings = Retention(lags=20, seed=seed).read(probe)
+        raw, control, above = (
+            readings[f"memory/layer0/capacity_h{kind}"].value for kind in ("_raw", "_control", "")
+        )
+        assert above == pytest.approx(raw - control)
+        assert min(raw, control) > 0.05
+        totals.append(above)
+    assert abs(np.mean(totals)) < 2 * np.std(totals, ddof=1) / math.sqrt(6) + 0.02
+
+
+def test_the_record_holds_capacity_its_control_and_their_difference(small, recorded):
+    readings = recorded(
+        small(
+            "instruments=full", "instruments.examples=32", "data.steps=6", "model=lstm", "model.hidden_size=4"
+        )
+    )
+    for part in ("h", "c"):
+        by_kind = {kind: readings[f"memory/layer0/capacity_{part}{kind}"]["value"] for kind in KINDS}
+        assert by_kind[""] == pytest.approx(by_kind["_raw"] - by_kind["_control"])
+        assert by_kind["_control"] > 0
+        curves = {kind: readings[f"memory/layer0/retention_{part}{kind}"]["y"] for kind in KINDS}
+        assert curves[""] == pytest.approx(np.subtract(curves["_raw"], curves["_control"]))
+        # Two features, both varying at every lag.
+        assert by_kind["_control"] == pytest.approx(2 * sum(curves["_control"]))
 
 
 def token_probe():
@@ -66,7 +110,7 @@ def token_probe():
 
 def test_tokens_against_their_shuffled_control():
     readings = Retention(lags=6).read(token_probe())
-    known, control = readings["memory/layer0/retention_h"], readings["memory/layer0/retention_h_control"]
+    known, control = readings["memory/layer0/retention_h_raw"], readings["memory/layer0/retention_h_control"]
     assert known.y[:3] == [1.0] * 3
     assert max(known.y[3:]) < 0.75
     assert max(control.y) < 0.75

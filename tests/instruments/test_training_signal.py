@@ -66,7 +66,8 @@ def test_gates_are_means_over_valid_positions() -> None:
         for parameter in model.stack.parameters():
             parameter.zero_()
     readings = read(model, [6, 2])
-    assert {value(readings, f"gate/{gate}") for gate in ("input", "forget", "output")} == {0.5}
+    assert {value(readings, f"gate/{gate}") for gate in ("input", "keep", "output")} == {0.5}
+    assert "training_signal/layer0/gate/forget" not in readings
     assert "training_signal/layer0/curve_c" in readings
 
 

@@ -46,4 +46,11 @@ def test_next_step_refuses_attention() -> None:
 def test_sizes_are_counted() -> None:
     model = Encoder(TOKENS, GRU, Pooling, 6, embedding_size=4)
     stack = 3 * (6 * 6 + 6 * 4 + 12)
-    assert sizes(model) == {"total": 44 + stack + 3 * 6 + 3, "stack": stack, "hidden_size": 6}
+    assert sizes(model) == {
+        "total": 44 + stack + 3 * 6 + 3,
+        "between": stack,
+        "stack": stack,
+        "hidden_size": 6,
+    }
+    attentive = sizes(Encoder(TOKENS, GRU, Additive, 6, embedding_size=4))
+    assert attentive["between"] == stack + 2 * 6 * 6 + 2 * 6 == attentive["total"] - 44 - 3 * 6 - 3

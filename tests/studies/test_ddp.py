@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from conftest import Compose
@@ -19,6 +20,7 @@ from gatescope.config import ConfigError, check
 from gatescope.distributed import RankFailed, device_count, spread
 from gatescope.models.encoder import Encoder
 from gatescope.run import run
+from gatescope.tracking import predictions
 from gatescope.tracking.identity import run_dir
 
 TWO = ("trainer=ddp_cpu", "trainer.max_epochs=2")
@@ -57,6 +59,9 @@ def test_two_processes_measure_what_one_does(small: Compose, tmp_path: Path) -> 
         row["name"].split("/")[0].removesuffix("s") for row in rows(two.directory, "readings")
     }
     assert two.monitored == pytest.approx(one.monitored, rel=1e-5)
+    kept = [predictions.read(r.directory / "predictions.csv") for r in (one, two)]
+    assert list(kept[1].id) == list(range(31))
+    pd.testing.assert_frame_equal(*kept, rtol=1e-4, atol=1e-5)
     best = [torch.load(r.directory / "checkpoints" / "best.ckpt", weights_only=True) for r in (one, two)]
     for name, value in best[0]["state_dict"].items():
         torch.testing.assert_close(value, best[1]["state_dict"][name], rtol=1e-5, atol=1e-6)

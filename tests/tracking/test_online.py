@@ -8,13 +8,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import wandb
-from conftest import Compose
+from conftest import FAST, Compose
 from wandb_standin import ENTITY, StandIn, serving
 
 from gatescope.run import run
+from gatescope.tracking import predictions
 
 LOOKING = ("instruments=default", "instruments.every_n_steps=2")
 
@@ -58,6 +60,48 @@ def test_an_online_run_arrives_whole(small: Compose, server: StandIn) -> None:
     assert kept["wandb"]["url"] == f"{server.url}/{ENTITY}/gatescope/runs/{name}"
     assert stored.files["readings.jsonl"] == (result.directory / "readings.jsonl").read_bytes()
     assert json.loads(stored.summary)["test/mse"] == kept["summary"]["test/mse"]
+    assert stored.files["predictions.csv"] == (result.directory / "predictions.csv").read_bytes()
+
+
+def media(server: StandIn, name: str, key: str) -> dict[str, Any]:
+    """A table that a run has logged, as W&B holds it."""
+    rows = [row for row in map(json.loads, server.runs[name].history) if key in row]
+    (row,) = rows
+    return json.loads(server.runs[name].files[row[key]["path"]])  # type: ignore[no-any-return]
+
+
+def test_the_confusion_matrix_and_the_worst_errors_are_there(config: Compose, server: StandIn) -> None:
+    data = ("data=tweets", "data.limit=300", "instruments=off", *FAST, "model.embedding_size=8")
+    result = run(config(*data, "tracking=online"))
+    name, kept = result.directory.name, predictions.read(result.directory / "predictions.csv")
+    drawn = media(server, name, "test/confusion_matrix_table")
+    assert drawn["columns"] == ["Actual", "Predicted", "nPredictions"]
+    counts = {(true, said): n for true, said, n in drawn["data"]}
+    assert len(counts) == 9
+    for (true, said), n in counts.items():
+        assert n == ((kept.target == true) & (kept.prediction == said)).sum()
+    worst = media(server, name, "test/worst_errors")
+    assert worst["columns"] == ["id", "loss", "target", "prediction", "text"]
+    losses = kept.loss[kept.target != kept.prediction].sort_values(ascending=False).head(20)
+    assert [row[1] for row in worst["data"]] == pytest.approx(list(losses), rel=1e-5)
+    for i, _, target, prediction, _ in worst["data"]:
+        assert (kept.target[i], kept.prediction[i]) == (target, prediction)
+    assert [row[4] for row in worst["data"]] == result.data.texts("test", [row[0] for row in worst["data"]])
+    assert arrived(server, name) == recorded(result.directory)
+
+
+def test_a_table_that_cannot_be_made_costs_nothing_else(
+    small: Compose, server: StandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise RuntimeError("no tables today")
+
+    monkeypatch.setattr(wandb, "Table", refuse)
+    directory = run(small("tracking=online", "instruments=off")).directory
+    assert "W&B gets no table of the errors (RuntimeError: no tables today)" in caplog.text
+    assert json.loads((directory / "run.json").read_text())["status"] == "finished"
+    assert server.runs[directory.name].state == "finished"
+    assert "predictions.csv" in server.runs[directory.name].files
 
 
 def test_a_failed_run_is_failed_there_too(small: Compose, server: StandIn) -> None:

@@ -83,9 +83,24 @@ def test_sentences_have_bleu_and_chrf() -> None:
     plain = [["w1 w2 w3 w4 w5", "w2"], [["w1 w2 w3 w4"], ["w3"]]]
     found = metrics.compute()
     assert found["bleu"] == BLEUScore()(*plain)
-    assert found["chrf"] == CHRFScore()(*plain)
+    assert found["chrf"] == CHRFScore(n_word_order=0)(*plain)
     assert float(found["word_error_rate"]) == pytest.approx(2 / 5)
     assert float(found["exact_match"]) == 0
+
+
+def test_chrf_counts_no_words() -> None:
+    # 8 characters with the last wrong: of its 9 - n n-grams, 8 - n are right, both ways. chrF++ also counts
+    # the word pairs, of which none is right, and would be lower.
+    names = ("<end>", "<unk>", "abcd", "efgh", "efgx")
+    task = TaskSpec(
+        "transduction", "tokens", 5, 5, "bleu", "max", target_vocabulary=names, target_unit="word"
+    )
+    objective = objective_for(task)
+    metrics = objective.metrics()
+    metrics.update(*objective.outcome(padded([[2, 3, END]]), padded([[2, 4, END]])))
+    expected = sum((8 - n) / (9 - n) for n in range(1, 7)) / 6
+    assert float(metrics.compute()["chrf"]) == pytest.approx(expected, abs=1e-6)
+    assert float(CHRFScore()(["abcd efgh"], [["abcd efgx"]])) < expected - 0.1
 
 
 def test_the_loss_counts_the_first_answer_and_its_end() -> None:

@@ -20,12 +20,18 @@ from gatescope.analysis.statistics import (
 
 @dataclass(frozen=True)
 class Row:
-    """One variant under one condition: estimates by metric, means of its costs."""
+    """One variant under one condition: estimates by metric, means of its costs.
+
+    Attributes:
+        parameters: of the whole model, embedding and head included.
+        between: of what lies between embedding and head; NaN in records that do not say.
+    """
 
     variant: str
     condition: str
     metrics: dict[str, Estimate]
     parameters: float
+    between: float
     seconds_per_epoch: Estimate
     n: int
 
@@ -62,11 +68,14 @@ def rows(tables: Tables) -> list[Row]:
             if not here.any():
                 continue
             metrics = {name: mean_interval(table.value[here]) for name, table in finals.items()}
-            parameters = pd.to_numeric(tables.runs.parameters[here]).mean()
+            parameters, between = (
+                float(pd.to_numeric(tables.runs[column][here]).mean())
+                for column in ("parameters", "between_parameters")
+            )
             cost = mean_interval(seconds.value[here])
             # Data of another kind than the study's own are compared on a metric of theirs.
             own = metrics[study.primary(tables)].n or max(one.n for one in metrics.values())
-            result.append(Row(variant, condition, metrics, parameters, cost, own))
+            result.append(Row(variant, condition, metrics, parameters, between, cost, own))
     return result
 
 

@@ -7,6 +7,7 @@ would look its project up while being built, so entity and project stay empty un
 from __future__ import annotations
 
 import json
+import math
 import re
 import warnings
 from collections.abc import Iterator
@@ -181,7 +182,9 @@ def _markdown(tables: Tables) -> str:
 
 
 def _interval(estimate: Any) -> str:
-    return "one run" if estimate.n < 2 else f"{estimate.low:.4g} to {estimate.high:.4g}"
+    if math.isnan(estimate.low):
+        return "one run" if estimate.n < 2 else f"the same in {estimate.n} runs"
+    return f"{estimate.low:.4g} to {estimate.high:.4g}"
 
 
 def spec(view: ws.Workspace | wr.Report) -> dict[str, Any]:

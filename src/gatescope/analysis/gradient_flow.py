@@ -1,4 +1,8 @@
-"""Readings of gradient flow for figures and findings: of the top layer, loss-free, by variant and seed."""
+"""Readings of gradient flow for figures and findings: of the top layer, loss-free, by variant and seed.
+
+A seed may have no decay rate, because its gradient is exactly 0 ("dead") or overflows ("exploded"). Means are
+over the other seeds, and everything that shows one says of how many: a mean over survivors flatters the rest.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from gatescope.analysis import study
+from gatescope.analysis import study, style
 from gatescope.analysis.figures.base import NoData
 from gatescope.analysis.runs import Tables
-from gatescope.analysis.statistics import Estimate, geometric_intervals, mean_interval
+from gatescope.analysis.statistics import Estimate, geometric_intervals, mean_interval, mean_intervals
+
+ALIVE, DEAD, EXPLODED, UNDEFINED = "alive", "dead", "exploded", "undefined"
+MOSTLY = 0.5
+"""From this share of dead examples on, a seed is dead: the instrument then gives no decay rate."""
+KEY = ["run_id", "step"]
 
 
 def readings(tables: Tables, quantity: str) -> pd.DataFrame:
@@ -28,6 +37,77 @@ def readings(tables: Tables, quantity: str) -> pd.DataFrame:
     top = depth.groupby(table.run_id).transform("max")
     forward = ~layer.str.contains("backward|reverse")
     return table[(depth == top) & forward]
+
+
+def decay_rates(tables: Tables) -> pd.DataFrame:
+    """Every loss-free decay rate of the top layer, NaN where there is none, with its `status`: "alive",
+    "dead", "exploded", or "undefined" for another reason."""
+    table = readings(tables, "loss_free_decay_rate")
+    shares = {name: _shares(tables, name) for name in (DEAD, EXPLODED)}
+    # W&B keeps no undefined reading: there, a seed without a rate is known by its shares only.
+    told = pd.concat(list(shares.values()), ignore_index=True).drop_duplicates(KEY)
+    missing = ~pd.MultiIndex.from_frame(told[KEY]).isin(pd.MultiIndex.from_frame(table[KEY]))
+    table = pd.concat([table, told[missing].assign(value=math.nan, kind="undefined")], ignore_index=True)
+    share = {
+        name: pd.MultiIndex.from_frame(table[KEY]).map(found.set_index(KEY).value.to_dict()).to_numpy(float)
+        for name, found in shares.items()
+    }
+    why = pd.Series([str(row.get("why", "")) for row in table.payload], index=table.index)
+    status = np.select(
+        [
+            table.value.notna(),
+            (share[EXPLODED] > 0) | why.str.startswith((EXPLODED, "overflow")),
+            (share[DEAD] >= MOSTLY) | why.str.startswith((DEAD, "no sequence has two lags", "exactly 0")),
+        ],
+        [ALIVE, EXPLODED, DEAD],
+        UNDEFINED,
+    )
+    return table.assign(status=status)
+
+
+def _shares(tables: Tables, name: str) -> pd.DataFrame:
+    try:
+        return readings(tables, f"loss_free_{name}_share")
+    except NoData:
+        return readings(tables, "loss_free_decay_rate").iloc[:0]
+
+
+def over_seeds(table: pd.DataFrame, x: str, geometric: bool = False) -> pd.DataFrame:
+    """Mean and interval over the seeds that are alive, at each `x` that every seed has reached.
+
+    Args:
+        table: a row a seed and x, with value and status.
+
+    Returns:
+        By x: mean, low, high, and how many seeds are in them (n), dead and exploded.
+    """
+    table = table.drop_duplicates([x, "seed"], keep="last")
+    values = table.assign(value=table.value.where(table.status == ALIVE)).pivot(
+        index=x, columns="seed", values="value"
+    )
+    status = table.pivot(index=x, columns="seed", values="status")
+    everyone = status.notna().all(axis=1)
+    means = (geometric_intervals if geometric else mean_intervals)(values[everyone].to_numpy(dtype=float))
+    counts = {name: (status[everyone] == name).sum(axis=1).to_numpy() for name in (DEAD, EXPLODED)}
+    return means.assign(**counts).set_index(values.index[everyone])
+
+
+def lost(table: pd.DataFrame) -> str:
+    """ "1 of 5 dead" and the like, of rows with a status, a row a seed; "" where all are alive."""
+    counts = {name: int((table.status == name).sum()) for name in (DEAD, EXPLODED, UNDEFINED)}
+    said = [f"{count} of {len(table)} {name}" for name, count in counts.items() if count]
+    return ", ".join(said)
+
+
+def lost_by_variant(table: pd.DataFrame) -> str:
+    """A sentence for a caption on the seeds that are in no mean at the last step of each run; "" for none."""
+    last = table.sort_values("step", kind="stable").drop_duplicates("run_id", keep="last")
+    said = [
+        f"{variant} {lost(own)}"
+        for variant in style.order(last.variant)
+        if lost(own := last[last.variant == variant])
+    ]
+    return f" Not in the means, at the end: {'; '.join(said)}." if said else ""
 
 
 def longest(table: pd.DataFrame) -> pd.DataFrame:
@@ -58,13 +138,22 @@ def mean_curve(table: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Carried:
-    """How far one variant carries a signal: decay rate (nats a step), half-life and reach (steps)."""
+    """How far one variant carries a signal: decay rate (nats a step), half-life and reach (steps), over the
+    seeds whose gradient is neither dead nor exploded."""
 
     rate: Estimate
     half_life: Estimate
     reach: Estimate
     censored: bool
     """Whether some seed's reach is the longest lag that was measured."""
+    lost: str = ""
+    """ "1 of 5 dead" and the like; "" where all seeds are in the estimates."""
+
+    @property
+    def grows(self) -> bool:
+        """Whether the signal grows on its way back: the mean rate is above 0 and its interval, if it has one,
+        does not hold 0."""
+        return self.rate.mean > 0 and not self.rate.low <= 0
 
 
 def half_life(rate: Estimate) -> Estimate:
@@ -79,6 +168,9 @@ def _halving(rate: float) -> float:
 
 
 def carried(rates: pd.DataFrame, reaches: pd.DataFrame, censored: pd.DataFrame) -> Carried:
-    """Readings of one variant at one time -> estimates over its seeds."""
+    """Readings of one variant at one time, rates with their status -> estimates over its seeds."""
     rate = mean_interval(rates.value)
-    return Carried(rate, half_life(rate), mean_interval(reaches.value), bool(np.any(censored.value == 1)))
+    alive = set(rates.run_id[rates.status == ALIVE])
+    reach = mean_interval(reaches.value[reaches.run_id.isin(alive)])
+    at_bound = bool(np.any(censored.value[censored.run_id.isin(alive)] == 1))
+    return Carried(rate, half_life(rate), reach, at_bound, lost(rates))

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from glob import escape
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,12 +14,14 @@ from typing import Any, Protocol
 import pandas as pd
 import yaml
 
+from gatescope.tracking import predictions
+
 log = logging.getLogger(__name__)
 
 RUN_COLUMNS = [
     "run_id", "variant", "cell", "attention", "data", "condition", "lag", "seed", "status", "reason",
-    "started", "seconds", "parameters", "stack_parameters", "hidden_size", "commit", "dirty", "command",
-    "directory",
+    "started", "seconds", "parameters", "between_parameters", "stack_parameters", "hidden_size", "commit",
+    "dirty", "command", "directory",
 ]  # fmt: skip
 METRIC_COLUMNS = ["run_id", "step", "epoch", "time", "name", "value"]
 READING_COLUMNS = ["run_id", "step", "epoch", "name", "kind", "value", "payload"]
@@ -85,6 +88,12 @@ class Tables:
         if name in self.runs:
             value = pd.to_numeric(self.runs[name]).fillna(value)
         return self.runs[["run_id", "variant", "condition", "seed"]].assign(value=value.astype(float))
+
+    def predictions(self, run_id: str) -> pd.DataFrame | None:
+        """What a run predicted of its test split, as `gatescope.tracking.predictions` describes it; None
+        where its record has no such file, or one that cannot be read. Not to be changed in place."""
+        directory = self.runs.directory[self.runs.run_id == run_id]
+        return _read_predictions(Path(directory.iloc[0])) if len(directory) else None
 
     def _with_run(self, table: pd.DataFrame) -> pd.DataFrame:
         columns = ["run_id", "variant", "cell", "attention", "condition", "seed"]
@@ -212,6 +221,25 @@ def _read_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
         yield row
 
 
+def _read_predictions(directory: Path) -> pd.DataFrame | None:
+    path = predictions.find(directory)
+    if path is None:
+        return None
+    try:
+        state = path.stat()
+        return _parsed(path, state.st_mtime_ns, state.st_size)
+    except (ValueError, OSError) as error:
+        log.warning("%s", error)
+        return None
+
+
+@lru_cache(maxsize=64)
+def _parsed(path: Path, changed: int, size: int) -> pd.DataFrame:
+    """A report reads the same file for several tables and figures."""
+    table: pd.DataFrame = predictions.read(path)
+    return table
+
+
 def _conditions(configs: dict[str, dict[str, Any]]) -> dict[str, str]:
     """What of `data` varies between the runs of a study, in words, by run_id."""
     flat = {run_id: dict(_leaves(config.get("data") or {})) for run_id, config in configs.items() if config}
@@ -275,6 +303,7 @@ def _run_row(directory: Path, run: dict[str, Any]) -> dict[str, Any]:
         "started": str(run.get("started") or ""),
         "seconds": run.get("seconds"),
         "parameters": parameters.get("total"),
+        "between_parameters": parameters.get("between"),
         "stack_parameters": parameters.get("stack"),
         "hidden_size": parameters.get("hidden_size"),
         "commit": git.get("commit"),

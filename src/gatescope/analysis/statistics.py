@@ -21,11 +21,19 @@ LEVEL = 0.95
 ENOUGH_SEEDS = 5
 BAR = 0.75
 """The P(A > B) from which a difference is worth a claim (Bouthillier et al. 2021)."""
+NO_SPREAD = "no spread over seeds"
+"""The verdict where all seeds agree to rounding: their spread says nothing about other seeds."""
+ROUNDING = 4 * float(np.finfo(np.float32).eps)
+"""Relative to the values: a standard deviation below is rounding of float32 metrics, no spread."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its interval; `low` and `high` are NaN for one value, all three for none."""
+    """A mean with its interval.
+
+    `low` and `high` are NaN for one value and for values without spread, from which no interval follows (one
+    of no width would cover nothing); all three are NaN for no value.
+    """
 
     mean: float
     low: float
@@ -40,7 +48,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """A − B paired by seed. `p` is the paired t test's, two-sided; `values`: by seed that both have."""
+    """A − B paired by seed.
+
+    `p` is the paired t test's, two-sided: NaN where there is none, with fewer than two pairs or with
+    differences that are all alike and not 0; 1 where all are 0. `values`: by seed that both have.
+    """
 
     a: str
     b: str
@@ -75,6 +87,7 @@ def mean_intervals(values: ArrayLike, level: float = LEVEL) -> pd.DataFrame:
     squares = np.where(np.isfinite(x), (filled - np.nan_to_num(mean)[:, None]) ** 2, 0.0).sum(1)
     error = np.sqrt(squares / np.maximum(n - 1, 1) / np.maximum(n, 1))
     half = np.array([_t_quantile(int(k), level) for k in n]) * error
+    half[np.sqrt(squares / np.maximum(n - 1, 1)) <= ROUNDING * np.abs(filled).max(1, initial=0.0)] = np.nan
     return pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half, "n": n})
 
 
@@ -114,18 +127,20 @@ def paired_difference(a: pd.Series, b: pd.Series, level: float = LEVEL) -> Diffe
     both = pd.concat([a, b], axis=1, keys=["a", "b"]).replace([np.inf, -np.inf], np.nan).dropna()
     d = (both.a - both.b).to_numpy(dtype=float)
     seeds = tuple(int(seed) for seed in both.index)
-    estimate = mean_interval(d, level)
-    return Difference(
-        str(a.name), str(b.name), estimate, _p_value(d), superiority(both.a, both.b), seeds, tuple(d)
-    )
+    scale = float(np.abs(both.to_numpy(dtype=float)).max(initial=0.0))
+    estimate, p = mean_interval(d, level), _p_value(d, scale)
+    if math.isnan(p):
+        estimate = Estimate(estimate.mean, math.nan, math.nan, estimate.n)
+    return Difference(str(a.name), str(b.name), estimate, p, superiority(both.a, both.b), seeds, tuple(d))
 
 
-def _p_value(d: np.ndarray) -> float:
+def _p_value(d: np.ndarray, scale: float) -> float:
+    """Of the t test that the mean of `d` is 0; `scale`: size of the values whose differences these are."""
     if len(d) < 2:
         return math.nan
+    if d.std(ddof=1) <= ROUNDING * scale:
+        return 1.0 if abs(d.mean()) <= ROUNDING * scale else math.nan
     error = d.std(ddof=1) / math.sqrt(len(d))
-    if error == 0:
-        return 1.0 if d[0] == 0 else 0.0
     return float(2 * stats.t.sf(abs(d.mean()) / error, len(d) - 1))
 
 
@@ -191,12 +206,16 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def verdict(difference: Difference, adjusted_p: float, higher_is_better: bool = True) -> str:
-    """What may be said of A against B: "not enough seeds", "no difference beyond seeds", "ahead", "behind".
+    """What may be said of A against B: "not enough seeds", "no spread over seeds",
+    "no difference beyond seeds", "ahead", "behind".
 
+    No spread: the differences are all alike and not 0, so that there is no t test.
     Ahead or behind needs `ENOUGH_SEEDS` paired seeds, an adjusted p below 1 − LEVEL, and P(A > B) past `BAR`.
     """
     if not difference.estimate.enough:
         return "not enough seeds"
+    if math.isnan(difference.p):
+        return NO_SPREAD
     above = difference.estimate.mean > 0
     share = difference.superiority if above else 1 - difference.superiority
     if not adjusted_p < 1 - LEVEL or share < BAR:

@@ -2,8 +2,8 @@
 
 Each run's record is restored under a cache directory, in the format of the records on disk, and read from
 there: run.json and config.yaml from the run's config, metrics.jsonl from its history (`scan_history`, every
-row; `history` would sample), readings.jsonl from the file that a run uploads at its end. A run of which W&B
-has no news is not fetched again.
+row; `history` would sample), readings.jsonl and the predictions from the files that a run uploads at its end.
+A run of which W&B has no news is not fetched again.
 
 What differs from the records on disk: `time` is W&B's clock, a little later than ours; `directory` is the
 cache's; in a config 1.0 has become 1 and what was empty is gone. For a run that was killed before it uploaded
@@ -30,10 +30,12 @@ from tqdm import tqdm
 from wandb.apis.public import Run
 
 from gatescope.analysis.runs import NoRuns, RecordSource, Tables
+from gatescope.tracking import predictions
 
 log = logging.getLogger(__name__)
 
 RECORD_KEY, READING_MARK, READINGS = "record", "_reading", "readings.jsonl"
+FILES = (READINGS, *predictions.FILES)
 """As `gatescope.tracking.wandb` names them, which this package does not import: it loads torch."""
 
 NOT_CONFIG = {RECORD_KEY, "run_dir"}
@@ -129,10 +131,10 @@ def restore(run: Run, directory: Path, rows_a_page: int = 1000) -> None:
     rows = [row for row in run.scan_history(page_size=rows_a_page) if STEP in row]
     config = {name: value for name, value in run.config.items() if name not in NOT_CONFIG}
     _write_lines(directory / "metrics.jsonl", (_metrics(row) for row in rows if READING_MARK not in row))
-    uploaded = list(run.files(names=[READINGS]))
-    if uploaded:
-        uploaded[0].download(root=str(directory), replace=True).close()
-    else:
+    uploaded = [file for file in run.files(names=list(FILES)) if file.name in FILES]
+    for file in uploaded:
+        file.download(root=str(directory), replace=True).close()
+    if all(file.name != READINGS for file in uploaded):
         marked = (row for row in rows if READING_MARK in row)
         _write_lines(directory / READINGS, (reading for row in marked for reading in _readings(row)))
     (directory / "config.yaml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gatescope.data.base import Batch, Examples, Splits, TaskSpec, collate
 from gatescope.training.objective import objective_for
+from gatescope.training.predictions import Columns, batch_columns, joined
 
 CHUNK = 1024
 """Examples that are padded together: bounds the memory, changes no number."""
@@ -34,20 +35,26 @@ class Baseline(ABC):
         """Fitted coefficients."""
 
 
-def evaluate(baseline: Baseline, splits: Splits) -> dict[str, float]:
-    """Fits on train; loss and metrics on validation and test, by the objective and the names of training."""
+def evaluate(baseline: Baseline, splits: Splits) -> tuple[dict[str, float], Columns]:
+    """Fits on train; loss and metrics on validation and test, by the objective and the names of training, and
+    the predictions of the test split."""
     objective = objective_for(splits.task)
     baseline.fit(splits.train, splits.task)
     scores: dict[str, float] = {}
+    tested: list[Columns] = []
     for name in ("validation", "test"):
         metrics, losses = objective.metrics().clone(prefix=f"{name}/"), []
         for batch in batches(getattr(splits, name), splits.task):
             values = baseline.predict(batch)
             losses.append(objective.loss(values, batch.targets))
-            metrics.update(*objective.outcome(values, batch.targets))
+            outcome = objective.outcome(values, batch.targets)
+            metrics.update(*outcome)
+            if name == "test":
+                own = objective.columns(values, batch.targets, outcome)
+                tested.append(batch_columns(batch.ids, losses[-1], own))
         scores[f"{name}/loss"] = float(torch.cat(losses).mean())
         scores |= {metric: float(value) for metric, value in metrics.compute().items()}
-    return scores
+    return scores, joined(tested)
 
 
 def batches(examples: Examples, task: TaskSpec) -> Iterator[Batch]:

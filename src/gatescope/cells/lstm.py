@@ -5,7 +5,8 @@
     c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t                         the memory
     h_t = o_t ⊙ tanh(c_t)
 
-Rows of the weights in torch's order: i, f, g, o. `keep` is the forget gate.
+Rows of the weights in torch's order: i, f, g, o. `keep` is the forget gate, under which
+name instruments record it.
 """
 
 from __future__ import annotations

@@ -405,6 +405,19 @@ class SequenceData(pl.LightningDataModule):
             for row, length in zip(batch.inputs.tolist(), batch.lengths.tolist(), strict=True)
         ]
 
+    def texts(self, split: Split, indices: Sequence[int]) -> list[str]:
+        """Examples as a reader sees them: their tokens, with spaces between unless each is a character, or
+        the size of their features."""
+        if not len(indices):
+            return []
+        batch = self.batch(split, indices)
+        rows = self.tokens(batch)
+        if rows is None:
+            size = batch.inputs.shape[2]
+            return [f"{steps} steps of {size} feature{'s' * (size != 1)}" for steps in batch.lengths.tolist()]
+        characters = all(len(token) == 1 for token in self.task.vocabulary if not token.startswith("<"))
+        return [("" if characters else " ").join(row) for row in rows]
+
     def tokenize(self, text: str) -> list[str]:
         """A text's tokens as `build` makes them, all of them where it keeps only the first so many.
 

@@ -20,6 +20,7 @@ from gatescope.cells.base import Adjoint, reverse_within
 from gatescope.data.base import TaskSpec, valid_mask
 from gatescope.models.encoder import Encoder, SequenceModel
 from gatescope.models.stack import LayerTrace
+from gatescope.training.classification import probabilities
 
 Output = Callable[[Tensor], Tensor]
 """(B, K) values of the head -> (B,): the number that is explained."""
@@ -47,10 +48,7 @@ def distribution(task: TaskSpec, values: Tensor) -> Tensor:
     """
     if task.kind != "classification":
         raise ValueError(f"a {task.kind} task has no distribution over classes")
-    if task.output_size == 1:
-        probability = torch.sigmoid(values)
-        return torch.cat([1 - probability, probability], dim=-1)
-    return torch.softmax(values, dim=-1)
+    return probabilities(task, values)
 
 
 def explained(task: TaskSpec, values: Tensor) -> Output:

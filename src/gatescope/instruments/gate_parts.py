@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gatescope.cells.base import reverse_within
 from gatescope.instruments.base import ProbeInstrument
+from gatescope.instruments.gates import recorded_as
 from gatescope.instruments.probe import Probe
 from gatescope.instruments.readings import Readings, Undefined, scalar
 
@@ -19,7 +20,7 @@ APOSTROPHES = ("'", "’")
 class GateParts(ProbeInstrument):
     """`gate_parts/<layer>/<gate>/<part>`: the gate's mean over units and positions of a part, the parts being
     `start` (the first step), `end` (the last), `negation` and `elsewhere`; for tokens only, without a gate
-    nothing.
+    nothing. A forget gate stands under `keep`, as in `GateStatistics`.
 
     torchtext's tokenizer takes contractions apart, "don't" into don, ' and t: a t after an apostrophe counts.
 
@@ -41,10 +42,11 @@ class GateParts(ProbeInstrument):
             for gate in trace.cell.gate_names:
                 values = gates[gate].mean(-1)[..., None]
                 values = reverse_within(values, probe.batch.lengths) if trace.backward else values
+                name = recorded_as(gate, gates)
                 for part, where in parts.items():
                     why = f"no step of the batch is of this part: {part}"
                     mean = values[..., 0][where].mean().item()
-                    readings[f"gate_parts/{layer}/{gate}/{part}"] = scalar(mean, why)
+                    readings[f"gate_parts/{layer}/{name}/{part}"] = scalar(mean, why)
         return readings
 
     def parts(self, probe: Probe) -> dict[str, Tensor]:

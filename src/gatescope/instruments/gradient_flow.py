@@ -37,9 +37,14 @@ class GradientFlow(ProbeInstrument):
     the loss-free curve there). loss_free_curve: a random unit vector on this layer's last state instead,
     carried by this layer's own recurrence: the one to compare before and after training. Both are of the
     whole state (h, c); `…_h` and `…_c` give the halves of a cell with a memory cell. From each, over the
-    declared range of lags: decay_rate, half_life, reach, reach_censored, with `loss_free_` before the latter.
+    declared range of lags: decay_rate, half_life, reach, reach_censored, dead_share, exploded_share, with
+    `loss_free_` before the latter's.
+    dead_share, exploded_share: of the examples, those whose gradient is exactly 0 at a lag up to `fit_to`,
+    and those whose gradient overflows; neither is in a mean. Where half are dead, or any has exploded, there
+    is no decay rate.
     underflow_lag: the first lag where some example's gradient is exactly 0, if there is one.
-    shortcut_share (top layers): mean over earlier steps of ‖direct_t‖ / (‖direct_t‖ + ‖a_t - direct_t‖).
+    shortcut_share (top layers): mean of ‖direct_t‖ / (‖direct_t‖ + ‖a_t - direct_t‖) over the earlier steps
+    that a gradient reaches.
     gate_path_share: ‖∏ keep ⊙ v‖ / ‖vᵀ ∂carrier_T/∂carrier‖ by lag, the carrier being c, or h without one.
     lag_map (top layers): ‖(∂state_{t+k}/∂state_t)ᵀ ∂L/∂output_{t+k}‖ by lag k and step t.
     `gradient_flow/self_test`: relative error of states, adjoint and ∂L/∂x against one step of the cell's
@@ -182,6 +187,9 @@ def gate_path_share(keep: Tensor | None, v: Tensor, full: Tensor, lengths: Tenso
     """keep (B, T, H), v (B, H), log norms of the full product (B, T) by lag -> share by lag."""
     if keep is None:
         return Undefined("the cell has no gate that keeps its state")
+    beyond = torch.arange(full.shape[1], device=full.device) >= lengths[:, None]
+    if bool(((full == -torch.inf) & ~beyond).any()):
+        return Undefined("dead: the full product is exactly 0 at some lag")
     by_lag = reverse_within(keep, lengths).double()
     passed = by_lag.clamp_min(torch.finfo(torch.float32).tiny).log().cumsum(1)
     initial = v.double().abs().log()

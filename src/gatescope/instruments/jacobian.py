@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gatescope.instruments.base import ProbeInstrument
-from gatescope.instruments.lag_curves import geometric_curve
+from gatescope.instruments.lag_curves import geometric_curve, lost_shares
 from gatescope.instruments.probe import Probe, undisturbed
 from gatescope.instruments.readings import Readings, Undefined
 from gatescope.instruments.recursion import Recursion, longest, recursion, take
@@ -26,7 +26,9 @@ from gatescope.models.stack import LayerTrace
 class JacobianNorms(ProbeInstrument):
     """`jacobian/<layer>/largest_singular_value` and `/frobenius`: curves over lags 1, 2, 4, 8, …
 
-    Geometric mean and quartiles over examples.
+    Geometric mean and quartiles over examples. `jacobian/<layer>/dead_share` and `/exploded_share`: of the
+    examples, those whose Jacobian is exactly 0, or overflows, at some lag; the former are not in the means,
+    and with one of the latter there is no mean.
 
     Args:
         examples: how many of the probe's sequences, the longest.
@@ -68,11 +70,12 @@ class JacobianNorms(ProbeInstrument):
         else:
             largest, frobenius = self._largest(walked, lags), self._frobenius(walked, lags)
         beyond = torch.tensor(lags, device=walked.lengths.device) >= walked.lengths[:, None]
-        readings: Readings = {}
+        lost = lost_shares(frobenius, walked.lengths, lags)
+        readings: Readings = {f"{prefix}/dead_share": lost[0], f"{prefix}/exploded_share": lost[1]}
         for name, values in (("largest_singular_value", largest), ("frobenius", frobenius)):
             valid = values.masked_fill(beyond, 0)
             if bool((valid.isnan() | (valid == math.inf)).any()):
-                readings[f"{prefix}/{name}"] = Undefined("overflow in the Jacobian")
+                readings[f"{prefix}/{name}"] = Undefined("exploded: overflow in the Jacobian")
             else:
                 label = f"{name.replace('_', ' ')} of ∂state_T/∂state_(T-lag)"
                 readings[f"{prefix}/{name}"] = geometric_curve(

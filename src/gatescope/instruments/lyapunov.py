@@ -52,7 +52,7 @@ class LyapunovSpectrum(ProbeInstrument):
             return {f"{prefix}/spectrum": Undefined(why), f"{prefix}/largest": Undefined(why)}
         growth, determinant = expansion(walked, steps, self.burn_in)
         if bool((growth.isnan() | (growth == torch.inf)).any()):
-            why = "overflow in the Jacobian"
+            why = "exploded: overflow in the Jacobian"
             return {f"{prefix}/spectrum": Undefined(why), f"{prefix}/largest": Undefined(why)}
         return spectrum_readings(prefix, growth, determinant)
 
@@ -83,7 +83,7 @@ def spectrum_readings(prefix: str, growth: Tensor, determinant: Tensor) -> Readi
     finite = mean[mean.isfinite()].tolist()
     readings: Readings = {f"{prefix}/collapsed": Scalar(float(len(mean) - len(finite)))}
     if not finite:
-        why = Undefined("every direction collapses to 0")
+        why = Undefined("dead: every direction collapses to 0")
         return readings | {f"{prefix}/spectrum": why, f"{prefix}/largest": why}
     index = [float(i) for i in range(len(finite))]
     error = (growth.sum(-1) - determinant).abs().max().item()

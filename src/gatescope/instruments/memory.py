@@ -18,16 +18,20 @@ from gatescope.instruments.readings import Curve, Readings, Undefined, scalar
 
 FEWEST = 12
 """Sequences that reach a lag, below which nothing worth reading is left to hold out."""
+KINDS = ("", "_raw", "_control")
+"""Suffixes of a reading's name: above the control, as found, and of the control itself."""
 PENALTIES = np.logspace(-8, 2, 6)
 
 
 class Retention(ProbeInstrument):
     """Ridge regressions from h_T, and from c_T apart, to the model's input at T - k (INSTRUMENTS.md §6).
 
-    `memory/<layer>/retention_h` (and `_c`) by lag k: squared correlation on held-out sequences, a mean over
-    features that vary; for tokens the accuracy of a ridge classifier. `…_control`: the same with targets
-    shuffled among sequences, the floor that chance gives. `memory/<layer>/capacity_h`: squared correlations
-    summed over lags and features, at most H for a linear network with independent inputs.
+    `memory/<layer>/retention_h_raw` (and `_c_raw`) by lag k: squared correlation on held-out sequences, a
+    mean over features that vary; for tokens the accuracy of a ridge classifier. `…_control`: the same with
+    targets shuffled among sequences, the floor that chance gives. `retention_h`: raw minus control, 0 on
+    average where nothing is known (and below 0 as often as above). `memory/<layer>/capacity_h`, `…_raw` and
+    `…_control`: likewise, squared correlations summed over lags and features; raw is at most H for a linear
+    network with independent inputs.
 
     Args:
         lags: 0 … lags - 1 are read.
@@ -64,7 +68,8 @@ class Retention(ProbeInstrument):
         return readings
 
     def _state(self, name: str, part: str, state: np.ndarray, seen: np.ndarray, probe: Probe) -> Readings:
-        names = [f"memory/{name}/retention_{part}", f"memory/{name}/retention_{part}_control"]
+        retention, capacity = f"memory/{name}/retention_{part}", f"memory/{name}/capacity_{part}"
+        names = [f"{retention}{kind}" for kind in KINDS]
         if not np.isfinite(state).all():
             return {name: Undefined("the state is not finite") for name in names}
         tokens = probe.task.inputs == "tokens"
@@ -76,13 +81,14 @@ class Retention(ProbeInstrument):
             return {name: Undefined(why) for name in names}
         lags = [float(lag) for lag in scores]
         label = "held-out accuracy" if tokens else "held-out squared correlation"
-        readings: Readings = {
-            reading: Curve(lags, [float(found[i].mean()) for found in scores.values()], "lag (steps)", label)
-            for i, reading in enumerate(names)
-        }
-        if not tokens:
-            total = sum(float(found[0].sum()) for found in scores.values())
-            readings[f"memory/{name}/capacity_{part}"] = scalar(total)
+        labels = [f"{label}, above control", label, label]
+        readings: Readings = {}
+        for i, kind in enumerate(KINDS):
+            means = [float(_kinds(*found)[i].mean()) for found in scores.values()]
+            readings[f"{retention}{kind}"] = Curve(lags, means, "lag (steps)", labels[i])
+            if not tokens:
+                total = sum(float(_kinds(*found)[i].sum()) for found in scores.values())
+                readings[f"{capacity}{kind}"] = scalar(total)
         return readings
 
     def _by_lag(
@@ -101,34 +107,42 @@ class Retention(ProbeInstrument):
             other = generator.permutation(rows)
             found = score(state[train], target[train], state[test], target[test])
             control = score(state[train], target[other[cut:]], state[test], target[other[:cut]])
-            if len(found) and len(control):
-                scores[lag] = (found, control)
+            both = np.isfinite(found) & np.isfinite(control)
+            if both.any():
+                scores[lag] = (found[both], control[both])
         return scores
 
 
+def _kinds(raw: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores of a lag in the order of `KINDS`."""
+    return raw - control, raw, control
+
+
 Score = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""(train states, train targets, test states, test targets) -> one score a feature; none where none varies."""
+"""(train states, train targets, test states, test targets) -> one score a feature, NaN if it never varies."""
 
 
 def squared_correlations(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> np.ndarray:
-    """(N, H), (N, F) -> (F',) squared correlation of prediction and truth, of the features that vary."""
+    """(N, H), (N, F) -> (F,) squared correlation of prediction and truth, NaN for a constant feature."""
     varies = (y.std(0) > 1e-9) & (y_test.std(0) > 1e-9)
+    scores = np.full(y.shape[1], np.nan)
     if not varies.any():
-        return np.array([])
+        return scores
     y, y_test = y[:, varies].astype(np.float64), y_test[:, varies].astype(np.float64)
     model = RidgeCV(alphas=PENALTIES).fit(x.astype(np.float64), y)
     guess = model.predict(x_test.astype(np.float64)).reshape(y_test.shape)
     a, b = guess - guess.mean(0), y_test - y_test.mean(0)
     product = (a * a).sum(0) * (b * b).sum(0)
     # A constant prediction knows nothing of its target.
-    return np.where(product > 0, (a * b).sum(0) ** 2 / np.where(product > 0, product, 1), 0.0)
+    scores[varies] = np.where(product > 0, (a * b).sum(0) ** 2 / np.where(product > 0, product, 1), 0.0)
+    return scores
 
 
 def token_accuracy(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> np.ndarray:
     """(N, H), (N, 1) ids -> (1,) accuracy of scikit-learn's RidgeClassifier, in a tenth of its time."""
     labels, index = np.unique(y[:, 0], return_inverse=True)
     if len(labels) < 2:
-        return np.array([])
+        return np.array([np.nan])
     sides = np.where(index[:, None] == np.arange(len(labels)), 1.0, -1.0)
     centred = x.astype(np.float64) - x.mean(0, dtype=np.float64)
     weights = np.linalg.solve(centred.T @ centred + np.eye(x.shape[1]), centred.T @ (sides - sides.mean(0)))

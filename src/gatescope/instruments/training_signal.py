@@ -16,6 +16,7 @@ from torch import Tensor
 from gatescope.cells.base import last_index
 from gatescope.data.base import valid_mask
 from gatescope.instruments.base import Update, UpdateInstrument
+from gatescope.instruments.gates import recorded_as
 from gatescope.instruments.gradient_flow import RELATIVE, adjoint_logs
 from gatescope.instruments.lag_curves import state_readings
 from gatescope.instruments.readings import Readings, Scalar, Undefined, scalar
@@ -26,10 +27,11 @@ class TrainingSignal(UpdateInstrument):
     """`training_signal/<layer>/…`, of one training batch, lag counted back from each sequence's last step:
 
     - `curve` (and `curve_h`, `curve_c` of a cell with a memory cell): ‖∂L/∂state_t‖ relative to lag 0, L the
-      loss that was minimised, wherever it enters; `decay_rate`, `half_life`, `reach` and `reach_censored` as
-      the probe's vanishing curve has them.
+      loss that was minimised, wherever it enters; `decay_rate`, `half_life`, `reach`, `reach_censored`,
+      `dead_share` and `exploded_share` as the probe's vanishing curve has them.
     - `norm`: the geometric mean over examples of ‖∂L/∂state‖ at lag 0, which `curve` is relative to.
-    - `gate/<gate>`: mean over units and valid positions.
+    - `gate/<gate>`: mean over units and valid positions; a forget gate stands under `keep`, as in
+      `GateStatistics`.
 
     Args:
         fit_from, fit_to: lags over which the decay rate is fitted.
@@ -69,14 +71,16 @@ class TrainingSignal(UpdateInstrument):
 def _geometric_mean(logs: Tensor) -> Scalar | Undefined:
     finite = logs[logs > -torch.inf]
     if not len(finite):
-        return Undefined("the loss does not depend on the last state: its gradient is exactly 0")
-    return scalar(finite.mean().exp().item(), "overflow in the adjoint")
+        return Undefined("dead: the loss does not depend on the last state, its gradient is exactly 0")
+    return scalar(finite.mean().exp().item(), "exploded: overflow in the adjoint")
 
 
 def _gates(prefix: str, layer: LayerPass) -> Readings:
     h = layer.trace.states.h
     mask = valid_mask(last_index(layer.trace.states) + 1, h.shape[1])
     return {
-        f"{prefix}{name}": scalar(layer.gates[name][mask].mean().item(), "the gates are not finite")
+        f"{prefix}{recorded_as(name, layer.gates)}": scalar(
+            layer.gates[name][mask].mean().item(), "the gates are not finite"
+        )
         for name in layer.trace.cell.gate_names
     }

@@ -12,6 +12,7 @@ them at once; otherwise steps follow one another. m_t are the encoder's states, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
@@ -133,6 +134,10 @@ class Decoder(nn.Module):
     @property
     def _cells(self) -> list[RecurrentLayer]:
         return list(self.layers)  # type: ignore[arg-type]
+
+    def between(self) -> Iterator[nn.Module]:
+        """All but the embedding of symbols and the last map onto them."""
+        yield from (self.layers, self.bridge, self.project, self.attention, self.combine)
 
     def begin(self, states: Tensor, lengths: Tensor, last: Tensor | None = None) -> tuple[Source, Carry]:
         """From the encoder's states (B, T, S), and where they end (B, S): what is read, and the state before

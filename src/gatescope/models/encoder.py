@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from gatescope.data.base import Batch, TaskSpec
 from gatescope.models.attention import Attention, Readout
-from gatescope.models.budget import hidden_size_for
+from gatescope.models.budget import count_parameters, hidden_size_for
 from gatescope.models.embedding import make_embedding
 from gatescope.models.heads import make_head
 from gatescope.models.stack import Carried, CellFactory, LayerTrace, RecurrentStack
@@ -33,8 +33,10 @@ class SequenceModel(nn.Module, ABC):
         task: published by the datamodule; fixes every outer dimension.
         cell: makes a recurrent layer from (input_size, hidden_size).
         hidden_size: units a layer and direction.
-        parameters: budget of the recurrent stack; when given, the hidden size follows from it.
+        parameters: budget of all that lies between embedding and head (see `budget`); when given, the hidden
+            size follows from it.
         embedding_size: width of token embeddings, unused for features and where the task brings vectors.
+        rest: recurrent stack -> the modules beyond it that a budget counts; by default none.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class SequenceModel(nn.Module, ABC):
         bidirectional: bool = False,
         dropout: float = 0.0,
         embedding_size: int = 100,
+        rest: Callable[[RecurrentStack], Iterable[nn.Module]] = lambda stack: (),
     ) -> None:
         super().__init__()
         self.task = task
@@ -57,13 +60,22 @@ class SequenceModel(nn.Module, ABC):
             size = self.embedding.embedding_dim
         self.embedding_dropout = nn.Dropout(dropout)
         if parameters is not None:
-            hidden_size = hidden_size_for(parameters, cell, size, layers, bidirectional)
+
+            def build(hidden_size: int) -> Iterable[nn.Module]:
+                stack = RecurrentStack(cell, size, hidden_size, layers, bidirectional)
+                return [stack, *rest(stack)]
+
+            hidden_size = hidden_size_for(parameters, build)
         self.stack = RecurrentStack(cell, size, hidden_size, layers, bidirectional, dropout)
 
     def embed(self, inputs: Tensor) -> Tensor:
         """(B, T) ids or (B, T, F) features -> (B, T, D)."""
         embedded = inputs if self.embedding is None else self.embedding(inputs)
         return self.embedding_dropout(embedded)
+
+    @abstractmethod
+    def between(self) -> Iterator[nn.Module]:
+        """The modules between embedding and head: what a budget of parameters is spent on."""
 
     @abstractmethod
     def readout(
@@ -105,8 +117,11 @@ class Encoder(SequenceModel):
     def __init__(
         self, task: TaskSpec, cell: CellFactory, attention: AttentionFactory, *sizes: Any, **options: Any
     ) -> None:
-        super().__init__(task, cell, *sizes, **options)
-        self.attention = attention(self.stack.output_size, self.stack.directions == 2)
+        def reads(stack: RecurrentStack) -> nn.Module:
+            return attention(stack.output_size, stack.directions == 2)
+
+        super().__init__(task, cell, *sizes, **options | {"rest": lambda stack: [reads(stack)]})
+        self.attention = reads(self.stack)
         if task.kind == "next_step" and isinstance(self.attention, Attention):
             raise ValueError(
                 "attention gives one answer a sequence, and these data ask for one at every step: "
@@ -118,6 +133,9 @@ class Encoder(SequenceModel):
                 "use model.bidirectional=false"
             )
         self.head = make_head(task, self.stack.output_size, self.embedding_dropout.p)
+
+    def between(self) -> Iterator[nn.Module]:
+        yield from (self.stack, self.attention)
 
     def readout(
         self,
@@ -132,15 +150,13 @@ class Encoder(SequenceModel):
         return Prediction(self.head(pooled.context), pooled.weights)
 
 
-def count_parameters(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
-
-
 def sizes(model: SequenceModel) -> dict[str, int]:
-    """What a comparison states beside every result: parameters in all and of the stack, and its units."""
+    """What a comparison states beside every result: parameters in all, between embedding and head, and of the
+    encoder's recurrent stack alone; and its units a layer and direction."""
     return {
-        "total": count_parameters(model),
-        "stack": count_parameters(model.stack),
+        "total": count_parameters([model]),
+        "between": count_parameters(model.between()),
+        "stack": count_parameters([model.stack]),
         "hidden_size": model.stack.hidden_size,
     }
 

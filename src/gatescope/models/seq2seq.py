@@ -5,17 +5,18 @@ Trained on true targets (or, by a schedule, on its own), asked by greedy or beam
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gatescope.data.base import Batch, TaskSpec
 from gatescope.data.pairs import first_answer
 from gatescope.models.decoder import Carry, Decoder, Decoding, Source, Written, before
 from gatescope.models.encoder import AttentionFactory, Prediction, SequenceModel
 from gatescope.models.search import Hypotheses, beam_search, greedy
-from gatescope.models.stack import CellFactory
+from gatescope.models.stack import CellFactory, RecurrentStack
 
 
 class Seq2Seq(SequenceModel):
@@ -39,19 +40,34 @@ class Seq2Seq(SequenceModel):
         embedding_size: int = 100,
         **options: Any,
     ) -> None:
-        super().__init__(task, cell, embedding_size=embedding_size, **options)
-        self.decoding = decoding or Decoding()
-        self.decoder = Decoder(
+        how = decoding or Decoding()
+
+        def writes(stack: RecurrentStack, dropout: float = 0.0) -> Decoder:
+            return Decoder(
+                task,
+                stack.output_size,
+                stack.directions == 2,
+                cell,
+                attention,
+                how,
+                stack.hidden_size,
+                embedding_size,
+                dropout,
+            )
+
+        super().__init__(
             task,
-            self.stack.output_size,
-            self.stack.directions == 2,
             cell,
-            attention,
-            self.decoding,
-            self.stack.hidden_size,
-            embedding_size,
-            self.embedding_dropout.p,
+            embedding_size=embedding_size,
+            **options,
+            rest=lambda stack: writes(stack).between(),
         )
+        self.decoding = how
+        self.decoder = writes(self.stack, self.embedding_dropout.p)
+
+    def between(self) -> Iterator[nn.Module]:
+        yield self.stack
+        yield from self.decoder.between()
 
     def readout(
         self,

@@ -13,15 +13,16 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from gatescope.data.base import TaskSpec
+from gatescope.data.base import SequenceData, TaskSpec
 from gatescope.instruments.readings import Readings
+from gatescope.tracking import predictions
 from gatescope.tracking.directory import RecordError
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.ranks import rank
 from gatescope.tracking.record import NoRecord, Record, RecordLogger, Status
-from gatescope.tracking.resume import Checkpoints, Saved, find, preemptible
+from gatescope.tracking.resume import Checkpoints, Saved, find, preemptible, write_bytes
 from gatescope.tracking.tensorboard import log_scalars, make_tensorboard
-from gatescope.tracking.wandb import TolerantLogger, log_readings, make_logger
+from gatescope.tracking.wandb import TolerantLogger, log_predictions, log_readings, make_logger
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,22 @@ class Tracked:
         for logger in self.loggers:
             if isinstance(logger, TensorBoardLogger):
                 log_scalars(logger, readings, step)
+
+    def keep_predictions(self, columns: predictions.Columns, data: SequenceData, step: int) -> None:
+        """Writes the predictions of the test split into the record, then shows them on W&B; of the ranks of a
+        run only the first has any.
+
+        Raises:
+            RecordError: they cannot be written.
+        """
+        if not len(columns):
+            return
+        name, content = predictions.encode(columns)
+        write_bytes(self.record.directory / name, content)
+        for other in set(predictions.FILES) - {name}:
+            (self.record.directory / other).unlink(missing_ok=True)
+        if self.wandb is not None:
+            log_predictions(self.wandb, columns, data, step)
 
 
 @contextmanager

@@ -4,8 +4,10 @@
     config.yaml     the resolved config
     metrics.jsonl   a line a call of log: {"step", "epoch", "time", "<name>": value, …}
     readings.jsonl  a line a reading: {"step", "epoch", "name", "kind", …}
+    predictions.csv a row an example of the test split, see `gatescope.tracking.predictions`
 
-Lines are appended and flushed, so that a kill never costs a finished one.
+Lines are appended and flushed, so that a kill never costs a finished one. Predictions are written whole,
+after the test: a run that is stopped before its end is tested again.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from gatescope.instruments.readings import Readings, to_json
+from gatescope.tracking import predictions
 from gatescope.tracking.directory import RecordError, make_writable
 from gatescope.tracking.identity import run_id, tags
 from gatescope.tracking.steps import CountsUpdates
@@ -61,7 +64,10 @@ class Record:
 
     def begin(self, cfg: DictConfig) -> None:
         """Starts a fresh record of this config; what an earlier run left here is gone."""
-        for path in (*(self.directory / name for name in ROWS), *self.directory.glob("checkpoints/*.ckpt")):
+        for path in (
+            *(self.directory / name for name in (*ROWS, *predictions.FILES)),
+            *self.directory.glob("checkpoints/*.ckpt"),
+        ):
             path.unlink(missing_ok=True)
         self.run = self._this_process() | {
             "run_id": run_id(cfg),

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from gatescope.data.base import SequenceData
 from gatescope.instruments.readings import (
     Curve,
     Heatmap,
@@ -27,6 +28,7 @@ from gatescope.instruments.readings import (
     Scalar,
     chart_of,
 )
+from gatescope.tracking import predictions
 from gatescope.tracking.identity import run_dir, run_id, tags
 from gatescope.tracking.record import Record, finite
 from gatescope.tracking.steps import CountsUpdates
@@ -41,6 +43,10 @@ RECORD_KEY, READING_MARK, READINGS = "record", "_reading", "readings.jsonl"
 the file of them all, which goes along since W&B has curves and points only as drawings. From these
 `gatescope.analysis.wandb_source` restores a record."""
 
+
+MOST_CLASSES, WORST = 50, 20
+"""Classes of which W&B draws a confusion matrix (at 50, and 12,000 examples, 0.9 s at the end of a run; at
+100 the table has W&B's most rows, 10,000), and rows of its table of the worst errors."""
 
 PIXELS = 4
 """Along either side of a value of a heatmap."""
@@ -82,10 +88,11 @@ class TolerantLogger(CountsUpdates, WandbLogger):
         self.attempt(lambda: self.experiment.config.update(known, allow_val_change=True))
 
     def hand_over(self, record: Record) -> None:
-        """At the end of a run: run.json as it has become, and the readings as they were recorded."""
+        """At the end of a run: run.json as it has become, the readings and the predictions as recorded."""
         self.describe(record)
-        if (record.directory / READINGS).exists():
-            self.attempt(lambda: self._save(record.directory / READINGS))
+        for path in (record.directory / name for name in (READINGS, *predictions.FILES)):
+            if path.exists():
+                self.attempt(lambda path=path: self._save(path))  # type: ignore[misc]
 
     def _save(self, path: Path) -> None:
         folder = self.experiment.dir
@@ -194,6 +201,43 @@ def to_wandb(name: str, reading: Reading) -> dict[str, Any]:
             return {name: _picture(reading)}
         case _:
             return {}
+
+
+def log_predictions(
+    logger: TolerantLogger, columns: predictions.Columns, data: SequenceData, step: int
+) -> None:
+    """The confusion matrix of a classification, and a table of the worst errors with their texts."""
+    if logger.lost:
+        return
+    try:
+        row: dict[str, Any] = {"test/worst_errors": worst_errors(columns, data)}
+        names = predictions.classes(columns)
+        if 0 < len(names) <= MOST_CLASSES:
+            row["test/confusion_matrix"] = confusion_matrix(columns, names)
+    except Exception as error:  # a table is worth neither the run nor the rest of what W&B is given
+        log.warning("W&B gets no table of the errors (%s: %s); the record has them", _kind(error), error)
+        return
+    row |= {"trainer/global_step": step, READING_MARK: 1}
+    logger.attempt(lambda: logger.experiment.log(row))
+
+
+def confusion_matrix(columns: predictions.Columns, names: list[str]) -> Any:
+    """W&B's own chart."""
+    places = {name: i for i, name in enumerate(names)}
+    true, said = ([places[name] for name in columns[part]] for part in ("target", "prediction"))
+    title = "Confusion matrix of the test split"
+    return wandb.plot.confusion_matrix(y_true=true, preds=said, class_names=names, title=title)
+
+
+def worst_errors(columns: predictions.Columns, data: SequenceData) -> wandb.Table:
+    """A row an error, the worst first."""
+    rows = predictions.shown(columns, predictions.worst(columns, WORST))
+    texts = data.texts("test", [int(row["id"]) for row in rows])
+    names = [name for name in columns if not name.startswith("p(") and name != "also"]
+    cells = [[row[n].item() if isinstance(row[n], np.generic) else row[n] for n in names] for row in rows]
+    return wandb.Table(
+        columns=[*names, "text"], data=[[*row, text] for row, text in zip(cells, texts, strict=True)]
+    )
 
 
 def _binned(values: list[float]) -> wandb.Histogram:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MetricCollection
@@ -13,6 +16,7 @@ from torchmetrics.classification import (
 
 from gatescope.data.base import TaskSpec
 from gatescope.training.objective import BaseObjective
+from gatescope.training.predictions import array
 
 
 class Objective(BaseObjective):
@@ -41,7 +45,30 @@ class Objective(BaseObjective):
             return (values[:, 0] > 0).long(), targets
         return values.argmax(-1), targets
 
+    def columns(self, values: Tensor, targets: Tensor, outcome: tuple[Any, Any]) -> dict[str, Any]:
+        names = class_names(self.task)
+        said, true = ([names[i] for i in part.tolist()] for part in outcome)
+        chances = array(probabilities(self.task, values.float()))
+        return {"target": true, "prediction": said} | {
+            f"p({n})": p for n, p in zip(names, chances.T, strict=True)
+        }
+
 
 def number_of_classes(task: TaskSpec) -> int:
     """Two for a single sigmoid output, else the width of the output."""
     return max(task.output_size, 2)
+
+
+def class_names(task: TaskSpec) -> list[str]:
+    """Of the classes in their order; their numbers where the data have no names, or have one twice."""
+    names = list(task.labels)
+    count = number_of_classes(task)
+    return names if len(set(names)) == count else [str(i) for i in range(count)]
+
+
+def probabilities(task: TaskSpec, values: Tensor) -> Tensor:
+    """(…, K) logits -> (…, classes); one sigmoid output gives two classes."""
+    if task.output_size == 1:
+        probability = torch.sigmoid(values)
+        return torch.cat([1 - probability, probability], dim=-1)
+    return torch.softmax(values, dim=-1)

@@ -20,6 +20,7 @@ from gatescope.models.seq2seq import Seq2Seq
 from gatescope.models.stack import Carried
 from gatescope.training.loop import ends_training
 from gatescope.training.objective import objective_for
+from gatescope.training.predictions import Columns, batch_columns, gathered, joined
 from gatescope.training.schedules import lr_scheduler_config
 from gatescope.training.waiting import WaitingMetrics
 
@@ -53,6 +54,9 @@ class SequenceTask(pl.LightningModule):
         self.test_metrics = metrics.clone(prefix="test/")
         self.carried: dict[str, Carried] = {}
         """By stage, the states in which the last batch ended, where the data are stateful."""
+        self.predictions: Columns = {}
+        """Of the last test, see `gatescope.tracking.predictions`; on rank 0, of all ranks."""
+        self._tested: list[Columns] = []
         self.recent_norms: deque[Tensor] = deque(maxlen=5)
         """Gradient norms of the last steps before clipping, for the message of a NaN loss."""
         self.clipped_steps: Tensor | int = 0
@@ -103,7 +107,11 @@ class SequenceTask(pl.LightningModule):
             self.log(f"{stage}/loss", loss, batch_size=size, on_step=False, on_epoch=True, sync_dist=True)
         else:
             self._log_update(loss, size, batch_idx)
-        metrics.update(*self._outcome(values.detach(), batch, stage))
+        outcome = self._outcome(values.detach(), batch, stage)
+        metrics.update(*outcome)
+        if stage == "test":
+            own = self.objective.columns(values.detach(), batch.targets, outcome)
+            self._tested.append(batch_columns(batch.ids, losses, own))
         return shared
 
     def _log_update(self, loss: Tensor, size: int, batch_idx: int) -> None:
@@ -160,8 +168,12 @@ class SequenceTask(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.log_dict(self.validation_metrics)
 
+    def on_test_epoch_start(self) -> None:
+        self._tested = []
+
     def on_test_epoch_end(self) -> None:
         self.log_dict(self.test_metrics)
+        self.predictions, self._tested = gathered(joined(self._tested)), []
 
     def _describe_divergence(self, stage: str, loss: float) -> str:
         norms = ", ".join(f"{float(norm):.3g}" for norm in self.recent_norms)

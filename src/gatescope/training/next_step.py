@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,6 +12,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from gatescope.data.base import IGNORE
 from gatescope.training.objective import BaseObjective, Ratio, masked_mean
+from gatescope.training.predictions import array
 
 
 def bits(values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,3 +38,8 @@ class Objective(BaseObjective):
 
     def outcome(self, values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return values.transpose(1, 2), targets
+
+    def columns(self, values: Tensor, targets: Tensor, outcome: tuple[Any, Any]) -> dict[str, Any]:
+        scored = targets != IGNORE
+        right = (values.argmax(-1) == targets) & scored
+        return {"correct": array(right.sum(1)), "scored": array(scored.sum(1))}

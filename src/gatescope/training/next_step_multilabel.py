@@ -7,12 +7,15 @@ counting as on above one half.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MetricCollection
 
 from gatescope.data.base import IGNORE
 from gatescope.training.objective import BaseObjective, Ratio, masked_mean
+from gatescope.training.predictions import array
 
 
 def nll(values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,3 +42,9 @@ class Objective(BaseObjective):
 
     def outcome(self, values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return values, targets
+
+    def columns(self, values: Tensor, targets: Tensor, outcome: tuple[Any, Any]) -> dict[str, Any]:
+        steps = (targets != IGNORE).any(-1)
+        both, either = hits(values, targets)
+        counts = {"steps": steps, "hits": both, "either": either}
+        return {name: array(part.sum(1)) for name, part in counts.items()}

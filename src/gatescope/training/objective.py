@@ -34,6 +34,16 @@ class BaseObjective(ABC):
     def outcome(self, values: Tensor, targets: Tensor) -> tuple[Any, Any]:
         """The predictions and targets that the metrics take."""
 
+    @abstractmethod
+    def columns(self, values: Tensor, targets: Tensor, outcome: tuple[Any, Any]) -> dict[str, Any]:
+        """What is kept of each tested example besides its id and loss: lists of B strings, or arrays (B,).
+
+        Args:
+            values: what the head gave.
+            targets: of the batch.
+            outcome: what `outcome` made of the answer to the batch, as the metrics took it.
+        """
+
     def training_metrics(self) -> MetricCollection:
         """What is measured on training batches: by default all that is on the others."""
         return self.metrics()

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torchmetrics import MeanSquaredError, Metric, MetricCollection
 
 from gatescope.training.objective import BaseObjective
+from gatescope.training.predictions import array
 
 
 class SolvedRate(Metric):
@@ -47,3 +48,7 @@ class Objective(BaseObjective):
 
     def outcome(self, values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return values[:, 0], targets
+
+    def columns(self, values: Tensor, targets: Tensor, outcome: tuple[Any, Any]) -> dict[str, Any]:
+        said, true = outcome
+        return {"target": array(true), "prediction": array(said)}

@@ -7,9 +7,11 @@ accept several answers, each rate takes the nearest one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -74,6 +76,9 @@ def nearest(prediction: str, accepted: Sequence[str]) -> str:
 class Objective(BaseObjective):
     """Metrics: exact_match and the unit's error rate; word_error_rate for phonemes; bleu and chrf for words.
 
+    chrf is chrF (Popović 2015; β = 2, character 1- to 6-grams without spaces), from 0 to 1; with word n-grams
+    it would be chrF++.
+
     While training: accuracy of the next symbol, given the true ones.
     """
 
@@ -92,7 +97,7 @@ class Objective(BaseObjective):
         if self.task.target_unit == "phoneme":
             metrics["word_error_rate"] = SequenceErrorRate()
         if self.task.target_unit == "word":
-            metrics |= {"bleu": BLEUScore(), "chrf": CHRFScore()}
+            metrics |= {"bleu": BLEUScore(), "chrf": CHRFScore(n_word_order=0)}
         return MetricCollection(metrics, compute_groups=False)
 
     def training_metrics(self) -> MetricCollection:
@@ -111,6 +116,25 @@ class Objective(BaseObjective):
         # Two unknown symbols are not the same symbol: what is written never equals an <unk> asked for.
         said = [next(answers(row, self.task, unknown="?")) for row in values]
         return said, [list(answers(row, self.task)) for row in targets]
+
+    def columns(self, values: Tensor, targets: Tensor, outcome: tuple[Any, Any]) -> dict[str, Any]:
+        said, accepted = outcome
+        near = [nearest(prediction, every) for prediction, every in zip(said, accepted, strict=True)]
+        return {
+            "target": [every[0] for every in accepted],
+            "prediction": list(said),
+            "also": [json.dumps(every[1:], ensure_ascii=False) if every[1:] else "" for every in accepted],
+            "errors": np.array([edits(*pair) for pair in zip(said, near, strict=True)], dtype=np.int64),
+            "symbols": np.array([len(answer.split()) for answer in near], dtype=np.int64),
+        }
+
+
+def edits(prediction: str, answer: str) -> int:
+    """Insertions, deletions and substitutions of symbols between the two."""
+    length = len(answer.split())
+    if not length:
+        return len(prediction.split())
+    return round(float(word_error_rate(prediction, answer)) * length)
 
 
 def answers(symbols: Tensor, task: TaskSpec, unknown: str = UNKNOWN) -> Iterator[str]:

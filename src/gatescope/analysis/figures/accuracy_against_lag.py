@@ -10,7 +10,7 @@ from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from gatescope.analysis import study, style
 from gatescope.analysis.figures.base import Curves, NoData, canvas, legend, means, per_row, seeds, words
-from gatescope.analysis.gradient_flow import ends, readings
+from gatescope.analysis.gradient_flow import ALIVE, EXPLODED, decay_rates, ends, lost_by_variant, readings
 from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import mean_interval
 
@@ -24,7 +24,7 @@ def caption(tables: Tables) -> str:
         f"First: {words(study.primary(tables))} against lag. Second: reach at the end of training, "
         "the largest lag at which more than 1 % of the gradient's norm is left (loss-free, top layer), "
         "bounded by the length of the sequences; dashed: reach = lag. Mean and 95 % t interval over "
-        f"{seeds(metric)}; a bar may leave the axes, which show all runs' values."
+        f"{seeds(metric)}; a bar may leave the axes, which show all runs' values.{_exploded(tables)}"
     )
 
 
@@ -71,6 +71,15 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
     low, high = table.value.min(), table.value.max()
     margin = 0.15 * (high - low) or 0.1
     axes.set_ylim(low - margin, high + margin)
+
+
+def _exploded(tables: Tables) -> str:
+    """What a caption says of seeds without a reach; a dead one reaches to where its gradient becomes 0."""
+    try:
+        rates = decay_rates(tables)
+    except NoData:
+        return ""
+    return lost_by_variant(rates.assign(status=rates.status.where(rates.status == EXPLODED, ALIVE)))
 
 
 def _both(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -192,6 +192,13 @@ def words(name: str) -> str:
     return style.escape(re.sub(r"[/_]+", " ", name))
 
 
+def without_repeats(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of gates (columns run_id, gate) that no other gate of the same run shows already: keep is
+    1 − update, and in older records the forget gate."""
+    shown = table.run_id[table.gate.isin(("update", "forget"))]
+    return table[(table.gate != "keep") | ~table.run_id.isin(shown)]
+
+
 def spread(items: list[str], most: int) -> list[str]:
     """At most this many of the items, evenly chosen, first and last among them; of one, the last."""
     if len(items) <= most:

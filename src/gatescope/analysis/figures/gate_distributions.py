@@ -10,12 +10,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import NoData, canvas, panel_title, per_row, seeds, spread
+from gatescope.analysis.figures.base import (
+    NoData,
+    canvas,
+    panel_title,
+    per_row,
+    seeds,
+    spread,
+    without_repeats,
+)
 from gatescope.analysis.runs import Tables
 
 TITLE = "Gate distributions over training"
-DERIVED = ("keep",)
-"""Gates that another panel shows already: keep is 1 − update, or the forget gate."""
 LEVELS = (0.1, 0.5, 0.9)
 MOST_TICKS = 4
 
@@ -27,7 +33,8 @@ def caption(tables: Tables) -> str:
         f"Shade: how many of all units and valid positions of the probe's batch{place} have a gate at this "
         "value, first layer, relative to the column's most frequent; lines: 10, 50 and 90 % quantiles. "
         f"Histograms of {seeds(table)} together, a variant a cell. `update` is the share of the candidate "
-        "that is written; candidates and states lie between −1 and 1."
+        "that is written, `keep` of the old state that stays (an LSTM's forget gate); candidates and states "
+        "lie between −1 and 1."
     )
 
 
@@ -115,7 +122,7 @@ def _histograms(tables: Tables) -> pd.DataFrame:
         raise NoData("no finished run has histograms of gates (instruments=off, or no recurrent layer)")
     parts = table.name.str.split("/")
     table = table.assign(layer=parts.str[1], gate=parts.str[2])
-    table = table[~table.gate.isin(DERIVED) & (table.layer == table.layer.min())]
+    table = without_repeats(table[table.layer == table.layer.min()])
     table = table[table.condition == study.conditions(table)[-1]]
     first: dict[str, str] = {}
     for variant in style.order(table.variant):

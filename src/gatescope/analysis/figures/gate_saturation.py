@@ -8,14 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import NoData, canvas, legend, panel_title, per_row
+from gatescope.analysis.figures.base import NoData, canvas, legend, panel_title, per_row, without_repeats
 from gatescope.analysis.runs import Tables
 
 TITLE = "Gate saturation"
 SMALLEST = 1.1
 """Inches of a panel's side."""
-DERIVED = ("keep",)
-"""Gates that another panel shows already: keep is 1 − update, or the forget gate."""
 
 
 def caption(tables: Tables) -> str:
@@ -25,7 +23,8 @@ def caption(tables: Tables) -> str:
         "Each point is a unit of the first layer at the end of training, on the probe's fixed batch "
         f"(seed {table.seed.iloc[0]}{place}): share of positions where the gate is above 0.9 against the "
         "share where it is below 0.1 (candidate and state: below −0.9). `update` is the share of the new "
-        "candidate that is written. Units on the dotted line are always saturated. A cell without "
+        "candidate that is written, `keep` of the old state that stays (an LSTM's forget gate). "
+        "Units on the dotted line are always saturated. A cell without "
         "gates shows its state."
     )
 
@@ -88,7 +87,7 @@ def _points(tables: Tables) -> pd.DataFrame:
         raise NoData("no finished run has readings of gates (instruments=off, or no recurrent layer)")
     parts = table.name.str.split("/")
     table = table.assign(layer=parts.str[1], gate=parts.str[2])
-    table = table[~table.gate.isin(DERIVED) & (table.layer == table.layer.min())]
+    table = without_repeats(table[table.layer == table.layer.min()])
     table = table[table.condition == study.conditions(table)[0]]
     seed = table.groupby("seed").variant.nunique().idxmax()
     table = table[table.seed == seed].sort_values("step", kind="stable")

@@ -17,14 +17,13 @@ from gatescope.analysis.figures.base import (
     band,
     canvas,
     legend,
-    mean_over_seeds,
-    means,
     panel_title,
     per_row,
     plain_log,
     seeds,
     spread,
 )
+from gatescope.analysis.gradient_flow import ALIVE, DEAD, EXPLODED, lost_by_variant, over_seeds
 from gatescope.analysis.runs import Tables
 
 TITLE = "Gradient norms over training"
@@ -44,15 +43,22 @@ def caption(tables: Tables) -> str:
         f"Euclidean norm of the gradient before clipping, geometric mean over {seeds(total)} with its 95 % "
         "t interval on logarithms, of all parameters and of the recurrent weights of all layers together. "
         f"Unit: loss per unit of parameter; the vertical axis is logarithmic.{line}{share}"
+        f"{_lost(tables)}"
     )
 
 
 def numbers(tables: Tables) -> pd.DataFrame:
     parts = [
-        means(part, ["condition"], "step", name != CLIPPED).assign(quantity=name)
+        over_seeds(own, "step", name != CLIPPED)
+        .reset_index()
+        .assign(quantity=name, condition=condition, variant=variant)
         for name, part in _parts(tables)
+        for condition in study.conditions(part)
+        for variant in style.order(part.variant)
+        if len(own := part[(part.condition == condition) & (part.variant == variant)])
     ]
-    return pd.concat(parts, ignore_index=True)[["quantity", *(c for c in parts[0] if c != "quantity")]]
+    columns = ["quantity", "condition", "variant", "step", "mean", "low", "high", "n", DEAD, EXPLODED]
+    return pd.concat(parts, ignore_index=True)[columns]
 
 
 def draw(tables: Tables, width: float | None = None) -> Figure:
@@ -88,7 +94,7 @@ def _panel(axes: Axes, table: pd.DataFrame, name: str) -> None:
     else:
         axes.set_yscale("log")
     for variant, look in style.looks(table.variant).items():
-        mean = mean_over_seeds(table[table.variant == variant], "step", geometric=name != CLIPPED)
+        mean = over_seeds(table[table.variant == variant], "step", geometric=name != CLIPPED)
         axes.plot(mean.index, mean["mean"], **look.line)
         band(axes, mean, look.color)
 
@@ -96,26 +102,40 @@ def _panel(axes: Axes, table: pd.DataFrame, name: str) -> None:
 def _parts(tables: Tables) -> list[tuple[str, pd.DataFrame]]:
     """What is shown, by name: a row a run and step after step 0. Without clipping there is no share."""
     total = _norms(tables)
-    weights = tables.reading(r"gradient_norm/[^/]+/recurrent_weights/.*").dropna(subset=["value"])
+    weights = tables.reading(r"gradient_norm/[^/]+/recurrent_weights/.*")
     by = ["run_id", "variant", "condition", "seed", "step"]
-    squares = weights.assign(value=weights.value**2).groupby(by, as_index=False).value.sum()
-    parts = [(ALL, total), ("recurrent weights", squares.assign(value=np.sqrt(squares.value)))]
+    # A sum of pandas leaves out what is NaN.
+    squares = weights.assign(value=weights.value.fillna(np.inf) ** 2).groupby(by, as_index=False).value.sum()
+    parts = [(ALL, total), ("recurrent weights", _told(squares.assign(value=np.sqrt(squares.value))))]
     parts.append((CLIPPED, _clipped(tables)))
     return [(name, part) for name, part in parts if len(part)]
 
 
 def _norms(tables: Tables) -> pd.DataFrame:
-    total = tables.reading("gradient_norm/before_clip").dropna(subset=["value"])
+    total = _told(tables.reading("gradient_norm/before_clip"))
     total = total[total.step > 0]
-    if total.step.nunique() < 2:
+    if total[total.status == ALIVE].step.nunique() < 2:
         raise NoData(
             "no finished run has readings of gradient norms at two steps (instruments=off, or too short)"
         )
     return total
 
 
+def _told(norms: pd.DataFrame) -> pd.DataFrame:
+    """Norms with their status: not finite is exploded, 0 is dead."""
+    status = np.where(~np.isfinite(norms.value), EXPLODED, np.where(norms.value == 0, DEAD, ALIVE))
+    return norms.assign(status=status)
+
+
+def _lost(tables: Tables) -> str:
+    """What a caption says of seeds in no mean at the end, part by part: of norm 0, or not finite."""
+    texts = {name: lost_by_variant(part) for name, part in _parts(tables) if name != CLIPPED}
+    return "".join(f" Of {name}:{text}" for name, text in texts.items() if text)
+
+
 def _clipped(tables: Tables) -> pd.DataFrame:
     table = tables.reading("gradient_norm/clipped_share").dropna(subset=["value"])
+    table = table.assign(status=ALIVE)
     return table[table.step > 0] if _thresholds(tables) else table.iloc[:0]
 
 

@@ -17,8 +17,6 @@ from gatescope.analysis.figures.base import (
     band,
     canvas,
     legend,
-    mean_over_seeds,
-    means,
     panel_title,
     panels,
     per_row,
@@ -26,7 +24,15 @@ from gatescope.analysis.figures.base import (
     seeds,
     spread,
 )
-from gatescope.analysis.gradient_flow import readings
+from gatescope.analysis.gradient_flow import (
+    ALIVE,
+    DEAD,
+    EXPLODED,
+    decay_rates,
+    longest,
+    lost_by_variant,
+    over_seeds,
+)
 from gatescope.analysis.runs import Tables
 
 TITLE = "Half-life over training"
@@ -39,12 +45,22 @@ def caption(tables: Tables) -> str:
     return (
         "Steps back in time after which half of the gradient's norm is left: ln 2 / −λ, λ the mean decay "
         f"rate over {seeds(table)} (loss-free, top layer); bands: the 95 % t interval of λ, where below 0. "
-        "A marker on the upper edge: the mean rate is 0 or above, the gradient does not vanish."
+        "A marker on the upper edge: the mean rate is 0 or above, the gradient does not vanish. A cross on "
+        "the lower edge: in some seed the gradient is exactly 0 (dead), on the upper edge: it overflows "
+        f"(exploded); such a seed is not in the mean.{lost_by_variant(longest(table))}"
     )
 
 
 def numbers(tables: Tables) -> pd.DataFrame:
-    rates = means(_rates(tables), ["condition"], "step")
+    table = _rates(tables)
+    parts = [
+        over_seeds(own, "step").reset_index().assign(condition=condition, variant=variant)
+        for condition in study.conditions(table)
+        for variant in style.order(table.variant)
+        if len(own := table[(table.condition == condition) & (table.variant == variant)])
+    ]
+    columns = ["condition", "variant", "step", "mean", "low", "high", "n", DEAD, EXPLODED]
+    rates = pd.concat(parts, ignore_index=True)[columns]
     return rates.assign(**{column: _half_life(rates[column]) for column in ("mean", "low", "high")})
 
 
@@ -72,7 +88,7 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
 
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
     for variant, look in style.looks(table.variant).items():
-        rate = mean_over_seeds(table[table.variant == variant], "step")
+        rate = over_seeds(table[table.variant == variant], "step")
         lives = rate[["mean", "low", "high"]].apply(_half_life)
         axes.plot(lives.index, lives["mean"], **(look.points | look.line))
         # A rate that may be 0 has no longest half-life: there the band has no upper end to draw.
@@ -80,6 +96,9 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
         lasting = rate.index[rate["mean"] >= 0]
         edge: Any = {"transform": axes.get_xaxis_transform(), "clip_on": False, "in_layout": False}
         axes.plot(lasting, np.ones(len(lasting)), **look.points, **edge)
+        for name, height in ((DEAD, 0.0), (EXPLODED, 1.0)):
+            steps = rate.index[rate[name] > 0]
+            axes.plot(steps, np.full(len(steps), height), "x", color=look.color, markersize=5, **edge)
 
 
 def _half_life(rate: pd.Series) -> pd.Series:
@@ -87,7 +106,7 @@ def _half_life(rate: pd.Series) -> pd.Series:
 
 
 def _rates(tables: Tables) -> pd.DataFrame:
-    table = readings(tables, "loss_free_decay_rate").dropna(subset=["value"])
-    if table.empty:
+    table = decay_rates(tables)
+    if not (table.status == ALIVE).any():
         raise NoData("no finished run has a decay rate that is defined")
     return table

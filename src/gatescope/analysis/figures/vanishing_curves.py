@@ -8,8 +8,29 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import style
-from gatescope.analysis.figures.base import Curves, band, canvas, legend, panel_title, panels, per_row, seeds
-from gatescope.analysis.gradient_flow import ends, longest, mean_curve, readings
+from gatescope.analysis.figures.base import (
+    Curves,
+    NoData,
+    band,
+    canvas,
+    legend,
+    panel_title,
+    panels,
+    per_row,
+    seeds,
+)
+from gatescope.analysis.gradient_flow import (
+    ALIVE,
+    DEAD,
+    EXPLODED,
+    KEY,
+    decay_rates,
+    ends,
+    longest,
+    lost_by_variant,
+    mean_curve,
+    readings,
+)
 from gatescope.analysis.runs import Tables
 
 TITLE = "Vanishing curves"
@@ -21,32 +42,45 @@ CURVES = Curves("lag", "lag (steps)", "norm relative to lag 0", ("time",), log_y
 
 
 def caption(tables: Tables) -> str:
-    table = longest(readings(tables, "loss_free_curve"))
+    table = _curves(tables)
     place = f" ({table.condition.iloc[0]})" if table.condition.iloc[0] else ""
     return (
         "Norm of a random unit vector on the last state, carried back by the exact Jacobians, relative to "
         f"lag 0, against the lag in steps{place}; the whole state (h, and c where there is one), top layer. "
         f"Loss-free, so that the two times compare. Geometric mean over examples and {seeds(table)}, bands: "
         f"95 % t interval over seeds on logarithms. Dotted: closed form ρ^k. Cut at {FLOOR:.0e}."
+        f"{lost_by_variant(table)}"
     )
 
 
 def numbers(tables: Tables) -> pd.DataFrame:
-    table = longest(readings(tables, "loss_free_curve"))
     parts = [
-        mean_curve(own)
+        mean_curve(own[own.status == ALIVE])
         .rename_axis("lag")
         .reset_index()
-        .assign(time=time, variant=variant, n=own.seed.nunique())
-        for time, part in ends(table).items()
+        .assign(time=time, variant=variant, n=int((own.status == ALIVE).sum()))
+        .assign(**{name: int((own.status == name).sum()) for name in (DEAD, EXPLODED)})
+        for time, part in ends(_curves(tables)).items()
         for variant in style.order(part.variant)
         if len(own := part[part.variant == variant])
     ]
-    return pd.concat(parts, ignore_index=True)[["time", "variant", "lag", "mean", "low", "high", "n"]]
+    columns = ["time", "variant", "lag", "mean", "low", "high", "n", DEAD, EXPLODED]
+    return pd.concat(parts, ignore_index=True)[columns]
+
+
+def _curves(tables: Tables) -> pd.DataFrame:
+    """Curves under the last condition, a row a run and step, with the `status` of its gradient there."""
+    table = longest(readings(tables, "loss_free_curve"))
+    try:
+        status = decay_rates(tables).set_index(KEY).status
+    except NoData:
+        return table.assign(status=ALIVE)
+    known = pd.MultiIndex.from_frame(table[KEY]).map(status.to_dict())
+    return table.assign(status=pd.Series(known, index=table.index).fillna(ALIVE))
 
 
 def draw(tables: Tables, width: float | None = None) -> Figure:
-    table = longest(readings(tables, "loss_free_curve"))
+    table = _curves(tables)
     width = width or style.TWO_COLUMNS
     columns = per_row(width, 2.0)
     with canvas(width, 3.0 if columns > 1 else 4.8) as figure:
@@ -69,7 +103,7 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
 
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
     for variant, look in style.looks(table.variant).items():
-        mean = mean_curve(table[table.variant == variant])
+        mean = mean_curve(table[(table.variant == variant) & (table.status == ALIVE)])
         axes.plot(mean.index, mean["mean"], **look.line, marker=look.marker, markevery=(0.1, 0.25))
         band(axes, mean, look.color)
 

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from gatescope.analysis import contrasts, study, style
 from gatescope.analysis.figures.base import Curves, NoData, load, save
+from gatescope.analysis.report import errors as report_errors
 from gatescope.analysis.report import numbers, page
 from gatescope.analysis.report import tables as report_tables
 from gatescope.analysis.report.index import write_summary
@@ -32,6 +33,8 @@ FIGURES = (
     "metric_by_variant",
     "paired_differences",
     "pareto",
+    "confusion_matrix",
+    "calibration",
     "gate_saturation",
     "gate_distributions",
     "attention",
@@ -46,6 +49,7 @@ FIGURES = (
 CSV_COLUMNS = ("run_id", "variant", "condition", "seed", "status")
 CSV_COSTS = (
     "parameters",
+    "between_parameters",
     "stack_parameters",
     "hidden_size",
     "seconds_per_epoch",
@@ -80,13 +84,19 @@ class Drawn:
 
 
 def write_report(
-    source: Source, out: str | Path, paper: bool = True, figures: Sequence[str] | None = None
+    source: Source,
+    out: str | Path,
+    paper: bool = True,
+    figures: Sequence[str] | None = None,
+    find_texts: report_errors.FindTexts | None = None,
 ) -> Path:
     """Writes the study's report under `out` and returns its README.
 
     Args:
         figures: their names, in order; default: what the study lists, else `FIGURES`.
         paper: whether each figure is also drawn one and two columns wide, as PNG, SVG and PDF.
+        find_texts: the way from a run's config and predictions to the texts of its errors, such as
+            `gatescope.texts.texts_of`; without it errors are shown by their ids.
 
     Raises:
         NoRuns: there are no runs, or none of them finished.
@@ -99,9 +109,11 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     runs_csv(tables).to_csv(folder / "runs.csv", index=False, lineterminator="\n")
     report_tables.write(finished, folder / "tables")
+    wrong = report_errors.section(finished, find_texts)
+    report_errors.write(wrong, folder / "tables")
     names = figures or tables.study.get("figures") or FIGURES
     drawn = [_draw(name, finished, folder, paper) for name in names]
-    shared = context(tables, finished)
+    shared = context(tables, finished) | {"errors": wrong}
     html = (
         _environment()
         .get_template("report.html.j2")
@@ -183,6 +195,7 @@ def _environment() -> Environment:
         numbers.interval,
         numbers.p_value,
         numbers.cell,
+        numbers.literal,
         numbers.count,
         page.markdown,
         page.inline,

@@ -9,7 +9,7 @@ from gatescope.analysis.contrasts import Compared, against_baseline, leader, row
 from gatescope.analysis.figures.base import words
 from gatescope.analysis.report.numbers import interval, listed, number
 from gatescope.analysis.runs import Tables
-from gatescope.analysis.statistics import ENOUGH_SEEDS
+from gatescope.analysis.statistics import ENOUGH_SEEDS, NO_SPREAD
 
 TITLE = "In words"
 
@@ -64,6 +64,11 @@ def _groups(compared: list[Compared]) -> list[str]:
         sentences.append(f"It is ahead of {_others(ahead)}.")
     if level := by_verdict.get("no difference beyond seeds"):
         sentences.append(f"Against {_others(level)} there is no difference beyond seeds.")
+    if alike := by_verdict.get(NO_SPREAD):
+        sentences.append(
+            f"Against {_others(alike)} no verdict: the difference is the same in all seeds, which leaves no "
+            "spread to test it with."
+        )
     if few := by_verdict.get("not enough seeds"):
         sentences.append(
             f"Against {_others(few)}: not enough seeds for a verdict (fewer than {ENOUGH_SEEDS} pairs)."
@@ -90,6 +95,7 @@ def _baseline(tables: Tables, condition: str) -> str:
         "ahead": f"{better} it beyond seeds",
         "no difference beyond seeds": "Not told apart from it by these seeds",
         "behind": f"{worse} it beyond seeds",
+        NO_SPREAD: "No verdict, as all seeds differ from it alike",
         "not enough seeds": "Not enough seeds for a verdict",
     }
     compared = against_baseline(tables, condition)

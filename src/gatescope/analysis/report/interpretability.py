@@ -188,7 +188,8 @@ def _gates(tables: Tables) -> list[str]:
                 lines.append([where, _gate(str(layer), str(gate)), *values])
     about = (
         "Gates by part of the input: mean over units and positions, then over seeds. `update` is the share "
-        "of the new candidate that is written, `forget` the share of the old memory that is kept."
+        "of the new candidate that is written, `keep` the share of the old memory that stays (the forget "
+        "gate of an LSTM)."
     )
     return [about, markdown(["variant", "gate", *parts], lines)]
 

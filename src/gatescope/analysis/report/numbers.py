@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 
 from gatescope.analysis.statistics import Estimate
@@ -47,6 +48,11 @@ def p_value(p: float) -> str:
 def cell(text: object) -> str:
     """Text inside a Markdown table: no pipe, no line break."""
     return str(text).replace("|", "\\|").replace("\r", " ").replace("\n", " ")
+
+
+def literal(text: object) -> str:
+    """Text of the data in Markdown: nothing in it is a mark, a link or an image."""
+    return re.sub(r"([\\`*_\[\]<>|~&!@:$])", r"\\\1", str(text).replace("\r", " ").replace("\n", " "))
 
 
 def listed(items: Iterable[str]) -> str:

@@ -16,6 +16,10 @@ TEX = {"−": r"\ensuremath{-}", "∞": r"\ensuremath{\infty}", "–": "--", "λ
 """What LaTeX's escaping leaves and a plain pdflatex cannot set."""
 
 
+BETWEEN = "between embedding and head"
+"""Of the parameters: the recurrent stack, attention, and a decoder without its embedding and last map."""
+
+
 def write(tables: Tables, folder: Path) -> list[Path]:
     """Writes both tables in three forms each; a study of one variant has no differences."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,9 +56,17 @@ def variants(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame]:
             for name, one in estimates.items()
             for text in [numbers.interval(one)]
         }
-        size = {"parameters": numbers.count(row.parameters), "n": str(row.n)}
+        size = {
+            "parameters": numbers.count(row.parameters),
+            BETWEEN: numbers.count(row.between),
+            "n": str(row.n),
+        }
         shown.append(key | texts | size)
-        values.append(key | _flat(estimates) | {"parameters": row.parameters, "n": row.n})
+        values.append(
+            key
+            | _flat(estimates)
+            | {"parameters": row.parameters, "between_parameters": row.between, "n": row.n}
+        )
     return _without_empty_condition(pd.DataFrame(shown)), pd.DataFrame(values)
 
 

@@ -1,0 +1,75 @@
+"""The examples of a test split as a reader sees them, for tables of errors: loaded from a run's config."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gatescope.analysis.errors import Texts
+    from gatescope.data.base import SequenceData
+
+log = logging.getLogger(__name__)
+
+
+def texts_of(config: Mapping[str, Any], predictions: pd.DataFrame) -> Texts | None:
+    """The way from ids to texts for the run of this (resolved) config.
+
+    None, with a warning, where the data cannot be loaded, or are no longer those that were tested: the target
+    of an example is not the one in `predictions`.
+    """
+    try:
+        data = _data(json.dumps({"data": config["data"], "seed": config.get("seed", 0)}, sort_keys=True))
+    except Exception as error:  # whatever a dataset, its package or a missing file raises
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        log.warning("errors are shown without their texts: the data cannot be loaded (%s)", reason)
+        return None
+    if not _same(data, predictions):
+        log.warning("errors are shown without their texts: the data are not those that the run was tested on")
+        return None
+    return lambda ids: data.texts("test", ids)
+
+
+@lru_cache(maxsize=2)
+def _data(config: str) -> SequenceData:
+    from omegaconf import OmegaConf
+
+    from gatescope.run import load_data  # loads torch
+
+    cfg = OmegaConf.create(json.loads(config))
+    return load_data(cfg)
+
+
+def _same(data: SequenceData, predictions: pd.DataFrame) -> bool:
+    ids = [int(i) for i in predictions.id]
+    assert data.splits is not None
+    if ids and not 0 <= min(ids) <= max(ids) < len(data.splits.test):
+        return False
+    if "target" not in predictions:
+        return True
+    true = truths(data, ids)
+    if predictions.target.dtype.kind == "f":
+        return bool(np.allclose(np.array(true, dtype=float), predictions.target, rtol=1e-6, atol=0))
+    return list(predictions.target) == true
+
+
+def truths(data: SequenceData, ids: Sequence[int]) -> list[Any]:
+    """Targets of these test examples as files of predictions have them: names, values or symbols."""
+    from gatescope.training.classification import class_names
+    from gatescope.training.transduction import answers
+
+    assert data.splits is not None
+    targets = [data.splits.test.targets[i] for i in ids]
+    if data.task.kind == "classification":
+        names = class_names(data.task)
+        return [names[int(target)] for target in targets]
+    if data.task.kind == "transduction":
+        return [next(answers(target, data.task)) for target in targets]
+    return [float(target) for target in targets]
