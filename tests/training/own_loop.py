@@ -587,6 +587,8 @@ class Replay:
     losses: list[float] = field(default_factory=list)
     updates: dict[int, float] = field(default_factory=dict)
     rates: list[float] = field(default_factory=list)
+    opposite_rates: list[float] = field(default_factory=list)
+    """As `rates`, were the other end of the metric the better one."""
     at_epochs_end: dict[int, Weights] = field(default_factory=dict)
     training: dict[int, dict[str, float]] = field(default_factory=dict)
     """By number of updates done, metrics over an epoch of training, at its end."""
@@ -675,6 +677,7 @@ def replay(cfg: DictConfig, task: TaskSpec, tape: Tape, examples: int) -> Replay
     """
     plan, told = Plan(cfg, examples), Replay()
     schedule = Schedule(cfg, plan, task.direction)
+    opposite = Schedule(cfg, plan, "min" if task.direction == "max" else "max")
     weights = {name: w.clone().requires_grad_() for name, w in tape.start.items()}
     if cfg.get("decoder") and cfg.decoder.tied:
         weights["decoder.output.weight"] = weights["decoder.embedding.weight"]
@@ -703,6 +706,7 @@ def replay(cfg: DictConfig, task: TaskSpec, tape: Tape, examples: int) -> Replay
                 trainer = cfg.trainer
                 acted |= clip(parameters, trainer.gradient_clip_val, trainer.gradient_clip_algorithm)
                 told.rates.append(schedule.rate)
+                told.opposite_rates.append(opposite.rate)
                 for group in optimizer.param_groups:
                     group["lr"] = micro.rate
                 optimizer.step()
@@ -713,7 +717,8 @@ def replay(cfg: DictConfig, task: TaskSpec, tape: Tape, examples: int) -> Replay
                 within = []
             if ((index + 1) % plan.every == 0 or updates == plan.updates) and validated:
                 told.validations.append(validate(model, task, updates, validated[0].batches))
-                schedule.plateau(told.validations[-1].metrics[f"validation/{task.metric}"])
+                for one in (schedule, opposite):
+                    one.plateau(told.validations[-1].metrics[f"validation/{task.metric}"])
                 better = best_of(told.validations, task, ties=False) == len(told.validations) - 1
                 waited = 0 if better else waited + 1
             if updates == plan.updates:

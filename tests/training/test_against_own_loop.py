@@ -66,7 +66,9 @@ def accumulate(count: int) -> str:
 
 CASES: dict[str, tuple[str, ...]] = {
     "binary": (*BINARY, *SIZES, CLIP, epochs(3)),
-    "binary plateau": (*BINARY, *SIZES, FREE, epochs(6), "scheduler=plateau", "scheduler.patience=0"),
+    "binary plateau": (
+        *MULTICLASS, *SIZES, "data.symbols=2", FREE, epochs(6), "scheduler=plateau", "scheduler.patience=0",
+    ),
     "binary, single precision": (
         *BINARY, *SIZES, CLIP, epochs(3), "trainer.precision=32-true", "optimizer=sgd", "optimizer.lr=0.1",
     ),
@@ -267,6 +269,8 @@ def test_the_rate_of_every_update(case: Case) -> None:
     assert case.close([last_of_update[k] for k in sorted(last_of_update)], case.own.rates)
     if case.cfg.scheduler:
         assert len(set(case.own.rates)) > 1, "the schedule did not act: the case shows nothing"
+    if "factor" in case.cfg.scheduler:
+        assert case.own.rates != case.own.opposite_rates, "the case does not show which way is better"
     stopped = case.cfg.early_stopping.patience is not None
     assert (len(case.own.rates) < plan.updates) == stopped
 
