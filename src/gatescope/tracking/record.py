@@ -35,7 +35,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from gatescope.instruments.readings import Readings, to_json
 from gatescope.tracking.directory import RecordError, make_writable
-from gatescope.tracking.identity import run_id, tags
+from gatescope.tracking.identity import result_config, run_id, tags
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +74,7 @@ class Record:
             "seconds": None,
             "resumed": [],
             "tags": tags(cfg),
+            "result_config": result_config(cfg),
             "task": {},
             "parameters": {},
             "summary": {},

@@ -17,7 +17,8 @@ from gatescope.composition import JobConfigs, grid
 from gatescope.config import ConfigError, check, check_structure
 from gatescope.distributed import device_count
 from gatescope.tracking.identity import run_dir
-from gatescope.tracking.outcomes import SweepFailed, finished, one_line, table, variant_labels
+from gatescope.tracking.outcomes import SweepFailed, finished, one_line, table
+from gatescope.tracking.variants import refuse_without_effect
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +76,7 @@ class StudySweeper(BasicSweeper):
                 "the same command runs what is missing"
             ) from error
         finally:  # an interrupted sweep shows what it reached
-            configs = [job.cfg for job in jobs]
-            print(table(configs, variant_labels(configs, [job.overrides for job in jobs]), reasons))
+            print(table([job.cfg for job in jobs], reasons))
         if reasons:
             raise SweepFailed(
                 f"{len(reasons)} of {len(missing)} runs failed; the same command runs them again"
@@ -95,13 +95,18 @@ class StudySweeper(BasicSweeper):
         return grid(self.hydra_context.config_loader, [*self._parse_config(), *arguments])
 
     def check(self, jobs: list[list[str]]) -> list[Job]:
-        """Composes every job; the config of a finished one was checked when it ran."""
+        """Composes every job; the config of a finished one was checked when it ran.
+
+        Raises:
+            ConfigError: jobs are wrong, or a key is swept that cannot change a result.
+        """
         assert self.hydra_context is not None
         assert self.config is not None
         fixed = list(self.config.hydra.overrides.hydra)
         composed = JobConfigs(self.hydra_context.config_loader)
         checked: dict[str, Job] = {}
         problems: dict[str, list[str]] = {}
+        configs: list[dict[str, Any]] = []
         for overrides in jobs:
             try:
                 cfg = composed.resolved([*fixed, *overrides])
@@ -111,6 +116,7 @@ class StudySweeper(BasicSweeper):
                     check(cfg)
                     if self.runs_here:
                         device_count(cfg)
+                configs.append(cfg)
                 checked.setdefault(str(run_dir(cfg)), Job(overrides, cfg, done))
             except ConfigError as error:
                 for problem in error.problems:
@@ -120,6 +126,7 @@ class StudySweeper(BasicSweeper):
             raise ConfigError(
                 [f"{len(bad)} of {len(jobs)} jobs are invalid, none started:", *_told(problems)]
             )
+        refuse_without_effect(configs, jobs)
         return list(checked.values())
 
 
