@@ -21,7 +21,7 @@ from gatescope.composition import JobConfigs, compose, grid
 from gatescope.tracking.directory import is_held
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import aligned, metric_of, read_run
-from gatescope.tracking.variants import labels_of, refuse_without_effect
+from gatescope.tracking.variants import labels_of, check_sweep
 
 Status = Literal["finished", "running", "stale", "failed", "preempted", "interrupted", "missing"]
 """stale: its record says running, but no process is at it: it was killed."""
@@ -62,7 +62,7 @@ def jobs(loader: ConfigLoader, words: Sequence[str]) -> list[Job]:
     overrides = grid(loader, [*swept, *task])
     composed = JobConfigs(loader)
     configs = [composed.resolved([*fixed, *one]) for one in overrides]
-    refuse_without_effect(configs, overrides)
+    check_sweep(configs, overrides)
     by_directory = {run_dir(cfg): cfg for cfg in configs}
     labels = labels_of(list(by_directory.values()))
     return [

@@ -20,6 +20,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from gatescope.components import unknown
 from gatescope.config import ConfigError
 from gatescope.tracking.identity import decoder_name, digest, result_config, run_dir, tags
 
@@ -219,10 +220,9 @@ def _given(overrides: Iterable[str]) -> Iterator[tuple[str, str]]:
         yield key.partition("@")[0], value
 
 
-def refuse_without_effect(
-    configs: Sequence[Mapping[str, Any]], overrides: Sequence[Sequence[str]]
-) -> None:
-    """Refuses a sweep over a key that cannot change a result: its jobs would be one and the same run.
+def check_sweep(configs: Sequence[Mapping[str, Any]], overrides: Sequence[Sequence[str]]) -> None:
+    """Refuses a sweep over a key that cannot change a result: its jobs would be one and the same run. Also one
+    of a study that selects over a key that none of its jobs has.
 
     Args:
         configs: the resolved config of each job.
@@ -231,10 +231,17 @@ def refuse_without_effect(
     Raises:
         ConfigError: naming each such key and the remedy.
     """
+    problems = [*_without_effect(configs, overrides), *_unknown_selection(configs)]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _without_effect(
+    configs: Sequence[Mapping[str, Any]], overrides: Sequence[Sequence[str]]
+) -> Iterator[str]:
     given = [dict(_given(words)) for words in overrides]
     directories = [run_dir(cfg) for cfg in configs]
     wholes = [_canonical(cfg) for cfg in configs]
-    problems = []
     for key in dict.fromkeys(key for own in given for key in own):
         values = dict.fromkeys(own[key] for own in given if key in own)
         groups: dict[str, list[int]] = defaultdict(list)
@@ -243,10 +250,15 @@ def refuse_without_effect(
         runs = max(len({directories[place] for place in group}) for group in groups.values())
         different = max(len({wholes[place] for place in group}) for group in groups.values())
         if runs == 1 and different > 1:
-            problems.append(
+            yield (
                 f"{key}: given {','.join(values)}, but it cannot change the result of a run, so that all of "
                 "these are one and the same run; give one value, or compare in studies of their own "
                 "(study.name=…)"
             )
-    if problems:
-        raise ConfigError(problems)
+
+
+def _unknown_selection(configs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    over = dict.fromkeys(key for cfg in configs for key in ((cfg["study"].get("select") or {}).get("over") or []))
+    if over:
+        known = {*COMPONENTS, *(key for cfg in configs for key, _ in leaves(result_config(cfg)))} - {"seed"}
+        yield from (unknown(f"study.select.over: {key}", known) for key in over if key not in known)

@@ -18,7 +18,7 @@ from gatescope.config import ConfigError, check, check_structure
 from gatescope.distributed import device_count
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import SweepFailed, finished, one_line, table
-from gatescope.tracking.variants import refuse_without_effect
+from gatescope.tracking.variants import check_sweep
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class StudySweeper(BasicSweeper):
             raise ConfigError(
                 [f"{len(bad)} of {len(jobs)} jobs are invalid, none started:", *_told(problems)]
             )
-        refuse_without_effect(configs, jobs)
+        check_sweep(configs, jobs)
         return list(checked.values())
 
 
