@@ -7,7 +7,7 @@
     source=wandb     the runs that W&B holds instead of those under root (default: records)
     figures=A,B      which figures, in order, or all (default: what the study's file lists)
     paper=no         without the figures' one- and two-column forms (default: yes)
-    select=KEY,KEY   keys of which each variant gets the value that is best on validation, such as optimizer.lr
+    select=KEY,KEY   keys of which each variant gets the value that is best on validation (optimizer.lr)
     by=METRIC        what that is judged by, such as validation/accuracy (default of both: study.select)
     project=NAME     the W&B project, or ENTITY/PROJECT (default: gatescope)
 

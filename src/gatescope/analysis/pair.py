@@ -56,7 +56,10 @@ class Pair:
     def __init__(self, a: Path, b: Path, curves: str = CURVES) -> None:
         self.tables: list[Tables] = [RunSource(path).tables() for path in (a, b)]
         self.runs: list[pd.Series] = [tables.runs.iloc[0] for tables in self.tables]
-        known = {i: tables.identities[run.run_id] for i, (tables, run) in enumerate(zip(self.tables, self.runs, strict=True))}
+        known = {
+            i: tables.identities[run.run_id]
+            for i, (tables, run) in enumerate(zip(self.tables, self.runs, strict=True))
+        }
         self.labels: list[variants.Label] = list(variants.labels(known).values())
         self.curves = curves
 

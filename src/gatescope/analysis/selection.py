@@ -1,7 +1,7 @@
 """`study.select`: for each variant and condition the value of a swept key that is best on validation.
 
-A key that is chosen is not a condition of a comparison any more: each variant is compared at its own best value,
-which is found without the test split. The whole grid stays in the report.
+A key that is chosen is no condition of a comparison any more: each variant is compared at its own best
+value, which is found without the test split. The whole grid stays in the report.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ class Selection:
 def select(tables: Tables) -> Selection | None:
     """Chooses as the study declares; None where it declares nothing.
 
-    The mean over seeds decides, among the values with the most seeds that have a finite result: one whose runs
-    diverge for some seeds is not chosen for the rest. Of equal means the first in order is chosen. Runs without
-    any of the keys (a baseline) stay as they are.
+    The mean over seeds decides, among the values with the most seeds that have a finite result: one whose
+    runs diverge for some seeds is not chosen for the rest. Of equal means the first in order is chosen. Runs
+    without any of the keys (a baseline) stay as they are.
 
     Raises:
         NoRuns: a key does not differ among the runs, or no run has the metric.
@@ -79,7 +79,9 @@ def select(tables: Tables) -> Selection | None:
     over, by = _declared(tables, declared)
     values = tables.final(f"best/{by}").value.where(tables.runs.status == "finished")
     if not values.map(math.isfinite).any():
-        known = sorted(str(c).removeprefix("best/") for c in tables.runs if str(c).startswith("best/validation/"))
+        known = sorted(
+            str(c).removeprefix("best/") for c in tables.runs if str(c).startswith("best/validation/")
+        )
         raise NoRuns(
             f"study.select.by: given {by}, which no finished run has at its best; "
             f"there is {', '.join(known) or 'none: no run has finished'}"
@@ -102,7 +104,9 @@ def select(tables: Tables) -> Selection | None:
     chosen = {(one.variant, one.condition): one.value for one in grid if one.chosen}
     pairs = zip(table.variant, table.condition, strict=True)
     kept = (table.value == [chosen.get(pair, "") for pair in pairs]) & (table.status == "finished")
-    return Selection(over, by, higher, _restricted(tables, table, kept, over), tuple(grid), chosen, tuple(notes))
+    return Selection(
+        over, by, higher, _restricted(tables, table, kept, over), tuple(grid), chosen, tuple(notes)
+    )
 
 
 def _declared(tables: Tables, declared: Any) -> tuple[tuple[str, ...], str]:
@@ -145,12 +149,16 @@ def _choose(own: pd.DataFrame, higher: bool, notes: list[str]) -> list[Candidate
     if most:
         sign = 1 if higher else -1
         top = max(sign * means[value].mean for value in order if means[value].n == most)
-        tied = [v for v in order if means[v].n == most and math.isclose(sign * means[v].mean, top, rel_tol=1e-12)]
+        tied = [
+            v for v in order if means[v].n == most and math.isclose(sign * means[v].mean, top, rel_tol=1e-12)
+        ]
         best = tied[0]
         if len(tied) > 1:
             notes.append(f"{name}: {', '.join(tied)} are equal on validation; {best}, the first, is chosen")
     else:
-        notes.append(f"{name}: no value has a finite result on validation, so that none is chosen or compared")
+        notes.append(
+            f"{name}: no value has a finite result on validation, so that none is chosen or compared"
+        )
     notes += [
         f"{name}, {value}: {means[value].n} of {seeds} seeds have a finite result on validation"
         + (", too few to be chosen" if means[value].n < most else "")

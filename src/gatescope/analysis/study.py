@@ -89,7 +89,9 @@ def holding(tables: Tables, condition: str) -> pd.Series:
     """Which runs count under this condition: those that stand under it, and runs of baselines on which
     nothing that it names bears otherwise (no learning rate makes another linear model)."""
     here = tables.runs.condition == condition
-    parts: set[str] = set().union(*(tables.axes.get(run, {}).values() for run in tables.runs.run_id[here][:1]))
+    parts: set[str] = set().union(
+        *(tables.axes.get(run, {}).values() for run in tables.runs.run_id[here][:1])
+    )
     wider = [set(tables.axes.get(run, {}).values()) <= parts for run in tables.runs.run_id]
     return here | (pd.Series(wider, tables.runs.index) & tables.runs.variant.isin(baseline_variants(tables)))
 

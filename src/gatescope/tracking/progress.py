@@ -21,7 +21,7 @@ from gatescope.composition import JobConfigs, compose, grid
 from gatescope.tracking.directory import is_held
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import aligned, metric_of, read_run
-from gatescope.tracking.variants import labels_of, check_sweep
+from gatescope.tracking.variants import check_sweep, labels_of
 
 Status = Literal["finished", "running", "stale", "failed", "preempted", "interrupted", "missing"]
 """stale: its record says running, but no process is at it: it was killed."""

@@ -6,8 +6,8 @@ result and differs among them, apart from the seed, is told:
 - The *variant* is the model and its attention, and the decoder where several are compared on the same data.
 - All other keys are *conditions*, `key=value`. Variants are compared under equal conditions.
 
-A component (model, attention, decoder, data, optimizer, scheduler) brings keys of its own: those that have one
-value wherever the component is named belong to the name and are not told again. A key that differs between
+A component (model, attention, decoder, data, optimizer, scheduler) brings keys of its own: those that have
+one value wherever the component is named belong to the name and are not told again. A key that differs between
 datasets only belongs to the dataset's name in the same way, since nothing is compared across datasets.
 """
 
@@ -20,13 +20,16 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from gatescope.components import unknown
+from gatescope.components import nearest
 from gatescope.config import ConfigError
 from gatescope.tracking.identity import decoder_name, digest, result_config, run_dir, tags
 
 COMPONENTS = ("data", "model", "attention", "decoder", "optimizer", "scheduler")
 ORDER = {name: place for place, name in enumerate(COMPONENTS)}
 """Conditions are told in this order of sections, then by key."""
+
+PASSED_ON = {"kernel": "model.cell.kernel", "study.parameters": "model.parameters"}
+"""Keys that a command line gives outside of what defines a result, and where they arrive in it."""
 
 ABSENT = object()
 
@@ -92,8 +95,12 @@ def _within_a_dataset(
 ) -> dict[Key, Label]:
     kinds = {key: _kinds(run) for key, run in runs.items()}
     several_decoders = len({own["decoder"] for own in kinds.values()}) > 1
-    parts = [part for part in ("optimizer", "scheduler") if len({k.get(part) for k in kinds.values()} - {None}) > 1]
-    axes = sorted(_axes(runs, flat, kinds), key=lambda axis: (ORDER.get(axis.split(".")[0], len(ORDER)), axis))
+    parts = [
+        part for part in ("optimizer", "scheduler") if len({k.get(part) for k in kinds.values()} - {None}) > 1
+    ]
+    axes = sorted(
+        _axes(runs, flat, kinds), key=lambda axis: (ORDER.get(axis.split(".")[0], len(ORDER)), axis)
+    )
     texts = {axis: _texts([own[axis] for own in flat.values() if axis in own]) for axis in axes}
     found = {}
     for key, run in runs.items():
@@ -126,7 +133,7 @@ def _axes(
 
 
 def _apart(runs: Mapping[Key, Run], found: dict[Key, Label]) -> dict[Key, Label]:
-    """Runs that differ and are labelled alike (by odd names or values) get a digest of their config as well."""
+    """Runs that differ and are labelled alike (by odd names or values) get a digest of their config too."""
     alike: dict[tuple[str, str], dict[Key, str]] = defaultdict(dict)
     for key, label in found.items():
         without_seed = {name: value for name, value in runs[key].result.items() if name != "seed"}
@@ -206,10 +213,12 @@ def display_name(cfg: Mapping[str, Any], overrides: Sequence[str]) -> str:
     run = Run.of(cfg)
     flat = dict(leaves(run.result))
     names = short_names(flat)
-    given = dict(_given(overrides))
+    given = {PASSED_ON.get(key, key) for key, _ in _given(overrides)}
     told = [f"data={run.tags['data']}"] if "data" in given else []
     told += [
-        f"{names[key]}={value_text(flat[key])}" for key in flat if key in given and key not in ("seed", "model.name")
+        f"{names[key]}={value_text(flat[key])}"
+        for key in flat
+        if key in given and key not in ("seed", "model.name")
     ]
     return " ".join([str(run.tags["variant"]), *told, f"s{run.tags['seed']}"])
 
@@ -221,8 +230,9 @@ def _given(overrides: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def check_sweep(configs: Sequence[Mapping[str, Any]], overrides: Sequence[Sequence[str]]) -> None:
-    """Refuses a sweep over a key that cannot change a result: its jobs would be one and the same run. Also one
-    of a study that selects over a key that none of its jobs has.
+    """Refuses a sweep over a key that cannot change a result: its jobs would be one and the same run.
+
+    And the sweep of a study that selects over a key that none of its jobs has.
 
     Args:
         configs: the resolved config of each job.
@@ -258,7 +268,15 @@ def _without_effect(
 
 
 def _unknown_selection(configs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    over = dict.fromkeys(key for cfg in configs for key in ((cfg["study"].get("select") or {}).get("over") or []))
-    if over:
-        known = {*COMPONENTS, *(key for cfg in configs for key, _ in leaves(result_config(cfg)))} - {"seed"}
-        yield from (unknown(f"study.select.over: {key}", known) for key in over if key not in known)
+    """A sentence on each key of `study.select.over` that no job's result depends on."""
+    over = dict.fromkeys(
+        key for cfg in configs for key in ((cfg["study"].get("select") or {}).get("over") or [])
+    )
+    if not over:
+        return
+    known = {*COMPONENTS, *(key for cfg in configs for key, _ in leaves(result_config(cfg)))} - {"seed"}
+    for key in over:
+        if key not in known:
+            close = nearest(key, known)
+            hint = f"; did you mean {close}?" if close else ""
+            yield f"study.select.over: given {key}, allowed: a key that defines a run's result{hint}"
