@@ -121,13 +121,26 @@ def test_what_is_swept_besides_the_variant_stands_in_its_label(
 ) -> None:
     sweep("optimizer.lr=0.1,0.2", "model.layers=1")
     assert [row[:2] for row in rows(capsys.readouterr().out)] == [
-        ["gru-none", "optimizer.lr=0.1"],
-        ["gru-none", "optimizer.lr=0.2"],
+        ["gru-none", "lr=0.1"],
+        ["gru-none", "lr=0.2"],
     ]
 
 
 def test_jobs_that_are_the_same_run_run_once(sweep: Sweep) -> None:
-    assert sweep("data.workers=0,1") == ["gru 0"]
+    assert sweep("optimizer.lr=0.1,1e-1") == ["gru 0"]
+
+
+@pytest.mark.parametrize("key", ["data.workers=0,1", "trainer=cpu,ddp_cpu"])
+def test_a_sweep_over_what_changes_no_result_is_refused(sweep: Sweep, tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key.split('=')[0]}: given .* cannot change the result of a run"):
+        sweep(key, "seed=0,1")
+    assert sweep.ran == []  # type: ignore[attr-defined]
+    assert not list(tmp_path.rglob("run.json"))
+
+
+@pytest.mark.parametrize("key", ["kernel=torch,auto", "+trainer.min_epochs=1,8"])
+def test_what_may_change_a_result_is_a_run_of_its_own(sweep: Sweep, key: str) -> None:
+    assert sweep(key) == ["gru 0", "gru 0"]
 
 
 def test_a_study_needs_no_further_flag_and_the_command_line_wins(sweep: Sweep) -> None:
