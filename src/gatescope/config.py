@@ -120,6 +120,7 @@ class TrackingConfig:
     mode: Literal["offline", "online", "disabled"]
     project: Name
     entity: str | None
+    name: str | None
     tensorboard: bool
 
 

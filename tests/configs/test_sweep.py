@@ -12,6 +12,8 @@ from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra_plugins.gatescope_sweeper.sweeper import quoted
 from omegaconf import DictConfig
 
 from gatescope.config import ConfigError
@@ -30,10 +32,12 @@ def sweep(tmp_path: Path) -> Iterator[Sweep]:
 
     def swept(*overrides: str, fails: frozenset[str] = frozenset(), begun: bool = True) -> list[str]:
         ran.clear()
+        names.clear()
 
         def task(cfg: DictConfig) -> None:
             name = f"{cfg.model.name} {cfg.seed}"
             ran.append(name)
+            names.append(cfg.tracking.name)
             failed = name in fails
             if begun or not failed:
                 write(cfg, failed)
@@ -48,7 +52,8 @@ def sweep(tmp_path: Path) -> Iterator[Sweep]:
         return list(ran)
 
     ran: list[str] = []
-    swept.ran = ran  # type: ignore[attr-defined]
+    names: list[str] = []
+    swept.ran, swept.names = ran, names  # type: ignore[attr-defined]
     yield swept
     logging.getLogger().handlers[:] = handlers
 
@@ -124,6 +129,21 @@ def test_what_is_swept_besides_the_variant_stands_in_its_label(
         ["gru-none", "lr=0.1"],
         ["gru-none", "lr=0.2"],
     ]
+
+
+def test_a_run_is_named_on_wandb_by_what_tells_it_apart(sweep: Sweep) -> None:
+    sweep("model=rnn,gru", "optimizer.lr=0.1,0.2", "seed=0")
+    assert sweep.names == [  # type: ignore[attr-defined]
+        f"{model}-none lr={rate} s0" for model in ("rnn", "gru") for rate in (0.1, 0.2)
+    ]
+    sweep("seed=1,2", "tracking.name=mine")
+    assert sweep.names == ["mine", "mine"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("text", ["it's {a}, b=[1]", "a\\'b \\ c", "x: #y", "null", ""])
+def test_any_text_is_one_value_of_an_override(text: str) -> None:
+    parsed = OverridesParser.create().parse_override(f"a={quoted(text)}")
+    assert str(parsed.value()) == text
 
 
 def test_jobs_that_are_the_same_run_run_once(sweep: Sweep) -> None:

@@ -119,7 +119,7 @@ def make_logger(cfg: DictConfig, resumes: bool = False) -> TolerantLogger | None
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     # Not through WandbLogger's own arguments: it passes `anonymous`, at which wandb prints a warning.
     run = _init(
-        name=display_name(cfg, given_overrides()),
+        name=cfg.tracking.name or display_name(cfg, given_overrides()),
         id=identity,
         resume="allow" if resumes else None,
         project=cfg.tracking.project,

@@ -5,6 +5,7 @@ dataclasses would look up postponed ones.
 """
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +19,7 @@ from gatescope.config import ConfigError, check, check_structure
 from gatescope.distributed import device_count
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import SweepFailed, finished, one_line, table
-from gatescope.tracking.variants import check_sweep
+from gatescope.tracking.variants import check_sweep, labels_of
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class StudySweeper(BasicSweeper):
         returns: Sequence[JobReturn] = []
         try:
             if missing:
-                returns = self.launcher.launch([job.overrides for job in missing], initial_job_idx=0)
+                returns = self.launcher.launch(named(jobs, missing), initial_job_idx=0)
                 reasons = {
                     str(run_dir(job.cfg)): one_line(result._return_value)
                     for job, result in zip(missing, returns, strict=True)
@@ -128,6 +129,26 @@ class StudySweeper(BasicSweeper):
             )
         check_sweep(configs, jobs)
         return list(checked.values())
+
+
+def named(jobs: Sequence[Job], missing: Sequence[Job]) -> list[list[str]]:
+    """The overrides of the jobs to run, and the name on W&B of each that was given none.
+
+    It is what tells the job apart in this sweep, and its seed: "gru-none lr=0.01 s0".
+    """
+    labels = {id(job): label for job, label in zip(jobs, labels_of([job.cfg for job in jobs]), strict=True)}
+    found = []
+    for job in missing:
+        name = quoted(f"{labels[id(job)].text} s{job.cfg['seed']}")
+        found.append(
+            job.overrides if job.cfg["tracking"]["name"] else [*job.overrides, f"tracking.name={name}"]
+        )
+    return found
+
+
+def quoted(text: str) -> str:
+    """Text as one value of an override, whatever is in it."""
+    return "'" + re.sub(r"(\\*)'", r"\1\1\\'", text).replace("${", "$ {") + "'"
 
 
 def _told(problems: dict[str, list[str]]) -> list[Any]:
