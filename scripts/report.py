@@ -7,6 +7,8 @@
     source=wandb     the runs that W&B holds instead of those under root (default: records)
     figures=A,B      which figures, in order, or all (default: what the study's file lists)
     paper=no         without the figures' one- and two-column forms (default: yes)
+    select=KEY,KEY   keys of which each variant gets the value that is best on validation (optimizer.lr)
+    by=METRIC        what that is judged by, such as validation/accuracy (default of both: study.select)
     project=NAME     the W&B project, or ENTITY/PROJECT (default: gatescope)
 
 Exit code 0 when written, 1 when there is nothing to report, 2 for a wrong argument.
@@ -37,13 +39,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             out = parse([*words[1:], "study=every"], defaults(out="reports"), EXAMPLE)["out"]
             print(write_index(out))
             return 0
-        given = parse(words, defaults(out="reports", figures="", paper="yes"), EXAMPLE)
+        given = parse(words, defaults(out="reports", figures="", paper="yes", select="", by=""), EXAMPLE)
         if given["paper"] not in ("yes", "no"):
             raise UsageError(f"paper={given['paper']}: one of yes, no")
+        if bool(given["select"]) != bool(given["by"]):
+            raise UsageError("select=KEY and by=METRIC go together")
+        selecting = {"over": given["select"].split(","), "by": given["by"]} if given["by"] else None
         figures = (
             FIGURES if given["figures"] == "all" else [name for name in given["figures"].split(",") if name]
         )
-        readme = write_report(source(given), given["out"], given["paper"] == "yes", figures, texts_of)
+        paper = given["paper"] == "yes"
+        readme = write_report(source(given), given["out"], paper, figures, texts_of, selecting)
         write_index(given["out"])
     except (UsageError, NoRuns) as error:
         print(f"report: {error}", file=sys.stderr)

@@ -121,6 +121,7 @@ class TrackingConfig:
     mode: Literal["offline", "online", "disabled"]
     project: Name
     entity: str | None
+    name: str | None
     tensorboard: bool
 
 
@@ -145,6 +146,14 @@ class PublishedConfig:
 
 
 @dataclass(config=STRICT)
+class SelectConfig:
+    """For each variant the values of the keys `over` are those with the best mean of `by` over seeds."""
+
+    over: Annotated[list[str], Field(min_length=1)]
+    by: Annotated[str, Field(pattern=r"^validation/.+$")]
+
+
+@dataclass(config=STRICT)
 class StudyConfig:
     name: Name
     question: str | None
@@ -153,6 +162,7 @@ class StudyConfig:
     direction: Literal["max", "min"]
     reference: str | None
     baseline: str | list[Name] | None
+    select: SelectConfig | None
     published: list[PublishedConfig]
     figures: list[Name]
     findings: Name

@@ -128,8 +128,11 @@ def fit_baseline(cfg: DictConfig, tracking: Tracked, data: SequenceData) -> RunR
     for logger in tracking.loggers:
         logger.log_metrics(scores, 0)
     tracking.keep_predictions(predictions, data, 0)
-    tracking.record.summary |= {name: value for name, value in scores.items() if name.startswith("test/")}
     monitored = scores[f"validation/{data.task.metric}"]
+    tracking.record.summary |= {
+        **{name: value for name, value in scores.items() if name.startswith("test/")},
+        f"best/validation/{data.task.metric}": monitored,
+    }
     return RunResult(tracking.record.directory, dict(tracking.record.summary), monitored, None, data)
 
 

@@ -39,6 +39,8 @@ def write_run(
     started: str = "2026-01-01T00:00:00+00:00",
     suffix: str = "",
     reason: str | None = None,
+    config: dict[str, Any] | None = None,
+    validation: float | None = None,
 ) -> Path:
     study = {**STUDY, **(study or {})}
     data = {"_target_": "gatescope.data.tweets.Tweets"} | (data or {})
@@ -50,6 +52,8 @@ def write_run(
     summary = (
         {} if status != "finished" else {"test/accuracy": accuracy, "seconds_per_epoch": 2.0 + seed / 10}
     )
+    if validation is not None:
+        summary["best/validation/accuracy"] = validation
     run = {
         "run_id": run_id, "study": study["name"], "status": status,
         "exit_code": 0 if status == "finished" else 1, "reason": reason, "started": started,
@@ -63,8 +67,8 @@ def write_run(
         "summary": summary,
     }  # fmt: skip
     (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
-    config = {"study": study, "data": data, "trainer": {"gradient_clip_val": 1.0}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
+    whole = {"study": study, "data": data, "trainer": {"gradient_clip_val": 1.0}} | (config or {})
+    (folder / "config.yaml").write_text(yaml.safe_dump(whole, allow_unicode=True), encoding="utf-8")
     level = 0.6 if accuracy is None or not math.isfinite(accuracy) else accuracy
     rows: list[dict[str, Any]] = [{"step": 0, "epoch": 0, "time": 0.1, "train/loss": 1.1}]
     for epoch in range(epochs):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatescope.analysis.runs import NoRuns, RecordSource, Tables, _conditions
+from gatescope.analysis.runs import NoRuns, RecordSource, Tables
 
 from .conftest import write_lines, write_run
 
@@ -78,13 +78,41 @@ def test_replayed_steps_keep_the_last(tmp_path: Path) -> None:
     assert list(read.reading("gradient_norm/head").value) == [2.0]
 
 
-def test_a_rerun_supersedes_the_older_run(tmp_path: Path) -> None:
+def test_only_a_run_of_the_same_config_supersedes(tmp_path: Path) -> None:
     write_run(tmp_path, "gru-none", 0, accuracy=0.7, started="2026-01-01")
     write_run(tmp_path, "gru-none", 0, accuracy=0.8, started="2026-01-02", suffix="b")
     write_run(tmp_path, "gru-none", 0, status="failed", started="2026-01-03", suffix="c")
     read = tables(tmp_path)
     assert list(read.final("test/accuracy").value) == [0.8]
-    assert sum("superseded" in note for note in read.notes) == 2
+    assert sum("superseded by another run of the same config" in note for note in read.notes) == 2
+
+
+def test_runs_that_differ_all_count_whatever_differs(tmp_path: Path) -> None:
+    rates = {0.1: 1, 0.001: 0}  # of different seeds: their mean would be of two things
+    for rate, seed in rates.items():
+        write_run(tmp_path, "gru-none", seed, config={"optimizer": {"lr": rate}}, suffix=f"-{rate}")
+    write_run(
+        tmp_path, "gru-none", 0, accuracy=0.1, started="2026-02-01", suffix="-trial",
+        config={"optimizer": {"lr": 0.001}, "trainer": {"gradient_clip_val": 1.0, "fast_dev_run": True}},
+    )  # fmt: skip
+    read = tables(tmp_path)
+    assert read.final("test/accuracy").set_index("condition").value.to_dict() == {
+        "lr=0.001": 0.7,
+        "lr=0.001, fast_dev_run=true": 0.1,
+        "lr=0.1": 0.7,
+    }
+    (note,) = read.notes
+    assert "was a trial (trainer.fast_dev_run=true): it stands under a condition of its own" in note
+
+
+def test_the_recorded_identity_counts_before_the_config(tmp_path: Path) -> None:
+    """What stands for the content of a file is in the record, and not in the config."""
+    for seed, content in ((0, "a" * 64), (1, "b" * 64)):
+        folder = write_run(tmp_path, "gru-none", seed)
+        run = json.loads((folder / "run.json").read_text())
+        run["result_config"] = {"seed": seed, "data": {"_target_": "x.TextFile", "content": content}}
+        (folder / "run.json").write_text(json.dumps(run))
+    assert list(tables(tmp_path).runs.condition) == ["content=aaaaaaaa", "content=bbbbbbbb"]
 
 
 def test_what_varies_in_the_data_is_the_condition(tmp_path: Path) -> None:
@@ -96,15 +124,12 @@ def test_what_varies_in_the_data_is_the_condition(tmp_path: Path) -> None:
     assert sorted(read.runs.lag) == [20, 100]
 
 
-def test_conditions_of_several_datasets_name_the_dataset() -> None:
-    named = _conditions(
-        {
-            "a": {"data": {"_target_": "gatescope.data.copy.Copy", "lag": 10}},
-            "b": {"data": {"_target_": "gatescope.data.copy.Copy", "lag": 20}},
-            "c": {"data": {"_target_": "gatescope.data.tweets.Tweets", "classes": 3}},
-        }
-    )
-    assert named == {"a": "data=copy, lag=10", "b": "data=copy, lag=20", "c": "data=tweets"}
+def test_conditions_of_several_datasets_name_the_dataset(tmp_path: Path) -> None:
+    write_run(tmp_path, "gru-none", 0, data={"_target_": "gatescope.data.copy.Copy", "lag": 10})
+    write_run(tmp_path, "gru-none", 0, data={"_target_": "gatescope.data.copy.Copy", "lag": 20})
+    write_run(tmp_path, "gru-none", 0, data={"_target_": "gatescope.data.tweets.Tweets", "classes": 3})
+    named = list(tables(tmp_path).runs.condition)
+    assert named == ["data=copy, lag=10", "data=copy, lag=20", "data=tweets"]
 
 
 def test_a_null_metric_is_nan(tmp_path: Path) -> None:

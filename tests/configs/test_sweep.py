@@ -12,11 +12,13 @@ from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from gatescope.config import ConfigError
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import SweepFailed
+from hydra_plugins.gatescope_sweeper.sweeper import quoted
 
 CONF = Path(__file__).parents[2] / "conf"
 Sweep = Callable[..., list[str]]
@@ -30,10 +32,12 @@ def sweep(tmp_path: Path) -> Iterator[Sweep]:
 
     def swept(*overrides: str, fails: frozenset[str] = frozenset(), begun: bool = True) -> list[str]:
         ran.clear()
+        names.clear()
 
         def task(cfg: DictConfig) -> None:
             name = f"{cfg.model.name} {cfg.seed}"
             ran.append(name)
+            names.append(cfg.tracking.name)
             failed = name in fails
             if begun or not failed:
                 write(cfg, failed)
@@ -48,7 +52,8 @@ def sweep(tmp_path: Path) -> Iterator[Sweep]:
         return list(ran)
 
     ran: list[str] = []
-    swept.ran = ran  # type: ignore[attr-defined]
+    names: list[str] = []
+    swept.ran, swept.names = ran, names  # type: ignore[attr-defined]
     yield swept
     logging.getLogger().handlers[:] = handlers
 
@@ -121,13 +126,41 @@ def test_what_is_swept_besides_the_variant_stands_in_its_label(
 ) -> None:
     sweep("optimizer.lr=0.1,0.2", "model.layers=1")
     assert [row[:2] for row in rows(capsys.readouterr().out)] == [
-        ["gru-none", "optimizer.lr=0.1"],
-        ["gru-none", "optimizer.lr=0.2"],
+        ["gru-none", "lr=0.1"],
+        ["gru-none", "lr=0.2"],
     ]
 
 
+def test_a_run_is_named_on_wandb_by_what_tells_it_apart(sweep: Sweep) -> None:
+    sweep("model=rnn,gru", "optimizer.lr=0.1,0.2", "seed=0")
+    assert sweep.names == [  # type: ignore[attr-defined]
+        f"{model}-none lr={rate} s0" for model in ("rnn", "gru") for rate in (0.1, 0.2)
+    ]
+    sweep("seed=1,2", "tracking.name=mine")
+    assert sweep.names == ["mine", "mine"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("text", ["it's {a}, b=[1]", "a\\'b \\ c", "x: #y", "null", ""])
+def test_any_text_is_one_value_of_an_override(text: str) -> None:
+    parsed = OverridesParser.create().parse_override(f"a={quoted(text)}")
+    assert str(parsed.value()) == text
+
+
 def test_jobs_that_are_the_same_run_run_once(sweep: Sweep) -> None:
-    assert sweep("data.workers=0,1") == ["gru 0"]
+    assert sweep("optimizer.lr=0.1,1e-1") == ["gru 0"]
+
+
+@pytest.mark.parametrize("key", ["data.workers=0,1", "trainer=cpu,ddp_cpu"])
+def test_a_sweep_over_what_changes_no_result_is_refused(sweep: Sweep, tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key.split('=')[0]}: given .* cannot change the result of a run"):
+        sweep(key, "seed=0,1")
+    assert sweep.ran == []  # type: ignore[attr-defined]
+    assert not list(tmp_path.rglob("run.json"))
+
+
+@pytest.mark.parametrize("key", ["kernel=torch,auto", "+trainer.min_epochs=1,8"])
+def test_what_may_change_a_result_is_a_run_of_its_own(sweep: Sweep, key: str) -> None:
+    assert sweep(key) == ["gru 0", "gru 0"]
 
 
 def test_a_study_needs_no_further_flag_and_the_command_line_wins(sweep: Sweep) -> None:

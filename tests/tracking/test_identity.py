@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from conftest import Compose
 
-from gatescope.tracking.identity import run_dir, run_id, tags
+from gatescope.tracking.identity import result_config, run_dir, run_id, tags
 
 
 @pytest.mark.parametrize(
@@ -19,8 +21,13 @@ from gatescope.tracking.identity import run_dir, run_id, tags
         "trainer.log_every_n_steps=3",
         "data.workers=2",
         "force=true",
-        "kernel=torch",
         "study.name=other",
+        "study.select={over:[optimizer.lr],by:validation/accuracy}",
+        "checkpoint.every_n_steps=7",
+        "trainer=gpu",
+        "trainer=ddp_cpu",
+        "trainer.deterministic=warn",
+        "+trainer.profiler=simple",
     ],
 )
 def test_not_part_of_the_identity(config: Compose, override: str) -> None:
@@ -39,10 +46,52 @@ def test_not_part_of_the_identity(config: Compose, override: str) -> None:
         "trainer.gradient_clip_val=null",
         "early_stopping.patience=2",
         "model.layers=2",
+        "kernel=torch",
+        "trainer.precision=bf16-mixed",
+        "trainer.compile=true",
+        "+trainer.min_epochs=1",
+        "+trainer.fast_dev_run=true",
+        "+trainer.anything_new=1",
+        "study.parameters=5000",
     ],
 )
 def test_part_of_the_identity(config: Compose, override: str) -> None:
     assert run_id(config(override)) != run_id(config())
+
+
+@pytest.mark.parametrize("override", ["optimizer.lr=0.1", "attention=dot", "trainer.max_epochs=9"])
+def test_a_baseline_depends_on_model_data_and_seed_alone(config: Compose, override: str) -> None:
+    base = "model=tfidf_logistic"
+    assert run_id(config(base, override)) == run_id(config(base))
+    assert run_id(config(base)).startswith("tfidf_logistic-tweets-s0-")
+    for other in ("model.baseline.C=2.0", "data.seed=1", "seed=1"):
+        assert run_id(config(base, other)) != run_id(config(base))
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("data=g2p", "g2p"),
+        ("data=mnist1d", "mnist1d"),
+        ("data=gunpoint", "gunpoint"),
+        ("data=text_file data.path=/a/reviews.2024.csv.gz", "reviews.2024"),
+        ("data=text_file data.path=reviews.csv data.name=stars", "stars"),
+        ("data=series_file data.path='my series/x.npz'", "x"),
+        ("data=pairs_file data.path='my pairs.tsv'", "my_pairs"),
+        ("data=polyphonic_file data.path=JSB_Chorales.mat", "JSB_Chorales"),
+        ("data=audio_folder data.path=recordings/", "recordings"),
+    ],
+)
+def test_data_are_named_as_their_file_is(config: Compose, words: str, name: str) -> None:
+    cfg = config(*re.split(r" (?=data\.)", words))
+    assert tags(cfg)["data"] == name
+    assert f"-{name}-s0-" in run_id(cfg)
+
+
+def test_the_name_of_data_changes_no_result(config: Compose) -> None:
+    words = ("data=text_file", "data.path=reviews.csv")
+    renamed = config(*words, "data.name=stars")
+    assert result_config(renamed) == result_config(config(*words))
 
 
 def test_the_name_reads(config: Compose) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,10 +67,12 @@ def test_a_heatmap_of_equal_values_is_a_picture_too() -> None:
 
 @pytest.mark.parametrize("mode", ["offline", "off"])
 def test_a_run_opens_and_closes_its_own_wandb_run(small: Compose, tmp_path: Path, mode: str) -> None:
-    result = run(small(f"tracking={mode}"))
+    result = run(small(f"tracking={mode}", "tracking.name='gru-none lr=0.003 s0'"))
     assert wandb.run is None
     files = list(tmp_path.glob("default/wandb/offline-run-*/run-*.wandb"))
     assert len(files) == (mode == "offline")
     if files:
         assert files[0].stem == f"run-{result.directory.name}"
         assert files[0].stat().st_size > 1000
+        # Not the value in the config, which stands between quotation marks.
+        assert re.search(rb'[^"]gru-none lr=0\.003 s0[^"]', files[0].read_bytes())

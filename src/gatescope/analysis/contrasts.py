@@ -125,7 +125,7 @@ def best(tables: Tables) -> dict[tuple[str, str], str]:
             if first is None or not first[1] or any(one.verdict != "ahead" for one in first[1]):
                 continue
             table = tables.final(name)
-            means = table[table.condition == condition].groupby("variant").value.mean() * sign
+            means = table[study.holding(tables, condition)].groupby("variant").value.mean() * sign
             if means.max() <= means[first[0]]:
                 found[name, condition] = first[0]
     return found

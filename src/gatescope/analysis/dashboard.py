@@ -1,7 +1,7 @@
 """A study's views on W&B, built as code: a workspace and a report with the same sections.
 
-Only what the study's runs have logged is drawn, grouped by variant over seeds. `build` asks nobody: a report
-would look its project up while being built, so entity and project stay empty until `push`.
+Only what the study's runs have logged is drawn, grouped by variant and conditions over seeds. `build` asks
+nobody: a report would look its project up while being built, so entity and project stay empty until `push`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,22 @@ with warnings.catch_warnings():  # 0.4.13 declares its models in the manner of p
 from gatescope.analysis import study, style
 from gatescope.analysis.report.tables import markdown
 from gatescope.analysis.runs import Tables
+from gatescope.analysis.selection import select
 from gatescope.analysis.statistics import mean_interval
 from gatescope.instruments.readings import chart_of
 
 STEP = "trainer/global_step"
 VARIANT = "record.tags.variant"
 """In the config of a W&B run, where tracking puts its record."""
+
+PLACES = {
+    "data": "record.tags.data",
+    "optimizer": "optimizer._target_",
+    "scheduler": "scheduler._target_",
+    "config": "record.run_id",
+    "run": "record.run_id",
+}
+"""Where W&B's config has the parts of a condition that are no key of ours."""
 
 KEPT = "dashboard.json"
 """Beside a study's records: where its dashboard is, so that the next push updates it."""
@@ -69,7 +79,7 @@ class Dashboard:
 
 def build(tables: Tables, entity: str = "", project: str = "") -> Dashboard:
     """The dashboard of a study's runs; pure as long as entity and project are empty."""
-    name = str(tables.study["name"])
+    name, keys = str(tables.study["name"]), group_keys(tables)
     sections = {title: panels for title in SECTIONS if (panels := list(_panels(title, tables)))}
     workspace = ws.Workspace(
         entity=entity,
@@ -79,13 +89,17 @@ def build(tables: Tables, entity: str = "", project: str = "") -> Dashboard:
             ws.Section(name=title, panels=panels, is_open=title != "gates")
             for title, panels in sections.items()
         ],
-        settings=ws.WorkspaceSettings(x_axis=STEP, max_runs=max(10, tables.runs.variant.nunique())),
-        runset_settings=ws.RunsetSettings(filters=_filters(name), groupby=[ws.Config(VARIANT)]),
+        settings=ws.WorkspaceSettings(x_axis=STEP, max_runs=max(10, _groups(tables))),
+        runset_settings=ws.RunsetSettings(filters=_filters(name), groupby=[ws.Config(key) for key in keys]),
     )
     blocks: list[Any] = [wr.MarkdownBlock(_markdown(tables))]
     for title, panels in sections.items():
         runs = wr.Runset(
-            entity=entity, project=project, name=name, filters=_filters(name), groupby=[f"config.{VARIANT}"]
+            entity=entity,
+            project=project,
+            name=name,
+            filters=_filters(name),
+            groupby=[f"config.{key}" for key in keys],
         )
         blocks += [wr.H2(title.capitalize()), wr.PanelGrid(runsets=[runs], panels=panels)]
     question = str(tables.study.get("question") or "")
@@ -100,9 +114,10 @@ def _filters(name: str) -> And:
 
 
 def _panels(section: str, tables: Tables) -> Iterator[Any]:
+    keys = group_keys(tables)
     primary = wr.SummaryMetric(study.primary(tables))
     if section == "outcome":
-        yield wr.BarPlot(title=str(primary.name), metrics=[primary], **_grouped("stderr"))
+        yield wr.BarPlot(title=str(primary.name), metrics=[primary], **_grouped("stderr", keys))
     if section == "cost":
         for title, x in (
             ("seconds an epoch", wr.SummaryMetric("seconds_per_epoch")),
@@ -110,16 +125,34 @@ def _panels(section: str, tables: Tables) -> Iterator[Any]:
         ):
             yield wr.ScatterPlot(title=f"{primary.name} against {title}", x=x, y=primary)
         seconds = wr.SummaryMetric("seconds_per_epoch")
-        yield wr.BarPlot(title="seconds an epoch", metrics=[seconds], **_grouped("stderr"))
+        yield wr.BarPlot(title="seconds an epoch", metrics=[seconds], **_grouped("stderr", keys))
     for name, kind in _names(section, tables):
         if kind == "chart":
             yield _chart(name)
         else:
-            yield wr.LinePlot(title=name, x=STEP, y=[name], **_grouped("stddev"))
+            yield wr.LinePlot(title=name, x=STEP, y=[name], **_grouped("stddev", keys))
 
 
-def _grouped(spread: Any) -> dict[str, Any]:
-    return {"groupby": wr.Config(VARIANT), "groupby_aggfunc": "mean", "groupby_rangefunc": spread}
+def _grouped(spread: Any, keys: list[str]) -> dict[str, Any]:
+    """A panel's own grouping takes one key: by several, it follows that of the runs."""
+    own = {"groupby": wr.Config(VARIANT)} if keys == [VARIANT] else {}
+    return own | {"groupby_aggfunc": "mean", "groupby_rangefunc": spread}
+
+
+def group_keys(tables: Tables) -> list[str]:
+    """What runs are grouped by in W&B's config, so that only runs that differ in nothing but the seed are
+    averaged."""
+    axes = dict.fromkeys(key for run in tables.runs.run_id for key in tables.axes.get(run, {}))
+    known = {run: tables.identities[run].tags.get("variant") for run in tables.runs.run_id}
+    if any(
+        known[run] != variant for run, variant in zip(tables.runs.run_id, tables.runs.variant, strict=True)
+    ):
+        axes |= dict.fromkeys(["decoder._target_", "decoder.input_feeding"])
+    return [VARIANT, *(PLACES.get(key, key) for key in axes)]
+
+
+def _groups(tables: Tables) -> int:
+    return len(tables.runs[["variant", "condition"]].drop_duplicates())
 
 
 def _chart(name: str) -> wr.CustomChart:
@@ -160,16 +193,25 @@ def _first_of_each(tables: Tables) -> Iterator[tuple[str, str, dict[str, Any]]]:
 def _markdown(tables: Tables) -> str:
     """The question, a row a variant, and how to make this again."""
     metric, name = study.primary(tables), tables.study["name"]
-    final = tables.finished().final(metric)
+    selection = select(tables)
+    final = (tables.finished() if selection is None else selection.tables).final(metric)
+    chosen = {} if selection is None else selection.chosen
     rows = [
-        (variant, condition, estimate.n, f"{estimate.mean:.4g}", _interval(estimate))
+        (
+            variant,
+            condition,
+            *([chosen.get((variant, condition), "")] if selection else []),
+            estimate.n,
+            f"{estimate.mean:.4g}",
+            _interval(estimate),
+        )
         for condition in study.conditions(final)
         for variant in style.order(final.variant)
         for values in [final[(final.variant == variant) & (final.condition == condition)].value.dropna()]
         if len(values)
         for estimate in [mean_interval(values)]
     ]
-    head = ["variant", "condition", "runs", metric, "95 % interval"]
+    head = ["variant", "condition", *(["chosen"] if selection else []), "runs", metric, "95 % interval"]
     return "\n".join(
         [
             str(tables.study.get("question") or ""),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 from gatescope.analysis import style
 from gatescope.analysis.figures.base import canvas
 from gatescope.analysis.runs import RUN_COLUMNS, NoRuns, RunSource, Tables
+from gatescope.tracking import variants
 
 CURVES = "validation/.*|train/loss"
 FACTS = ("study", "status", "reason", "started", "seconds", "parameters", "commit", "directory")
@@ -56,12 +56,19 @@ class Pair:
     def __init__(self, a: Path, b: Path, curves: str = CURVES) -> None:
         self.tables: list[Tables] = [RunSource(path).tables() for path in (a, b)]
         self.runs: list[pd.Series] = [tables.runs.iloc[0] for tables in self.tables]
+        known = {
+            i: tables.identities[run.run_id]
+            for i, (tables, run) in enumerate(zip(self.tables, self.runs, strict=True))
+        }
+        self.labels: list[variants.Label] = list(variants.labels(known).values())
         self.curves = curves
 
     def facts(self) -> pd.DataFrame:
         """Rows by fact, columns A and B."""
         rows = {
             "run": [run.run_id for run in self.runs],
+            "variant": [label.variant for label in self.labels],
+            "condition": [label.condition or None for label in self.labels],
             **{name: [self._fact(i, name) for i in (0, 1)] for name in FACTS},
         }
         return pd.DataFrame.from_dict(rows, orient="index", columns=["A", "B"])
@@ -72,7 +79,7 @@ class Pair:
 
     def config(self) -> pd.DataFrame:
         """The leaves of the resolved configs that differ, dotted names, columns A and B."""
-        flat = [dict(_leaves(next(iter(tables.configs.values())))) for tables in self.tables]
+        flat = [dict(variants.leaves(next(iter(tables.configs.values())))) for tables in self.tables]
         names = [name for name in dict.fromkeys([*flat[0], *flat[1]]) if name.split(".")[0] not in NOT_CONFIG]
         rows = {name: [leaves.get(name, "(absent)") for leaves in flat] for name in names}
         return pd.DataFrame.from_dict(
@@ -147,14 +154,6 @@ def _series(tables: Tables, pattern: str) -> dict[str, pd.Series]:
     table = table[table.name.map(lambda name: re.fullmatch(pattern, name) is not None).astype(bool)]
     last = table.drop_duplicates(["name", "step"], keep="last")
     return {str(name): own.set_index("step").value for name, own in last.groupby("name")}
-
-
-def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(node, dict) or not node:
-        yield prefix, node
-        return
-    for key, value in node.items():
-        yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
 
 
 def _table(table: pd.DataFrame) -> str:

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import pandas as pd
 import yaml
 
-from gatescope.tracking import predictions
+from gatescope.tracking import predictions, variants
+from gatescope.tracking.identity import data_name, digest, result_config
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +42,10 @@ class Tables:
     Attributes:
         study: the `study:` node of the runs' config (name, question, primary, direction, baseline, ...).
         task: the `task` of the run that started last (kind, metric, direction, labels, notes).
-        runs: a row a run, `RUN_COLUMNS` and a column per summary value (`test/accuracy`, ...). `condition`
-            names the keys of `data` that vary within the study ("lag=50"), "" where none does; `lag` is the
-            task's own, in steps, NaN where it has none.
+        runs: a row a run, `RUN_COLUMNS` and a column per summary value (`test/accuracy`, ...). `variant` and
+            `condition` are those of `gatescope.tracking.variants`: the condition names all else that differs
+            within the study ("lag=50, lr=0.01"), "" where nothing does; `lag` is the task's own, in steps,
+            NaN where it has none.
         metrics: a row a logged value, `METRIC_COLUMNS`; a value that was not finite is NaN.
         readings: a row a reading, `READING_COLUMNS`; `value` for scalars, `payload` (the object) for all;
             `tested` whether it is of the weights that the test measured, else it is of those during training.
@@ -51,6 +53,8 @@ class Tables:
         tasks: the `task` by run_id, where the runs of a study are on data of several kinds.
         versions: package versions by run_id.
         pages: the address of its page on W&B by run_id, where it has one.
+        axes: by run_id the parts of its condition, `key=value` by the full name of the key.
+        identities: by run_id what the labels were made of.
         notes: what a reader must know about the records (torn lines, superseded runs, ...).
     """
 
@@ -63,6 +67,8 @@ class Tables:
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
     pages: dict[str, str] = field(default_factory=dict)
+    axes: dict[str, dict[str, str]] = field(default_factory=dict)
+    identities: dict[str, variants.Run] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def finished(self) -> Tables:
@@ -124,8 +130,8 @@ class RecordSource:
     """The records on disk: `<root>/<study>/<run_id>/` with run.json, config.yaml and the two .jsonl files.
 
     Lines that a kill has torn are skipped with a warning that gives file and line. Steps that were replayed
-    after a resume stand twice: the last is kept. Of runs with the same variant, condition and seed the one
-    that finished last counts.
+    after a resume stand twice: the last is kept. Of runs of one and the same config, seed included, the one
+    that finished last counts; runs that differ in anything that defines a result all count.
     """
 
     root: str | Path
@@ -166,12 +172,14 @@ class RunSource:
 
 
 def _tables(study: str, found: list[tuple[Path, dict[str, Any]]], notes: list[str]) -> Tables:
-    configs = {run["run_id"]: _read_config(directory, notes) for directory, run in found}
-    runs = _runs_table(found, configs)
-    runs, superseded = _newest(runs)
-    notes += superseded
-    kept = set(runs.run_id)
-    current = [(directory, run) for directory, run in found if run["run_id"] in kept]
+    read = [(directory, run, _read_config(directory, notes)) for directory, run in found]
+    read = _newest(read, notes)
+    current = [(directory, run) for directory, run, _ in read]
+    configs = {run["run_id"]: config for _, run, config in read}
+    identities = {run["run_id"]: _identity(run, config) for _, run, config in read}
+    labels = variants.labels(identities)
+    notes += _trials(identities)
+    runs = _runs_table(current, configs, labels)
     last_first = list(runs.sort_values("started", kind="stable").run_id[::-1])
     studies = [node for run_id in last_first if isinstance(node := configs[run_id].get("study"), dict)]
     tasks = {run["run_id"]: run.get("task") or {} for _, run in current}
@@ -185,11 +193,49 @@ def _tables(study: str, found: list[tuple[Path, dict[str, Any]]], notes: list[st
         tasks=tasks,
         versions={run["run_id"]: run.get("versions") or {} for _, run in current},
         pages={run["run_id"]: str(url) for _, run in current if (url := (run.get("wandb") or {}).get("url"))},
+        axes={run_id: label.conditions for run_id, label in labels.items()},
+        identities=identities,
         notes=tuple(notes),
     )
     for note in notes:
         log.warning(note)
     return tables
+
+
+def _identity(run: dict[str, Any], config: dict[str, Any]) -> variants.Run:
+    """What defines the run's result, as it was recorded; of older records, as its config has it."""
+    tags = {"variant": run["run_id"]} | (run.get("tags") or {})
+    if isinstance(data := config.get("data"), dict) and "_target_" in data:
+        tags["data"] = data_name(data)
+    recorded = run.get("result_config")
+    result = recorded if isinstance(recorded, dict) else result_config(config)
+    return variants.Run(tags, result or {"run": run["run_id"]})  # without a config it is like no other
+
+
+def _newest(
+    read: list[tuple[Path, dict[str, Any], dict[str, Any]]], notes: list[str]
+) -> list[tuple[Path, dict[str, Any], dict[str, Any]]]:
+    """Of runs of the same config and seed the one that counts: a finished one, then the last started."""
+    kept: dict[tuple[str, int, str], tuple[Path, dict[str, Any], dict[str, Any]]] = {}
+    for one in sorted(read, key=lambda r: (r[1].get("status") == "finished", str(r[1].get("started") or ""))):
+        own = _identity(one[1], one[2])
+        key = (str(own.tags["variant"]), int(own.tags.get("seed", 0)), digest(own.result))
+        if (older := kept.get(key)) is not None:
+            notes.append(
+                f"run {older[1]['run_id']} ({older[1].get('status')}) in {older[0]} is superseded by another "
+                f"run of the same config, {one[1]['run_id']}"
+            )
+        kept[key] = one
+    return sorted(kept.values(), key=lambda one: one[0])
+
+
+def _trials(identities: dict[str, variants.Run]) -> list[str]:
+    return [
+        f"run {run_id} was a trial (trainer.fast_dev_run={variants.value_text(value)}): it stands under a "
+        "condition of its own"
+        for run_id, own in identities.items()
+        if (value := (own.result.get("trainer") or {}).get("fast_dev_run"))
+    ]
 
 
 def _read_runs(folder: Path, notes: list[str], name: str = "*") -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -253,45 +299,21 @@ def _parsed(path: Path, changed: int, size: int) -> pd.DataFrame:
     return table
 
 
-def _conditions(configs: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """What of `data` varies between the runs of a study, in words, by run_id."""
-    flat = {run_id: dict(_leaves(config.get("data") or {})) for run_id, config in configs.items() if config}
-    kinds = {run_id: _dataset(leaves) for run_id, leaves in flat.items()}
-    several = len(set(kinds.values())) > 1
-    names: dict[str, str] = {}
-    for run_id, leaves in flat.items():
-        alike = [other for other_id, other in flat.items() if kinds[other_id] == kinds[run_id]]
-        varying = [key for key in leaves if len({repr(other.get(key)) for other in alike}) > 1]
-        kind = [f"data={kinds[run_id]}"] if several else []
-        names[run_id] = ", ".join([*kind, *(f"{key}={leaves[key]}" for key in varying)])
-    return names
-
-
-def _dataset(leaves: dict[str, Any]) -> str:
-    """Takes out what names the dataset: `dataset` where one module has several, else the module."""
-    module = str(leaves.pop("_target_", "")).rpartition(".")[0].rpartition(".")[2]
-    return str(leaves.pop("dataset", None) or module)
-
-
-def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(node, dict):
-        yield prefix, node
-        return
-    for key, value in node.items():
-        yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
-
-
 def _lag(configs: dict[str, dict[str, Any]], run: dict[str, Any]) -> float:
     data = configs[run["run_id"]].get("data") or {}
     return float(data.get("lag", data.get("steps", "nan")))
 
 
-def _runs_table(found: list[tuple[Path, dict[str, Any]]], configs: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    conditions = _conditions(configs)
-    rows = [
-        _run_row(directory, run) | {"condition": conditions.get(run["run_id"], ""), "lag": _lag(configs, run)}
-        for directory, run in found
-    ]
+def _runs_table(
+    found: list[tuple[Path, dict[str, Any]]],
+    configs: dict[str, dict[str, Any]],
+    labels: dict[str, variants.Label],
+) -> pd.DataFrame:
+    rows = []
+    for directory, run in found:
+        label = labels[run["run_id"]]
+        told = {"variant": label.variant, "condition": label.condition, "lag": _lag(configs, run)}
+        rows.append(_run_row(directory, run) | told)
     table = pd.DataFrame(rows)
     columns = RUN_COLUMNS + sorted(set(table.columns) - set(RUN_COLUMNS))
     return table[columns].sort_values(["variant", "condition", "lag", "seed", "run_id"], ignore_index=True)
@@ -306,7 +328,6 @@ def _run_row(directory: Path, run: dict[str, Any]) -> dict[str, Any]:
     }
     return summary | {
         "run_id": run["run_id"],
-        "variant": str(tags.get("variant", run["run_id"])),
         "cell": str(tags.get("cell", "")),
         "attention": str(tags.get("attention", "")),
         "data": str(tags.get("data", "")),
@@ -324,19 +345,6 @@ def _run_row(directory: Path, run: dict[str, Any]) -> dict[str, Any]:
         "command": tuple(str(word) for word in run.get("command") or ()),
         "directory": str(directory),
     }
-
-
-def _newest(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Keeps one run a (variant, condition, seed): a finished one before others, then the last started."""
-    cell = ["variant", "condition", "seed"]
-    ranked = runs.assign(_finished=runs.status == "finished").sort_values(["_finished", "started"])
-    newest = ranked.drop_duplicates(cell, keep="last").drop(columns="_finished")
-    dropped = runs[~runs.run_id.isin(newest.run_id)]
-    notes = [
-        f"run {row.run_id} ({row.status}) is superseded by another run of {row.variant}, seed {row.seed}"
-        for row in dropped.itertuples()
-    ]
-    return newest.sort_values([*cell, "run_id"], ignore_index=True), notes
 
 
 def _metrics_table(found: list[tuple[Path, dict[str, Any]]], notes: list[str]) -> pd.DataFrame:

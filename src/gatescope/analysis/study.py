@@ -77,11 +77,23 @@ def baseline(tables: Tables, condition: str, metric: str | None = None) -> Basel
         name, source = str(declared.get("name", "baseline")), str(declared.get("source") or "")
         return Baseline(name, float(declared["value"]), source)
     values = tables.final(metric or primary(tables))
+    holds = holding(tables, condition)
     for variant in baseline_variants(tables):
-        mean = float(values.value[(values.variant == variant) & (values.condition == condition)].mean())
+        mean = float(values.value[(values.variant == variant) & holds].mean())
         if not math.isnan(mean):
             return Baseline(style.split(variant)[0], mean, "computed in this study")
     return None
+
+
+def holding(tables: Tables, condition: str) -> pd.Series:
+    """Which runs count under this condition: those that stand under it, and runs of baselines on which
+    nothing that it names bears otherwise (no learning rate makes another linear model)."""
+    here = tables.runs.condition == condition
+    parts: set[str] = set().union(
+        *(tables.axes.get(run, {}).values() for run in tables.runs.run_id[here][:1])
+    )
+    wider = [set(tables.axes.get(run, {}).values()) <= parts for run in tables.runs.run_id]
+    return here | (pd.Series(wider, tables.runs.index) & tables.runs.variant.isin(baseline_variants(tables)))
 
 
 def reference(tables: Tables) -> str:
@@ -97,6 +109,6 @@ def conditions(table: pd.DataFrame) -> list[str]:
 
 
 def natural(text: str) -> list[tuple[int, float, str]]:
-    """A key that sorts "lag=9" before "lag=10"."""
-    parts = re.findall(r"\d+(?:\.\d+)?|\D+", text)
+    """A key that sorts "lag=9" before "lag=10", and "lr=1e-05" before "lr=0.001"."""
+    parts = re.findall(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?|\D+", text)
     return [(0, float(p), "") if p[0].isdigit() else (1, 0.0, p) for p in parts]

@@ -50,6 +50,7 @@ class AudioFolder(SequenceData):
         validation, test: shares of the recordings, or of the speakers.
         standardise: each band to mean 0 and standard deviation 1 over the windows of train.
         batch_size, seed, workers: as in `SequenceData`.
+        name: of the data, on tables, folders and W&B; None: that of the file or folder.
     """
 
     def __init__(
@@ -66,8 +67,10 @@ class AudioFolder(SequenceData):
         batch_size: Annotated[int, Field(ge=1)] = 32,
         seed: Annotated[int, Field(ge=0)] = 0,
         workers: Annotated[int, Field(ge=0)] = 0,
+        name: str | None = None,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
+        self.name = name
         self.path, self.pattern = own_file(path), pattern
         self.manifest = None if manifest is None else own_file(manifest)
         self.split_by, self.mels, self.rate, self.standardise = split_by, mels, rate, standardise

@@ -40,6 +40,7 @@ class PairsFile(SequenceData):
         max_tokens: largest vocabulary on either side, specials included; None for no limit.
         min_freq: a symbol that train holds less often is <unk>.
         batch_size, seed, workers: as in `SequenceData`.
+        name: of the data, on tables, folders and W&B; None: that of the file or folder.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class PairsFile(SequenceData):
         batch_size: Annotated[int, Field(ge=1)] = 64,
         seed: Annotated[int, Field(ge=0)] = 0,
         workers: Annotated[int, Field(ge=0)] = 0,
+        name: str | None = None,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
+        self.name = name
         self.files = own_files(path, validation_path, test_path)
         self.columns, self.header, self.charset = (source, target), header, encoding
         self.validation, self.test, self.unit = validation, test, unit

@@ -30,6 +30,7 @@ class PolyphonicFile(SequenceData):
     Args:
         path: of the .mat file.
         batch_size, seed, workers: as in `SequenceData`; the splits are the file's.
+        name: of the data, on tables, folders and W&B; None: that of the file.
     """
 
     def __init__(
@@ -38,8 +39,10 @@ class PolyphonicFile(SequenceData):
         batch_size: Annotated[int, Field(ge=1)] = 16,
         seed: Annotated[int, Field(ge=0)] = 0,
         workers: Annotated[int, Field(ge=0)] = 0,
+        name: str | None = None,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
+        self.name = name
         self.path = own_file(path)
 
     def build(self) -> Splits:

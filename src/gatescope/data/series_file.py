@@ -36,6 +36,7 @@ class SeriesFile(SequenceData):
         validation, test: shares of the train file where a split has nothing of its own.
         standardise: each feature to mean 0 and standard deviation 1 over the steps of train.
         batch_size, seed, workers: as in `SequenceData`.
+        name: of the data, on tables, folders and W&B; None: that of the file or folder.
     """
 
     def __init__(
@@ -56,8 +57,10 @@ class SeriesFile(SequenceData):
         batch_size: Annotated[int, Field(ge=1)] = 64,
         seed: Annotated[int, Field(ge=0)] = 0,
         workers: Annotated[int, Field(ge=0)] = 0,
+        name: str | None = None,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
+        self.name = name
         self.kind, self.validation, self.test, self.standardise = kind, validation, test, standardise
         self.files = own_files(path, validation_path, test_path)
         self.names = dict.fromkeys(self.files, (x, y, lengths))

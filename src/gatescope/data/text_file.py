@@ -35,6 +35,7 @@ class TextFile(SequenceData):
         limit: a subset of train of that many texts, for quick runs; None for all.
         max_tokens, min_freq, max_length, specials, tokenizer, vectors, frozen: as in `Encoding`.
         batch_size, seed, workers: as in `SequenceData`.
+        name: of the data, on tables, folders and W&B; None: that of the file or folder.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class TextFile(SequenceData):
         batch_size: Annotated[int, Field(ge=1)] = 64,
         seed: Annotated[int, Field(ge=0)] = 0,
         workers: Annotated[int, Field(ge=0)] = 0,
+        name: str | None = None,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
+        self.name = name
         self.files = own_files(path, validation_path, test_path)
         self.columns, self.header, self.charset = (text, label), header, encoding
         self.kind, self.limit, self.validation, self.test = kind, limit, validation, test

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gatescope.tracking.identity import run_dir, tags
+from gatescope.tracking.identity import run_dir
+from gatescope.tracking.variants import labels_of
 
 
 class SweepFailed(RuntimeError):
@@ -33,14 +34,14 @@ def one_line(error: BaseException) -> str:
     return text.splitlines()[0]
 
 
-def table(configs: Sequence[Mapping[str, Any]], labels: Sequence[str], reasons: Mapping[str, str]) -> str:
-    """All runs of a sweep, a line each, and below it every failure with its reason.
+def table(configs: Sequence[Mapping[str, Any]], reasons: Mapping[str, str]) -> str:
+    """All runs of a sweep, a line each with what differs among them, and below every failure with its reason.
 
     `reasons`, by run directory, speak for runs whose own record does not tell (it was never begun).
     """
     rows: list[tuple[str, ...]] = []
     failures: list[str] = []
-    for cfg, label in zip(configs, labels, strict=True):
+    for cfg, label in zip(configs, [own.text for own in labels_of(configs)], strict=True):
         directory = run_dir(cfg)
         run = read_run(directory)
         failed_before = str(directory) in reasons and run.get("status") != "failed"
@@ -53,16 +54,6 @@ def table(configs: Sequence[Mapping[str, Any]], labels: Sequence[str], reasons: 
         if status not in ("finished", "not run") and reason:
             failures.append(f"{label}, seed {cfg['seed']}, {status}: {reason} ({directory})")
     return "\n".join([*aligned([("variant", "seed", "status", "metric", "seconds"), *rows]), *failures])
-
-
-def variant_labels(configs: Sequence[Mapping[str, Any]], overrides: Sequence[Sequence[str]]) -> list[str]:
-    """cell-attention, with whatever else differs among the jobs of a sweep, as it was swept."""
-    common = set(overrides[0]).intersection(*overrides) if overrides else set()
-    labels = []
-    for cfg, words in zip(configs, overrides, strict=True):
-        own = [w for w in words if w not in common and w.split("=")[0] not in ("model", "attention", "seed")]
-        labels.append(" ".join([str(tags(cfg)["variant"]), *own]))
-    return labels
 
 
 def metric_of(cfg: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[str, float | None]:

@@ -20,7 +20,8 @@ from hydra.core.config_loader import ConfigLoader
 from gatescope.composition import JobConfigs, compose, grid
 from gatescope.tracking.directory import is_held
 from gatescope.tracking.identity import run_dir
-from gatescope.tracking.outcomes import aligned, metric_of, read_run, variant_labels
+from gatescope.tracking.outcomes import aligned, metric_of, read_run
+from gatescope.tracking.variants import check_sweep, labels_of
 
 Status = Literal["finished", "running", "stale", "failed", "preempted", "interrupted", "missing"]
 """stale: its record says running, but no process is at it: it was killed."""
@@ -52,7 +53,7 @@ def jobs(loader: ConfigLoader, words: Sequence[str]) -> list[Job]:
     """The runs that `python train.py` with these words asks for.
 
     Raises:
-        ConfigError: the words do not compose.
+        ConfigError: the words do not compose, or sweep over what cannot change a result.
     """
     sweep = compose(loader, list(words), sweep=True)
     swept = [f"{key}={values}" for key, values in (sweep.hydra.sweeper.get("params") or {}).items()]
@@ -61,9 +62,13 @@ def jobs(loader: ConfigLoader, words: Sequence[str]) -> list[Job]:
     overrides = grid(loader, [*swept, *task])
     composed = JobConfigs(loader)
     configs = [composed.resolved([*fixed, *one]) for one in overrides]
-    labels = variant_labels(configs, overrides)
-    found = {run_dir(cfg): Job(label, cfg, run_dir(cfg)) for cfg, label in zip(configs, labels, strict=True)}
-    return list(found.values())
+    check_sweep(configs, overrides)
+    by_directory = {run_dir(cfg): cfg for cfg in configs}
+    labels = labels_of(list(by_directory.values()))
+    return [
+        Job(label.text, cfg, directory)
+        for label, (directory, cfg) in zip(labels, by_directory.items(), strict=True)
+    ]
 
 
 def look(job: Job) -> Progress:

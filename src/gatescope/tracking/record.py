@@ -37,7 +37,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from gatescope.instruments.readings import Readings, to_json
 from gatescope.tracking import predictions
 from gatescope.tracking.directory import RecordError, make_writable
-from gatescope.tracking.identity import run_id, tags
+from gatescope.tracking.identity import result_config, run_id, tags
 from gatescope.tracking.steps import CountsUpdates
 
 log = logging.getLogger(__name__)
@@ -80,6 +80,7 @@ class Record:
             "seconds": None,
             "resumed": [],
             "tags": tags(cfg),
+            "result_config": result_config(cfg),
             "task": {},
             "parameters": {},
             "summary": {},

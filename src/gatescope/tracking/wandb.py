@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import wandb
+from hydra.core.hydra_config import HydraConfig
 from matplotlib import colormaps
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
@@ -32,6 +33,7 @@ from gatescope.tracking import predictions
 from gatescope.tracking.identity import run_dir, run_id, tags
 from gatescope.tracking.record import Record, finite
 from gatescope.tracking.steps import CountsUpdates
+from gatescope.tracking.variants import display_name
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +127,7 @@ def make_logger(cfg: DictConfig, resumes: bool = False) -> TolerantLogger | None
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     # Not through WandbLogger's own arguments: it passes `anonymous`, at which wandb prints a warning.
     run = _init(
-        name=identity,
+        name=cfg.tracking.name or display_name(cfg, given_overrides()),
         id=identity,
         resume="allow" if resumes else None,
         project=cfg.tracking.project,
@@ -148,6 +150,11 @@ def make_logger(cfg: DictConfig, resumes: bool = False) -> TolerantLogger | None
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     return TolerantLogger(run)
+
+
+def given_overrides() -> list[str]:
+    """What the command line gave this run; nothing where Hydra did not start it."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def _init(mode: Any, **arguments: Any) -> wandb.Run:

@@ -5,6 +5,7 @@ dataclasses would look up postponed ones.
 """
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,8 @@ from gatescope.composition import JobConfigs, grid
 from gatescope.config import ConfigError, check, check_structure
 from gatescope.distributed import device_count
 from gatescope.tracking.identity import run_dir
-from gatescope.tracking.outcomes import SweepFailed, finished, one_line, table, variant_labels
+from gatescope.tracking.outcomes import SweepFailed, finished, one_line, table
+from gatescope.tracking.variants import check_sweep, labels_of
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,7 @@ class StudySweeper(BasicSweeper):
         returns: Sequence[JobReturn] = []
         try:
             if missing:
-                returns = self.launcher.launch([job.overrides for job in missing], initial_job_idx=0)
+                returns = self.launcher.launch(named(jobs, missing), initial_job_idx=0)
                 reasons = {
                     str(run_dir(job.cfg)): one_line(result._return_value)
                     for job, result in zip(missing, returns, strict=True)
@@ -75,8 +77,7 @@ class StudySweeper(BasicSweeper):
                 "the same command runs what is missing"
             ) from error
         finally:  # an interrupted sweep shows what it reached
-            configs = [job.cfg for job in jobs]
-            print(table(configs, variant_labels(configs, [job.overrides for job in jobs]), reasons))
+            print(table([job.cfg for job in jobs], reasons))
         if reasons:
             raise SweepFailed(
                 f"{len(reasons)} of {len(missing)} runs failed; the same command runs them again"
@@ -95,13 +96,18 @@ class StudySweeper(BasicSweeper):
         return grid(self.hydra_context.config_loader, [*self._parse_config(), *arguments])
 
     def check(self, jobs: list[list[str]]) -> list[Job]:
-        """Composes every job; the config of a finished one was checked when it ran."""
+        """Composes every job; the config of a finished one was checked when it ran.
+
+        Raises:
+            ConfigError: jobs are wrong, or a key is swept that cannot change a result.
+        """
         assert self.hydra_context is not None
         assert self.config is not None
         fixed = list(self.config.hydra.overrides.hydra)
         composed = JobConfigs(self.hydra_context.config_loader)
         checked: dict[str, Job] = {}
         problems: dict[str, list[str]] = {}
+        configs: list[dict[str, Any]] = []
         for overrides in jobs:
             try:
                 cfg = composed.resolved([*fixed, *overrides])
@@ -111,6 +117,7 @@ class StudySweeper(BasicSweeper):
                     check(cfg)
                     if self.runs_here:
                         device_count(cfg)
+                configs.append(cfg)
                 checked.setdefault(str(run_dir(cfg)), Job(overrides, cfg, done))
             except ConfigError as error:
                 for problem in error.problems:
@@ -120,7 +127,28 @@ class StudySweeper(BasicSweeper):
             raise ConfigError(
                 [f"{len(bad)} of {len(jobs)} jobs are invalid, none started:", *_told(problems)]
             )
+        check_sweep(configs, jobs)
         return list(checked.values())
+
+
+def named(jobs: Sequence[Job], missing: Sequence[Job]) -> list[list[str]]:
+    """The overrides of the jobs to run, and the name on W&B of each that was given none.
+
+    It is what tells the job apart in this sweep, and its seed: "gru-none lr=0.01 s0".
+    """
+    labels = {id(job): label for job, label in zip(jobs, labels_of([job.cfg for job in jobs]), strict=True)}
+    found = []
+    for job in missing:
+        name = quoted(f"{labels[id(job)].text} s{job.cfg['seed']}")
+        found.append(
+            job.overrides if job.cfg["tracking"]["name"] else [*job.overrides, f"tracking.name={name}"]
+        )
+    return found
+
+
+def quoted(text: str) -> str:
+    """Text as one value of an override, whatever is in it."""
+    return "'" + re.sub(r"(\\*)'", r"\1\1\\'", text).replace("${", "$ {") + "'"
 
 
 def _told(problems: dict[str, list[str]]) -> list[Any]:

@@ -24,6 +24,7 @@ from gatescope.analysis.report import tables as report_tables
 from gatescope.analysis.report.index import write_summary
 from gatescope.analysis.report.interactive import charts
 from gatescope.analysis.runs import NoRuns, Source, Tables, summary_names
+from gatescope.analysis.selection import Selection, select
 from gatescope.analysis.statistics import LEVEL, missing_cells
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ def write_report(
     paper: bool = True,
     figures: Sequence[str] | None = None,
     find_texts: report_errors.FindTexts | None = None,
+    selecting: dict[str, Any] | None = None,
 ) -> Path:
     """Writes the study's report under `out` and returns its README.
 
@@ -97,23 +99,29 @@ def write_report(
         paper: whether each figure is also drawn one and two columns wide, as PNG, SVG and PDF.
         find_texts: the way from a run's config and predictions to the texts of its errors, such as
             `gatescope.texts.texts_of`; without it errors are shown by their ids.
+        selecting: {"over": keys, "by": metric on validation}; default: `study.select`, as the runs have it.
 
     Raises:
-        NoRuns: there are no runs, or none of them finished.
+        NoRuns: there are no runs, or none of them finished, or nothing can be selected as is asked.
     """
     tables = source.tables()
-    finished = tables.finished()
-    if finished.runs.empty:
+    if selecting:
+        tables = replace(tables, study=tables.study | {"select": selecting})
+    if tables.finished().runs.empty:
         raise NoRuns(_nothing_finished(tables))
+    selection = select(tables)
+    finished = tables.finished() if selection is None else selection.tables
+    if finished.runs.empty and selection is not None:
+        raise NoRuns(f"no run of {tables.study['name']} can be selected: {'; '.join(selection.notes)}")
     folder = Path(out) / str(tables.study["name"])
     folder.mkdir(parents=True, exist_ok=True)
     runs_csv(tables).to_csv(folder / "runs.csv", index=False, lineterminator="\n")
-    report_tables.write(finished, folder / "tables")
+    report_tables.write(finished, folder / "tables", selection)
     wrong = report_errors.section(finished, find_texts)
     report_errors.write(wrong, folder / "tables")
     names = figures or tables.study.get("figures") or FIGURES
     drawn = [_draw(name, finished, folder, paper) for name in names]
-    shared = context(tables, finished) | {"errors": wrong}
+    shared = context(tables, finished, selection) | {"errors": wrong}
     html = (
         _environment()
         .get_template("report.html.j2")
@@ -123,7 +131,7 @@ def write_report(
     readme = folder / "README.md"
     text = _environment().get_template("README.md.j2").render(shared | {"figures": drawn})
     readme.write_text(text, encoding="utf-8")
-    counts = {"finished": len(finished.runs), "runs": len(tables.runs)}
+    counts = dict(zip(("finished", "runs"), shared["counts"], strict=True))
     asked = {"name": tables.study["name"], "question": tables.study.get("question") or ""}
     write_summary(folder, asked | {"finding": _findings(tables).headline(finished)} | counts)
     return readme
@@ -212,8 +220,12 @@ def _findings(tables: Tables) -> Findings:
     return cast(Findings, import_module(name))
 
 
-def context(tables: Tables, finished: Tables) -> dict[str, Any]:
-    """What README and page both say."""
+def context(tables: Tables, finished: Tables, selection: Selection | None) -> dict[str, Any]:
+    """What README and page both say.
+
+    Args:
+        finished: the runs that are compared: all that have finished, or those that were selected.
+    """
     findings, primary = _findings(tables), study.primary(finished)
     return {
         "study": tables.study,
@@ -222,7 +234,9 @@ def context(tables: Tables, finished: Tables) -> dict[str, Any]:
         "metrics": contrasts.metric_names(finished),
         "rows": contrasts.rows(finished),
         "best": contrasts.best(finished),
-        "has_conditions": tables.runs.condition.nunique() > 1,
+        "has_conditions": finished.runs.condition.nunique() > 1,
+        "selection": selection,
+        "chosen": {} if selection is None else selection.chosen,
         "reference": study.reference(study.contenders(finished)),
         "compared": contrasts.against_reference(finished),
         "direction": "high" if study.higher_is_better(finished) else "low",
@@ -231,10 +245,10 @@ def context(tables: Tables, finished: Tables) -> dict[str, Any]:
         "commands": commands(tables),
         "unfinished": _unfinished(tables),
         "missing": _missing(tables, primary),
-        "notes": [*tables.notes, *_mixed(tables)],
+        "notes": [*tables.notes, *(() if selection is None else selection.notes), *_mixed(tables)],
         "commits": sorted({c for c in tables.runs.commit if isinstance(c, str)}),
         "versions": _versions(tables),
-        "counts": (len(finished.runs), len(tables.runs)),
+        "counts": (int((tables.runs.status == "finished").sum()), len(tables.runs)),
     }
 
 
@@ -262,6 +276,7 @@ def page_context(tables: Tables, finished: Tables, figures: list[Drawn], folder:
         "variants": page.variants(study.contenders(finished)),
         "settings": page.settings({run: tables.configs.get(run, {}) for run in finished.runs.run_id}),
         "runs": page.runs(tables, folder),
+        "runs_have_conditions": tables.runs.condition.nunique() > 1,
     }
 
 
@@ -272,8 +287,12 @@ def _missing(tables: Tables, primary: str) -> list[str]:
     elsewhere = [c for c in study.conditions(tables.runs) if study.own_metric(tables, c)[0] != primary]
     tables = replace(tables, runs=tables.runs[~tables.runs.condition.isin(elsewhere)])
     values = tables.final(primary).value.where(tables.runs.status == "finished")
+    # Where one variant alone was run (a trial, a value tried once), no other is missing.
+    tried = tables.runs.groupby("condition").variant.unique().to_dict()
     seeds: dict[str, list[str]] = {}
     for variant, condition, seed in missing_cells(tables.runs, values):
+        if len(tried[condition]) == 1 and variant not in tried[condition]:
+            continue
         seeds.setdefault(", ".join(filter(None, [variant, condition])), []).append(str(seed))
     return [f"{name}, seed{'s' * (len(s) > 1)} {numbers.listed(s)}" for name, s in seeds.items()]
 
@@ -283,7 +302,10 @@ def commands(tables: Tables) -> list[str]:
     name = str(tables.study["name"])
     recorded = {_command(words) for words in tables.runs.command if words}
     training = sorted(recorded) or [f"python train.py {shlex.quote(f'study={name}')}"]
-    return [*training, f"python scripts/report.py {shlex.quote(f'study={name}')}"]
+    reporting = [f"study={name}"]
+    if select := tables.study.get("select"):
+        reporting += [f"select={','.join(select['over'])}", f"by={select['by']}"]
+    return [*training, f"python scripts/report.py {shlex.join(reporting)}"]
 
 
 def _command(words: tuple[str, ...]) -> str:

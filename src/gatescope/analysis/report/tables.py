@@ -1,4 +1,6 @@
-"""A report's tables in Markdown, CSV and LaTeX (booktabs): `tables/variants.*`, `tables/differences.*`."""
+"""A report's tables in Markdown, CSV and LaTeX (booktabs): `tables/variants.*`, `tables/differences.*`, and
+`tables/selection.*` of a study that selects.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ import pandas as pd
 from gatescope.analysis import contrasts, study
 from gatescope.analysis.report import numbers
 from gatescope.analysis.runs import Tables
+from gatescope.analysis.selection import Selection
 from gatescope.analysis.statistics import Estimate
 
 TEX = {"−": r"\ensuremath{-}", "∞": r"\ensuremath{\infty}", "–": "--", "λ": r"\ensuremath{\lambda}"}
@@ -20,13 +23,14 @@ BETWEEN = "between embedding and head"
 """Of the parameters: the recurrent stack, attention, and a decoder without its embedding and last map."""
 
 
-def write(tables: Tables, folder: Path) -> list[Path]:
-    """Writes both tables in three forms each; a study of one variant has no differences."""
+def write(tables: Tables, folder: Path, selection: Selection | None = None) -> list[Path]:
+    """Writes each table in three forms; a study of one variant has no differences."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, shown, values in (
-        ("variants", *variants(tables)),
-        ("differences", *differences(tables)),
+        ("variants", *variants(tables, selection)),
+        ("differences", *differences(tables, selection)),
+        ("selection", *grid(tables, selection)),
     ):
         stem = folder / name
         if shown.empty:
@@ -44,12 +48,14 @@ def write(tables: Tables, folder: Path) -> list[Path]:
     return paths
 
 
-def variants(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame]:
+def variants(tables: Tables, selection: Selection | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A row a variant and condition: as text, the best of a column between asterisks; and as numbers."""
     marks = contrasts.best(tables)
     shown, values = [], []
     for row in contrasts.rows(tables):
         key = {"variant": row.variant, "condition": row.condition}
+        if selection is not None:
+            key["chosen"] = selection.chosen.get((row.variant, row.condition), "")
         estimates = row.metrics | {"seconds_per_epoch": row.seconds_per_epoch}
         texts = {
             name.replace("_", " "): f"**{text}**" if row.variant == marks.get((name, row.condition)) else text
@@ -70,13 +76,15 @@ def variants(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame]:
     return _without_empty_condition(pd.DataFrame(shown)), pd.DataFrame(values)
 
 
-def differences(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame]:
+def differences(tables: Tables, selection: Selection | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A row a variant against the reference, as text and as numbers; bold where the difference holds."""
     shown, values = [], []
     for one in contrasts.against_reference(tables):
         difference = one.difference
         text = numbers.interval(difference.estimate, sign=True)
         key = {"variant": difference.a, "minus": difference.b, "condition": one.condition}
+        if selection is not None:
+            key["chosen"] = selection.against(difference.a, difference.b, one.condition)
         shown.append(
             key
             | {
@@ -93,6 +101,22 @@ def differences(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame]:
             key
             | vars(difference.estimate)
             | {"superiority": difference.superiority, "p_holm": one.adjusted_p, "verdict": one.verdict}
+        )
+    return _without_empty_condition(pd.DataFrame(shown)), pd.DataFrame(values)
+
+
+def grid(tables: Tables, selection: Selection | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A row a variant, condition and value that could be chosen; nothing for a study that selects nothing."""
+    shown, values = [], []
+    for one in () if selection is None else selection.grid:
+        assert selection is not None
+        estimates = {selection.by: one.validation, study.primary(tables): one.test}
+        key = {"variant": one.variant, "condition": one.condition, "value": one.value}
+        texts = {name.replace("_", " "): numbers.interval(estimate) for name, estimate in estimates.items()}
+        n = {"n": f"{one.validation.n} of {one.seeds}"}
+        shown.append(key | texts | n | {"chosen": "**yes**" if one.chosen else ""})
+        values.append(
+            key | _flat(estimates) | {"n": one.validation.n, "seeds": one.seeds, "chosen": one.chosen}
         )
     return _without_empty_condition(pd.DataFrame(shown)), pd.DataFrame(values)
 
