@@ -10,7 +10,7 @@ To add one, write one file here and one in `conf/data/`; nothing else is touched
             return Splits(*(self.draw(i) for i in range(3)), task)
 
 `draw(i)` returns `Examples(inputs, targets)`. The constructor names every argument that the YAML sets. A file
-or folder that an argument names (`path`, `…_path`, or any text with the form of a path) is a part of a run's
+or folder that an argument names (`path`, `…_path`, any text with the form of a path) is a part of the run's
 identity by what it holds (`gatescope.tracking.content`).
 """
 

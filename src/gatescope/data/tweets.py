@@ -11,7 +11,7 @@ is sorted by label and topic, and topics differ in their labels, hence the seede
    mid-word among them); and near-duplicates of near-duplicates.
 
 Linear baseline (TF-IDF of words and pairs, logistic regression with C = 3; 5 folds that keep near-duplicates
-together): 75.0 % on three classes.
+together): 75.0 % on three classes, 86.9 % on two.
 """
 
 from __future__ import annotations
