@@ -28,6 +28,7 @@ HARD = (
     "model.dropout=0.3",
     "model.layers=2",
     "checkpoint.every_n_steps=1",
+    "checkpoint.keep=all",
 )
 """Three epochs of four steps that draw from torch's generator, with a checkpoint after each step."""
 

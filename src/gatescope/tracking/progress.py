@@ -20,7 +20,8 @@ from hydra.core.config_loader import ConfigLoader
 from gatescope.composition import JobConfigs, compose, grid
 from gatescope.tracking.directory import is_held
 from gatescope.tracking.identity import run_dir
-from gatescope.tracking.outcomes import aligned, metric_of, read_run, variant_labels
+from gatescope.tracking.outcomes import aligned, metric_of, variant_labels
+from gatescope.tracking.runfile import read_run
 
 Status = Literal["finished", "running", "stale", "failed", "preempted", "interrupted", "missing"]
 """stale: its record says running, but no process is at it: it was killed."""
