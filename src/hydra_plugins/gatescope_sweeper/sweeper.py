@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from gatescope.composition import JobConfigs, grid
 from gatescope.config import ConfigError, check, check_structure
 from gatescope.distributed import device_count
+from gatescope.processes import die_with_sweep
 from gatescope.tracking.directory import is_held
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import (
@@ -101,6 +102,8 @@ class StudySweeper(BasicSweeper):
     def launch(self, left: list[Job]) -> Iterator[tuple[Job, JobReturn]]:
         """Runs the jobs in turns: one that another process is at comes again once that has ended."""
         assert self.launcher is not None
+        if isinstance(options := getattr(self.launcher, "joblib", None), dict):
+            options["initializer"] = die_with_sweep  # of workers that never get a job as well
         told = False
         while left:
             free = [job for job in left if not is_held(run_dir(job.cfg))]
