@@ -168,7 +168,7 @@ def victim(whole: tuple[Callable[..., Any], Path], tmp_path_factory: pytest.Temp
     return composed(shutil.copytree(root, tmp_path_factory.mktemp("victim") / "runs"))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=40) | json_values.map(lambda value: json.dumps(value).encode()))
 @example(data=b'{"status": "finished", "seconds": 1e400, "reason": "\\ud800"}')
 @example(data=b"[" * 100_000)
@@ -176,7 +176,7 @@ def test_any_bytes_are_read_without_a_traceback(victim: Any, data: bytes) -> Non
     read_all(victim, data)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_any_value_of_any_field_is_read_without_a_traceback(
     whole: tuple[Callable[..., Any], Path], victim: Any, data: st.DataObject
