@@ -238,7 +238,7 @@ def test_a_finished_run_keeps_the_weights_that_were_tested(
 
 
 def test_what_is_kept_of_a_finished_run_is_one_of_two(small: Compose) -> None:
-    with pytest.raises(ConfigError, match=r"checkpoint\.keep: given "none", allowed: .best. or .all."):
+    with pytest.raises(ConfigError, match=r'checkpoint\.keep: given "none", allowed: .best. or .all.'):
         run(small("checkpoint.keep=none"))
 
 

@@ -177,7 +177,7 @@ def best(rows: Iterable[Mapping[str, Any]], name: str, direction: str) -> float:
 def read_config(directory: Path) -> dict[str, Any]:
     """config.yaml of a run; empty where it cannot be read."""
     try:
-        found = yaml.load((directory / CONFIG).read_text(encoding="utf-8"), Loader=LOADER)  # noqa: S506
+        found = yaml.load((directory / CONFIG).read_text(encoding="utf-8"), Loader=LOADER)
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return found if isinstance(found, dict) else {}
