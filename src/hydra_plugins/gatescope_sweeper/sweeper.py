@@ -117,6 +117,9 @@ class StudySweeper(BasicSweeper):
                     log.info("%d runs are under way in another process: waiting until they end", len(left))
                     told = True
                 time.sleep(WAIT_SECONDS)
+                ended = [job for job in left if finished(job.cfg)]
+                yield from ((job, recorded(job)) for job in ended)
+                left = [job for job in left if all(job is not other for other in ended)]
 
     @property
     def runs_here(self) -> bool:
