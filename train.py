@@ -13,7 +13,7 @@ CONF = Path(__file__).resolve().parent / "conf"
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def train(cfg: DictConfig) -> float | None:
+def train(cfg: DictConfig) -> float | str:
     """Returns the monitored metric, for a sweeper that optimises."""
     return cli.job(cfg)
 

@@ -2,6 +2,9 @@
 
     0 done    1 a run failed    2 the command, a config or the data are wrong    130 Ctrl-C    143 preempted
 
+A run that another process is at is waited for: a command ends when all its runs have ended, whoever ran
+them.
+
 torch is imported by a job, or where a component must be checked, never before: help, `--cfg` and a sweep
 whose runs are all finished answer within a second.
 """
@@ -26,9 +29,10 @@ from omegaconf.errors import OmegaConfBaseException
 from gatescope.composition import compose, make_loader
 from gatescope.config import ConfigError, check, check_structure
 from gatescope.distributed import device_count, refuse_foreign_torchrun, spread
+from gatescope.processes import die_with_sweep
 from gatescope.tracking.directory import held, make_writable
 from gatescope.tracking.identity import run_dir
-from gatescope.tracking.outcomes import SweepFailed, finished
+from gatescope.tracking.outcomes import UNDER_WAY, SweepFailed, finished, monitored
 
 log = logging.getLogger(__name__)
 
@@ -78,22 +82,46 @@ def check_command_line(conf: Path) -> None:
             make_writable(run_dir(cfg))
 
 
-def job(cfg: DictConfig) -> float | None:
-    """One run, unless it is finished already or another process is at it; returns the monitored metric."""
+def job(cfg: DictConfig) -> float | str:
+    """One run, unless it is finished already; returns the monitored metric, as it is or as it was recorded.
+
+    A run that another process is at is waited for, and then done if that process did not finish it. In our
+    own sweeps the sweeper waits, so that other runs go first: what it gets meanwhile is `UNDER_WAY`.
+    """
+    die_with_sweep()
     directory = run_dir(cfg)
     if not finished(cfg):  # else nothing is written, so that a finished study may be read-only
         with held(directory) as mine:
-            if not mine:
-                log.info("another process is at it: %s", directory)
-                return None
-            if not finished(cfg):  # the one who held it until now may have finished it
-                log.info("run: %s", directory)
-                return _run(cfg)
-    log.info("finished already: %s (force=true runs it again)", directory)
-    return None
+            if mine:
+                return _unless_finished(cfg)
+        if _sweeper_waits():
+            return UNDER_WAY
+        log.info("another process is at it: waiting until it ends (Ctrl-C stops waiting): %s", directory)
+        with held(directory, wait=True):
+            return _unless_finished(cfg)
+    return _finished_already(cfg)
 
 
-def _run(cfg: DictConfig) -> float | None:
+def _unless_finished(cfg: DictConfig) -> float:
+    """For the process that holds the run: the one who held it until now may have finished it."""
+    if finished(cfg):
+        return _finished_already(cfg)
+    log.info("run: %s", run_dir(cfg))
+    return _run(cfg)
+
+
+def _finished_already(cfg: DictConfig) -> float:
+    log.info("finished already: %s (force=true runs it again)", run_dir(cfg))
+    return monitored(run_dir(cfg))
+
+
+def _sweeper_waits() -> bool:
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return False
+    return str(HydraConfig.get().sweeper.get("_target_")).endswith(".StudySweeper")
+
+
+def _run(cfg: DictConfig) -> float:
     """Tells a failure at once; in a sweep it is raised for the sweeper to count, else it ends the process."""
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 

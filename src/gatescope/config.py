@@ -129,6 +129,7 @@ class TrackingConfig:
 class CheckpointConfig:
     every_n_steps: Count | None
     every_seconds: Positive | None
+    keep: Literal["best", "all"]
 
 
 @dataclass(config=STRICT)

@@ -24,9 +24,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gatescope.config import ConfigError
+from gatescope.tracking.directory import write_atomically
 from gatescope.tracking.identity import run_dir, run_id
-from gatescope.tracking.outcomes import read_run
+from gatescope.tracking.outcomes import monitored
 from gatescope.tracking.ranks import under_torchrun
+from gatescope.tracking.runfile import mend, read_run
 
 GPUS = ("gpu", "cuda", "mps", "auto")
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -100,9 +102,13 @@ def spread(cfg: DictConfig, devices: int) -> SpreadResult:
     """
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+    from gatescope.run import recorded
     from gatescope.tracking.resume import find
 
     directory = run_dir(cfg)
+    kept = recorded(cfg)
+    if kept is not None:
+        return SpreadResult(directory, kept.summary, kept.monitored)
     if not cfg.force:
         find(directory)  # one process sets a broken checkpoint aside, before all ranks look
     with TemporaryDirectory(prefix="gatescope-") as temporary:
@@ -118,9 +124,7 @@ def spread(cfg: DictConfig, devices: int) -> SpreadResult:
     if code:
         _amend(cfg, "failed", 1, reason)
         raise RankFailed(reason)
-    run = read_run(directory)
-    monitored = run["summary"].get(f"best/validation/{run['task']['metric']}")
-    return SpreadResult(directory, run["summary"], float("nan") if monitored is None else monitored)
+    return SpreadResult(directory, read_run(directory)["summary"], monitored(directory))
 
 
 def _for_ranks(cfg: DictConfig, devices: int) -> str:
@@ -176,9 +180,7 @@ def _reason(failure: Path, code: int) -> str:
 
 def _amend(cfg: DictConfig, status: str, exit_code: int, reason: str) -> None:
     """Rank 0 tells of itself only: it may have been stopped because another rank failed, or been killed."""
-    from gatescope.tracking.record import write_atomically
-
-    run = read_run(run_dir(cfg)) or {"run_id": run_id(cfg), "study": cfg.study.name}
+    run = mend(run_dir(cfg)) or {"run_id": run_id(cfg), "study": cfg.study.name}
     if run.get("status") != status or status == "failed":
         run |= {"status": status, "exit_code": exit_code, "reason": reason}
         write_atomically(run_dir(cfg) / "run.json", json.dumps(run, indent=2) + "\n")

@@ -20,10 +20,13 @@ from gatescope.instruments.callbacks import instrument_callbacks
 from gatescope.models.build import build_model
 from gatescope.models.encoder import sizes
 from gatescope.tracking.content import inputs
-from gatescope.tracking.identity import run_id
-from gatescope.tracking.lifecycle import Tracked, tracked
+from gatescope.tracking.identity import run_dir, run_id
+from gatescope.tracking.lifecycle import Tracked, complete_wandb, describe, tracked
+from gatescope.tracking.outcomes import finished, monitored
 from gatescope.tracking.ranks import rank, under_torchrun
-from gatescope.tracking.resume import AtomicIO
+from gatescope.tracking.record import Record
+from gatescope.tracking.resume import BEST, LAST, AtomicIO
+from gatescope.tracking.runfile import best, mend, read_rows
 from gatescope.tracking.steps import count_updates
 from gatescope.training.housekeeping import older_objects_left_alone
 from gatescope.training.loop import (
@@ -54,7 +57,8 @@ class RunResult:
 
 
 def run(cfg: DictConfig) -> RunResult:
-    """Trains, probes and tests one model, recorded from start to end; goes on where an earlier try stopped.
+    """Trains, probes and tests one model, recorded from start to end; goes on where an earlier try stopped,
+    and returns what is recorded where it is finished already, unless `force=true`.
 
     Raises:
         ConfigError: the config is not valid, or asks for devices that this machine does not have or that
@@ -68,6 +72,9 @@ def run(cfg: DictConfig) -> RunResult:
         raise ConfigError(
             [f"trainer.devices: given {devices}; gatescope.distributed.spread runs such a config"]
         )
+    kept = None if under_torchrun() else recorded(cfg)
+    if kept is not None:
+        return kept
     with tracked(cfg) as tracking:
         torch.set_num_threads(cfg.trainer.threads or torch.get_num_threads())
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -91,12 +98,48 @@ def run(cfg: DictConfig) -> RunResult:
         count_updates(trainer)
         with older_objects_left_alone():
             trainer.fit(module, datamodule=data, ckpt_path=tracking.checkpoint)
-            best = best_checkpoint(trainer)
-            if best is None:
+            weights = best_checkpoint(trainer)
+            if weights is None:
                 log.warning("training ended before the first validation: the last weights are tested")
-            trainer.test(module, datamodule=data, ckpt_path=best, verbose=False)
+            trainer.test(module, datamodule=data, ckpt_path=weights, verbose=False)
         tracking.keep_predictions(module.predictions, data, trainer.global_step)
         return finish(tracking, trainer, module, data)
+
+
+def recorded(cfg: DictConfig) -> RunResult | None:
+    """The result of a finished run, with its weights; None where something is left to train, or `force=true`.
+
+    What its record lacks is made up for: run.json is rebuilt from config, data, rows and weights, and W&B is
+    given what has not arrived there.
+    """
+    directory = run_dir(cfg)
+    found = {} if cfg.force else mend(directory)
+    if found.get("status") != "finished":
+        return None
+    data = load_data(cfg)
+    module = None if "baseline" in cfg.model else build_module(cfg, data)
+    if not finished(cfg):
+        record = Record(directory)
+        record.run, record.summary = found, found["summary"]
+        if not found["task"]:
+            describe_rebuilt(record, data, module)
+        if not finished(cfg):
+            complete_wandb(cfg, record)
+    names = [path for name in (BEST, LAST) if (path := directory / "checkpoints" / name).exists()]
+    if module is not None and names:
+        module.load_state_dict(torch.load(names[0], map_location="cpu", weights_only=True)["state_dict"])
+    return RunResult(directory, found["summary"], monitored(directory), module, data)
+
+
+def describe_rebuilt(record: Record, data: SequenceData, module: SequenceTask | None) -> None:
+    """Adds to a run.json that was rebuilt what the data and the model tell."""
+    name = f"validation/{data.task.metric}"
+    rows = read_rows(record.directory / "metrics.jsonl")
+    record.summary[f"best/{name}"] = best(rows, name, data.task.direction)
+    if module is None:
+        describe(record, data.task, {})
+    else:
+        describe(record, data.task, sizes(module.model), kernel_of(module.model, "cpu"))
 
 
 def load_data(cfg: DictConfig) -> SequenceData:
@@ -128,12 +171,12 @@ def fit_baseline(cfg: DictConfig, tracking: Tracked, data: SequenceData) -> RunR
     for logger in tracking.loggers:
         logger.log_metrics(scores, 0)
     tracking.keep_predictions(predictions, data, 0)
-    monitored = scores[f"validation/{data.task.metric}"]
+    score = scores[f"validation/{data.task.metric}"]
     tracking.record.summary |= {
         **{name: value for name, value in scores.items() if name.startswith("test/")},
-        f"best/validation/{data.task.metric}": monitored,
+        f"best/validation/{data.task.metric}": score,
     }
-    return RunResult(tracking.record.directory, dict(tracking.record.summary), monitored, None, data)
+    return RunResult(tracking.record.directory, dict(tracking.record.summary), score, None, data)
 
 
 def finish(tracking: Tracked, trainer: pl.Trainer, module: SequenceTask, data: SequenceData) -> RunResult:
@@ -141,15 +184,15 @@ def finish(tracking: Tracked, trainer: pl.Trainer, module: SequenceTask, data: S
 
     `epochs` counts the whole ones.
     """
-    monitored = best_score(trainer)
+    score = best_score(trainer)
     tracking.record.summary |= {
         **{
             name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")
         },
-        f"best/validation/{data.task.metric}": monitored,
+        f"best/validation/{data.task.metric}": score,
         "seconds_per_epoch": seconds_per_epoch(trainer),
         "best/step": float(tested_at(trainer)[0]),
         "epochs": float(len(epoch_seconds(trainer))),
         "steps": float(trainer.global_step),
     }
-    return RunResult(tracking.record.directory, dict(tracking.record.summary), monitored, module, data)
+    return RunResult(tracking.record.directory, dict(tracking.record.summary), score, module, data)

@@ -8,31 +8,20 @@ FAILURE is the file where it is written what failed first, COMMAND the job's own
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import os
-import signal
 import sys
 import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gatescope.processes import die_with_parent
 from gatescope.tracking.ranks import rank, under_torchrun
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
-
-PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent() -> None:
-    """A job that is killed takes its ranks with it: none writes on beside the job that repeats it (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == 1:
-            sys.exit(1)  # it died before we asked
 
 
 def launch(devices: str, failure: str, *rank_arguments: str) -> int:
@@ -106,5 +95,5 @@ def report(error: Exception) -> None:
 
 
 if __name__ == "__main__":
-    die_with_parent()
+    die_with_parent()  # else a rank writes on beside the job that repeats a killed one
     sys.exit(train(*sys.argv[1:]) if under_torchrun() else launch(*sys.argv[1:]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import zipfile
@@ -23,6 +22,7 @@ from gatescope.models.encoder import SequenceModel
 from gatescope.models.seq2seq import Seq2Seq
 from gatescope.run import build_module, load_data
 from gatescope.tracking.record import versions
+from gatescope.tracking.runfile import read_run
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +178,7 @@ def load(run: str | Path, root: str | Path | None = None) -> Trained:
         DataError: its data are no longer at hand.
     """
     directory = find(root or os.environ.get("RUNS_DIR", "runs"), str(run))
-    record = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+    record = read_run(directory)
     cfg = OmegaConf.load(directory / "config.yaml")
     assert isinstance(cfg, DictConfig)
     if "baseline" in cfg.model:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Timer
 
 import pytest
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from gatescope.cli import FAILED, INTERRUPTED, USAGE, job, tell
@@ -89,13 +96,66 @@ def test_an_unwritable_place_is_told_before_anything_is_trained(tmp_path: Path) 
 def test_a_run_that_is_finished_is_not_run_again(small: Callable[..., DictConfig]) -> None:
     cfg = small()
     make_writable(run_dir(cfg))
-    assert isinstance(job(cfg), float)
+    metric = job(cfg)
+    assert isinstance(metric, float)
     record = (run_dir(cfg) / "run.json").read_text()
     assert json.loads(record)["status"] == "finished"
-    assert job(cfg) is None
+    assert job(cfg) == metric
     assert (run_dir(cfg) / "run.json").read_text() == record
     assert isinstance(job(small("force=true")), float)
     assert (run_dir(cfg) / "run.json").read_text() != record
+
+
+def test_a_sweeper_that_optimises_gets_the_metric_again(
+    small: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    """Hydra's own sweeper calls the task through the launcher, as that of Optuna does."""
+    version.setbase("1.3")
+    handlers = logging.getLogger().handlers[:]
+    words = [*SMALL, *FAST, f"root={tmp_path}", "hydra/sweeper=basic", "seed=0,1"]
+    returned = []
+    for _ in range(2):
+        hydra = Hydra.create_main_hydra2("train", create_config_search_path(str(ROOT / "conf")))
+        try:
+            (results,) = hydra.multirun("config", job, words)
+        finally:
+            GlobalHydra.instance().clear()
+            logging.getLogger().handlers[:] = handlers
+        returned.append([float(result.return_value) for result in results])
+    recorded = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("*/*/run.json"))]
+    assert returned[0] == returned[1] == [run["summary"]["best/validation/mse"] for run in recorded]
+
+
+def test_a_run_that_is_under_way_elsewhere_is_waited_for(
+    small: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = small()
+    make_writable(run_dir(cfg))
+    said: list[str] = []
+    monkeypatch.setattr("gatescope.cli.log.info", lambda *words: said.append(words[0] % words[1:]))
+    code = (
+        "import sys, time; from pathlib import Path; from gatescope.tracking.directory import held\n"
+        "with held(Path(sys.argv[1])): print('held', flush=True); sys.stdin.readline()"
+    )
+    command = [sys.executable, "-c", code, str(run_dir(cfg))]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+
+        def interrupted(_: float) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "sleep", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                job(cfg)
+        assert not (run_dir(cfg) / "run.json").exists()
+        said.clear()
+        Timer(0.5, lambda: holder.communicate("\n")).start()
+        assert isinstance(job(cfg), float)
+    assert said[0].startswith("another process is at it: waiting until it ends (Ctrl-C stops waiting): ")
+    assert json.loads((run_dir(cfg) / "run.json").read_text())["status"] == "finished"
 
 
 def raised_by_us() -> DataError:

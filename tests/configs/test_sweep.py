@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -46,7 +49,7 @@ def sweep(tmp_path: Path) -> Iterator[Sweep]:
 
         hydra = Hydra.create_main_hydra2("train", create_config_search_path(str(CONF)))
         try:
-            hydra.multirun("config", task, [f"root={tmp_path}", *overrides])
+            swept.returns = hydra.multirun("config", task, [f"root={tmp_path}", *overrides])  # type: ignore[attr-defined]
         finally:
             GlobalHydra.instance().clear()
         return list(ran)
@@ -64,7 +67,7 @@ def write(cfg: DictConfig, failed: bool) -> None:
         "reason": "ValueError: nan at step 3" if failed else None,
         "seconds": 1.25,
         "task": {"metric": "accuracy"},
-        "summary": {} if failed else {"test/accuracy": 0.75},
+        "summary": {} if failed else {"test/accuracy": 0.75, "best/validation/accuracy": 0.5},
     }
     (run_dir(cfg) / "run.json").write_text(json.dumps(run))
 
@@ -166,3 +169,52 @@ def test_what_may_change_a_result_is_a_run_of_its_own(sweep: Sweep, key: str) ->
 def test_a_study_needs_no_further_flag_and_the_command_line_wins(sweep: Sweep) -> None:
     ran = sweep("study=first_light", "seed=5", "attention=none")
     assert sorted(ran) == ["gru 5", "lstm 5", "rnn 5"]
+
+
+def test_each_job_returns_its_metric_in_the_order_of_the_grid(sweep: Sweep) -> None:
+    sweep("seed=1")
+    sweep("seed=0,1,2", fails=frozenset())
+    assert sweep.ran == ["gru 0", "gru 2"]  # type: ignore[attr-defined]
+    assert [r.return_value for r in sweep.returns] == [None, 0.5, None]  # type: ignore[attr-defined]
+    assert [r.overrides for r in sweep.returns][1][-1:] == ["seed=1"]  # type: ignore[attr-defined]
+
+
+HOLDER = """
+import sys, time; from pathlib import Path; from gatescope.tracking.directory import held
+directory = Path(sys.argv[1])
+with held(directory):
+    print("held", flush=True)
+    sys.stdin.readline()
+    (directory / "run.json").write_text(sys.argv[2])
+"""
+
+
+def test_a_run_under_way_elsewhere_comes_last_and_is_waited_for(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep("seed=0,1")
+    first = next(tmp_path.glob("default/gru-none-*-s0-*"))
+    told = json.loads((first / "run.json").read_text())
+    for path in tmp_path.glob("default/*/run.json"):
+        path.unlink()
+    told["summary"]["best/validation/accuracy"] = 0.625
+    command = [sys.executable, "-c", HOLDER, str(first), json.dumps(told)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert holder.stdout.readline() == "held\n"
+
+        def goes_on(_: float) -> None:
+            if not holder.stdin.closed:  # type: ignore[union-attr]
+                assert sweep.ran == ["gru 1"]  # type: ignore[attr-defined]
+                holder.stdin.close()  # type: ignore[union-attr]
+            holder.wait()
+
+        monkeypatch.setattr(time, "sleep", goes_on)
+        said: list[str] = []
+        logger = logging.getLogger("hydra_plugins.gatescope_sweeper.sweeper")
+        monkeypatch.setattr(logger, "info", lambda *words: said.append(words[0] % words[1:]))
+        assert sweep("seed=0,1") == ["gru 1"]
+    assert said.count("1 runs are under way in another process: waiting until they end") == 1
+    assert [r.return_value for r in sweep.returns] == [0.625, None]  # type: ignore[attr-defined]

@@ -57,6 +57,19 @@ def test_a_study_whose_worker_is_killed_is_finished_by_its_own_command(launcher:
     assert told[saved]["resumed"]  # it went on from its checkpoint
 
 
+def test_workers_of_joblib_end_with_the_sweep_that_is_killed(tmp_path: Path) -> None:
+    need("joblib")
+    words = (*LONG, "trainer.max_epochs=2000", "launcher=joblib", "hydra.launcher.n_jobs=2")
+    sweep = start(*words, runs=tmp_path)
+    wait_for(lambda: len(list(tmp_path.glob("*/*/checkpoints/last.ckpt"))) == 2, sweep)
+    workers = psutil.Process(sweep.pid).children(recursive=True)
+    assert {one["pid"] for one in runs_of(tmp_path)} <= {worker.pid for worker in workers}
+    sweep.kill()
+    sweep.communicate()
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert alive == []
+
+
 def test_a_run_of_joblib_fails_alone_with_its_reason(tmp_path: Path) -> None:
     need("joblib")
     words = ("-m", "optimizer=sgd", "optimizer.lr=0.01,1e30", "trainer.gradient_clip_val=null")

@@ -27,7 +27,8 @@ from gatescope.run import run
 from gatescope.tracking.directory import RecordError
 from gatescope.tracking.identity import run_dir
 
-LONG = ("trainer.max_epochs=60", "instruments=off", "model.dropout=0.2", "model.layers=2")
+KEEP = "checkpoint.keep=all"
+LONG = ("trainer.max_epochs=60", "instruments=off", "model.dropout=0.2", "model.layers=2", KEEP)
 Mount = Callable[..., Path]
 
 
@@ -117,7 +118,7 @@ def test_a_full_disk(
     step: int,
     words: tuple[str, ...],
 ) -> None:
-    words = ("trainer.max_epochs=4", *words)
+    words = ("trainer.max_epochs=4", KEEP, *words)
     harm = at_step(step, lambda: fill(disk))
     whole = run(small(*words, "instruments.every_n_steps=1", f"root={tmp_path}/whole")).directory
     disk = small_disk("size=4m")
@@ -138,9 +139,9 @@ def test_a_full_disk(
 def test_a_read_only_disk(small: Compose, small_disk: Mount) -> None:
     disk = small_disk("size=4m")
     done, missing = small(f"root={disk}"), small(f"root={disk}", "seed=1")
-    run(done)
+    result = run(done)
     small_disk("remount,ro")
-    assert job(done) is None
+    assert job(done) == result.monitored
     with pytest.raises(RecordError, match=r"cannot write to .*: Read-only file system; choose another place"):
         run(missing)
 
@@ -182,7 +183,7 @@ def test_the_service_of_wandb_dies(
     small: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    words = ("instruments.every_n_steps=1", "trainer.max_epochs=2")
+    words = ("instruments.every_n_steps=1", "trainer.max_epochs=2", KEEP)
     whole = run(small(*words, f"root={tmp_path}/whole")).directory
     offline = small(*words, "tracking=offline", *at_step(3, kill_wandb))
     with caplog.at_level(logging.WARNING):

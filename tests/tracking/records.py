@@ -35,7 +35,7 @@ def weights(directory: Path, name: str) -> dict[str, torch.Tensor]:
 
 
 def assert_same(one: Path, other: Path) -> None:
-    """Equal rows, equal summaries, and bit-equal weights, the last and the best."""
+    """Equal rows, equal summaries, and bit-equal weights, the last (`checkpoint.keep=all`) and the best."""
     assert rows(one) == rows(other)
     assert rows(one, "readings") == rows(other, "readings")
     first, second = ({k: v for k, v in record(d)["summary"].items() if k not in TIMES} for d in (one, other))

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import wandb
-from conftest import FAST, Compose
+from conftest import FAST, ROOT, SMALL, Compose
+from tracking.records import at_step, send
 from wandb_standin import ENTITY, StandIn, serving
 
+from gatescope.cli import job
 from gatescope.run import run
 from gatescope.tracking import predictions
+from gatescope.tracking.identity import run_dir
 
 LOOKING = ("instruments=default", "instruments.every_n_steps=2")
 
@@ -134,6 +140,97 @@ def test_a_resumed_run_goes_on_where_it_stood(server: StandIn, tmp_path: Path) -
     assert "RunResumeStatus" in server.operations
     rows = [json.loads(row) for row in server.runs["r"].history]
     assert [(row["_step"], row["trainer/global_step"]) for row in rows] == [(i, i) for i in range(4)]
+
+
+def assert_whole(server: StandIn, directory: Path) -> None:
+    """One finished run that holds each row of the record once, in its order, and each look's scalars."""
+    (stored,) = server.runs.values()
+    assert (stored.name, stored.state) == (directory.name, "finished")
+    history = [json.loads(row) for row in stored.history]
+    assert [row["_step"] for row in history] == list(range(len(history)))
+    times = ("seconds_per_epoch",)
+    sent, kept = arrived(server, directory.name), recorded(directory)
+    for row in (*sent, *kept):
+        for name in times:
+            row.pop(name, None)
+    assert sent == kept
+    looks: dict[int, dict[str, float]] = {}
+    for line in (directory / "readings.jsonl").read_text().splitlines():
+        reading = json.loads(line)
+        if reading["kind"] == "scalar":
+            looks.setdefault(reading["step"], {})[reading["name"]] = reading["value"]
+    marked = [row for row in history if "_reading" in row]
+    assert [row["trainer/global_step"] for row in marked] == list(looks)
+    assert all(looks[row["trainer/global_step"]].items() <= row.items() for row in marked)
+    assert stored.files["readings.jsonl"] == (directory / "readings.jsonl").read_bytes()
+
+
+def sync(root: Path) -> None:
+    folders = [str(path) for path in root.glob("default/wandb/offline-run-*")]
+    command = [sys.executable, "-m", "wandb", "sync", *folders]
+    subprocess.run(command, capture_output=True, env=os.environ, timeout=60, check=True)
+
+
+LONGER = ("trainer.max_epochs=3", "instruments=default", "instruments.every_n_steps=2")
+
+
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_a_run_that_was_killed_and_went_on_arrives_whole(
+    small: Compose, server: StandIn, tmp_path: Path, mode: str
+) -> None:
+    often = ("checkpoint.every_n_steps=5", "instruments.every_n_steps=8")
+    words = (*SMALL, *FAST, *LONGER, *often, f"tracking={mode}")
+    command = [sys.executable, str(ROOT / "train.py"), *words, "trainer.max_epochs=10", f"root={tmp_path}"]
+    cfg = small(*words, "trainer.max_epochs=10")
+    last = run_dir(cfg) / "checkpoints" / "last.ckpt"
+    with subprocess.Popen(command, env=os.environ, stdout=subprocess.DEVNULL) as process:
+        while not last.exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 0.4))
+        process.kill()
+    directory = run(cfg).directory
+    assert json.loads((directory / "run.json").read_text())["resumed"]
+    if mode == "offline":
+        sync(tmp_path)
+    assert_whole(server, directory)
+
+
+@pytest.mark.parametrize("lost", [0, 5, 100])
+def test_what_a_server_lacks_is_sent_and_what_it_has_is_not_sent_again(
+    small: Compose, server: StandIn, lost: int
+) -> None:
+    stop = at_step(8, send(signal.SIGINT))[0]
+    words = (*LONGER, stop, "tracking=online", "checkpoint.every_n_steps=3")
+    cfg = small(*words)
+    with pytest.raises(KeyboardInterrupt):
+        run(cfg)
+    stored = server.runs[run_dir(cfg).name]
+    stored.history = stored.history[: max(0, len(stored.history) - lost)]
+    stored.summary = stored.history[-1] if stored.history else "{}"
+    at_step(-1, lambda: None)
+    assert_whole(server, run(cfg).directory)
+
+
+def test_a_run_that_ended_before_all_had_arrived_is_completed(
+    small: Compose, server: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = small(*LONGER, "tracking=offline")
+
+    def killed(*_: object) -> None:
+        wandb.teardown()
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gatescope.tracking.lifecycle.close_wandb", killed)
+        with pytest.raises(SystemExit):
+            run(cfg)
+    before = (run_dir(cfg) / "metrics.jsonl").read_bytes()
+    assert json.loads((run_dir(cfg) / "run.json").read_text())["status"] == "finished"
+    assert isinstance(job(cfg), float)
+    assert (run_dir(cfg) / "metrics.jsonl").read_bytes() == before
+    sync(tmp_path)
+    assert_whole(server, run_dir(cfg))
 
 
 def test_an_artifact_is_committed(server: StandIn, tmp_path: Path) -> None:

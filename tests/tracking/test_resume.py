@@ -17,12 +17,14 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from tracking.records import assert_same, at_step, record, rows, send
 
 from gatescope.cli import tell
+from gatescope.config import ConfigError
 from gatescope.data.adding import Adding
 from gatescope.data.base import DataError, Ragged, Splits
 from gatescope.run import load_data, run
 from gatescope.tracking.directory import RecordError
 from gatescope.tracking.identity import run_dir, run_id
 from gatescope.tracking.resume import Checkpoints, find, write_bytes
+from gatescope.trained import load
 
 Stopped = Callable[..., Path]
 HARD = (
@@ -31,6 +33,7 @@ HARD = (
     "model.dropout=0.3",
     "model.layers=2",
     "checkpoint.every_n_steps=1",
+    "checkpoint.keep=all",
 )
 """Three epochs of four steps that draw from torch's generator, with a checkpoint after each step."""
 
@@ -267,6 +270,31 @@ def test_seconds_count_the_time_at_work(small: Compose, stopped: Stopped) -> Non
 
 def test_the_cadence_of_checkpoints_is_no_part_of_a_runs_identity(small: Compose) -> None:
     assert run_id(small()) == run_id(small("checkpoint.every_n_steps=7", "checkpoint.every_seconds=1.5"))
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ((), {"best.ckpt"}),
+        (("checkpoint.keep=all",), {"best.ckpt", "last.ckpt", "last-1.ckpt"}),
+        (("trainer.limit_val_batches=0",), {"last.ckpt"}),  # without a validation there is no best one
+    ],
+)
+def test_a_finished_run_keeps_the_weights_that_were_tested(
+    small: Compose, words: tuple[str, ...], kept: set[str]
+) -> None:
+    words = tuple(f"+{word}" if word.startswith("trainer") else word for word in words)
+    cfg = small("checkpoint.every_n_steps=2", *words)
+    (run_dir(cfg) / "checkpoints").mkdir(parents=True)
+    (run_dir(cfg) / "checkpoints" / ".last.ckpt.12345").write_bytes(b"half written by a try that was killed")
+    directory = run(cfg).directory
+    assert {path.name for path in (directory / "checkpoints").iterdir()} == kept
+    assert load(directory).model is not None
+
+
+def test_what_is_kept_of_a_finished_run_is_one_of_two(small: Compose) -> None:
+    with pytest.raises(ConfigError, match=r'checkpoint\.keep: given "none", allowed: .best. or .all.'):
+        run(small("checkpoint.keep=none"))
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_points_become_a_histogram_a_column() -> None:
 
 def test_curves_along_one_axis_become_the_lines_of_one_chart_with_their_bands() -> None:
     logged: list[dict[str, Any]] = []
-    logger: Any = SimpleNamespace(attempt=lambda act: act(), experiment=SimpleNamespace(log=logged.append))
+    logger: Any = SimpleNamespace(put=logged.append)
     curve = Curve([0, 1, 2], [1.0, 0.5, math.nan], "lag (steps)", "norm", low=[0.9, 0.4, 0.2], high=None)
     other, alone = replace(curve, low=None), Curve([0, 1], [1.0, 2.0], "exponent", "nats a step")
     log_readings(logger, {"g/layer0/a": curve, "g/layer0/b": other, "g/layer0/c": alone}, step=3, epoch=0)

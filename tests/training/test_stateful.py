@@ -83,7 +83,7 @@ def settings(path, root):
     return (
         "data=characters", f"data.path={path}", "data.steps=20", "data.batch_size=4", *FAST,
         "trainer.max_epochs=2", "model.layers=2", "checkpoint.every_n_steps=1", "instruments=off",
-        f"root={root}",
+        "checkpoint.keep=all", f"root={root}",
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from gatescope.analysis import style
 from gatescope.analysis.figures.base import canvas
-from gatescope.analysis.runs import RUN_COLUMNS, NoRuns, RunSource, Tables
+from gatescope.analysis.runs import RECORD, RUN_COLUMNS, NoRuns, RunSource, Tables
 from gatescope.tracking import variants
 
 CURVES = "validation/.*|train/loss"
@@ -32,9 +32,9 @@ def find(root: str | Path, name: str) -> Path:
         NoRuns: there is no such run (the nearest ids are named), or there are several.
     """
     for path in (Path(name), Path(name).parent):
-        if (path / "run.json").is_file():
+        if any((path / file).is_file() for file in RECORD):
             return path.resolve()
-    directories = {path.parent for path in Path(root).glob("*/*/run.json")}
+    directories = {path.parent for file in RECORD for path in Path(root).glob(f"*/*/{file}")}
     found = sorted(directory for directory in directories if directory.name == name)
     if len(found) > 1:
         raise NoRuns(f"{name} is in several studies, give a path: {', '.join(map(str, found))}")

@@ -16,6 +16,7 @@ import yaml
 
 from gatescope.tracking import predictions, variants
 from gatescope.tracking.identity import data_name, digest, result_config
+from gatescope.tracking.runfile import rebuilt, sound
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ READING_COLUMNS = ["run_id", "step", "epoch", "name", "kind", "value", "payload"
 TESTED = "tested/"
 """What the names of readings of the tested weights begin with in a record."""
 ROW_KEYS = ("step", "epoch", "time")
+RECORD = ("run.json", "metrics.jsonl", "config.yaml")
+"""Files of a record, of which one suffices to know that there is a run."""
 
 
 class NoRuns(Exception):
@@ -239,14 +242,16 @@ def _trials(identities: dict[str, variants.Run]) -> list[str]:
 
 
 def _read_runs(folder: Path, notes: list[str], name: str = "*") -> Iterator[tuple[Path, dict[str, Any]]]:
-    for path in sorted(folder.glob(f"{name}/run.json")):
-        try:
-            run = json.loads(path.read_text(encoding="utf-8"))
-            yield path, {**run, "run_id": str(run["run_id"])}
-        except (ValueError, KeyError, TypeError) as error:
-            notes.append(
-                f"{path} is not a run's record ({type(error).__name__}: {error}): the run is left out"
-            )
+    directories = {path.parent for file in RECORD for path in folder.glob(f"{name}/{file}")}
+    for directory in sorted(directories):
+        run = sound(directory)
+        if run is None:
+            run = rebuilt(directory)
+            what = "damaged" if (directory / "run.json").exists() else "missing"
+            told = "shown from the rest of the record" if run else "the run is left out"
+            notes.append(f"{directory / 'run.json'} is {what}: {told}; the run's own command rebuilds it")
+        if run:
+            yield directory / "run.json", {"run_id": directory.name} | run
 
 
 def _read_config(directory: Path, notes: list[str]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ A name is "<instrument>/<layer>/<quantity>" with slashes, never dots.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, get_args
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,13 @@ def scalar(value: float, why: str = "not a finite number") -> Scalar | Undefined
 def to_json(reading: Reading) -> dict[str, Any]:
     """The form in which a reading stands in `readings.jsonl`."""
     return {"kind": reading.kind, **vars(reading)}
+
+
+def from_json(row: dict[str, Any]) -> Reading:
+    """The reading of a row of `readings.jsonl`."""
+    kind = {each.kind: each for each in get_args(Reading)}[row["kind"]]
+    reading: Reading = kind(**{field.name: row[field.name] for field in fields(kind)})
+    return reading
 
 
 def chart_of(name: str, x_label: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -42,12 +43,49 @@ def make_writable(directory: Path) -> None:
         ) from error
 
 
+def write_atomically(path: Path, text: str) -> None:
+    """Writes beside the file, to the disk, and renames: a reader sees the old text or the new, never half,
+    after a loss of power too.
+
+    Raises:
+        RecordError: it cannot be written; the old text still stands.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        replace(aside, path)
+    except OSError as error:
+        with suppress(OSError):
+            aside.unlink()
+        raise RecordError.unwritten(path, error) from error
+
+
+def replace(source: Path, target: Path) -> None:
+    """Renames a file, and waits until the new name is on the disk."""
+    source.replace(target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 @contextmanager
-def held(directory: Path) -> Iterator[bool]:
-    """Yields whether this process now holds the run; the system lets go of it when the process dies."""
+def held(directory: Path, wait: bool = False) -> Iterator[bool]:
+    """Yields whether this process now holds the run; the system lets go of it when the process dies.
+
+    Args:
+        wait: until another process lets go of it, however long that takes.
+    """
     lock = FileLock(directory / LOCK)
     try:
-        lock.acquire(timeout=0.2, poll_interval=0.02)  # longer than `is_held` takes to look
+        if wait:
+            lock.acquire(timeout=-1, poll_interval=0.5)
+        else:
+            lock.acquire(timeout=0.2, poll_interval=0.02)  # longer than `is_held` takes to look
     except Timeout:
         yield False
         return

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
@@ -19,8 +20,9 @@ from gatescope.tracking import predictions
 from gatescope.tracking.directory import RecordError
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.ranks import rank
-from gatescope.tracking.record import NoRecord, Record, RecordLogger, Status
-from gatescope.tracking.resume import Checkpoints, Saved, find, preemptible, write_bytes
+from gatescope.tracking.record import NoRecord, Record, RecordLogger
+from gatescope.tracking.resume import Checkpoints, Saved, find, preemptible, tidy, write_bytes
+from gatescope.tracking.runfile import Status, mend, read_config
 from gatescope.tracking.tensorboard import log_scalars, make_tensorboard
 from gatescope.tracking.wandb import TolerantLogger, log_predictions, log_readings, make_logger
 
@@ -46,17 +48,7 @@ class Tracked:
 
     def describe(self, task: TaskSpec, parameters: dict[str, int], kernel: str | None = None) -> None:
         """Puts the task, the model's sizes and the kernel of its recurrence into run.json."""
-        self.record.update(
-            task={
-                "kind": task.kind,
-                "metric": task.metric,
-                "direction": task.direction,
-                "labels": list(task.labels),
-                "notes": task.notes,
-            },
-            parameters=parameters,
-            kernel=kernel,
-        )
+        describe(self.record, task, parameters, kernel)
         if self.wandb is not None:
             self.wandb.describe(self.record)
 
@@ -86,6 +78,21 @@ class Tracked:
             log_predictions(self.wandb, columns, data, step)
 
 
+def describe(record: Record, task: TaskSpec, parameters: dict[str, int], kernel: str | None = None) -> None:
+    """Puts the task, the model's sizes and the kernel of its recurrence into run.json."""
+    record.update(
+        task={
+            "kind": task.kind,
+            "metric": task.metric,
+            "direction": task.direction,
+            "labels": list(task.labels),
+            "notes": task.notes,
+        },
+        parameters=parameters,
+        kernel=kernel,
+    )
+
+
 @contextmanager
 def tracked(cfg: DictConfig) -> Iterator[Tracked]:
     """Opens the run of this config, or reopens it at its last checkpoint; on the way out writes its status,
@@ -98,11 +105,13 @@ def tracked(cfg: DictConfig) -> Iterator[Tracked]:
     """
     owner = rank() == 0
     record = Record(run_dir(cfg)) if owner else NoRecord(run_dir(cfg))
+    begun = bool(mend(record.directory)) if owner else False
     resumed = None if cfg.force else find(record.directory)
     boards = []
     if owner and cfg.tracking.tensorboard:
         boards.append(make_tensorboard(record.directory, None if resumed is None else resumed.step))
-    logger = make_logger(cfg, resumes=resumed is not None) if owner else None
+    logger = make_logger(cfg, resumes=begun and not cfg.force) if owner else None
+    repeats = owner and _logs_alike(read_config(record.directory), cfg)
     if resumed is None:
         record.begin(cfg)
     else:
@@ -111,15 +120,15 @@ def tracked(cfg: DictConfig) -> Iterator[Tracked]:
     loggers: list[Logger] = [RecordLogger(record), *boards]
     if logger is not None:
         loggers.append(logger)
-        run = logger.experiment
-        url = None if run.offline else run.url
-        record.update(wandb={"id": run.id, "dir": str(run.dir), "url": url})
-        logger.describe(record)
     status: Status = "finished"
     exit_code, reason = 0, None
     try:
         with preemptible() as preemption:
-            checkpoints = Checkpoints(record.directory, record.position, preemption, **cfg.checkpoint)
+            if logger is not None:
+                hand_to_wandb(record, logger)
+                logger.has = logger.has if repeats else min(logger.has, logger.rows)
+            every = (cfg.checkpoint.every_n_steps, cfg.checkpoint.every_seconds)
+            checkpoints = Checkpoints(record.directory, record.position, preemption, *every)
             yield Tracked(record, checkpoints, resumed, logger, loggers)
     except BaseException as error:
         status, exit_code, reason = outcome(error)
@@ -131,7 +140,17 @@ def tracked(cfg: DictConfig) -> Iterator[Tracked]:
     finally:
         for board in boards:
             board.finalize(status)
-        _close(record, logger, status, exit_code, reason)
+        _close(cfg, record, logger, status, exit_code, reason)
+
+
+def _logs_alike(earlier: Mapping[str, Any], cfg: DictConfig) -> bool:
+    """Whether a try with the earlier config logged the same rows: its cadence is no part of the identity."""
+
+    def cadence(config: Mapping[str, Any]) -> Any:
+        return config.get("instruments"), (config.get("trainer") or {}).get("log_every_n_steps")
+
+    now: Any = OmegaConf.to_container(cfg, resolve=True)
+    return cadence(earlier) == cadence(now)
 
 
 def outcome(error: BaseException) -> tuple[Status, int, str]:
@@ -144,7 +163,12 @@ def outcome(error: BaseException) -> tuple[Status, int, str]:
 
 
 def _close(
-    record: Record, logger: TolerantLogger | None, status: Status, exit_code: int, reason: str | None
+    cfg: DictConfig,
+    record: Record,
+    logger: TolerantLogger | None,
+    status: Status,
+    exit_code: int,
+    reason: str | None,
 ) -> None:
     try:
         record.end(status, exit_code, reason)
@@ -153,6 +177,44 @@ def _close(
             raise
         if RecordError.__name__ not in str(reason):  # else this is what ends the run, and is told once
             log.error("%s", error)
+    else:
+        if status == "finished" and not isinstance(record, NoRecord):
+            tidy(record.directory, cfg.checkpoint.keep)
     if logger is not None:
-        logger.hand_over(record)
-        logger.close(record.summary, exit_code)
+        close_wandb(record, logger, exit_code)
+        if logger.lost and status == "finished":
+            complete_wandb(cfg, record)
+
+
+def hand_to_wandb(record: Record, logger: TolerantLogger) -> None:
+    """Names the W&B run in the record, and logs there what the record holds."""
+    run = logger.experiment
+    url = None if run.offline else run.url
+    record.update(wandb={"id": run.id, "dir": str(run.dir), "url": url, "closed": False})
+    logger.describe(record)
+    logger.replay(record)
+    logger.remove_earlier()
+
+
+def close_wandb(record: Record, logger: TolerantLogger, exit_code: int) -> None:
+    """Hands the rest of an ended run to W&B; afterwards its record says whether all has arrived there."""
+    record.run["wandb"] |= {"closed": True}
+    logger.hand_over(record)
+    logger.close(record.summary, exit_code)
+    record.run["wandb"] |= {"closed": not logger.lost}
+    with suppress(RecordError):  # what could not be written was told at the end of the record
+        record.save()
+
+
+def complete_wandb(cfg: DictConfig, record: Record) -> None:
+    """Gives W&B a finished run that it has not got whole: it was stopped there before all had arrived."""
+    try:
+        logger = make_logger(cfg, resumes=True)
+    except Exception as error:  # whatever a service that cannot start makes wandb raise
+        log.warning(
+            "W&B still lacks a part of %s (%s); the same command tries again", record.directory, error
+        )
+        return
+    if logger is not None:
+        hand_to_wandb(record, logger)
+        close_wandb(record, logger, 0)

@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gatescope.tracking.identity import run_dir
+from gatescope.tracking.runfile import ROWS, best, read_rows, read_run, sound
 from gatescope.tracking.variants import labels_of
+
+UNDER_WAY = "under way"
+"""What a job returns to our sweeper, in place of a metric, when another process is at its run."""
 
 
 class SweepFailed(RuntimeError):
     """Some runs of a sweep failed; their reasons were told."""
 
 
-def read_run(directory: Path) -> dict[str, Any]:
-    """run.json of a run; empty when the run never began."""
-    try:
-        found: dict[str, Any] = json.loads((directory / "run.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
-        return {}
-    return found
-
-
 def finished(cfg: Mapping[str, Any]) -> bool:
-    """Whether the run of this config is done and need not be run again (`force=true` always runs)."""
-    return not cfg["force"] and read_run(run_dir(cfg)).get("status") == "finished"
+    """Whether the run of this config is done and need not be run again (`force=true` always runs).
+
+    One whose run.json must be rebuilt, or which W&B has not got whole, is not done yet: `gatescope.run.run`
+    does that, and trains nothing.
+    """
+    run = sound(run_dir(cfg)) or {}
+    tracked = cfg["tracking"]["mode"] != "disabled" and "wandb" in run
+    arrived = not tracked or run["wandb"].get("closed", True)
+    described = "rebuilt" not in run or bool(run.get("task"))
+    return not cfg["force"] and run.get("status") == "finished" and bool(arrived) and described
+
+
+def monitored(directory: Path) -> float:
+    """The task's metric on validation at its best, as a finished run recorded it; NaN where none was."""
+    run = read_run(directory)
+    task, summary = run.get("task", {}), run.get("summary", {})
+    name = f"validation/{task.get('metric', '')}"
+    kept = summary.get(f"best/{name}")
+    if isinstance(kept, int | float):
+        return float(kept)
+    return best(read_rows(directory / ROWS[0]), name, task.get("direction", ""))
 
 
 def one_line(error: BaseException) -> str:
@@ -58,7 +71,8 @@ def table(configs: Sequence[Mapping[str, Any]], reasons: Mapping[str, str]) -> s
 
 def metric_of(cfg: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[str, float | None]:
     name = cfg["study"]["primary"] or f"test/{run.get('task', {}).get('metric', '')}"
-    return str(name), run.get("summary", {}).get(name)
+    value = run.get("summary", {}).get(name)
+    return str(name), float(value) if isinstance(value, int | float) else None
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:

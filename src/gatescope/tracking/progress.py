@@ -20,7 +20,8 @@ from hydra.core.config_loader import ConfigLoader
 from gatescope.composition import JobConfigs, compose, grid
 from gatescope.tracking.directory import is_held
 from gatescope.tracking.identity import run_dir
-from gatescope.tracking.outcomes import aligned, metric_of, read_run
+from gatescope.tracking.outcomes import aligned, metric_of
+from gatescope.tracking.runfile import read_run
 from gatescope.tracking.variants import check_sweep, labels_of
 
 Status = Literal["finished", "running", "stale", "failed", "preempted", "interrupted", "missing"]

@@ -3,11 +3,12 @@
     run.json        identity, status, versions, commit, exit code and reason, summary; replaced atomically
     config.yaml     the resolved config
     metrics.jsonl   a line a call of log: {"step", "epoch", "time", "<name>": value, …}
-    readings.jsonl  a line a reading: {"step", "epoch", "name", "kind", …}
+    readings.jsonl  a line a reading: {"step", "epoch", "order", "name", "kind", …}
     predictions.csv a row an example of the test split, see `gatescope.tracking.predictions`
 
-Lines are appended and flushed, so that a kill never costs a finished one. Predictions are written whole,
-after the test: a run that is stopped before its end is tested again.
+Lines are appended and flushed, so that a kill never costs a finished one. `order` counts the calls that wrote
+rows, of both files together: readings of one look share one, calls of log have the numbers between.
+Predictions are written whole, after the test: a run that is stopped before its end is tested again.
 """
 
 from __future__ import annotations
@@ -18,32 +19,34 @@ import logging
 import math
 import os
 import platform
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from argparse import Namespace
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from io import FileIO
+from itertools import count, groupby, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from gatescope.instruments.readings import Readings, to_json
 from gatescope.tracking import predictions
-from gatescope.tracking.directory import RecordError, make_writable
+from gatescope.tracking.directory import RecordError, make_writable, write_atomically
 from gatescope.tracking.identity import result_config, run_id, tags
+from gatescope.tracking.runfile import ROWS, Status, read_rows, read_run
 from gatescope.tracking.steps import CountsUpdates
 
 log = logging.getLogger(__name__)
 
-ROWS = ("metrics.jsonl", "readings.jsonl")
-Status = Literal["running", "finished", "failed", "preempted", "interrupted"]
+EARLIER = "earlier"
+"""Folder of a run in which lies what an earlier try recorded and this one cannot go on from."""
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "wandb", "torchtext", "numpy")
 
 
@@ -59,17 +62,44 @@ class Record:
         self.started = time.monotonic()
         self.summary: dict[str, float] = {}
         self.run: dict[str, Any] = {}
+        self.order = 0
         self._files: dict[str, FileIO] = {}
         make_writable(directory / "checkpoints")
 
     def begin(self, cfg: DictConfig) -> None:
-        """Starts a fresh record of this config; what an earlier run left here is gone."""
-        for path in (
-            *(self.directory / name for name in (*ROWS, *predictions.FILES)),
-            *self.directory.glob("checkpoints/*.ckpt"),
-        ):
-            path.unlink(missing_ok=True)
-        self.run = self._this_process() | {
+        """Starts a fresh record of this config. What an earlier try left here is moved into `earlier/`; with
+        `force=true`, the user's word, it is removed."""
+        self._clear(remove=cfg.force)
+        self.run, self.order = self._fresh(cfg), 0
+        self._save_config(cfg)
+        self.save()
+
+    def _clear(self, remove: bool) -> None:
+        names = (*ROWS, *predictions.FILES)
+        rows = [path for name in names if (path := self.directory / name).exists() and path.stat().st_size]
+        left = [*rows, *self.directory.glob("checkpoints/*.ckpt")]
+        if not left:
+            return
+        if remove:
+            log.info("force=true: what an earlier run recorded is removed: %s", self.directory)
+            for path in left:
+                path.unlink()
+            return
+        folders = (self.directory / EARLIER / str(number) for number in count(1))
+        folder = next(folder for folder in folders if not folder.exists())
+        log.warning("there is no checkpoint to go on from: what was recorded before is kept in %s", folder)
+        (folder / "checkpoints").mkdir(parents=True)
+        for name in ("run.json", "config.yaml"):
+            if (self.directory / name).is_file():
+                shutil.copy2(self.directory / name, folder)
+        for path in left:
+            path.replace(folder / path.relative_to(self.directory))
+
+    def _save_config(self, cfg: DictConfig) -> None:
+        write_atomically(self.directory / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+
+    def _fresh(self, cfg: DictConfig) -> dict[str, Any]:
+        return self._this_process() | {
             "run_id": run_id(cfg),
             "study": cfg.study.name,
             "status": "running",
@@ -85,26 +115,22 @@ class Record:
             "parameters": {},
             "summary": {},
         }
-        OmegaConf.save(cfg, self.directory / "config.yaml", resolve=True)
-        self.save()
 
     def resume(self, cfg: DictConfig, step: int, position: dict[str, Any]) -> None:
         """Takes the record back to where it stood at a checkpoint, and goes on from there."""
-        try:
-            self.run = json.loads((self.directory / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            self.begin(cfg)
+        self.run = self._fresh(cfg) | read_run(self.directory)
         for name, length in position["files"].items():
             if (self.directory / name).exists():
                 os.truncate(self.directory / name, length)
+        self.order = position["order"] if "order" in position else len(calls(self.directory))
         self.started -= position["seconds"]
-        before = (self.run.get("git") or {}).get("commit")
+        before = self.run.get("git", {}).get("commit")
         self.run |= self._this_process() | {"status": "running", "exit_code": None, "reason": None}
-        if before != self.run["git"]["commit"]:
+        if before not in (None, self.run["git"]["commit"]):
             log.warning("%s was begun by another version of the source, commit %s", self.directory, before)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        self.run["resumed"] = [*self.run.get("resumed", []), {"step": step, "at": now}]
-        OmegaConf.save(cfg, self.directory / "config.yaml", resolve=True)
+        self.run["resumed"] = [*self.run["resumed"], {"step": step, "at": now}]
+        self._save_config(cfg)
         self.save()
 
     def position(self) -> dict[str, Any]:
@@ -113,7 +139,7 @@ class Record:
             os.fsync(file)
         paths = {name: self.directory / name for name in ROWS}
         sizes = {name: path.stat().st_size if path.exists() else 0 for name, path in paths.items()}
-        return {"files": sizes, "seconds": self.seconds()}
+        return {"files": sizes, "seconds": self.seconds(), "order": self.order}
 
     def seconds(self) -> float:
         """Since the start, on a clock that cannot be set; without the time between a stop and a resume."""
@@ -156,10 +182,14 @@ class Record:
         """Appends one row; a value that is not finite is written as null (JSON has no NaN)."""
         row = {"step": step, "epoch": epoch, "time": self.seconds()}
         self._append("metrics.jsonl", [row | finite(values)])
+        self.order += 1
 
     def readings(self, readings: Readings, step: int, epoch: int) -> None:
-        when = {"step": step, "epoch": epoch}
+        if not readings:
+            return
+        when = {"step": step, "epoch": epoch, "order": self.order}
         self._append("readings.jsonl", [when | {"name": n, **to_json(r)} for n, r in readings.items()])
+        self.order += 1
 
     def _append(self, name: str, rows: list[dict[str, Any]]) -> None:
         """All of them, or none."""
@@ -183,7 +213,7 @@ class NoRecord(Record):
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.started = time.monotonic()
-        self.summary, self.run, self._files = {}, {}, {}
+        self.summary, self.run, self.order, self._files = {}, {}, 0, {}
 
     def begin(self, cfg: DictConfig) -> None: ...
 
@@ -227,6 +257,25 @@ class RecordLogger(CountsUpdates):
         """The config is already in the record, resolved."""
 
 
+def calls(directory: Path) -> list[list[dict[str, Any]]]:
+    """What was recorded, a list a call, in the order of the calls: one row of metrics.jsonl, or the readings
+    of a look. Records of older versions do not tell the order: there, calls are sorted by their steps.
+    """
+    metrics, readings = (read_rows(directory / name) for name in ROWS)
+    looks = [
+        list(rows)
+        for _, rows in groupby(readings, lambda row: (row.get("order"), row["step"], row.get("epoch")))
+    ]
+    if not all("order" in look[0] for look in looks):
+        return sorted([*([row] for row in metrics), *looks], key=lambda rows: rows[0]["step"])
+    ordered: list[list[dict[str, Any]]] = []
+    rest = iter(metrics)
+    for look in looks:
+        ordered += ([row] for row in islice(rest, max(0, look[0]["order"] - len(ordered))))
+        ordered.append(look)
+    return [*ordered, *([row] for row in rest)]
+
+
 def finite(values: dict[str, Any]) -> dict[str, Any]:
     """With None for NaN and infinity, which JSON does not have; nested dicts too."""
     return {
@@ -237,22 +286,6 @@ def finite(values: dict[str, Any]) -> dict[str, Any]:
         else v
         for name, v in values.items()
     }
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes beside the file and renames, so that a reader sees the old text or the new, never half.
-
-    Raises:
-        RecordError: it cannot be written; the old text still stands.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise RecordError.unwritten(path, error) from error
 
 
 @cache

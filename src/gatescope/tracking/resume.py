@@ -4,6 +4,8 @@
     checkpoints/last-1.ckpt    the one before
     checkpoints/*.broken       set aside: truncated or corrupted
 
+Both are removed when the run has finished, unless `checkpoint.keep=all`: the best weights are kept.
+
 A checkpoint is taken between two steps, before the next batch is used: all rows of the steps before are in
 the record then, and validation, where it was due, has been done. Or at the end of training, before the test.
 """
@@ -36,13 +38,13 @@ from torchmetrics import Metric
 
 from gatescope.cells.base import State
 from gatescope.models.stack import Carried
-from gatescope.tracking.directory import RecordError
+from gatescope.tracking.directory import RecordError, replace
 from gatescope.training.housekeeping import counted_as_overhead
 from gatescope.training.module import SequenceTask
 
 log = logging.getLogger(__name__)
 
-LAST, BEFORE = "last.ckpt", "last-1.ckpt"
+LAST, BEFORE, BEST = "last.ckpt", "last-1.ckpt", "best.ckpt"
 OURS = "gatescope"
 """Key of a checkpoint under which lies what Lightning does not keep."""
 
@@ -85,6 +87,22 @@ def _read(path: Path, directory: Path) -> Saved:
     return Saved(path, int(saved["global_step"]), position)
 
 
+def tidy(directory: Path, keep: str) -> None:
+    """Removes the checkpoints of a finished run that nothing goes on from, and what a kill left half written.
+
+    Args:
+        keep: "all" keeps the checkpoints; "best" the weights of the run: the best on validation, or the last
+            where no validation ran.
+    """
+    folder = directory / "checkpoints"
+    unneeded = list(folder.glob(".*.ckpt.*"))
+    if keep == "best":
+        unneeded += [folder / name for name in (LAST, BEFORE) if name == BEFORE or (folder / BEST).exists()]
+    for path in unneeded:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
 class AtomicIO(TorchCheckpointIO):
     """Writes beside the file, to the disk, then renames: a kill leaves the old or the new, never half."""
 
@@ -114,7 +132,7 @@ def write_bytes(path: Path, data: bytes | memoryview, keep: Path | None = None) 
             os.fsync(file.fileno())
         if keep is not None and path.exists():
             path.replace(keep)
-        aside.replace(path)
+        replace(aside, path)
     except OSError as error:
         with suppress(OSError):
             aside.unlink()

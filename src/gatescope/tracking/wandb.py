@@ -1,12 +1,20 @@
-"""W&B: offline by default, the same values under the same names as the record."""
+"""W&B: offline by default, the same values under the same names as the record.
+
+A run that goes on gives W&B first what it lacks of the record: all of it into a new offline file, which
+takes the place of those of earlier tries; or what a server has not got yet. Every call that logs makes one
+row there, in the order of the record, so that the number of rows says which are missing. What a server has
+got from beyond the checkpoint is not sent again, since the run repeats it to the last bit.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +36,12 @@ from gatescope.instruments.readings import (
     Readings,
     Scalar,
     chart_of,
+    from_json,
 )
 from gatescope.tracking import predictions
 from gatescope.tracking.identity import run_dir, run_id, tags
-from gatescope.tracking.record import Record, finite
+from gatescope.tracking.record import Record, calls, finite
+from gatescope.tracking.runfile import ROW_KEYS
 from gatescope.tracking.steps import CountsUpdates
 from gatescope.tracking.variants import display_name
 
@@ -40,6 +50,7 @@ log = logging.getLogger(__name__)
 INIT_SECONDS, FINISH_SECONDS = 20.0, 60.0
 """How long W&B's server may take to answer a new run, and to take the rest of one that has ended."""
 
+STEP = "trainer/global_step"
 RECORD_KEY, READING_MARK, READINGS = "record", "_reading", "readings.jsonl"
 """In W&B: the key of the config that holds run.json, the mark of the history's rows that hold readings, and
 the file of them all, which goes along since W&B has curves and points only as drawings. From these
@@ -59,11 +70,17 @@ class CredentialsError(RuntimeError):
 
 
 class TolerantLogger(CountsUpdates, WandbLogger):
-    """W&B's logger, of which a run is independent: when its service dies, one warning, and no more of it."""
+    """W&B's logger, of which a run is independent: when its service dies, one warning, and no more of it.
 
-    def __init__(self, run: wandb.Run) -> None:
+    Args:
+        has: rows of this run that W&B has already: so many are not sent again.
+    """
+
+    def __init__(self, run: wandb.Run, has: int = 0) -> None:
         super().__init__(experiment=run, log_model=False)
         self.lost = False
+        self.rows, self.has = 0, has
+        self._when: float | None = None
 
     def attempt(self, act: Callable[[], Any]) -> None:
         if self.lost:
@@ -76,9 +93,39 @@ class TolerantLogger(CountsUpdates, WandbLogger):
             with suppress(Exception):
                 wandb.teardown()  # so that the next run of this process starts a service of its own
 
+    def put(self, row: dict[str, Any]) -> None:
+        """Logs the next row of the run, unless W&B has it."""
+        self.rows += 1
+        if self.rows > self.has:
+            when = {} if self._when is None else {"_timestamp": self._when}
+            self.attempt(lambda: self.experiment.log(row | when))
+
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self.attempt(lambda: super(TolerantLogger, self).log_metrics(metrics, self.step_of(step)))
+        self.put({**metrics, STEP: self.step_of(step)})
+
+    def replay(self, record: Record) -> None:
+        """Logs all that stands in the record, at the times at which it was recorded."""
+        started = _seconds(record.run.get("started"))
+        for rows in calls(record.directory):
+            step, epoch = rows[0]["step"], rows[0].get("epoch")
+            self._when = started + (rows[0].get("time") or (self._when or started) - started)
+            if "kind" in rows[0]:
+                log_readings(self, {str(row["name"]): from_json(row) for row in rows}, step, epoch)
+                continue
+            values = {n: math.nan if v is None else v for n, v in rows[0].items() if n not in ROW_KEYS}
+            self.log_metrics(values if epoch is None else values | {"epoch": epoch}, step)
+        self._when = None
+
+    def remove_earlier(self) -> None:
+        """Removes the local files of earlier tries of this run: synced later, they would overwrite it."""
+        if self.lost:
+            return
+        own = Path(self.experiment.dir).parent
+        pattern = re.compile(rf"(offline-)?run-\d{{8}}_\d{{6}}-{re.escape(self.experiment.id)}")
+        for folder in own.parent.iterdir():
+            if pattern.fullmatch(folder.name) and folder.name != own.name:
+                shutil.rmtree(folder, ignore_errors=True)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -111,8 +158,16 @@ def _kind(error: Exception) -> str:
     return type(error).__name__
 
 
+def _seconds(time: str | None) -> float:
+    """Of the epoch, now where the record does not tell."""
+    try:
+        return datetime.fromisoformat(time or "").timestamp()
+    except ValueError:
+        return datetime.now().timestamp()
+
+
 def make_logger(cfg: DictConfig, resumes: bool = False) -> TolerantLogger | None:
-    """The W&B logger of a run, or None for `tracking=off`; `resumes` continues the W&B run of the same id.
+    """The W&B logger of a run, or None for `tracking=off`; `resumes` continues what a server has of the run.
 
     Raises:
         CredentialsError: `tracking=online` without an API key.
@@ -129,7 +184,7 @@ def make_logger(cfg: DictConfig, resumes: bool = False) -> TolerantLogger | None
     run = _init(
         name=cfg.tracking.name or display_name(cfg, given_overrides()),
         id=identity,
-        resume="allow" if resumes else None,
+        resume="allow" if resumes and mode == "online" else None,
         project=cfg.tracking.project,
         entity=cfg.tracking.entity,
         dir=directory,
@@ -147,9 +202,9 @@ def make_logger(cfg: DictConfig, resumes: bool = False) -> TolerantLogger | None
             finish_timeout=FINISH_SECONDS,
         ),
     )
-    run.define_metric("trainer/global_step")
-    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-    return TolerantLogger(run)
+    run.define_metric(STEP)
+    run.define_metric("*", step_metric=STEP, step_sync=True)
+    return TolerantLogger(run, has=0 if run.offline else run.starting_step)
 
 
 def given_overrides() -> list[str]:
@@ -167,7 +222,7 @@ def _init(mode: Any, **arguments: Any) -> wandb.Run:
         reason = str(error).splitlines()[0]
         log.warning("W&B cannot be reached (%s); recorded offline, `wandb sync` sends it later", reason)
     wandb.teardown()  # its service keeps the id of the run that could not begin
-    return wandb.init(mode="offline", **arguments)
+    return wandb.init(mode="offline", **arguments | {"resume": None})
 
 
 def require_credentials() -> None:
@@ -178,7 +233,7 @@ def require_credentials() -> None:
         )
 
 
-def log_readings(logger: TolerantLogger, readings: Readings, step: int, epoch: int) -> None:
+def log_readings(logger: TolerantLogger, readings: Readings, step: int, epoch: int | None) -> None:
     """Scalars under their names, histograms pre-binned, curves as the lines of charts, points as histograms,
     heatmaps as pictures."""
     row: dict[str, Any] = {}
@@ -190,8 +245,7 @@ def log_readings(logger: TolerantLogger, readings: Readings, step: int, epoch: i
             row |= to_wandb(name, reading)
     row |= {name: line_chart(name, curves) for name, curves in charts.items()}
     if row:
-        row |= {"trainer/global_step": step, "epoch": epoch, READING_MARK: 1}
-        logger.attempt(lambda: logger.experiment.log(row))
+        logger.put(row | {STEP: step, "epoch": epoch, READING_MARK: 1})
 
 
 def to_wandb(name: str, reading: Reading) -> dict[str, Any]:

@@ -5,23 +5,38 @@ dataclasses would look up postponed ones.
 """
 
 import logging
+import os
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
 
 from gatescope.composition import JobConfigs, grid
 from gatescope.config import ConfigError, check, check_structure
 from gatescope.distributed import device_count
+from gatescope.processes import die_with_sweep
+from gatescope.tracking.directory import is_held
 from gatescope.tracking.identity import run_dir
-from gatescope.tracking.outcomes import SweepFailed, finished, one_line, table
+from gatescope.tracking.outcomes import (
+    UNDER_WAY,
+    SweepFailed,
+    finished,
+    monitored,
+    one_line,
+    table,
+)
 from gatescope.tracking.variants import check_sweep, labels_of
 
 log = logging.getLogger(__name__)
+
+WAIT_SECONDS = 0.5
+"""Between two looks at runs that another process is at."""
 
 
 @dataclass
@@ -51,26 +66,26 @@ class StudySweeper(BasicSweeper):
         super().__init__(max_batch_size=None, params=params)
 
     def sweep(self, arguments: list[str]) -> list[JobReturn]:
-        """Runs the jobs that are not finished yet.
+        """Runs the jobs that are not finished yet, and waits for those that another process is at.
+
+        Returns:
+            What each job of the grid returned, in its order; of one that was finished before, the recorded
+            metric.
 
         Raises:
             ConfigError: a job's config is wrong; none was started.
             SweepFailed: a job failed; all others were run.
         """
-        assert self.launcher is not None
         jobs = self.check(self.expand(arguments))
         missing = [job for job in jobs if not job.finished]
         log.info("%d runs, %d finished already, %d to run", len(jobs), len(jobs) - len(missing), len(missing))
+        returns: dict[str, JobReturn] = {}
         reasons: dict[str, str] = {}
-        returns: Sequence[JobReturn] = []
         try:
-            if missing:
-                returns = self.launcher.launch(named(jobs, missing), initial_job_idx=0)
-                reasons = {
-                    str(run_dir(job.cfg)): one_line(result._return_value)
-                    for job, result in zip(missing, returns, strict=True)
-                    if result.status == JobStatus.FAILED
-                }
+            for job, result in self.launch(missing, jobs):
+                returns[str(run_dir(job.cfg))] = result
+                if result.status == JobStatus.FAILED:
+                    reasons[str(run_dir(job.cfg))] = one_line(result._return_value)
         except Exception as error:  # not a job's, which is in its return: a worker died, say
             raise SweepFailed(
                 f"the sweep was cut short, {type(error).__name__}: {one_line(error)}; "
@@ -82,7 +97,34 @@ class StudySweeper(BasicSweeper):
             raise SweepFailed(
                 f"{len(reasons)} of {len(missing)} runs failed; the same command runs them again"
             )
-        return list(returns)
+        return [returns.get(str(run_dir(job.cfg))) or recorded(job) for job in jobs]
+
+    def launch(self, left: list[Job], jobs: Sequence[Job]) -> Iterator[tuple[Job, JobReturn]]:
+        """Runs the jobs in turns: one that another process is at comes again once that has ended.
+
+        Args:
+            left: the jobs to run.
+            jobs: all of the sweep, which names on W&B are told apart from.
+        """
+        assert self.launcher is not None
+        if isinstance(options := getattr(self.launcher, "joblib", None), dict):
+            options["initializer"] = die_with_sweep  # of workers that never get a job as well
+        told = False
+        while left:
+            free = [job for job in left if not is_held(run_dir(job.cfg))]
+            if free:
+                results = self.launcher.launch(named(jobs, free), initial_job_idx=0)
+                done = [pair for pair in zip(free, results, strict=True) if not _is_under_way(pair[1])]
+                yield from done
+                left = [job for job in left if all(job is not other for other, _ in done)]
+            if left:
+                if not told:
+                    log.info("%d runs are under way in another process: waiting until they end", len(left))
+                    told = True
+                time.sleep(WAIT_SECONDS)
+                ended = [job for job in left if finished(job.cfg)]
+                yield from ((job, recorded(job)) for job in ended)
+                left = [job for job in left if all(job is not other for other in ended)]
 
     @property
     def runs_here(self) -> bool:
@@ -149,6 +191,21 @@ def named(jobs: Sequence[Job], missing: Sequence[Job]) -> list[list[str]]:
 def quoted(text: str) -> str:
     """Text as one value of an override, whatever is in it."""
     return "'" + re.sub(r"(\\*)'", r"\1\1\\'", text).replace("${", "$ {") + "'"
+
+
+def _is_under_way(result: JobReturn) -> bool:
+    return result.status == JobStatus.COMPLETED and result._return_value == UNDER_WAY
+
+
+def recorded(job: Job) -> JobReturn:
+    """What a job would have returned that was finished before the sweep."""
+    return JobReturn(
+        overrides=job.overrides,
+        cfg=OmegaConf.create(job.cfg),
+        working_dir=os.getcwd(),
+        status=JobStatus.COMPLETED,
+        _return_value=monitored(run_dir(job.cfg)),
+    )
 
 
 def _told(problems: dict[str, list[str]]) -> list[Any]:
