@@ -37,7 +37,7 @@ from gatescope.training.loop import (
     seconds_per_epoch,
     tested_at,
 )
-from gatescope.training.module import SequenceTask
+from gatescope.training.module import SequenceTask, refuse_other_data
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def run(cfg: DictConfig) -> RunResult:
     Raises:
         ConfigError: the config is not valid, or asks for devices that this machine does not have or that
             `gatescope.distributed.spread` must spread it over; nothing was written.
-        DataError: the data are missing or wrong.
+        DataError: the data are missing or wrong, or not those that a checkpoint of this run was trained on.
         NonFiniteLoss: training diverged; the record keeps what was measured before.
     """
     check(cfg)
@@ -127,7 +127,9 @@ def recorded(cfg: DictConfig) -> RunResult | None:
             complete_wandb(cfg, record)
     names = [path for name in (BEST, LAST) if (path := directory / "checkpoints" / name).exists()]
     if module is not None and names:
-        module.load_state_dict(torch.load(names[0], map_location="cpu", weights_only=True)["state_dict"])
+        saved = torch.load(names[0], map_location="cpu", weights_only=True)
+        refuse_other_data(data, saved)
+        module.load_state_dict(saved["state_dict"])
     return RunResult(directory, found["summary"], monitored(directory), module, data)
 
 
