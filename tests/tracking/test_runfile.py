@@ -35,7 +35,7 @@ DAMAGED = {
 }
 ILL_TYPED: dict[str, Any] = {"resumed": None, "summary": 3, "status": "done", "seconds": "1", "task": []}
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )

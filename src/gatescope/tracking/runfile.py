@@ -71,6 +71,10 @@ class _Wandb(_Part):
     closed: bool | None = None
 
 
+_Result = Annotated[float, Field(allow_inf_nan=True)]
+"""A result may be what a diverging run left."""
+
+
 class _RunFile(_Part):
     status: Status
     run_id: str = ""
@@ -85,7 +89,7 @@ class _RunFile(_Part):
     task: _Task = _Task()
     parameters: dict[str, int | float | str | bool | None] = {}
     kernel: str | None = None
-    summary: dict[str, float | str | bool | None] = {}
+    summary: dict[str, _Result | str | bool | None] = {}
     command: list[str] = []
     host: str | None = None
     pid: int | None = None
