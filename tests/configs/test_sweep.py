@@ -13,12 +13,12 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra_plugins.gatescope_sweeper.sweeper import quoted
 from omegaconf import DictConfig
 
 from gatescope.config import ConfigError
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import SweepFailed
+from hydra_plugins.gatescope_sweeper.sweeper import quoted
 
 CONF = Path(__file__).parents[2] / "conf"
 Sweep = Callable[..., list[str]]
