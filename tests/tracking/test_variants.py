@@ -39,7 +39,7 @@ def test_every_key_that_differs_is_told_with_a_short_name(config: Compose) -> No
 
 
 def test_a_models_own_keys_belong_to_its_name(config: Compose) -> None:
-    """A hidden size or a cell's argument that only comes with the model, heads that come with attention."""
+    """A hidden size or an argument of a cell that only comes with the model."""
     words = (
         "model=gru model.hidden_size=8",
         "model=lstm model.hidden_size=6",

@@ -7,8 +7,8 @@ result and differs among them, apart from the seed, is told:
 - All other keys are *conditions*, `key=value`. Variants are compared under equal conditions.
 
 A component (model, attention, decoder, data, optimizer, scheduler) brings keys of its own: those that have
-one value wherever the component is named belong to the name and are not told again. A key that differs only
-between datasets belongs to the dataset's name in the same way, since nothing is compared across datasets.
+one value wherever the component is named belong to the name and are not told again. A key that differs
+between datasets only belongs to the dataset's name in the same way: nothing is compared across datasets.
 """
 
 from __future__ import annotations

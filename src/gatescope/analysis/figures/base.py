@@ -199,6 +199,17 @@ def without_repeats(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table.gate != "keep") | ~table.run_id.isin(shown)]
 
 
+MOST_CONDITIONS = 16
+"""Panels of a figure with one a condition: thirty take a minute to lay out, and nobody reads them."""
+
+
+def left_out(places: list[str], most: int = MOST_CONDITIONS) -> str:
+    """For a caption: how many conditions are drawn, where it is not all of them."""
+    if len(places) <= most:
+        return ""
+    return f" {most} of {len(places)} conditions, evenly chosen; the numbers and tables have all."
+
+
 def spread(items: list[str], most: int) -> list[str]:
     """At most this many of the items, evenly chosen, first and last among them; of one, the last."""
     if len(items) <= most:

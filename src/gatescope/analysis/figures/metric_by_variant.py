@@ -11,7 +11,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import NoData, canvas, panel_title, panels, per_row, seeds, words
+from gatescope.analysis.figures.base import (
+    MOST_CONDITIONS,
+    NoData,
+    canvas,
+    left_out,
+    panel_title,
+    panels,
+    per_row,
+    seeds,
+    spread,
+    words,
+)
 from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import LEVEL, mean_interval
 
@@ -28,6 +39,7 @@ def caption(tables: Tables) -> str:
     return (
         f"{words(study.primary(tables)).capitalize()}. Small points: runs ({seeds(table)} a variant); large "
         f"points and bars: mean and {LEVEL:.0%} t interval over seeds.{line}"
+        + left_out(study.conditions(table))
     )
 
 
@@ -44,7 +56,7 @@ def numbers(tables: Tables) -> pd.DataFrame:
 
 def draw(tables: Tables, width: float | None = None) -> Figure:
     table = _values(tables)
-    variants, places = style.order(table.variant), study.conditions(table)
+    variants, places = style.order(table.variant), spread(study.conditions(table), MOST_CONDITIONS)
     width = width or (style.COLUMN if len(places) == 1 else style.TWO_COLUMNS)
     columns = min(MOST_COLUMNS, len(places), per_row(width, 2.0))
     rows = math.ceil(len(places) / columns)

@@ -10,7 +10,17 @@ from matplotlib.figure import Figure
 
 from gatescope.analysis import study, style
 from gatescope.analysis.contrasts import Compared, against_reference
-from gatescope.analysis.figures.base import NoData, canvas, panel_title, panels, per_row, words
+from gatescope.analysis.figures.base import (
+    MOST_CONDITIONS,
+    NoData,
+    canvas,
+    left_out,
+    panel_title,
+    panels,
+    per_row,
+    spread,
+    words,
+)
 from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import BAR, LEVEL
 
@@ -26,6 +36,7 @@ def caption(tables: Tables) -> str:
         f"{_reference(tables)}, over the {pairs} that both have. Small points: seeds; "
         f"large points and bars: mean and {LEVEL:.0%} t interval, not adjusted. Filled: the difference holds "
         f"(p < {1 - LEVEL:.2f} after Holm, P(A > B) past {BAR}, enough seeds)."
+        + left_out(list(dict.fromkeys(one.condition for one in _compared(tables))))
     )
 
 
@@ -47,7 +58,7 @@ def numbers(tables: Tables) -> pd.DataFrame:
 
 def draw(tables: Tables, width: float | None = None) -> Figure:
     compared = _compared(tables)
-    places = list(dict.fromkeys(one.condition for one in compared))
+    places = spread(list(dict.fromkeys(one.condition for one in compared)), MOST_CONDITIONS)
     variants = style.order(one.difference.a for one in compared)
     width = width or (style.COLUMN if len(places) == 1 else style.TWO_COLUMNS)
     columns = min(MOST_COLUMNS, len(places), per_row(width, 2.0))
