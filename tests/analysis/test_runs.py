@@ -110,7 +110,8 @@ def test_the_recorded_identity_counts_before_the_config(tmp_path: Path) -> None:
     for seed, content in ((0, "a" * 64), (1, "b" * 64)):
         folder = write_run(tmp_path, "gru-none", seed)
         run = json.loads((folder / "run.json").read_text())
-        run["result_config"] = {"seed": seed, "data": {"_target_": "x.TextFile", "content": content}}
+        result = {"seed": seed, "data": {"_target_": "x.TextFile", "content": content}}
+        run["result_config"] = json.dumps(result)
         (folder / "run.json").write_text(json.dumps(run))
     assert list(tables(tmp_path).runs.condition) == ["content=aaaaaaaa", "content=bbbbbbbb"]
 

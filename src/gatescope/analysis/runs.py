@@ -211,7 +211,7 @@ def _identity(run: dict[str, Any], config: dict[str, Any]) -> variants.Run:
     if isinstance(data := config.get("data"), dict) and "_target_" in data:
         tags["data"] = data_name(data)
     recorded = run.get("result_config")
-    result = recorded if isinstance(recorded, dict) else result_config(config)
+    result = json.loads(recorded) if isinstance(recorded, str) else result_config(config)
     return variants.Run(tags, result or {"run": run["run_id"]})  # without a config it is like no other
 
 

@@ -110,7 +110,8 @@ class Record:
             "seconds": None,
             "resumed": [],
             "tags": tags(cfg),
-            "result_config": result_config(cfg),
+            # As text, since W&B's config keeps no empty mapping and turns 1.0 into 1.
+            "result_config": json.dumps(result_config(cfg), sort_keys=True, default=str),
             "task": {},
             "parameters": {},
             "summary": {},
