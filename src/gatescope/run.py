@@ -24,7 +24,7 @@ from gatescope.tracking.identity import run_dir, run_id
 from gatescope.tracking.lifecycle import Tracked, complete_wandb, describe, tracked
 from gatescope.tracking.outcomes import finished, monitored
 from gatescope.tracking.ranks import rank, under_torchrun
-from gatescope.tracking.record import Record
+from gatescope.tracking.record import Record, result_text
 from gatescope.tracking.resume import BEST, LAST, AtomicIO
 from gatescope.tracking.runfile import best, mend, read_rows
 from gatescope.tracking.steps import count_updates
@@ -122,6 +122,7 @@ def recorded(cfg: DictConfig) -> RunResult | None:
         record = Record(directory)
         record.run, record.summary = found, found["summary"]
         if not found["task"]:
+            record.update(result_config=result_text(cfg))
             describe_rebuilt(record, data, module)
         if not finished(cfg):
             complete_wandb(cfg, record)

@@ -110,8 +110,7 @@ class Record:
             "seconds": None,
             "resumed": [],
             "tags": tags(cfg),
-            # As text, since W&B's config keeps no empty mapping and turns 1.0 into 1.
-            "result_config": json.dumps(result_config(cfg), sort_keys=True, default=str),
+            "result_config": result_text(cfg),
             "task": {},
             "parameters": {},
             "summary": {},
@@ -275,6 +274,11 @@ def calls(directory: Path) -> list[list[dict[str, Any]]]:
         ordered += ([row] for row in islice(rest, max(0, look[0]["order"] - len(ordered))))
         ordered.append(look)
     return [*ordered, *([row] for row in rest)]
+
+
+def result_text(cfg: DictConfig) -> str:
+    """What defines the result, as JSON: W&B's config keeps no empty mapping and turns 1.0 into 1."""
+    return json.dumps(result_config(cfg), sort_keys=True, default=str)
 
 
 def finite(values: dict[str, Any]) -> dict[str, Any]:
