@@ -18,9 +18,9 @@ from gatescope.cells.base import RecurrentLayer, State, States, join
 from gatescope.data.base import Batch
 from gatescope.instruments.gates import GateStatistics
 from gatescope.instruments.gradient_flow import LOSS_FREE, RELATIVE, GradientFlow, shortcut_share, top_directs
-from gatescope.instruments.lag_curves import LagLogs, lag_logs, rate_readings
+from gatescope.instruments.lag_curves import LagLogs, state_readings
 from gatescope.instruments.probe import Loss, Probe
-from gatescope.instruments.readings import Readings, Scalar, Undefined
+from gatescope.instruments.readings import Readings, Scalar
 from gatescope.instruments.recursion import unit
 from gatescope.models.encoder import Encoder
 from gatescope.models.stack import LayerTrace
@@ -137,18 +137,12 @@ def loss_free(walk: Walk, seed: int) -> State:
 def _curves(prefix: str, kind: str, adjoint: State, probe: Probe, settings: GradientFlow) -> Readings:
     """As `GradientFlow` reports a walk: curves of the whole state and its halves, the rates of the whole."""
     label, rates = (RELATIVE, prefix) if kind == "vanishing" else (LOSS_FREE, f"{prefix}{kind}_")
-    halves = {"": State(join(adjoint)), "_h": State(adjoint.h)}
-    if adjoint.c is None:
-        halves.pop("_h")
-    else:
-        halves["_c"] = State(adjoint.c)
-    readings: Readings = {}
-    for suffix, part in halves.items():
-        logs = lag_logs(part.h.norm(dim=-1).double().log().flip(1), probe.batch.lengths)
-        curve = logs if isinstance(logs, Undefined) else logs.curve(label)
-        readings[f"{prefix}{kind}_curve{suffix}"] = curve
-        if not suffix:
-            readings |= rate_readings(rates, logs, curve, settings.fit, settings.epsilon)
-            if isinstance(logs, LagLogs) and (zero := logs.zero_lag()) is not None:
-                readings[f"{rates}underflow_lag"] = Scalar(float(zero))
+    halves = {"state": State(join(adjoint))}
+    if adjoint.c is not None:
+        halves |= {"h": State(adjoint.h), "c": State(adjoint.c)}
+    logs = {part: values.h.norm(dim=-1).double().log().flip(1) for part, values in halves.items()}
+    options = (label, settings.fit, settings.epsilon)
+    readings, whole = state_readings(f"{prefix}{kind}_curve", rates, logs, probe.batch.lengths, *options)
+    if isinstance(whole, LagLogs) and (zero := whole.zero_lag()) is not None:
+        readings[f"{rates}underflow_lag"] = Scalar(float(zero))
     return readings

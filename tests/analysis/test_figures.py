@@ -115,12 +115,12 @@ def test_figures_say_how_many_seeds_are_dead_or_exploded(tmp_path: Path) -> None
         caption = load(name).caption(tables)
         assert "Not in the means, at the end: irnn-none 1 of 3 dead; gru-none 1 of 3 exploded." in caption
     curves = load("vanishing_curves").numbers(tables).set_index(["time", "variant"]).sort_index()
-    end = curves.loc[("end of training", "irnn-none")]
+    end = curves.loc[("tested weights", "irnn-none")]
     assert set(end.n) == {2}
     assert set(end.dead) == {1}
     assert len(end) == 40, "a dead seed's curve does not cut the others'"
     assert set(curves.loc[("initialisation", "irnn-none")].n) == {3}
-    assert set(curves.loc[("end of training", "gru-none")].exploded) == {1}
+    assert set(curves.loc[("tested weights", "gru-none")].exploded) == {1}
     lives = load("half_life_over_training").numbers(tables).set_index(["variant", "step"]).sort_index()
     assert list(lives.loc["irnn-none"][["n", "dead", "exploded"]].loc[64]) == [2, 1, 0]
     assert list(lives.loc["irnn-none"][["n", "dead", "exploded"]].loc[4]) == [3, 0, 0]

@@ -191,7 +191,7 @@ def test_a_variant_with_a_lost_seed_loses_most_not_least(tmp_path: Path, lost: s
     assert "**minlstm-none** loses least of a signal a step" in text
     assert f"Without a place: irnn-none (1 of 5 {lost}) and lstm_chrono-none (1 of 5 {lost})." in text
     row = next(line for line in text.splitlines() if line.startswith("| lstm_chrono-none | −0.0"))
-    assert row.endswith(f"| 4 (end of training: 1 of 5 {lost}) |")
+    assert row.endswith(f"| 4 (tested weights: 1 of 5 {lost}) |")
     assert "last longer in rnn-none" in text
     changes = text[text.index("Training made") :]
     assert "lstm_chrono" not in changes[: changes.index("\n")], "no verdict over the seeds that are left"
@@ -206,7 +206,7 @@ def test_a_variant_of_lost_seeds_stays_in_the_table(tmp_path: Path) -> None:
     assert "no variant carries a signal in all its seeds without growth" in text
     (row,) = [line for line in text.splitlines() if "| gru-none | −0.299" in line]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert [cells[2], cells[4], cells[6], cells[7]] == ["–", "–", "–", "0 (end of training: 5 of 5 dead)"]
+    assert [cells[2], cells[4], cells[6], cells[7]] == ["–", "–", "–", "0 (tested weights: 5 of 5 dead)"]
 
 
 def test_the_findings_on_vanishing_with_few_seeds(tmp_path: Path) -> None:

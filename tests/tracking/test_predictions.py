@@ -71,7 +71,7 @@ def recomputed(table: pd.DataFrame) -> dict[str, float]:
         found["exact_match"] = np.mean([p in a for p, a in zip(table.prediction, answers, strict=True)])
         found["error_rate"] = table.errors.sum() / table.symbols.sum()
         found["bleu"] = float(BLEUScore()(list(table.prediction), answers))
-        found["chrf"] = float(CHRFScore()(list(table.prediction), answers))
+        found["chrf"] = float(CHRFScore(n_word_order=0)(list(table.prediction), answers))
     elif "target" in table:
         error = table.prediction - table.target
         found |= {"mse": (error**2).mean(), "solved": (error.abs() < 0.04).mean()}

@@ -198,7 +198,7 @@ def read_all(cfg: Any, data: bytes) -> None:
     found = read_run(directory)
     assert found["status"] in ("running", "finished", "failed", "preempted", "interrupted")
     report([look(Job("gru-none", cfg, directory))])
-    table([cfg], ["gru-none"], {})
+    table([cfg], {})
     finished(cfg)
     monitored(directory)
     RecordSource(directory.parents[1], "default").tables()

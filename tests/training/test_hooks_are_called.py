@@ -31,14 +31,14 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 
 import gatescope
-import hydra_plugins.gatescope_sweeper
 from gatescope import cli
 from gatescope.data.base import Splits
 from gatescope.data.pairs_file import PairsFile
 from gatescope.run import run
 from gatescope.tracking.identity import run_id
 
-OURS = (gatescope, hydra_plugins.gatescope_sweeper)
+# Not by an import statement: where Hydra has loaded the plugin first, its package has no such attribute.
+OURS = (gatescope, importlib.import_module("hydra_plugins.gatescope_sweeper"))
 LIBRARIES = {
     "hydra", "lightning_fabric", "lightning_utilities", "omegaconf", "pytorch_lightning", "torch",
     "torchmetrics", "wandb",

@@ -105,7 +105,8 @@ def lost(table: pd.DataFrame) -> str:
 
 def lost_by_variant(table: pd.DataFrame) -> str:
     """A sentence for a caption on the seeds that are in no mean at the last step of each run; "" for none."""
-    last = table.sort_values(["tested", "step"], kind="stable").drop_duplicates("run_id", keep="last")
+    by = [name for name in ("tested", "step") if name in table]
+    last = table.sort_values(by, kind="stable").drop_duplicates("run_id", keep="last")
     said = [
         f"{variant} {lost(own)}"
         for variant in style.order(last.variant)
