@@ -46,9 +46,12 @@ class Walk:
             for value in self.parts(state):
                 value.retain_grad()
             self.states.append(state)
-            gates.append({gate: value.detach() for gate, value in at.items()})
+            detached = {id(value): value.detach() for value in at.values()}
+            gates.append({gate: detached[id(value)] for gate, value in at.items()})
         self.h = torch.stack([s.h for s in self.states], dim=1)
-        self.gates = {gate: torch.stack([at[gate] for at in gates], dim=1) for gate in gates[0]}
+        # A gate with two names is one tensor, as the cells give it: it is recorded once.
+        stacked = {id(one): torch.stack([at[gate] for at in gates], dim=1) for gate, one in gates[0].items()}
+        self.gates = {gate: stacked[id(one)] for gate, one in gates[0].items()}
 
     @staticmethod
     def parts(state: State) -> list[Tensor]:

@@ -23,7 +23,17 @@ STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 OPEN = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 """For groups whose further keys are the arguments of a target, checked against its signature."""
 
-SET_BY_RUN = ("logger", "callbacks", "default_root_dir")
+SET_BY_RUN = (
+    "logger",
+    "callbacks",
+    "default_root_dir",
+    "plugins",
+    "num_sanity_val_steps",
+    "use_distributed_sampler",
+    "enable_model_summary",
+    "enable_checkpointing",
+    "barebones",
+)
 """Arguments of the Trainer that `run` gives itself."""
 
 

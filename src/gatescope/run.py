@@ -120,18 +120,34 @@ def recorded(cfg: DictConfig) -> RunResult | None:
     module = None if "baseline" in cfg.model else build_module(cfg, data)
     if not finished(cfg):
         record = Record(directory)
-        record.run, record.summary = found, found["summary"]
-        if not found["task"]:
+        record.run, record.summary = found, found.setdefault("summary", {})
+        if not found.get("task"):
             record.update(result_config=result_text(cfg))
             describe_rebuilt(record, data, module)
         if not finished(cfg):
             complete_wandb(cfg, record)
+    if module is not None and not load_weights(module, directory, data):
+        log.warning("%s has no weights any more: its scores are as recorded, force=true trains it", directory)
+        module = None
+    return RunResult(directory, found.get("summary", {}), monitored(directory), module, data)
+
+
+def load_weights(module: SequenceTask, directory: Path, data: SequenceData) -> bool:
+    """Load the weights of a finished run; return whether there were any.
+
+    Raises:
+        DataError: they are damaged, or were trained on other data.
+    """
     names = [path for name in (BEST, LAST) if (path := directory / "checkpoints" / name).exists()]
-    if module is not None and names:
+    if not names:
+        return False
+    try:
         saved = torch.load(names[0], map_location="cpu", weights_only=True)
-        refuse_other_data(data, saved)
-        module.load_state_dict(saved["state_dict"])
-    return RunResult(directory, found["summary"], monitored(directory), module, data)
+    except Exception as error:  # whatever a torn file makes torch, zipfile or pickle raise
+        raise DataError(f"{names[0]} is damaged: force=true trains the run anew") from error
+    refuse_other_data(data, saved)
+    module.load_state_dict(saved["state_dict"])
+    return True
 
 
 def describe_rebuilt(record: Record, data: SequenceData, module: SequenceTask | None) -> None:
@@ -156,7 +172,13 @@ def load_data(cfg: DictConfig) -> SequenceData:
 
 
 def build_module(cfg: DictConfig, data: SequenceData) -> SequenceTask:
-    """The LightningModule for this data, from the model, attention, decoder, optimizer, scheduler groups."""
+    """The LightningModule for this data, from the model, attention, decoder, optimizer, scheduler groups.
+
+    Raises:
+        ConfigError: the data have sequences as targets, and there is no decoder.
+    """
+    if data.task.kind == "transduction" and not cfg.get("decoder"):
+        raise ConfigError(["decoder: given none, and these data need one; Allowed: input_feeding, recurrent"])
     decoding = instantiate(cfg.decoder) if cfg.get("decoder") else None
     model = build_model(
         data.task, instantiate(cfg.model, _convert_="all"), instantiate(cfg.attention), decoding

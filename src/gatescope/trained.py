@@ -179,6 +179,8 @@ def load(run: str | Path, root: str | Path | None = None) -> Trained:
     """
     directory = find(root or os.environ.get("RUNS_DIR", "runs"), str(run))
     record = read_run(directory)
+    if not (directory / "config.yaml").exists():
+        raise LoadError(f"{directory} has no config.yaml, which says how its model is built")
     cfg = OmegaConf.load(directory / "config.yaml")
     assert isinstance(cfg, DictConfig)
     if "baseline" in cfg.model:

@@ -18,6 +18,7 @@ from tracking.records import assert_same, at_step, record, rows, send
 
 from gatescope.analysis.runs import RecordSource
 from gatescope.cli import job
+from gatescope.data.base import DataError
 from gatescope.run import run
 from gatescope.tracking import directory as on_disk
 from gatescope.tracking.identity import run_dir
@@ -231,3 +232,31 @@ def test_run_json_is_on_the_disk_before_and_after_it_is_renamed(
     monkeypatch.setattr(Path, "replace", renamed)
     on_disk.write_atomically(tmp_path / "run.json", "{}\n")
     assert events == [f".run.json.{os.getpid()}", "rename", tmp_path.name]
+
+
+def test_a_finished_run_without_its_weights_returns_none(
+    whole: tuple[Callable[..., Any], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    composed, root = whole
+    cfg = composed(shutil.copytree(root, tmp_path / "runs"))
+    best = run_dir(cfg) / "checkpoints" / "best.ckpt"
+    assert run(cfg).module is not None
+    best.write_bytes(b"xx")
+    with pytest.raises(DataError, match=r"best.ckpt is damaged: force=true trains the run anew"):
+        run(cfg)
+    best.unlink()
+    result = run(cfg)
+    assert result.module is None
+    assert result.summary == record(run_dir(cfg))["summary"]
+    assert "has no weights any more" in caplog.text
+
+
+def test_a_reason_that_is_no_text_is_recorded(config: Compose, tmp_path: Path) -> None:
+    path = tmp_path / "bytes.csv"
+    path.write_bytes(b"\x80\xff,label\n\xfe,1\n")
+    cfg = config("data=text_file", f"data.path={path}", "tracking=off")
+    with pytest.raises(DataError):
+        run(cfg)
+    told = sound(run_dir(cfg))
+    assert told is not None
+    assert told["status"] == "failed"

@@ -328,6 +328,16 @@ def test_the_last_weights_are_validated_and_can_be_chosen(small: Compose) -> Non
             [8, 12],
         ),
         (["trainer.max_epochs=3", "+trainer.check_val_every_n_epoch=2", "scheduler=plateau"], [8, 12]),
+        (  # early stopping asks for the end after 16 updates, the number of epochs allows it after 20
+            [
+                "trainer.max_epochs=10",
+                "+trainer.min_epochs=5",
+                "+trainer.check_val_every_n_epoch=2",
+                "early_stopping.patience=1",
+                "optimizer.lr=1e-20",
+            ],
+            [8, 16, 20],
+        ),
     ],
 )
 def test_each_run_is_validated_when_it_ends_and_once(
@@ -509,3 +519,10 @@ def test_weights_that_were_just_looked_at_are_not_looked_at_again(
     fake_validation(monkeypatch, mse={0: 1.0, 8: 0.0})
     assert of_tested_weights(run(small("trainer.max_epochs=2", "instruments.every_n_steps=100")).directory)
     assert looks == [0, 8]
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
+def test_a_run_in_another_precision_is_looked_at_in_single(small: Compose, precision: str) -> None:
+    result = run(small(f"trainer.precision={precision}", "kernel=torch", "optimizer.fused=false"))
+    found = of_tested_weights(result.directory)
+    assert 0 < found["gates/layer0/update/mean"]["value"] < 1

@@ -181,3 +181,8 @@ def test_the_same_clips_are_described_or_classified(config: Compose) -> None:
 def test_a_wrong_decoder_is_refused_by_name(config: Compose, wrong: str) -> None:
     with pytest.raises(ConfigError, match=wrong.split("=")[0].lstrip("+")):
         check(config("data=dates", wrong))
+
+
+def test_sequences_as_targets_need_a_decoder(config: Compose) -> None:
+    with pytest.raises(ConfigError, match="decoder: given none, and these data need one"):
+        run(config(*DATES, "decoder=none"))

@@ -3,6 +3,7 @@ Updates."""
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -126,8 +127,10 @@ class ProbeCallback(InstrumentCallback):
         if not self.instruments:
             return {}
         with counted_as_overhead(self):
-            batch = self.batch.to(module.device)
-            probe = look(module.model, batch, module.objective.loss, step)
+            batch, model = self.batch.to(module.device), module.model
+            if any(p.dtype != torch.float32 for p in model.parameters()):
+                model = copy.deepcopy(model).float()  # of a run in double or half precision
+            probe = look(model, batch, module.objective.loss, step)
             probe.tokens, probe.alignment = self.tokens, self.alignment
             return self._read(probe, step, epoch, prefix)
 

@@ -159,7 +159,10 @@ def outcome(error: BaseException) -> tuple[Status, int, str]:
         return "preempted", PREEMPTED, str(error) or signal.SIGTERM.name
     if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
         return "interrupted", INTERRUPTED, "Ctrl-C"
-    return "failed", getattr(error, "exit_code", FAILED), f"{type(error).__name__}: {error}"
+    reason = f"{type(error).__name__}: {error}"
+    # Bytes that are no text, of a file that is named or quoted, could not be written as text.
+    told = reason.encode("utf-8", errors="backslashreplace").decode("utf-8")
+    return "failed", getattr(error, "exit_code", FAILED), told
 
 
 def _close(

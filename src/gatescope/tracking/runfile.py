@@ -166,7 +166,7 @@ def rebuilt(directory: Path) -> dict[str, Any]:
         "tags": _tags(config),
         "task": {},
         "parameters": {},
-        "summary": tests | _durations(rows) if done else {},
+        "summary": tests | _durations(rows) | _tested_step(rows) if done else {},
         "git": {"commit": None, "dirty": None},
         "rebuilt": True,
     }
@@ -208,6 +208,12 @@ def _durations(rows: list[dict[str, Any]]) -> dict[str, float]:
     seconds = [float(row["seconds_per_epoch"]) for row in rows if _is_value(row.get("seconds_per_epoch"))]
     found = {"steps": float(max(row["step"] for row in rows))}
     return found | ({"seconds_per_epoch": statistics.median(seconds)} if seconds else {})
+
+
+def _tested_step(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """The row of a test carries the number of updates that the tested weights have had."""
+    steps = [float(row["step"]) for row in rows if any(name.startswith("test/") for name in row)]
+    return {"best/step": steps[-1]} if steps else {}
 
 
 def _is_value(value: Any) -> bool:

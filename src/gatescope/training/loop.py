@@ -205,8 +205,9 @@ def ends_training(trainer: pl.Trainer) -> bool:
     limited = trainer.max_epochs not in (None, -1)
     if limited and trainer.is_last_batch and trainer.current_epoch + 1 >= trainer.max_epochs:  # type: ignore[operator]
         return True
-    long_enough = trainer.global_step >= (trainer.min_steps or 0)
-    return trainer.should_stop and long_enough and trainer.current_epoch >= (trainer.min_epochs or 0)
+    epochs = trainer.current_epoch + int(trainer.is_last_batch)
+    long_enough = trainer.global_step >= (trainer.min_steps or 0) and epochs >= (trainer.min_epochs or 0)
+    return trainer.should_stop and long_enough
 
 
 def best_checkpoint(trainer: pl.Trainer) -> str | None:

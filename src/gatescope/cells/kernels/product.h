@@ -22,7 +22,7 @@ INLINE void multiply(const S *const *rows, int64_t skip, const S *&panel, int64_
 #pragma GCC unroll 24
     for (int m = 0; m < M; m++)
 #pragma GCC unroll 4
-      for (int v = 0; v < V; v++) sums[m][v] += a[m][k] * w[v];
+      for (int v = 0; v < V; v++) sums[m][v] = multiply_add<S>(Vec<S>{} + a[m][k], w[v], sums[m][v]);
   }
 }
 
@@ -86,7 +86,7 @@ INLINE void outer_tile(const S *const *a, const S *panel, int64_t count, int64_t
 #pragma GCC unroll 24
     for (int m = 0; m < M; m++)
 #pragma GCC unroll 4
-      for (int v = 0; v < V; v++) sums[m][v] += of_a[m] * w[v];
+      for (int v = 0; v < V; v++) sums[m][v] = multiply_add<S>(Vec<S>{} + of_a[m], w[v], sums[m][v]);
   }
 #pragma GCC unroll 24
   for (int m = 0; m < M; m++)

@@ -3,6 +3,9 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 #define VECTOR_BYTES 64
@@ -38,6 +41,24 @@ template <class S> INLINE void store(S *to, Vec<S> values, int lanes) {
     *reinterpret_cast<typename Simd<S>::Unaligned *>(to) = values;
   else
     std::memcpy(to, &values, lanes * sizeof(S));
+}
+
+// a * b + c, rounded once where the machine can. Left to the compiler, GCC's tuning for AMD's Zen rounds once for
+// some numbers of rows and twice for others: a row's result would depend on the rows beside it.
+template <class S> INLINE Vec<S> multiply_add(Vec<S> a, Vec<S> b, Vec<S> c) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(S) == 4)
+    return (Vec<S>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+  else
+    return (Vec<S>)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(__AVX__) && defined(__FMA__)
+  if constexpr (sizeof(S) == 4)
+    return (Vec<S>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+  else
+    return (Vec<S>)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#else
+  return a * b + c;
+#endif
 }
 
 typedef Vec<float> F;
