@@ -29,6 +29,7 @@ from gatescope.tracking.identity import run_dir, run_id
 from gatescope.tracking.outcomes import monitored
 from gatescope.tracking.ranks import under_torchrun
 from gatescope.tracking.runfile import mend, read_run
+from gatescope.tracking.variants import run_name
 
 GPUS = ("gpu", "cuda", "mps", "auto")
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -131,6 +132,7 @@ def _for_ranks(cfg: DictConfig, devices: int) -> str:
     """The resolved config: a study's sweep, and files that change meanwhile, are nothing to the ranks."""
     resolved: Any = OmegaConf.to_container(cfg, resolve=True)
     resolved["trainer"]["devices"] = devices
+    resolved["tracking"]["name"] = run_name(cfg)  # the ranks know nothing of the command line
     return OmegaConf.to_yaml(OmegaConf.create(resolved))
 
 

@@ -81,6 +81,9 @@ def test_a_sweep_of_runs_on_two_processes_and_a_run_of_it_that_fails(tmp_path: P
     assert "NonFiniteLoss: the train loss became" in told["failed"]["reason"]
     assert told["failed"]["reason"] in out
     assert "1 of 2 runs failed" in errors
+    links = {link.name: link.resolve() for link in tmp_path.glob("*/by_name/*")}
+    assert set(links) == {"gru-none lr=0.01 s0", "gru-none lr=1e+30 s0"}
+    assert links["gru-none lr=0.01 s0"].name == told["finished"]["run_id"]
     assert "Traceback" not in errors
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from conftest import Compose
 
+from gatescope.analysis.runs import RecordSource
+from gatescope.run import run
 from gatescope.tracking.identity import result_config, run_dir, run_id, tags
 
 
@@ -112,3 +115,16 @@ def test_the_name_reads(config: Compose) -> None:
 )
 def test_an_attention_is_named_as_its_file_is(config: Compose, name: str) -> None:
     assert tags(config(f"attention={name}"))["variant"] == f"gru-{name}"
+
+
+def test_a_run_is_found_by_a_readable_name(small: Compose, tmp_path: Path) -> None:
+    first = run(small("tracking.name=mine")).directory
+    link = tmp_path / "default" / "by_name" / "mine"
+    assert link.resolve() == first.resolve()
+    second = run(small("tracking.name=mine", "optimizer.lr=0.5")).directory
+    other = link.with_name(f"mine {second.name.rpartition('-')[2]}")
+    assert (link.resolve(), other.resolve()) == (first.resolve(), second.resolve())
+    assert {run_id for run_id in RecordSource(tmp_path, "default").tables().runs.run_id} == {
+        first.name,
+        second.name,
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 LOCK = ".lock"
+BY_NAME = "by_name"
+"""Folder of a study with a link to each run under the name that W&B shows: "gru-none lr=0.003 s0"."""
+LONGEST = 120
+"""Characters of such a name."""
 
 
 class RecordError(OSError):
@@ -71,6 +76,26 @@ def replace(source: Path, target: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def link_by_name(directory: Path, name: str) -> None:
+    """Link a run's directory under a readable name, in `by_name` beside it.
+
+    Where another run of the study has the name already, the last part of the run's id is added. A file system
+    without links goes without.
+    """
+    folder, target = directory.parent / BY_NAME, Path("..", directory.name)
+    text = re.sub(r"[/\0]", "_", name)[:LONGEST]
+    with suppress(OSError):
+        folder.mkdir(exist_ok=True)
+        for link in (folder / text, folder / f"{text} {directory.name.rpartition('-')[2]}"):
+            if link.is_symlink() and not link.exists():  # of a run that was removed
+                link.unlink()
+            if link.is_symlink() and link.readlink() == target:
+                return
+            if not link.exists():
+                link.symlink_to(target)
+                return
 
 
 @contextmanager

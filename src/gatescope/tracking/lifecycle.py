@@ -17,13 +17,14 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from gatescope.data.base import SequenceData, TaskSpec
 from gatescope.instruments.readings import Readings
 from gatescope.tracking import predictions
-from gatescope.tracking.directory import RecordError
+from gatescope.tracking.directory import RecordError, link_by_name
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.ranks import rank
 from gatescope.tracking.record import NoRecord, Record, RecordLogger
 from gatescope.tracking.resume import Checkpoints, Saved, find, preemptible, tidy, write_bytes
 from gatescope.tracking.runfile import Status, mend, read_config
 from gatescope.tracking.tensorboard import log_scalars, make_tensorboard
+from gatescope.tracking.variants import run_name
 from gatescope.tracking.wandb import TolerantLogger, log_predictions, log_readings, make_logger
 
 log = logging.getLogger(__name__)
@@ -117,6 +118,8 @@ def tracked(cfg: DictConfig) -> Iterator[Tracked]:
     else:
         log.info("goes on from step %d: %s", resumed.step, resumed.path)
         record.resume(cfg, resumed.step, resumed.position)
+    if owner:
+        link_by_name(record.directory, run_name(cfg))
     loggers: list[Logger] = [RecordLogger(record), *boards]
     if logger is not None:
         loggers.append(logger)

@@ -20,6 +20,8 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from hydra.core.hydra_config import HydraConfig
+
 from gatescope.components import nearest
 from gatescope.config import ConfigError
 from gatescope.tracking.identity import decoder_name, digest, result_config, run_dir, tags
@@ -222,6 +224,12 @@ def display_name(cfg: Mapping[str, Any], overrides: Sequence[str]) -> str:
         if key in given and key not in ("seed", "model.name")
     ]
     return " ".join([str(run.tags["variant"]), *told, f"s{run.tags['seed']}"])
+
+
+def run_name(cfg: Mapping[str, Any]) -> str:
+    """The name of a run on W&B and in `by_name`: `tracking.name`, else by what the command line gives it."""
+    given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    return str(cfg["tracking"]["name"] or display_name(cfg, given))
 
 
 def _given(overrides: Iterable[str]) -> Iterator[tuple[str, str]]:

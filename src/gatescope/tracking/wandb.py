@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import wandb
-from hydra.core.hydra_config import HydraConfig
 from matplotlib import colormaps
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
@@ -43,7 +42,7 @@ from gatescope.tracking.identity import run_dir, run_id, tags
 from gatescope.tracking.record import Record, calls, finite
 from gatescope.tracking.runfile import ROW_KEYS
 from gatescope.tracking.steps import CountsUpdates
-from gatescope.tracking.variants import display_name
+from gatescope.tracking.variants import run_name
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +181,7 @@ def make_logger(cfg: DictConfig, resumes: bool = False) -> TolerantLogger | None
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     # Not through WandbLogger's own arguments: it passes `anonymous`, at which wandb prints a warning.
     run = _init(
-        name=cfg.tracking.name or display_name(cfg, given_overrides()),
+        name=run_name(cfg),
         id=identity,
         resume="allow" if resumes and mode == "online" else None,
         project=cfg.tracking.project,
@@ -205,11 +204,6 @@ def make_logger(cfg: DictConfig, resumes: bool = False) -> TolerantLogger | None
     run.define_metric(STEP)
     run.define_metric("*", step_metric=STEP, step_sync=True)
     return TolerantLogger(run, has=0 if run.offline else run.starting_step)
-
-
-def given_overrides() -> list[str]:
-    """What the command line gave this run; nothing where Hydra did not start it."""
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def _init(mode: Any, **arguments: Any) -> wandb.Run:
