@@ -79,7 +79,7 @@ def test_new_parts_need_their_own_files_only(tmp_path: Path, monkeypatch: pytest
         cfg = compose("config", [*groups, *settings, "model.hidden_size=4"])
     result = run(cfg)
     rows = [json.loads(line) for line in (result.directory / "readings.jsonl").read_text().splitlines()]
-    assert {row["name"] for row in rows} == {"state_norm/layer0/mean"}
+    assert {row["name"] for row in rows} == {"state_norm/layer0/mean", "tested/state_norm/layer0/mean"}
     assert all(row["value"] > 0 for row in rows)
     assert "test/accuracy" in result.summary
     assert result.directory.name.startswith("quiet-first-")

@@ -55,11 +55,9 @@ def test_the_record_tells_the_whole_story(small: Compose) -> None:
     assert (result.directory / "config.yaml").read_text().count("${") == 0
 
 
-def test_a_run_that_ends_before_its_first_validation_says_so(
-    small: Compose, caplog: pytest.LogCaptureFixture
-) -> None:
-    result = run(small("trainer.max_steps=1"))
-    assert "training ended before the first validation: the last weights are tested" in caplog.text
+def test_a_run_without_validation_says_so(small: Compose, caplog: pytest.LogCaptureFixture) -> None:
+    result = run(small("+trainer.limit_val_batches=0"))
+    assert "no validation ran: the last weights are tested" in caplog.text
     assert "test/mse" in result.summary
 
 

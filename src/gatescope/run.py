@@ -100,7 +100,7 @@ def run(cfg: DictConfig) -> RunResult:
             trainer.fit(module, datamodule=data, ckpt_path=tracking.checkpoint)
             weights = best_checkpoint(trainer)
             if weights is None:
-                log.warning("training ended before the first validation: the last weights are tested")
+                log.warning("no validation ran: the last weights are tested")
             trainer.test(module, datamodule=data, ckpt_path=weights, verbose=False)
         tracking.keep_predictions(module.predictions, data, trainer.global_step)
         return finish(tracking, trainer, module, data)

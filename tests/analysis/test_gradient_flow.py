@@ -16,10 +16,13 @@ from gatescope.run import run
 
 
 class ShutIRNN(IRNN):
-    """An IRNN whose biases shut every unit for good: its gradient is exactly 0 from lag 1 on."""
+    """An IRNN whose biases shut every unit for good in runs with an odd seed: there its gradient is exactly 0
+    from lag 1 on."""
 
     def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None:
         super().__init__(input_size, hidden_size, **options)
+        if torch.initial_seed() % 2 == 0:
+            return
         with torch.no_grad():
             for bias in self.weights[2:]:
                 bias.fill_(-9.0)
@@ -28,16 +31,16 @@ class ShutIRNN(IRNN):
 def test_a_run_whose_gradient_is_dead_is_named_and_not_averaged(small: Compose, tmp_path: Path) -> None:
     # One seed of an IRNN that carries a signal unchanged, one that is dead, and a GRU that loses some of it.
     for seed in range(2):
-        cell = [f"model.cell._target_={__name__}.ShutIRNN"] if seed == 1 else []
-        run(small("study.name=lost", "model=irnn", f"seed={seed}", *cell))
+        cell = f"model.cell._target_={__name__}.ShutIRNN"
+        run(small("study.name=lost", "model=irnn", f"seed={seed}", cell))
         run(small("study.name=lost", "model=gru", f"seed={seed}"))
     tables = RecordSource(tmp_path, "lost").tables().finished()
     text = "\n".join(vanishing_gradients.paragraphs(tables))
     assert "**gru-none** loses least of a signal a step" in text
     assert "Without a place: irnn-none (1 of 2 dead)." in text
     (row,) = [line for line in text.splitlines() if line.startswith("| irnn-none |")]
-    assert row.endswith("| 1 (initialisation: 1 of 2 dead; end of training: 1 of 2 dead) |")
-    assert vanishing_gradients.headline(tables).startswith("At the end of training gru-none loses least")
+    assert row.endswith("| 1 (initialisation: 1 of 2 dead; tested weights: 1 of 2 dead) |")
+    assert vanishing_gradients.headline(tables).startswith("After training gru-none loses least")
     numbers = load("vanishing_curves").numbers(tables).set_index(["variant", "time"]).sort_index()
-    assert set(numbers.loc[("irnn-none", "end of training")].dead) == {1}
-    assert set(numbers.loc[("irnn-none", "end of training")].n) == {1}
+    assert set(numbers.loc[("irnn-none", "tested weights")].dead) == {1}
+    assert set(numbers.loc[("irnn-none", "tested weights")].n) == {1}

@@ -22,7 +22,7 @@ def test_a_dataset_of_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "a   75.0 %   75.0 %   75.0 %" in told
     assert "padding in batches of 64: " in told
     assert told.count("-> ") == 3
-    assert (tmp_path / "out" / "text_file.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "out" / "my.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_dataset_of_features(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

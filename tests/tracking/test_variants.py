@@ -89,7 +89,7 @@ def test_an_optimizer_is_named_when_several_are_compared(config: Compose) -> Non
     assert told(config, "", "optimizer=sgd", "optimizer=sgd scheduler=cosine") == [
         "gru-none optimizer=Adam scheduler=none",
         "gru-none optimizer=SGD scheduler=none",
-        "gru-none optimizer=SGD scheduler=CosineAnnealingLR",
+        "gru-none optimizer=SGD scheduler=cosine",
     ]
 
 

@@ -403,15 +403,15 @@ class SequenceData(pl.LightningDataModule):
         if self.splits is None:
             raise RuntimeError("call setup() before identity")
         sources = {key: {"path": path, "digest": digest} for key, (path, digest) in self.sources.items()}
-        return {"sources": sources, **fingerprint(self.splits)}
+        return ({"sources": sources} if sources else {}) | fingerprint(self.splits)
 
     def changes(self, then: Mapping[str, Any]) -> list[str]:
         """What has changed in the data since their identity was `then`, a phrase each."""
-        now = self.identity
+        now, before = self.identity, then.get("sources", {})
         files = [
-            f"{key}: {now['sources'][key]['path']} has been edited"
-            for key, one in then["sources"].items()
-            if key in now["sources"] and now["sources"][key]["digest"] != one["digest"]
+            f"{key}: {one['path']} has been edited"
+            for key, one in now.get("sources", {}).items()
+            if key in before and before[key]["digest"] != one["digest"]
         ]
         return [*files, *differences(then, now)]
 
