@@ -158,6 +158,7 @@ def test_only_failed_runs_are_one_message(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_same_records_give_the_same_bytes(toy: Path, tmp_path: Path) -> None:
     report(toy, tmp_path / "a")
     report(toy, tmp_path / "b")

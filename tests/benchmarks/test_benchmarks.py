@@ -78,6 +78,7 @@ def test_a_benchmark_of_cells(benchmark, tmp_path: Path) -> None:
     assert all(row["measure"] in result.table() for row in told["rows"])
 
 
+@pytest.mark.slow
 def test_peak_memory_of_a_fresh_process() -> None:
     result = peak_memory.measure(size=TINY, cells=("gru",))
     assert [row["measure"] for row in result.rows] == ["traces", "readings"]
@@ -144,6 +145,7 @@ def test_an_unknown_benchmark_is_refused() -> None:
     assert "no benchmark is called nothing" in done.stderr
 
 
+@pytest.mark.slow
 def test_report_scale() -> None:
     result = report_scale.measure(counts=(10,), rows=200, figures=("learning_curves",))
     assert [row["measure"] for row in result.rows] == ["seconds", "memory", "page", "growth"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from benchmarks import bucketing, input_pipeline
 
 
@@ -11,6 +12,7 @@ def test_input_pipeline() -> None:
     assert row["met"] == (row["ratio"] >= 5)
 
 
+@pytest.mark.slow
 def test_bucketing() -> None:
     on_torch, padding, native, _ = bucketing.measure(rounds=1, limit=2000).rows
     assert on_torch["met"] == (on_torch["ratio"] <= 0.8)

@@ -62,6 +62,7 @@ def test_every_size_has_its_bar() -> None:
 
 
 @needs_kernel
+@pytest.mark.slow
 def test_recurrence_scaling() -> None:
     small = {"steps": (2, 3), "batch": (2,)}
     result = recurrence_scaling.measure(rounds=1, growth=small, threaded=(TINY,))
@@ -72,6 +73,7 @@ def test_recurrence_scaling() -> None:
 
 
 @needs_kernel
+@pytest.mark.slow
 def test_recurrence_memory() -> None:
     (row,) = recurrence_memory.measure(size=TINY, cells=("gru",)).rows
     assert row["measure"] == "peak"
@@ -79,6 +81,7 @@ def test_recurrence_memory() -> None:
 
 
 @needs_jax
+@pytest.mark.slow
 def test_article_example() -> None:
     result = article_example.measure(rounds=1, steps=(4,), train=64, epochs=1, ways=("ours",))
     ways = ["ours", "Keras + JAX"]

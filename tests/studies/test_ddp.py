@@ -91,8 +91,8 @@ def test_a_sweep_of_runs_on_two_processes_and_a_run_of_it_that_fails(tmp_path: P
     ("what", "status", "code", "reason"),
     [
         ("kill rank 1", "failed", 1, "rank 1: Signal 9 (SIGKILL)"),
-        ("SIGTERM", "preempted", 143, "SIGTERM"),
-        ("kill the job", "running", -9, None),
+        pytest.param("SIGTERM", "preempted", 143, "SIGTERM", marks=pytest.mark.slow),
+        pytest.param("kill the job", "running", -9, None, marks=pytest.mark.slow),
     ],
 )
 def test_a_run_on_two_processes_that_is_stopped(

@@ -31,6 +31,7 @@ def need(launcher: str) -> None:
         pytest.skip(f"the extra of launcher={launcher} is not installed ({composition.EXTRAS[launcher]})")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", LOCAL)
 def test_a_study_whose_worker_is_killed_is_finished_by_its_own_command(launcher: str, tmp_path: Path) -> None:
     need(launcher)

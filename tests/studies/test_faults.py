@@ -39,6 +39,7 @@ def train(*words: str, runs: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=runs, env=env, stdout=pipe, stderr=pipe, text=True)
 
 
+@pytest.mark.slow
 def test_killed_twice_and_repeated(small: Compose, tmp_path: Path) -> None:
     whole = run(small(*LONG, f"root={tmp_path}/whole")).directory
     cfg = small(*LONG, f"root={tmp_path}")
