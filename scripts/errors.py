@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gatescope.analysis import error_tables
-from gatescope.analysis.commands import UsageError, hint
+from gatescope.analysis.commands import UsageError, parse_for_run
 from gatescope.analysis.pair import find
 from gatescope.analysis.runs import NoRuns, RunSource
 
@@ -79,16 +79,8 @@ def parse(words: Sequence[str]) -> dict[str, str]:
     Raises:
         UsageError: a key is unknown, run is missing, or a value is not one that the key takes.
     """
-    given = {"root": os.environ.get("RUNS_DIR", "runs"), "n": "20", "texts": "yes", "out": ""}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or key not in KEYS:
-            raise UsageError(
-                f"{word!r}: arguments are key=value with keys {', '.join(KEYS)}{hint(key, KEYS)}"
-            )
-        given[key] = value
-    if not given.get("run"):
-        raise UsageError(f"which run? for example: {EXAMPLE}")
+    defaults = {"root": os.environ.get("RUNS_DIR", "runs"), "n": "20", "texts": "yes", "out": ""}
+    given = parse_for_run(words, KEYS, defaults, EXAMPLE)
     if not given["n"].isdecimal():
         raise UsageError(f"n={given['n']} is not a number from 0 on")
     if given["texts"] not in ("yes", "no"):

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gatescope.analysis.commands import UsageError, hint
+from gatescope.analysis.commands import UsageError, parse_for_run
 from gatescope.analysis.runs import NoRuns
 
 EXAMPLE = 'python scripts/explain.py run=gru-additive-tweets-s0-1a2b3c4d text="not bad at all"'
@@ -77,16 +77,8 @@ def parse(words: Sequence[str]) -> dict[str, str]:
     Raises:
         UsageError: a key is unknown, run is missing, or not exactly one of text and index is given.
     """
-    given = {"root": os.environ.get("RUNS_DIR", "runs"), "split": "test", "out": "", "colour": ""}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or key not in KEYS:
-            raise UsageError(
-                f"{word!r}: arguments are key=value with keys {', '.join(KEYS)}{hint(key, KEYS)}"
-            )
-        given[key] = value
-    if not given.get("run"):
-        raise UsageError(f"which run? for example: {EXAMPLE}")
+    defaults = {"root": os.environ.get("RUNS_DIR", "runs"), "split": "test", "out": "", "colour": ""}
+    given = parse_for_run(words, KEYS, defaults, EXAMPLE)
     if ("text" in given) == ("index" in given):
         raise UsageError(f"give either text=… or index=…; for example: {EXAMPLE}")
     if "index" in given and not given["index"].isdecimal():

@@ -25,7 +25,7 @@ from gatescope.tracking.lifecycle import Tracked, complete_wandb, describe, trac
 from gatescope.tracking.outcomes import finished, monitored
 from gatescope.tracking.ranks import rank, under_torchrun
 from gatescope.tracking.record import Record, result_text
-from gatescope.tracking.resume import BEST, LAST, AtomicIO
+from gatescope.tracking.resume import AtomicIO, read_checkpoint, weights_of
 from gatescope.tracking.runfile import best, mend, read_rows
 from gatescope.tracking.steps import count_updates
 from gatescope.training.housekeeping import older_objects_left_alone
@@ -138,13 +138,13 @@ def load_weights(module: SequenceTask, directory: Path, data: SequenceData) -> b
     Raises:
         DataError: they are damaged, or were trained on other data.
     """
-    names = [path for name in (BEST, LAST) if (path := directory / "checkpoints" / name).exists()]
-    if not names:
+    path = weights_of(directory)
+    if path is None:
         return False
     try:
-        saved = torch.load(names[0], map_location="cpu", weights_only=True)
+        saved = read_checkpoint(path)
     except Exception as error:  # whatever a torn file makes torch, zipfile or pickle raise
-        raise DataError(f"{names[0]} is damaged: force=true trains the run anew") from error
+        raise DataError(f"{path} is damaged: force=true trains the run anew") from error
     refuse_other_data(data, saved)
     module.load_state_dict(saved["state_dict"])
     return True

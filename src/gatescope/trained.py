@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,13 +21,13 @@ from gatescope.models.encoder import SequenceModel
 from gatescope.models.seq2seq import Seq2Seq
 from gatescope.run import build_module, load_data
 from gatescope.tracking.record import versions
+from gatescope.tracking.resume import read_checkpoint, weights_of
 from gatescope.tracking.runfile import read_run
 
 log = logging.getLogger(__name__)
 
 Given = str | Sequence[Sequence[float]] | Tensor
 """A text, or features (T, F)."""
-BEST, LAST = "best.ckpt", "last.ckpt"
 
 
 class LoadError(ValueError):
@@ -200,15 +199,11 @@ def load(run: str | Path, root: str | Path | None = None) -> Trained:
 
 def _weights(directory: Path, status: str) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     """Weights by name, and the identity of the data that they were trained on."""
-    path = next((p for name in (BEST, LAST) if (p := directory / "checkpoints" / name).exists()), None)
+    path = weights_of(directory)
     if path is None:
         raise LoadError(f"{directory.name} ({status}) has no checkpoint: run it to its end first")
     try:
-        with zipfile.ZipFile(path) as archive:  # torch itself checks no sums
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise ValueError(f"{damaged} is corrupted")
-        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        saved = read_checkpoint(path)
         state: dict[str, Tensor] = saved["state_dict"]
     except Exception as error:  # whatever a torn file makes torch, zipfile or pickle raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,27 +1,20 @@
 from __future__ import annotations
 
-import importlib.util
 import math
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from analysis.conftest import write_lines, write_run
+from script_loading import load_script
 
 from gatescope.analysis.pair import Pair, find
 from gatescope.analysis.runs import NoRuns
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "compare.py"
-
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("compare_script", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("compare")
 
 
 @pytest.fixture

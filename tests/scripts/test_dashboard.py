@@ -5,7 +5,6 @@ After a change that is meant, `PYTHONPATH=tests python tests/scripts/test_dashbo
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 import wandb
 from analysis.conftest import flow_readings, sample_readings, write_run
+from script_loading import load_script
 from wandb_standin import StandIn, serving
 
 from gatescope.analysis import dashboard
@@ -55,13 +55,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("dashboard_script", ROOT / "scripts" / "dashboard.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script() -> ModuleType:
+    return load_script("dashboard")
 
 
 @pytest.fixture

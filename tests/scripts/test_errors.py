@@ -1,25 +1,18 @@
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 import pytest
+from script_loading import load_script
 from trained_runs import SERIES, TEXTS, trained_run
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "errors.py"
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("errors_script", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("errors")
 
 
 @pytest.fixture(scope="module")

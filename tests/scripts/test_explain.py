@@ -1,24 +1,17 @@
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from script_loading import load_script
 from trained_runs import TEXTS, trained_run
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "explain.py"
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("explain_script", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("explain")
 
 
 @pytest.fixture(scope="module")

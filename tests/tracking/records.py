@@ -9,11 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from omegaconf import DictConfig
+from pytorch_lightning import Trainer
 
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.probe import Probe
 from gatescope.instruments.readings import Readings
+from gatescope.run import run
+from gatescope.tracking.identity import run_dir
+from gatescope.tracking.resume import Checkpoints
 
 TIMES = ("time", "seconds_per_epoch")
 
@@ -44,6 +50,27 @@ def assert_same(one: Path, other: Path) -> None:
         expected, found = weights(one, name), weights(other, name)
         assert expected.keys() == found.keys()
         assert all(torch.equal(expected[key], found[key]) for key in expected), name
+
+
+class Stop(Exception):
+    """Raised in the middle of a run by `stop_at`."""
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, cfg: DictConfig, checkpoint: int) -> Path:
+    """Run until the checkpoint of this number is written; where the record is."""
+    save, saves = Checkpoints._save, []
+
+    def saving(self: Checkpoints, trainer: Trainer) -> None:
+        save(self, trainer)
+        saves.append(trainer.global_step)
+        if len(saves) == checkpoint:
+            raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "_save", saving)
+        with pytest.raises(Stop):
+            run(cfg)
+    return run_dir(cfg)
 
 
 class AtStep(ProbeInstrument):

@@ -6,15 +6,15 @@ import logging
 import shutil
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import Compose
-from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import SIGTERMException
-from tracking.records import assert_same, at_step, record, rows, send
+from tracking.records import assert_same, at_step, record, rows, send, stop_at
 
 from gatescope.cli import tell
 from gatescope.config import ConfigError
@@ -23,7 +23,7 @@ from gatescope.data.base import DataError, Ragged, Splits
 from gatescope.run import load_data, run
 from gatescope.tracking.directory import RecordError
 from gatescope.tracking.identity import run_dir, run_id
-from gatescope.tracking.resume import Checkpoints, find, write_bytes
+from gatescope.tracking.resume import find, write_bytes
 from gatescope.trained import load
 
 Stopped = Callable[..., Path]
@@ -38,30 +38,11 @@ HARD = (
 """Three epochs of four steps that draw from torch's generator, with a checkpoint after each step."""
 
 
-class Stop(Exception):
-    pass
-
-
 @pytest.fixture
 def stopped(monkeypatch: pytest.MonkeyPatch) -> Stopped:
     """`stopped(cfg, 3)` runs until its third checkpoint is written; where its record is."""
 
-    def until(cfg: DictConfig, checkpoint: int) -> Path:
-        save, saves = Checkpoints._save, []
-
-        def saving(self: Checkpoints, trainer: Trainer) -> None:
-            save(self, trainer)
-            saves.append(trainer.global_step)
-            if len(saves) == checkpoint:
-                raise Stop
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Checkpoints, "_save", saving)
-            with pytest.raises(Stop):
-                run(cfg)
-        return run_dir(cfg)
-
-    return until
+    return partial(stop_at, monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import Compose
-from omegaconf import DictConfig
 from pytorch_lightning import Trainer
-from tracking.records import AtStep, at_step, record, rows
+from tracking.records import AtStep, at_step, record, rows, stop_at
 
 from gatescope.config import ConfigError
 from gatescope.data.base import Batch
@@ -23,7 +22,6 @@ from gatescope.instruments import probe
 from gatescope.models.seq2seq import Seq2Seq
 from gatescope.run import run
 from gatescope.tracking.identity import run_dir
-from gatescope.tracking.resume import Checkpoints
 from gatescope.training import housekeeping, loop
 from gatescope.training.module import SequenceTask
 
@@ -86,10 +84,6 @@ def test_overfit_batches_keeps_the_same_batches(small: Compose, order: Order) ->
     assert epochs[0] == epochs[1] == epochs[2]
 
 
-class Stop(Exception):
-    pass
-
-
 @pytest.mark.parametrize(
     ("checkpoint", "more"),
     [
@@ -116,21 +110,6 @@ def test_a_resumed_run_goes_on_in_the_order_of_one_that_was_not_stopped(
     run(cfg)
     assert record(run_dir(cfg))["resumed"]
     assert lasting(order) == whole
-
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, cfg: DictConfig, checkpoint: int) -> None:
-    save, saves = Checkpoints._save, []
-
-    def saving(self: Checkpoints, trainer: Trainer) -> None:
-        save(self, trainer)
-        saves.append(trainer.global_step)
-        if len(saves) == checkpoint:
-            raise Stop
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "_save", saving)
-        with pytest.raises(Stop):
-            run(cfg)
 
 
 # Evaluation

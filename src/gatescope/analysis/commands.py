@@ -46,6 +46,27 @@ def parse(words: Sequence[str], known: Mapping[str, str], example: str) -> dict[
     return given
 
 
+def parse_for_run(
+    words: Sequence[str], keys: Sequence[str], given: Mapping[str, str], example: str
+) -> dict[str, str]:
+    """`given` with the values of `words`, of which `run` must be one.
+
+    Raises:
+        UsageError: an argument is not key=value, a key is unknown, or run is missing.
+    """
+    found = dict(given)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or key not in keys:
+            raise UsageError(
+                f"{word!r}: arguments are key=value with keys {', '.join(keys)}{hint(key, keys)}"
+            )
+        found[key] = value
+    if not found.get("run"):
+        raise UsageError(f"which run? for example: {example}")
+    return found
+
+
 def hint(word: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {near[0]}?" if near else ""

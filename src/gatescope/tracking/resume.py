@@ -73,12 +73,28 @@ def find(directory: Path) -> Saved | None:
     return None
 
 
-def _read(path: Path, directory: Path) -> Saved:
+def weights_of(directory: Path) -> Path | None:
+    """Return the checkpoint whose weights a run has: the best on validation, else the last; None without."""
+    folder = directory / "checkpoints"
+    return next((path for name in (BEST, LAST) if (path := folder / name).exists()), None)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        Exception: whatever a torn file makes torch, zipfile or pickle raise, and ValueError for a wrong sum.
+    """
     with zipfile.ZipFile(path) as archive:  # torch itself checks no sums
         damaged = archive.testzip()
     if damaged is not None:
         raise ValueError(f"{damaged} is corrupted")
-    saved = torch.load(path, map_location="cpu", weights_only=True)
+    saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return saved
+
+
+def _read(path: Path, directory: Path) -> Saved:
+    saved = read_checkpoint(path)
     position: dict[str, Any] = saved[OURS]["position"]
     for name, length in position["files"].items():
         file = directory / name

@@ -40,7 +40,7 @@ HARMLESS = (
     "The `srun` command is available on your system but is not used",
     # Resuming and testing write beside an existing best checkpoint.
     "Checkpoint directory .* exists and is not empty",
-    # The same of a scheduler that watches validation.
+    # A scheduler that watches validation leaves out the epochs without one.
     "ReduceLROnPlateau conditioned on metric",
     # It warns of a sampler that repeats examples to fill the last batch: BucketSampler repeats none.
     "Using `DistributedSampler` with the dataloaders",

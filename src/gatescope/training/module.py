@@ -140,8 +140,7 @@ class SequenceTask(pl.LightningModule):
             self.trainer.check_val_every_n_epoch = self.trainer.val_check_batch = 1
 
     def on_validation_end(self) -> None:
-        if self.trainer.sanity_checking or self.trainer.state.fn != "fit":
-            return
+        """Step a plateau's scheduler, whose patience counts validations."""
         schedulers = self.lr_schedulers() or []
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
             if isinstance(scheduler, ReduceLROnPlateau):
