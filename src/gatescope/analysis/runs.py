@@ -14,9 +14,10 @@ from typing import Any, Protocol
 import pandas as pd
 import yaml
 
+from gatescope.instruments.readings import TESTED
 from gatescope.tracking import predictions, variants
 from gatescope.tracking.identity import data_name, digest, result_config
-from gatescope.tracking.runfile import rebuilt, sound
+from gatescope.tracking.runfile import ROW_KEYS, rebuilt, sound
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +28,6 @@ RUN_COLUMNS = [
 ]  # fmt: skip
 METRIC_COLUMNS = ["run_id", "step", "epoch", "time", "name", "value"]
 READING_COLUMNS = ["run_id", "step", "epoch", "name", "kind", "value", "payload", "tested"]
-TESTED = "tested/"
-"""What the names of readings of the tested weights begin with in a record."""
-ROW_KEYS = ("step", "epoch", "time")
 RECORD = ("run.json", "metrics.jsonl", "config.yaml")
 """Files of a record, of which one suffices to know that there is a run."""
 
@@ -76,7 +74,10 @@ class Tables:
 
     def finished(self) -> Tables:
         """The same tables with the finished runs only: what a comparison may use."""
-        runs = self.runs[self.runs.status == "finished"]
+        return self.restricted_to(self.runs[self.runs.status == "finished"])
+
+    def restricted_to(self, runs: pd.DataFrame) -> Tables:
+        """The same tables with these runs only; `runs` may have other values in its columns."""
         kept = set(runs.run_id)
         return replace(
             self,

@@ -175,14 +175,9 @@ def _restricted(tables: Tables, table: pd.DataFrame, kept: pd.Series, over: tupl
     """The tables of the chosen runs, whose conditions no longer name what was chosen."""
     runs = tables.runs.assign(condition=table.condition)[kept]
     ids = set(runs.run_id)
-    return replace(
-        tables,
-        runs=runs,
-        metrics=tables.metrics[tables.metrics.run_id.isin(ids)],
-        readings=tables.readings[tables.readings.run_id.isin(ids)],
-        axes={
-            run: {key: text for key, text in own.items() if key not in over}
-            for run, own in tables.axes.items()
-            if run in ids
-        },
-    )
+    axes = {
+        run: {key: text for key, text in own.items() if key not in over}
+        for run, own in tables.axes.items()
+        if run in ids
+    }
+    return replace(tables.restricted_to(runs), axes=axes)

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from gatescope.data.base import Batch, SequenceData
 from gatescope.instruments.base import ProbeInstrument, Update, UpdateInstrument
 from gatescope.instruments.probe import look
-from gatescope.instruments.readings import Readings
+from gatescope.instruments.readings import TESTED, Readings
 from gatescope.models.stack import LayerPass
 from gatescope.training.housekeeping import counted_as_overhead
 from gatescope.training.loop import tested_at
@@ -28,9 +28,6 @@ log = logging.getLogger(__name__)
 
 Sink = Callable[[Readings, int, int], None]
 """(readings, step, epoch): where readings go."""
-
-TESTED = "tested/"
-"""Prefix of the names of readings of the weights that the test measures: those best on validation."""
 
 
 def due(step: int, every_n_steps: int | None) -> bool:

@@ -9,6 +9,9 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, get_args
 
+TESTED = "tested/"
+"""Prefix of the names of readings of the weights that the test measures: those best on validation."""
+
 
 @dataclass(frozen=True)
 class Scalar:

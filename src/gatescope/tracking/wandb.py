@@ -272,7 +272,7 @@ def log_predictions(
     except Exception as error:  # a table is worth neither the run nor the rest of what W&B is given
         log.warning("W&B gets no table of the errors (%s: %s); the record has them", _kind(error), error)
         return
-    row |= {"trainer/global_step": step, READING_MARK: 1}
+    row |= {STEP: step, READING_MARK: 1}
     logger.attempt(lambda: logger.experiment.log(row))
 
 
