@@ -114,7 +114,7 @@ def our_fit(given: Arrays, epochs: int, root: Path, *overrides: str) -> Fit:
             cfg = config(root, epochs, *overrides, f"root={runs}")
             pl.seed_everything(cfg.seed, workers=True, verbose=False)
             with tracked(cfg) as tracking:
-                probes = instrument_callbacks(cfg.instruments, data, tracking.readings)
+                probes = instrument_callbacks(cfg.instruments, data, tracking.measurements)
                 callbacks = [*probes, tracking.checkpoints]
                 directory = tracking.record.directory
                 trainer = make_trainer(cfg, data.task, directory, tracking.loggers, callbacks)

@@ -13,8 +13,8 @@ from benchmarks.result import Bar, Result
 from benchmarks.step_overhead import CONF
 from benchmarks.timing import interleaved, ratio
 from gatescope.composition import compose, make_loader
-from gatescope.data.base import Batch
 from gatescope.run import build_module, load_data
+from gatescope.sequences import Batch
 from gatescope.training.module import SequenceTask
 
 QUESTION = (

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from benchmarks.result import Bar, Result
 from benchmarks.timing import ratio
-from gatescope.data.base import SequenceData
+from gatescope.data.datamodule import SequenceData
 from gatescope.instruments.callbacks import instrument_callbacks
 from gatescope.run import build_module, load_data
 from gatescope.tracking.lifecycle import tracked
@@ -68,7 +68,7 @@ def epoch(cell: str, variant: str, overrides: tuple[str, ...], data: SequenceDat
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
         with tracked(cfg) as tracking:
             module = build_module(cfg, data)
-            probes = instrument_callbacks(cfg.instruments, data, tracking.readings)
+            probes = instrument_callbacks(cfg.instruments, data, tracking.measurements)
             directory = tracking.record.directory
             trainer = make_trainer(cfg, data.task, directory, tracking.loggers, probes)
             # Lightning hangs its Trainer on the datamodule.

@@ -15,15 +15,15 @@ from torch import Tensor
 
 from benchmarks.loop_cells import STEPS, feed
 from gatescope.cells.base import RecurrentLayer, State, States, join
-from gatescope.data.base import Batch
 from gatescope.instruments.gates import GateStatistics
 from gatescope.instruments.gradient_flow import LOSS_FREE, RELATIVE, GradientFlow, shortcut_share, top_directs
-from gatescope.instruments.lag_curves import LagLogs, state_readings
+from gatescope.instruments.lag_curves import LagLogs, state_measurements
+from gatescope.instruments.measurements import Measurements, Scalar
 from gatescope.instruments.probe import Loss, Probe
-from gatescope.instruments.readings import Readings, Scalar
 from gatescope.instruments.recursion import unit
 from gatescope.models.encoder import Encoder
 from gatescope.models.stack import LayerTrace
+from gatescope.sequences import Batch
 
 Form = Literal["usual", "careful"]
 
@@ -110,20 +110,20 @@ def _or_zero(gradient: Tensor | None, like: Tensor) -> Tensor:
     return torch.zeros_like(like) if gradient is None else gradient
 
 
-def read(name: str, model: Encoder, batch: Batch, loss: Loss, form: Form = "usual") -> Readings:
+def read(name: str, model: Encoder, batch: Batch, loss: Loss, form: Form = "usual") -> Measurements:
     """The readings of `GateStatistics` and of `GradientFlow` (without its self-test, which asks whether the
     adjoint agrees with autograd: here all is autograd's). The loss must be one of the last step only."""
     probe, walks = look(name, model, batch, loss, form)
-    readings = GateStatistics().read(probe)
+    measurements = GateStatistics().read(probe)
     settings = GradientFlow()
     tops = top_directs(probe)
     for walk, (layer, adjoint) in zip(walks, probe.adjoints.items(), strict=True):
         prefix = f"gradient_flow/{layer}/"
-        readings |= _curves(prefix, "vanishing", State(adjoint.h, adjoint.c), probe, settings)
-        readings |= _curves(prefix, "loss_free", loss_free(walk, settings.seed), probe, settings)
+        measurements |= _curves(prefix, "vanishing", State(adjoint.h, adjoint.c), probe, settings)
+        measurements |= _curves(prefix, "loss_free", loss_free(walk, settings.seed), probe, settings)
         if layer in tops:
-            readings[f"{prefix}shortcut_share"] = shortcut_share(layer, tops[layer], probe)
-    return readings
+            measurements[f"{prefix}shortcut_share"] = shortcut_share(layer, tops[layer], probe)
+    return measurements
 
 
 def loss_free(walk: Walk, seed: int) -> State:
@@ -137,7 +137,7 @@ def loss_free(walk: Walk, seed: int) -> State:
     return walk.states_by_step([_or_zero(g, value) for g, value in zip(found, leaves, strict=True)])
 
 
-def _curves(prefix: str, kind: str, adjoint: State, probe: Probe, settings: GradientFlow) -> Readings:
+def _curves(prefix: str, kind: str, adjoint: State, probe: Probe, settings: GradientFlow) -> Measurements:
     """As `GradientFlow` reports a walk: curves of the whole state and its halves, the rates of the whole."""
     label, rates = (RELATIVE, prefix) if kind == "vanishing" else (LOSS_FREE, f"{prefix}{kind}_")
     halves = {"state": State(join(adjoint))}
@@ -145,7 +145,9 @@ def _curves(prefix: str, kind: str, adjoint: State, probe: Probe, settings: Grad
         halves |= {"h": State(adjoint.h), "c": State(adjoint.c)}
     logs = {part: values.h.norm(dim=-1).double().log().flip(1) for part, values in halves.items()}
     options = (label, settings.fit, settings.epsilon)
-    readings, whole = state_readings(f"{prefix}{kind}_curve", rates, logs, probe.batch.lengths, *options)
+    measurements, whole = state_measurements(
+        f"{prefix}{kind}_curve", rates, logs, probe.batch.lengths, *options
+    )
     if isinstance(whole, LagLogs) and (zero := whole.zero_lag()) is not None:
-        readings[f"{rates}underflow_lag"] = Scalar(float(zero))
-    return readings
+        measurements[f"{rates}underflow_lag"] = Scalar(float(zero))
+    return measurements

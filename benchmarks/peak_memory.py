@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 
 from benchmarks import loop
-from benchmarks.probe_vs_loop import readings, traces
+from benchmarks.probe_vs_loop import measurements, traces
 from benchmarks.result import Result
 from benchmarks.setting import CELLS, Size, loss, make
-from gatescope.data.base import Batch
 from gatescope.models.encoder import Encoder
+from gatescope.sequences import Batch
 
 QUESTION = (
     "growth of the peak resident set (fresh process, after imports, model and batch): the loop "
@@ -29,7 +29,7 @@ Way = Callable[[str, Encoder, Batch], object]
 WAYS: dict[str, Way] = {
     "traces": lambda cell, model, batch: traces(model, batch),
     "traces, usual loop": lambda cell, model, batch: loop.look(cell, model, batch, loss),
-    "readings": lambda cell, model, batch: readings(model, batch),
+    "readings": lambda cell, model, batch: measurements(model, batch),
     "readings, usual loop": lambda cell, model, batch: loop.read(cell, model, batch, loss),
 }
 

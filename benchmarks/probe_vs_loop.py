@@ -8,12 +8,12 @@ from benchmarks import loop
 from benchmarks.result import Bar, Result
 from benchmarks.setting import CELLS, Size, loss, make
 from benchmarks.timing import Way, interleaved, ratio
-from gatescope.data.base import Batch
 from gatescope.instruments.gates import GateStatistics
 from gatescope.instruments.gradient_flow import GradientFlow
+from gatescope.instruments.measurements import Measurements
 from gatescope.instruments.probe import Probe, look
-from gatescope.instruments.readings import Readings
 from gatescope.models.encoder import Encoder
+from gatescope.sequences import Batch
 
 QUESTION = (
     "seconds of the loop with autograd over seconds of our probe. traces: states, gates and ∂L/∂state of "
@@ -30,7 +30,7 @@ def traces(model: Encoder, batch: Batch) -> Probe:
     return probe
 
 
-def readings(model: Encoder, batch: Batch, self_test: bool = False) -> Readings:
+def measurements(model: Encoder, batch: Batch, self_test: bool = False) -> Measurements:
     """What the default instruments read. The self-test asks whether the adjoint equals autograd's gradients,
     which a loop that takes autograd's has no use for: it is timed apart."""
     probe = look(model, batch, loss)
@@ -60,8 +60,8 @@ def ways(cell: str, size: Size) -> dict[str, Way]:
         "traces": lambda: traces(model, batch),
         "traces, usual loop": lambda: loop.look(cell, theirs, batch, loss),
         "traces, careful loop": lambda: loop.look(cell, theirs, batch, loss, "careful"),
-        "readings": lambda: readings(model, batch),
+        "readings": lambda: measurements(model, batch),
         "readings, usual loop": lambda: loop.read(cell, theirs, batch, loss),
         "readings, careful loop": lambda: loop.read(cell, theirs, batch, loss, "careful"),
-        "readings and self-test": lambda: readings(model, batch, self_test=True),
+        "readings and self-test": lambda: measurements(model, batch, self_test=True),
     }

@@ -113,7 +113,7 @@ def write_record(
     config = {"study": study, "trainer": {"gradient_clip_val": 1.0}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     _write_lines(folder / "metrics.jsonl", _metrics(rng, rows, accuracy))
-    _write_lines(folder / "readings.jsonl", _readings(rng, cell, attention))
+    _write_lines(folder / "readings.jsonl", _measurements(rng, cell, attention))
 
 
 def _metrics(rng: np.random.Generator, rows: int, accuracy: float) -> list[dict[str, float]]:
@@ -127,7 +127,7 @@ def _metrics(rng: np.random.Generator, rows: int, accuracy: float) -> list[dict[
     return found
 
 
-def _readings(rng: np.random.Generator, cell: str, attention: str) -> list[dict[str, object]]:
+def _measurements(rng: np.random.Generator, cell: str, attention: str) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     edges = np.linspace(0, 1, BINS + 1).tolist()
     for step in LOOKS:

@@ -16,10 +16,10 @@ from gatescope.cells.mingru import MinGRU
 from gatescope.cells.minlstm import MinLSTM
 from gatescope.cells.peephole_lstm import PeepholeLSTM
 from gatescope.cells.rnn import RNN
-from gatescope.data.base import Batch, TaskSpec
 from gatescope.models.attention import Pooling
 from gatescope.models.encoder import Encoder
 from gatescope.models.stack import CellFactory
+from gatescope.sequences import Batch, TaskSpec
 
 CELLS: dict[str, CellFactory] = {
     "rnn": RNN,

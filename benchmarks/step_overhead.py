@@ -16,7 +16,7 @@ from torch import nn
 
 from benchmarks.result import Bar, Result
 from benchmarks.timing import ratio
-from gatescope.data.base import SequenceData
+from gatescope.data.datamodule import SequenceData
 from gatescope.run import build_module, load_data, run
 
 CONF = Path(__file__).resolve().parents[1] / "conf"

@@ -21,7 +21,9 @@ from matplotlib.figure import Figure
 from gatescope.analysis.style import RC, TWO_COLUMNS
 from gatescope.composition import compose, make_loader
 from gatescope.config import ConfigError, check
-from gatescope.data.base import DataError, Examples, SequenceData
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.errors import DataError
+from gatescope.data.examples import Examples
 from gatescope.tracking.identity import tags
 
 CONF = Path(__file__).resolve().parents[1] / "conf"

@@ -90,7 +90,7 @@ def parse(words: Sequence[str]) -> dict[str, str]:
 
 def _ours(error: ValueError) -> bool:
     """Whether its message was written for the reader."""
-    from gatescope.data.base import DataError
+    from gatescope.data.errors import DataError
     from gatescope.trained import LoadError
 
     return isinstance(error, DataError | LoadError)

@@ -15,7 +15,9 @@ MODULE = '''
 import torch
 
 from gatescope.cells.rnn import RNN
-from gatescope.data.base import Examples, SequenceData, Splits, TaskSpec
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.examples import Examples, Splits
+from gatescope.sequences import TaskSpec
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.readings import scalar
 from gatescope.models.attention import Attention

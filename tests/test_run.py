@@ -16,8 +16,8 @@ import torch
 from conftest import FAST, ROOT, SMALL, Compose
 
 from gatescope.instruments.base import ProbeInstrument
+from gatescope.instruments.measurements import Measurements
 from gatescope.instruments.probe import Probe
-from gatescope.instruments.readings import Readings
 from gatescope.models.stack import RecurrentStack
 from gatescope.run import run
 from gatescope.tracking.directory import RecordError
@@ -121,7 +121,7 @@ class Broken(ProbeInstrument):
 
     looks = 0
 
-    def read(self, probe: Probe) -> Readings:
+    def read(self, probe: Probe) -> Measurements:
         Broken.looks += 1
         if Broken.looks > 1:
             raise ZeroDivisionError("second look")

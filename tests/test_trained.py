@@ -16,7 +16,7 @@ from trained_runs import SERIES, TEXTS, trained_run
 import gatescope
 from gatescope.analysis.runs import NoRuns
 from gatescope.data import tweets
-from gatescope.data.base import DataError
+from gatescope.data.errors import DataError
 from gatescope.run import build_module, load_data
 from gatescope.trained import LoadError, Trained
 

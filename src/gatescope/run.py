@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from gatescope.baselines.base import Baseline, evaluate
 from gatescope.cells.kernels.layer import kernel_of
 from gatescope.config import ConfigError, check
-from gatescope.data.base import DataError, SequenceData
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.errors import DataError
 from gatescope.distributed import device_count
 from gatescope.instruments.callbacks import instrument_callbacks
 from gatescope.models.build import build_model
@@ -90,7 +91,7 @@ def run(cfg: DictConfig) -> RunResult:
             module.model.compile()
         tracking.describe(data.task, sizes(module.model), kernel_of(module.model, cfg.trainer.accelerator))
         # All ranks hold the same weights and gradients, so that one of them reads what any would.
-        probes = instrument_callbacks(cfg.instruments, data, tracking.readings) if rank() == 0 else []
+        probes = instrument_callbacks(cfg.instruments, data, tracking.measurements) if rank() == 0 else []
         callbacks = [*probes, tracking.checkpoints]
         trainer = make_trainer(
             cfg, data.task, tracking.record.directory, tracking.loggers, callbacks, [AtomicIO()], devices

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from gatescope.analysis.errors import Texts
-    from gatescope.data.base import SequenceData
+    from gatescope.data.datamodule import SequenceData
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,13 @@ from torch import Tensor
 
 from gatescope.analysis.pair import find
 from gatescope.components import nearest
-from gatescope.data.base import END, Batch, DataError, SequenceData, Split, TaskSpec
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.errors import DataError
 from gatescope.instruments.attribution import distribution
 from gatescope.models.encoder import SequenceModel
 from gatescope.models.seq2seq import Seq2Seq
 from gatescope.run import build_module, load_data
+from gatescope.sequences import END, Batch, Split, TaskSpec
 from gatescope.tracking.record import versions
 from gatescope.tracking.resume import read_checkpoint, weights_of
 from gatescope.tracking.runfile import read_run

@@ -35,7 +35,7 @@ def write_run(
     commit: str | None = "a" * 40,
     data: dict[str, Any] | None = None,
     epochs: int = 4,
-    readings: Iterable[dict[str, Any]] | None = None,
+    measurements: Iterable[dict[str, Any]] | None = None,
     started: str = "2026-01-01T00:00:00+00:00",
     suffix: str = "",
     reason: str | None = None,
@@ -80,7 +80,9 @@ def write_run(
     if status == "finished":
         rows.append({"step": epochs * 10, "epoch": epochs, "time": 99.0, "test/accuracy": accuracy})
     write_lines(folder / "metrics.jsonl", rows)
-    write_lines(folder / "readings.jsonl", sample_readings(cell, seed) if readings is None else readings)
+    write_lines(
+        folder / "readings.jsonl", sample_readings(cell, seed) if measurements is None else measurements
+    )
     return folder
 
 
@@ -242,7 +244,7 @@ def write_vanishing(
                 data = {"_target_": "gatescope.data.copy.Copy", "lag": lag}
                 write_run(
                     root, f"{cell}-none", seed, study=VANISHING, accuracy=float(accuracy), data=data,
-                    readings=flow_readings(rates, lag + 20, seed, lost=(lost or {}).get((cell, seed))),
+                    measurements=flow_readings(rates, lag + 20, seed, lost=(lost or {}).get((cell, seed))),
                 )  # fmt: skip
 
 

@@ -137,7 +137,7 @@ def test_groups_are_the_finished_runs_that_kept_predictions(tmp_path: Path) -> N
 def test_a_figure_of_many_classes_stays_legible(tmp_path: Path, classes: int) -> None:
     labels = [f"a rather long name of class {i}" for i in range(classes)]
     for variant in ("gru-none", "lstm-none", "rnn-none"):
-        write_predictions(write_run(tmp_path, variant, 0, readings=[]), 0, labels, 40 * classes)
+        write_predictions(write_run(tmp_path, variant, 0, measurements=[]), 0, labels, 40 * classes)
     tables = RecordSource(tmp_path, "toy").tables()
     module = load("confusion_matrix")
     figure = module.draw(tables)

@@ -135,13 +135,13 @@ def test_figures_say_how_many_seeds_are_dead_or_exploded(tmp_path: Path) -> None
 
 def test_gradient_norms_of_zero_and_beyond_numbers_are_counted(tmp_path: Path) -> None:
     for seed, last in enumerate((1.0, 4.0, 0.0, None)):
-        readings = [
+        measurements = [
             {"step": step, "epoch": 0, "name": name, "kind": "undefined" if norm is None else "scalar"}
             | ({"why": "a gradient is NaN or infinite"} if norm is None else {"value": norm})
             for step, norm in ((1, 1.0), (2, 1.0), (4, last))
             for name in ("gradient_norm/before_clip", "gradient_norm/layer0/recurrent_weights/hidden")
         ]
-        write_run(tmp_path, "irnn-none", seed, readings=readings)
+        write_run(tmp_path, "irnn-none", seed, measurements=measurements)
     tables = toy_tables(tmp_path)
     numbers = load("gradient_norms").numbers(tables).set_index(["quantity", "step"])
     for part in ("all parameters", "recurrent weights"):
@@ -173,7 +173,7 @@ def test_files_are_the_same_bytes_twice(toy: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [*COMPARISON, *VANISHING])
 def test_a_figure_without_data_says_so(name: str, tmp_path: Path) -> None:
-    folder = write_run(tmp_path, "gru-none", 0, accuracy=None, readings=[])
+    folder = write_run(tmp_path, "gru-none", 0, accuracy=None, measurements=[])
     (folder / "metrics.jsonl").unlink()
     module, tables = load(name), toy_tables(tmp_path)
     with pytest.raises(NoData, match=r"finished run|fewer than two"):
@@ -282,8 +282,8 @@ def test_gate_quantiles_are_those_of_the_values(tmp_path: Path) -> None:
     values = np.random.default_rng(0).beta(2, 5, 20_000)
     counts = np.histogram(values, edges)[0]
     row = {"kind": "histogram", "edges": edges.tolist(), "counts": counts.tolist()}
-    readings = [{"step": 0, "epoch": 0, "name": "gates/layer0/update/histogram"} | row]
-    write_run(tmp_path, "gru-none", 0, readings=readings)
+    measurements = [{"step": 0, "epoch": 0, "name": "gates/layer0/update/histogram"} | row]
+    write_run(tmp_path, "gru-none", 0, measurements=measurements)
     (got,) = load("gate_distributions").numbers(toy_tables(tmp_path)).to_dict("records")
     quantiles = [got["quantile_10"], got["median"], got["quantile_90"]]
     assert quantiles == pytest.approx(np.quantile(values, [0.1, 0.5, 0.9]), abs=0.004)

@@ -16,7 +16,7 @@ from .conftest import write_run
 STUDY = {"name": "toy", "findings": "interpretability", "figures": ["faithfulness"], "baseline": None}
 
 
-def readings(values: dict[str, float], seed: int) -> list[dict[str, Any]]:
+def measurements(values: dict[str, float], seed: int) -> list[dict[str, Any]]:
     at = {"step": 40, "epoch": 4, "kind": "scalar"}
     return [at | {"name": name, "value": value + 0.001 * seed} for name, value in values.items()]
 
@@ -41,7 +41,9 @@ def tables(root: Path, seeds: int = 5) -> Tables:
     for variant, values in given.items():
         for seed in range(seeds):
             accuracy = (0.8 if variant == "gru-additive" else 0.7) + 0.002 * rng.normal()
-            write_run(root, variant, seed, study=STUDY, accuracy=accuracy, readings=readings(values, seed))
+            write_run(
+                root, variant, seed, study=STUDY, accuracy=accuracy, measurements=measurements(values, seed)
+            )
     return RecordSource(root, "toy").tables().finished()
 
 
@@ -72,7 +74,7 @@ def test_few_seeds_give_no_verdict(tmp_path: Path) -> None:
 
 def test_a_study_without_such_readings_is_compared_all_the_same(tmp_path: Path) -> None:
     for seed in range(2):
-        write_run(tmp_path, "gru-none", seed, study=STUDY, readings=[])
+        write_run(tmp_path, "gru-none", seed, study=STUDY, measurements=[])
     found = RecordSource(tmp_path, "toy").tables().finished()
     assert interpretability.paragraphs(found)[0].startswith("Nothing can be said of attention")
     assert "highest mean test accuracy" in interpretability.headline(found)

@@ -121,7 +121,7 @@ def test_the_baseline_may_be_a_run_of_the_study(tmp_path: Path) -> None:
         write_run(tmp_path, "gru-none", seed, study=study, accuracy=0.80 + 0.001 * seed)
     without = text_of(tmp_path, tmp_path / "out")
     assert "The baseline, tfidf_logistic, has no finished run" in without
-    write_run(tmp_path, "tfidf_logistic-none", 0, study=study, accuracy=0.757, readings=[])
+    write_run(tmp_path, "tfidf_logistic-none", 0, study=study, accuracy=0.757, measurements=[])
     text = text_of(tmp_path, tmp_path / "out")
     assert "tfidf_logistic (computed in this study), stands at 0.757. Above it beyond seeds: gru-none" in text
     assert "**gru-none** has the highest" in text
@@ -219,7 +219,7 @@ def test_the_findings_on_vanishing_with_few_seeds(tmp_path: Path) -> None:
 
 
 def test_the_findings_on_vanishing_without_readings(tmp_path: Path) -> None:
-    write_run(tmp_path, "gru-none", 0, study={"findings": "vanishing_gradients"}, readings=[])
+    write_run(tmp_path, "gru-none", 0, study={"findings": "vanishing_gradients"}, measurements=[])
     assert "Nothing can be said: no finished run has readings of gradient_flow" in text_of(
         tmp_path, tmp_path / "o"
     )

@@ -110,7 +110,7 @@ def test_data_that_have_changed_give_no_texts(
 def test_many_classes_are_a_dozen_in_the_readme_and_all_on_the_page(tmp_path: Path) -> None:
     labels = [f"class {i:03d}" for i in range(100)]
     for seed in range(2):
-        folder = write_run(tmp_path, "gru-none", seed, readings=[])
+        folder = write_run(tmp_path, "gru-none", seed, measurements=[])
         write_predictions(folder, seed, labels, 2000)
     out = written(tmp_path, "toy")
     readme = (out / "README.md").read_text(encoding="utf-8")
@@ -124,7 +124,7 @@ def test_many_classes_are_a_dozen_in_the_readme_and_all_on_the_page(tmp_path: Pa
 
 def test_seeds_that_were_tested_on_other_examples_are_told(tmp_path: Path) -> None:
     for seed, labels in enumerate((("a", "b", "c"), ("b", "a", "c"))):
-        folder = write_run(tmp_path, "gru-none", seed, readings=[])
+        folder = write_run(tmp_path, "gru-none", seed, measurements=[])
         write_predictions(folder, seed, labels)
         shown = pd.read_csv(folder / "predictions.csv")
         shown[["id", "loss", "target", "prediction", "p(a)", "p(b)", "p(c)"]].to_csv(
@@ -136,7 +136,7 @@ def test_seeds_that_were_tested_on_other_examples_are_told(tmp_path: Path) -> No
 
 
 def test_without_predictions_there_is_no_section(tmp_path: Path) -> None:
-    folder = write_run(tmp_path, "gru-none", 0, readings=[])
+    folder = write_run(tmp_path, "gru-none", 0, measurements=[])
     write_predictions(folder, 0)
     assert (written(tmp_path, "toy") / "tables" / "confusion.csv").exists()
     (folder / "predictions.csv").unlink()

@@ -75,7 +75,7 @@ def test_replayed_steps_keep_the_last(tmp_path: Path) -> None:
     write_lines(folder / "readings.jsonl", [scalar | {"value": 1.0}, scalar | {"value": 2.0}])
     read = tables(tmp_path)
     assert list(read.metrics.value) == [0.8]
-    assert list(read.reading("gradient_norm/head").value) == [2.0]
+    assert list(read.measurement("gradient_norm/head").value) == [2.0]
 
 
 def test_only_a_run_of_the_same_config_supersedes(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_only_finished_runs_are_compared(tmp_path: Path) -> None:
     write_run(tmp_path, "gru-none", 1, status="failed")
     finished = tables(tmp_path).finished()
     assert list(finished.runs.seed) == [0]
-    assert set(finished.metrics.run_id) == set(finished.runs.run_id) == set(finished.readings.run_id)
+    assert set(finished.metrics.run_id) == set(finished.runs.run_id) == set(finished.measurements.run_id)
 
 
 def test_analysis_imports_no_torch() -> None:

@@ -69,7 +69,7 @@ def assert_equal(ours: Tables, theirs: Tables) -> None:
     assert (ours.study, ours.task, ours.versions) == (theirs.study, theirs.task, theirs.versions)
     pd.testing.assert_frame_equal(_plain(ours.runs), _plain(theirs.runs))
     pd.testing.assert_frame_equal(_in_order(ours.metrics), _in_order(theirs.metrics))
-    pd.testing.assert_frame_equal(ours.readings, theirs.readings)
+    pd.testing.assert_frame_equal(ours.measurements, theirs.measurements)
 
 
 def _in_order(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -89,7 +89,7 @@ def test_trained_runs_give_equal_tables(small: Compose, server: StandIn, tmp_pat
     for run_id in ours.runs.run_id:
         assert ours.predictions(run_id) is not None
         pd.testing.assert_frame_equal(ours.predictions(run_id), theirs.predictions(run_id))
-    assert set(ours.readings.kind) >= {"scalar", "histogram", "points", "curve"}
+    assert set(ours.measurements.kind) >= {"scalar", "histogram", "points", "curve"}
     for run_id, config in ours.configs.items():
         assert config == {"scheduler": {}, "decoder": {}} | theirs.configs[run_id]
 
@@ -111,10 +111,10 @@ def test_without_the_file_scalars_come_from_the_history(server: StandIn, tmp_pat
     stored.history.append(json.dumps(row | drawn))
     ours, theirs = RecordSource(tmp_path, "toy").tables(), WandbSource("gatescope", "toy").tables()
     columns = ["run_id", "step", "name", "value"]
-    scalars = ours.readings[ours.readings.kind == "scalar"][columns].reset_index(drop=True)
-    read = theirs.readings[theirs.readings.kind == "scalar"][columns].reset_index(drop=True)
+    scalars = ours.measurements[ours.measurements.kind == "scalar"][columns].reset_index(drop=True)
+    read = theirs.measurements[theirs.measurements.kind == "scalar"][columns].reset_index(drop=True)
     pd.testing.assert_frame_equal(scalars, read)
-    (histogram,) = theirs.reading("h").payload
+    (histogram,) = theirs.measurement("h").payload
     assert (histogram["edges"], histogram["counts"]) == ([0.0, 0.5, 1.0], [3, 1])
 
 
@@ -161,7 +161,7 @@ def test_no_runs_and_no_project_are_said(server: StandIn, tmp_path: Path) -> Non
 
 def test_a_report_can_be_written_from_wandb(server: StandIn, tmp_path: Path) -> None:
     for seed in range(2):
-        logged(server, write_run(tmp_path / "runs", "gru-none", seed, readings=[]))
+        logged(server, write_run(tmp_path / "runs", "gru-none", seed, measurements=[]))
     command = [sys.executable, str(ROOT / "scripts" / "report.py"), "study=toy", "source=wandb"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=os.environ, check=False)
     assert done.returncode == 0, done.stderr
@@ -173,7 +173,7 @@ def test_a_report_can_be_written_from_wandb(server: StandIn, tmp_path: Path) -> 
 
 
 def test_both_sides_use_the_same_names() -> None:
-    from gatescope.analysis import wandb_source as reading
+    from gatescope.analysis import wandb_source as measurement
 
     names = ("RECORD_KEY", "READING_MARK", "READINGS")
-    assert [getattr(reading, n) for n in names] == [getattr(tracking, n) for n in names]
+    assert [getattr(measurement, n) for n in names] == [getattr(tracking, n) for n in names]

@@ -21,8 +21,9 @@ from gatescope.baselines.series import Summary, resampled, statistics
 from gatescope.baselines.series_logistic import SeriesLogistic
 from gatescope.baselines.series_ridge import SeriesRidge
 from gatescope.baselines.tfidf_logistic import TfidfLogistic
-from gatescope.data.base import IGNORE, Examples, Splits, TaskSpec
+from gatescope.data.examples import Examples, Splits
 from gatescope.run import run
+from gatescope.sequences import IGNORE, TaskSpec
 
 RNG = np.random.default_rng(0)
 

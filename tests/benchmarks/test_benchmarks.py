@@ -16,22 +16,27 @@ from benchmarks.result import Bar, Result
 from benchmarks.setting import CELLS, Size, loss, make
 from benchmarks.timing import interleaved, ratio
 
-from gatescope.instruments.readings import Curve, Histogram, Points, Reading, Scalar
+from gatescope.instruments.measurements import Curve, Histogram, Measurement, Points, Scalar
 
 ROOT = Path(__file__).parents[2]
 TINY = Size(steps=6, batch=4, inputs=3, hidden=5)
 
 
-def columns(reading: Reading) -> dict[str, list[float]]:
-    match reading:
+def columns(measurement: Measurement) -> dict[str, list[float]]:
+    match measurement:
         case Scalar(value):
             return {"value": [value]}
         case Curve():
-            return {"x": reading.x, "y": reading.y, "low": reading.low or [], "high": reading.high or []}
+            return {
+                "x": measurement.x,
+                "y": measurement.y,
+                "low": measurement.low or [],
+                "high": measurement.high or [],
+            }
         case Histogram():
-            return {"edges": reading.edges}
+            return {"edges": measurement.edges}
         case Points():
-            return reading.columns
+            return measurement.columns
     return {}
 
 
@@ -41,13 +46,13 @@ def columns(reading: Reading) -> dict[str, list[float]]:
 def test_the_loop_gives_the_same_readings(cell: str, layers: int, form: loop.Form) -> None:
     size = Size(12, 6, 3, 5, layers)
     model, batch = make(cell, size)
-    ours = probe_vs_loop.readings(model, batch)
+    ours = probe_vs_loop.measurements(model, batch)
     theirs = loop.read(cell, make(cell, size)[0], batch, loss, form)
     assert ours.keys() == theirs.keys()
-    for name, reading in ours.items():
-        assert type(reading) is type(theirs[name]), name
+    for name, measurement in ours.items():
+        assert type(measurement) is type(theirs[name]), name
         expected = columns(theirs[name])
-        for column, values in columns(reading).items():
+        for column, values in columns(measurement).items():
             assert values == pytest.approx(expected[column], rel=2e-3, abs=1e-5), f"{name} {column}"
 
 

@@ -16,8 +16,8 @@ from gatescope.cells.mingru import MinGRU
 from gatescope.cells.minlstm import MinLSTM
 from gatescope.cells.peephole_lstm import PeepholeLSTM
 from gatescope.cells.rnn import RNN
-from gatescope.data.base import valid_mask
 from gatescope.models.stack import RecurrentStack
+from gatescope.sequences import valid_mask
 
 CELLS = {
     "rnn": RNN,

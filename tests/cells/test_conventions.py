@@ -15,7 +15,7 @@ from gatescope.cells.gru import GRU
 from gatescope.cells.gru_article import GRUArticle
 from gatescope.cells.lstm import LSTM
 from gatescope.cells.rnn import RNN
-from gatescope.data.base import valid_mask
+from gatescope.sequences import valid_mask
 
 D, H, T = 3, 5, 9
 LENGTHS = torch.tensor([9, 6, 1])

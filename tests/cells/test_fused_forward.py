@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatescope.cells.base import State
-from gatescope.data.base import valid_mask
 from gatescope.models.stack import RecurrentStack
+from gatescope.sequences import valid_mask
 
 LENGTHS = torch.tensor([11, 7, 4, 1])
 

@@ -8,9 +8,9 @@ from cell_reference import CELLS, TOLERANCE, gradients, loop_stack, relative_err
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatescope.data.base import valid_mask
 from gatescope.models.attention import last_state
 from gatescope.models.stack import RecurrentStack
+from gatescope.sequences import valid_mask
 
 
 def stack_of(cell, kernel, dtype, depth=1, bidirectional=False, dropout=0.0):

@@ -20,7 +20,8 @@ from omegaconf import DictConfig
 
 from gatescope.cli import FAILED, INTERRUPTED, USAGE, job, tell
 from gatescope.config import ConfigError
-from gatescope.data.base import DataError, Examples, collate
+from gatescope.data.errors import DataError
+from gatescope.data.examples import Examples, collate
 from gatescope.tracking.directory import RecordError, held, make_writable
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import SweepFailed

@@ -11,9 +11,9 @@ from conftest import ROOT, Compose
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from gatescope.data.base import TaskSpec
 from gatescope.models.build import build_model
 from gatescope.models.encoder import sizes
+from gatescope.sequences import TaskSpec
 
 STATED = re.compile(r"^ *parameters: (\d+) +# (.*)$", re.MULTILINE)
 FILES = sorted([*ROOT.glob("conf/study/*.yaml"), *ROOT.glob("conf/experiment/*.yaml")])

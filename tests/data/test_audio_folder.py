@@ -14,7 +14,7 @@ from scipy.io import wavfile
 from gatescope.data import audio_folder
 from gatescope.data.audio import LogMel, Sound, read_wav
 from gatescope.data.audio_folder import AudioFolder, pattern_of
-from gatescope.data.base import DataError
+from gatescope.data.errors import DataError
 
 pytest.importorskip("kaldi_native_fbank")
 RATE = 8000

@@ -6,10 +6,13 @@ import sys
 import pytest
 import torch
 
-from gatescope.data.base import IGNORE, DataError, Examples, Splits, TaskSpec, check_splits
+from gatescope.data.checks import check_splits
+from gatescope.data.errors import DataError
+from gatescope.data.examples import Examples, Splits
 from gatescope.data.sktime_series import SktimeSeries
 from gatescope.data.text import Encoding, Texts
 from gatescope.data.tweets import Tweets
+from gatescope.sequences import IGNORE, TaskSpec
 
 FEATURES = TaskSpec("classification", "features", 2, 3, "accuracy", "max")
 

@@ -10,19 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatescope.data.base import (
-    IGNORE,
-    BucketSampler,
-    DataError,
-    Examples,
-    Ragged,
-    SequenceData,
-    Splits,
-    TaskSpec,
-    collate,
-    padding_waste,
-    valid_mask,
-)
+from gatescope.data.batching import BucketSampler, padding_waste
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.errors import DataError
+from gatescope.data.examples import Examples, Splits, collate
+from gatescope.data.ragged import Ragged
+from gatescope.sequences import IGNORE, TaskSpec, valid_mask
 
 LENGTHS = np.random.default_rng(0).integers(1, 60, 1000)
 

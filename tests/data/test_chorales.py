@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from gatescope.data import chorales
-from gatescope.data.base import DataError
 from gatescope.data.chorales import Chorales, read_chorales
+from gatescope.data.errors import DataError
 from gatescope.data.polyphony import KEYS, LOWEST
 
 PIECES = ["bach/bwv269", "bach/bwv347", "bach/bwv153.1", "bach/bwv86.6", "bach/bwv267", "bach/bwv269"]

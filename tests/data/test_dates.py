@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatescope.data.base import END, IGNORE
 from gatescope.data.dates import FIRST, FORMS, LAST, PLACES, Dates, write
+from gatescope.sequences import END, IGNORE
 
 DIRECTIVES = {
     "{day}": "%d",

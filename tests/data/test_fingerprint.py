@@ -9,8 +9,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from gatescope.data.base import Examples, Ragged, Splits, TaskSpec
+from gatescope.data.examples import Examples, Splits
 from gatescope.data.fingerprint import differences, fingerprint
+from gatescope.data.ragged import Ragged
+from gatescope.sequences import TaskSpec
 
 WORDS = TaskSpec(
     "classification", "tokens", 5, 1, "accuracy", "max", labels=("no", "yes"), vocabulary=tuple("abcde")

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from gatescope.data.base import END, IGNORE, DataError
+from gatescope.data.errors import DataError
 from gatescope.data.g2p import G2P, read_cmudict
+from gatescope.sequences import END, IGNORE
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatescope.data.adding import Adding
-from gatescope.data.base import IGNORE, DataError
 from gatescope.data.copy import Copy
 from gatescope.data.delayed_recall import DelayedRecall
+from gatescope.data.errors import DataError
 from gatescope.data.parity import Parity
+from gatescope.sequences import IGNORE
 
 SIZES = {"train": 300, "validation": 50, "test": 60}
 lags = st.integers(10, 40)

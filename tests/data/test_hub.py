@@ -14,7 +14,7 @@ from scipy.io import wavfile
 
 from gatescope.cli import USAGE, tell
 from gatescope.data import hub
-from gatescope.data.base import DataError
+from gatescope.data.errors import DataError
 from gatescope.data.hub import HubTexts, load_hub, reachable
 from gatescope.data.hub_speech import HubSpeech
 

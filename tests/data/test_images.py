@@ -8,8 +8,8 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from gatescope.data.base import DataError
 from gatescope.data.digits import Digits
+from gatescope.data.errors import DataError
 from gatescope.data.mnist1d import Mnist1d, _generate
 
 

@@ -10,9 +10,10 @@ import torch
 from conftest import FAST, Compose
 from torchmetrics.text import CHRFScore
 
-from gatescope.data.base import END, DataError
+from gatescope.data.errors import DataError
 from gatescope.data.pairs_file import PairsFile
 from gatescope.run import run
+from gatescope.sequences import END
 from gatescope.training.objective import objective_for
 
 WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from gatescope.data.base import DataError
+from gatescope.data.errors import DataError
 from gatescope.data.polyphonic_file import PolyphonicFile
 
 RNG = np.random.default_rng(0)

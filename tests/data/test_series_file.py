@@ -11,7 +11,8 @@ import sktime
 import torch
 from sktime.datasets import load_from_tsfile
 
-from gatescope.data.base import DataError, Ragged
+from gatescope.data.errors import DataError
+from gatescope.data.ragged import Ragged
 from gatescope.data.rows import Problems
 from gatescope.data.series_file import SeriesFile
 from gatescope.data.ts_format import read_ts

@@ -11,7 +11,7 @@ from conftest import Compose
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatescope.data.base import DataError
+from gatescope.data.errors import DataError
 from gatescope.data.text import PADDING, UNKNOWN, Corpus, Encoding, Texts
 from gatescope.data.torchtext_compat import build_vocab_from_iterator, get_tokenizer
 from gatescope.data.vectors import embed, read_vectors

@@ -17,7 +17,7 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatescope.data.base import DataError
+from gatescope.data.errors import DataError
 from gatescope.data.rows import Problems, Row, Table
 from gatescope.data.text_file import TextFile
 

@@ -9,10 +9,11 @@ import torch
 from trained_runs import SERIES, TEXTS, trained_run
 
 import gatescope
-from gatescope.data.base import Batch, DataError
+from gatescope.data.errors import DataError
 from gatescope.explain import Explanation, Row, explain, page, strip
 from gatescope.explain.page import number, shares
 from gatescope.models.encoder import Encoder
+from gatescope.sequences import Batch
 from gatescope.trained import Trained
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from gatescope.cells.base import RecurrentLayer, State, States, StepVjp, valid_mask
-from gatescope.data.base import Batch, TaskSpec
 from gatescope.models.attention import Pooling
 from gatescope.models.encoder import Encoder
+from gatescope.sequences import Batch, TaskSpec
 
 
 class Leaky(RecurrentLayer):

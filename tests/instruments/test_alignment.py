@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from gatescope.cells.gru import GRU
-from gatescope.data.base import END, IGNORE, Batch, TaskSpec
 from gatescope.instruments.alignment import AlignmentAccuracy
 from gatescope.instruments.attention import AttentionStatistics
+from gatescope.instruments.measurements import Heatmap, Undefined
 from gatescope.instruments.probe import Probe
-from gatescope.instruments.readings import Heatmap, Undefined
 from gatescope.models.attention import Dot
 from gatescope.models.seq2seq import Seq2Seq
+from gatescope.sequences import END, IGNORE, Batch, TaskSpec
 
 TASK = TaskSpec("transduction", "tokens", 5, 3, "exact_match", "max", target_vocabulary=("<end>", "a", "b"))
 
@@ -43,8 +43,10 @@ def test_accuracy_mass_and_chance_over_symbols_with_a_source(weights: Tensor) ->
     truth = torch.zeros(2, 5, 4, dtype=torch.bool)
     truth[0, 0, 0] = truth[0, 1, 2:] = truth[1, 0, 1] = True
     truth[0, 3, 0] = True  # of the further answer, which is not read
-    readings = AlignmentAccuracy().read(probe(weights, truth))
-    values = {name: reading.value for name, reading in readings.items() if hasattr(reading, "value")}
+    measurements = AlignmentAccuracy().read(probe(weights, truth))
+    values = {
+        name: measurement.value for name, measurement in measurements.items() if hasattr(measurement, "value")
+    }
     # Right at (0, 0); at (0, 1) the largest of equal weights is the first, which is wrong; wrong at (1, 0).
     assert values == pytest.approx(
         {
@@ -63,8 +65,8 @@ def test_the_example_has_the_symbols_of_both_sides(weights: Tensor) -> None:
 
 
 def test_no_known_source_is_undefined(weights: Tensor) -> None:
-    readings = AlignmentAccuracy().read(probe(weights, torch.zeros(2, 5, 4, dtype=torch.bool)))
-    assert isinstance(readings["alignment/accuracy"], Undefined)
+    measurements = AlignmentAccuracy().read(probe(weights, torch.zeros(2, 5, 4, dtype=torch.bool)))
+    assert isinstance(measurements["alignment/accuracy"], Undefined)
 
 
 def test_nothing_where_an_encoder_attends() -> None:
@@ -72,8 +74,8 @@ def test_nothing_where_an_encoder_attends() -> None:
 
 
 def test_attention_statistics_count_target_steps_of_the_first_answer(weights: Tensor) -> None:
-    readings = AttentionStatistics().read(probe(weights, None))
-    values = {name: reading.value for name, reading in readings.items()}
+    measurements = AttentionStatistics().read(probe(weights, None))
+    values = {name: measurement.value for name, measurement in measurements.items()}
     # Sharp at the first step of both; even over 4, 4 and 2 steps at the others.
     assert values["attention/entropy"] == pytest.approx(3 / 5)
     assert values["attention/effective_length"] == pytest.approx((1 + 4 + 4 + 1 + 2) / 5)

@@ -5,8 +5,8 @@ import torch
 from small_models import Leaky, encoder, feature_batch, squared_error
 
 from gatescope.instruments.attention import AttentionStatistics
+from gatescope.instruments.measurements import Undefined
 from gatescope.instruments.probe import look
-from gatescope.instruments.readings import Undefined
 from gatescope.models.attention import Dot
 
 
@@ -20,29 +20,29 @@ def read(weights, lengths):
 def test_uniform_weights():
     lengths = [4, 2]
     weights = torch.tensor([[[0.25] * 4], [[0.5, 0.5, 0, 0]]])
-    readings = read(weights, lengths)
-    assert readings["attention/entropy"].value == pytest.approx(1.0)
-    assert readings["attention/effective_length"].value == pytest.approx((4 + 2) / 2)
-    assert readings["attention/distance"].value == pytest.approx((1.5 + 0.5) / 2)
+    measurements = read(weights, lengths)
+    assert measurements["attention/entropy"].value == pytest.approx(1.0)
+    assert measurements["attention/effective_length"].value == pytest.approx((4 + 2) / 2)
+    assert measurements["attention/distance"].value == pytest.approx((1.5 + 0.5) / 2)
 
 
 def test_one_hot_weights():
-    readings = read(torch.tensor([[[0.0, 1.0, 0.0, 0.0]]]), [4])
-    assert readings["attention/entropy"].value == 0
-    assert readings["attention/effective_length"].value == pytest.approx(1.0)
-    assert readings["attention/distance"].value == pytest.approx(2.0)
+    measurements = read(torch.tensor([[[0.0, 1.0, 0.0, 0.0]]]), [4])
+    assert measurements["attention/entropy"].value == 0
+    assert measurements["attention/effective_length"].value == pytest.approx(1.0)
+    assert measurements["attention/distance"].value == pytest.approx(2.0)
 
 
 def test_a_sequence_of_one_step_does_not_enter_the_entropy():
-    readings = read(torch.tensor([[[0.5, 0.5]], [[1.0, 0.0]]]), [2, 1])
-    assert readings["attention/entropy"].value == pytest.approx(1.0)
+    measurements = read(torch.tensor([[[0.5, 0.5]], [[1.0, 0.0]]]), [2, 1])
+    assert measurements["attention/entropy"].value == pytest.approx(1.0)
 
 
 def test_only_sequences_of_one_step():
-    readings = read(None, [1, 1])
-    assert isinstance(readings["attention/entropy"], Undefined)
-    assert readings["attention/effective_length"].value == pytest.approx(1.0)
-    assert readings["attention/distance"].value == 0
+    measurements = read(None, [1, 1])
+    assert isinstance(measurements["attention/entropy"], Undefined)
+    assert measurements["attention/effective_length"].value == pytest.approx(1.0)
+    assert measurements["attention/distance"].value == 0
 
 
 def test_no_attention_gives_no_reading():
@@ -51,5 +51,5 @@ def test_no_attention_gives_no_reading():
 
 
 def test_weights_that_are_not_finite_are_undefined():
-    readings = read(torch.full((1, 1, 3), math.nan), [3])
-    assert all(isinstance(reading, Undefined) for reading in readings.values())
+    measurements = read(torch.full((1, 1, 3), math.nan), [3])
+    assert all(isinstance(measurement, Undefined) for measurement in measurements.values())

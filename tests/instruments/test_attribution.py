@@ -10,7 +10,6 @@ from torch import Tensor
 
 from gatescope.cells.gru import GRU
 from gatescope.cells.lstm import LSTM
-from gatescope.data.base import Batch, TaskSpec, valid_mask
 from gatescope.instruments import attribution
 from gatescope.instruments.attribution import (
     completeness_error,
@@ -24,6 +23,7 @@ from gatescope.instruments.attribution import (
 )
 from gatescope.models.attention import Additive, Dot
 from gatescope.models.encoder import Encoder
+from gatescope.sequences import Batch, TaskSpec, valid_mask
 
 LENGTHS = torch.tensor([6, 3, 1, 5])
 

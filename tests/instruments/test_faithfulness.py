@@ -19,13 +19,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from gatescope.cells.gru import GRU
 from gatescope.cells.rnn import RNN
-from gatescope.data.base import Batch, TaskSpec, valid_mask
 from gatescope.instruments.erasure import SHARES, erase, placed, top
 from gatescope.instruments.faithfulness import Faithfulness, Trial, kendall_tau, null_spread
+from gatescope.instruments.measurements import Curve, Heatmap, Measurements, Points, Scalar, Undefined
 from gatescope.instruments.probe import Probe, look
-from gatescope.instruments.readings import Curve, Heatmap, Points, Readings, Scalar, Undefined
 from gatescope.models.attention import Dot, FrozenRandom, Pooling, ScaledDot, Uniform
 from gatescope.models.encoder import Encoder
+from gatescope.sequences import Batch, TaskSpec, valid_mask
 
 WORDS = 40
 TASK = TaskSpec("classification", "tokens", WORDS, 1, "accuracy", "max", padding_index=0)
@@ -74,14 +74,14 @@ def planted_batch(examples: int = 48, steps: int = 14) -> Batch:
     return Batch(inputs, lengths, torch.zeros(examples, dtype=torch.long), torch.arange(examples))
 
 
-def trial_of(mixed: bool) -> Readings:
+def trial_of(mixed: bool) -> Measurements:
     return Faithfulness(nodes=32).read(look(planted(mixed), planted_batch(), loss))
 
 
-def value(readings: Readings, name: str) -> float:
-    reading = readings[f"attention/{name}"]
-    assert isinstance(reading, Scalar), (name, reading)
-    return reading.value
+def value(measurements: Measurements, name: str) -> float:
+    measurement = measurements[f"attention/{name}"]
+    assert isinstance(measurement, Scalar), (name, measurement)
+    return measurement.value
 
 
 MEASURES = [
@@ -95,26 +95,26 @@ MEASURES = [
 
 
 def test_attention_that_is_the_only_path_is_found_faithful() -> None:
-    readings = trial_of(mixed=False)
+    measurements = trial_of(mixed=False)
     for measure in MEASURES:
-        assert value(readings, measure) > 0.6, measure
-        assert value(readings, f"{measure}/beyond_chance") > 0.8, measure
-    assert value(readings, "permutation/total_variation") > 0.05
+        assert value(measurements, measure) > 0.6, measure
+        assert value(measurements, f"{measure}/beyond_chance") > 0.8, measure
+    assert value(measurements, "permutation/total_variation") > 0.05
     for kind in ("comprehensiveness", "sufficiency"):
-        assert value(readings, f"{kind}/attention") > 0.85
-        assert 0.1 < value(readings, f"{kind}/random") < 0.6
+        assert value(measurements, f"{kind}/attention") > 0.85
+        assert 0.1 < value(measurements, f"{kind}/random") < 0.6
 
 
 def test_attention_over_states_that_all_know_the_answer_is_found_empty() -> None:
-    readings = trial_of(mixed=True)
-    assert value(readings, "permutation/total_variation") < 0.01, "where it looks is of no consequence"
-    chance = value(readings, "tau/null_spread") / math.sqrt(48)
+    measurements = trial_of(mixed=True)
+    assert value(measurements, "permutation/total_variation") < 0.01, "where it looks is of no consequence"
+    chance = value(measurements, "tau/null_spread") / math.sqrt(48)
     for measure in MEASURES:
         if measure.endswith("token"):
-            assert abs(value(readings, measure)) < 4 * chance, measure
-            assert value(readings, f"{measure}/beyond_chance") < 0.2, measure
+            assert abs(value(measurements, measure)) < 4 * chance, measure
+            assert value(measurements, f"{measure}/beyond_chance") < 0.2, measure
     for kind in ("comprehensiveness", "sufficiency"):
-        found, random = (value(readings, f"{kind}/{name}") for name in ("attention", "random"))
+        found, random = (value(measurements, f"{kind}/{name}") for name in ("attention", "random"))
         assert abs(found - random) < 0.15, "no better than a ranking by lot"
 
 
@@ -205,27 +205,27 @@ def test_permutations_move_weights_among_valid_steps_only() -> None:
     valid = trial.valid[:, None]
     trial.weights = valid.double() / trial.lengths[:, None, None]
     trial.values = probe.model.head((trial.weights @ trial.states)[:, 0])
-    reading = trial.permutation()["permutation/total_variation"]
-    assert isinstance(reading, Scalar)
-    assert reading.value == pytest.approx(0, abs=1e-12)
+    measurement = trial.permutation()["permutation/total_variation"]
+    assert isinstance(measurement, Scalar)
+    assert measurement.value == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("attention", [Dot, FrozenRandom, partial(ScaledDot, heads=2)])
 def test_a_regression_has_agreement_and_no_distributions(attention: object) -> None:
-    readings = Faithfulness(nodes=8).read(small_probe(attention, [6, 4, 1], bidirectional=True))
-    assert isinstance(readings["attention/tau/leave_one_out/token"], Scalar)
-    assert value(readings, "integrated_gradients/completeness_error") < 1e-3
+    measurements = Faithfulness(nodes=8).read(small_probe(attention, [6, 4, 1], bidirectional=True))
+    assert isinstance(measurements["attention/tau/leave_one_out/token"], Scalar)
+    assert value(measurements, "integrated_gradients/completeness_error") < 1e-3
     for name in ("permutation/total_variation", "comprehensiveness", "sufficiency"):
-        reading = readings[f"attention/{name}"]
-        assert isinstance(reading, Undefined)
-        assert "not a distribution" in reading.why
+        measurement = measurements[f"attention/{name}"]
+        assert isinstance(measurement, Undefined)
+        assert "not a distribution" in measurement.why
 
 
 def test_uniform_weights_have_no_order() -> None:
-    readings = Faithfulness().read(small_probe(Uniform, [6, 4]))
-    reading = readings["attention/tau/gradient_input/token"]
-    assert isinstance(reading, Undefined)
-    assert "equal" in reading.why
+    measurements = Faithfulness().read(small_probe(Uniform, [6, 4]))
+    measurement = measurements["attention/tau/gradient_input/token"]
+    assert isinstance(measurement, Undefined)
+    assert "equal" in measurement.why
 
 
 @pytest.mark.parametrize(
@@ -236,9 +236,9 @@ def test_uniform_weights_have_no_order() -> None:
     ],
 )
 def test_nothing_to_try(probe: Callable[[], Probe], names: set[str]) -> None:
-    readings = Faithfulness().read(probe())
-    assert set(readings) == names
-    assert all(isinstance(reading, Undefined) for reading in readings.values())
+    measurements = Faithfulness().read(probe())
+    assert set(measurements) == names
+    assert all(isinstance(measurement, Undefined) for measurement in measurements.values())
 
 
 def test_weights_that_are_not_finite() -> None:
@@ -260,14 +260,14 @@ def test_reading_changes_nothing_and_repeats_itself() -> None:
 
 
 def test_readings_have_the_shapes_that_figures_take() -> None:
-    readings = trial_of(mixed=False)
-    curve = readings["attention/comprehensiveness/random/curve"]
+    measurements = trial_of(mixed=False)
+    curve = measurements["attention/comprehensiveness/random/curve"]
     assert isinstance(curve, Curve)
     assert curve.x == [1.0, 5.0, 10.0, 20.0, 50.0]
-    points = readings["attention/permutation/examples"]
+    points = measurements["attention/permutation/examples"]
     assert isinstance(points, Points)
     assert len(points.columns["greatest_weight"]) == 48
-    heatmap = readings["attention/weights"]
+    heatmap = measurements["attention/weights"]
     assert isinstance(heatmap, Heatmap)
     assert np.sum(heatmap.values, axis=1) == pytest.approx(np.ones(32), abs=1e-3)
 
@@ -287,8 +287,10 @@ def test_where_the_truth_is_known_each_measure_is_held_against_it() -> None:
     # In the faithful model the most salient word decides; in the other one attention looks elsewhere.
     for mixed in (False, True):
         probe = look_at_evidence(mixed)
-        readings = Faithfulness(nodes=0, permutations=2).read(probe)
-        found = {name: value(readings, f"truth/{name}") for name in ("attention", "gradient_input", "chance")}
+        measurements = Faithfulness(nodes=0, permutations=2).read(probe)
+        found = {
+            name: value(measurements, f"truth/{name}") for name in ("attention", "gradient_input", "chance")
+        }
         assert found["gradient_input"] > 0.9, "two words of opposite evidence may tie"
         assert found["chance"] == pytest.approx((1 / probe.batch.lengths).mean().item())
         assert found["attention"] == 1 if not mixed else found["attention"] < 0.3
@@ -300,20 +302,22 @@ def test_steps_that_tie_for_the_highest_count_their_part_of_the_truth() -> None:
     probe = look(model, planted_batch(), loss)
     probe.alignment = torch.zeros(48, 1, probe.batch.inputs.shape[1], dtype=torch.bool)
     probe.alignment[:, :, 0] = True
-    readings = Faithfulness(nodes=0, permutations=2).read(probe)
-    assert value(readings, "truth/attention") == pytest.approx(value(readings, "truth/chance"))
+    measurements = Faithfulness(nodes=0, permutations=2).read(probe)
+    assert value(measurements, "truth/attention") == pytest.approx(value(measurements, "truth/chance"))
 
 
 def test_where_few_steps_are_compared_all_measures_rank_those() -> None:
     probe = look_at_evidence(mixed=False)
-    readings = Faithfulness(nodes=0, permutations=2, steps=2).read(probe)
-    assert value(readings, "truth/attention") == 1
-    assert value(readings, "truth/leave_one_out") > 0.9, "not the share of examples in which it was left out"
-    assert value(readings, "truth/chance") == pytest.approx(0.5)
+    measurements = Faithfulness(nodes=0, permutations=2, steps=2).read(probe)
+    assert value(measurements, "truth/attention") == 1
+    assert value(measurements, "truth/leave_one_out") > 0.9, (
+        "not the share of examples in which it was left out"
+    )
+    assert value(measurements, "truth/chance") == pytest.approx(0.5)
 
 
 def test_a_truth_that_no_example_has() -> None:
     probe = look(planted(False), planted_batch(), loss)
     probe.alignment = torch.zeros(48, 1, probe.batch.inputs.shape[1], dtype=torch.bool)
-    readings = Faithfulness(nodes=0, permutations=2).read(probe)
-    assert isinstance(readings["attention/truth/attention"], Undefined)
+    measurements = Faithfulness(nodes=0, permutations=2).read(probe)
+    assert isinstance(measurements["attention/truth/attention"], Undefined)

@@ -5,8 +5,8 @@ import torch
 from small_models import Leaky, encoder, feature_batch, squared_error
 
 from gatescope.instruments.gate_parts import GateParts
+from gatescope.instruments.measurements import Scalar, Undefined
 from gatescope.instruments.probe import Probe, look
-from gatescope.instruments.readings import Scalar, Undefined
 
 TOKENS = [["never", "mind", "don", "'", "t", "go"], ["a", "t"]]
 
@@ -19,7 +19,7 @@ def probe(tokens: list[list[str]] | None) -> Probe:
 
 def test_parts_against_a_loop() -> None:
     found = probe(TOKENS)
-    readings = GateParts().read(found)
+    measurements = GateParts().read(found)
     where = {
         "start": [(0, 0), (1, 0)],
         "end": [(0, 5), (1, 1)],
@@ -32,14 +32,14 @@ def test_parts_against_a_loop() -> None:
             rows = [
                 update[b, t if layer == "layer0" else len(TOKENS[b]) - 1 - t].mean().item() for b, t in places
             ]
-            reading = readings[f"gate_parts/{layer}/update/{part}"]
-            assert isinstance(reading, Scalar)
-            assert reading.value == pytest.approx(sum(rows) / len(rows), rel=1e-5)
+            measurement = measurements[f"gate_parts/{layer}/update/{part}"]
+            assert isinstance(measurement, Scalar)
+            assert measurement.value == pytest.approx(sum(rows) / len(rows), rel=1e-5)
 
 
 def test_a_part_that_does_not_occur_and_inputs_without_words() -> None:
-    readings = GateParts(negations=["qqzz"]).read(probe([["a"] * 6, ["b"] * 2]))
-    assert isinstance(readings["gate_parts/layer0/update/negation"], Undefined)
+    measurements = GateParts(negations=["qqzz"]).read(probe([["a"] * 6, ["b"] * 2]))
+    assert isinstance(measurements["gate_parts/layer0/update/negation"], Undefined)
     assert GateParts().read(probe(None)) == {"gate_parts": Undefined("the input is not made of tokens")}
 
 

@@ -7,14 +7,14 @@ from scipy import stats
 from small_models import Leaky, encoder, feature_batch, squared_error
 
 from gatescope.cells.gru import GRU
-from gatescope.data.base import Batch, TaskSpec
 from gatescope.instruments import gates
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.gates import GateStatistics
+from gatescope.instruments.measurements import Heatmap, Histogram, Points, Scalar, Undefined, scalar
 from gatescope.instruments.probe import look
-from gatescope.instruments.readings import Heatmap, Histogram, Points, Scalar, Undefined, scalar
 from gatescope.models.attention import Pooling
 from gatescope.models.encoder import Encoder
+from gatescope.sequences import Batch, TaskSpec
 
 
 @pytest.fixture
@@ -29,26 +29,28 @@ def probe(lengths):
 
 
 def test_statistics_count_valid_positions_only(probe, lengths):
-    readings = GateStatistics().read(probe)
+    measurements = GateStatistics().read(probe)
     for layer in ("layer0", "layer0_backward"):
         values = probe.gates[layer]["update"].numpy()
         valid = np.concatenate([values[i, :n] for i, n in enumerate(lengths)])
         name = f"gates/{layer}/update"
-        assert readings[f"{name}/mean"].value == pytest.approx(valid.mean(), rel=1e-5)
-        assert readings[f"{name}/std"].value == pytest.approx(valid.std(), rel=1e-5)
+        assert measurements[f"{name}/mean"].value == pytest.approx(valid.mean(), rel=1e-5)
+        assert measurements[f"{name}/std"].value == pytest.approx(valid.std(), rel=1e-5)
         for q in (10, 50, 90):
-            assert readings[f"{name}/quantile_{q}"].value == pytest.approx(np.percentile(valid, q), rel=1e-5)
-        points = readings[f"{name}/saturation"]
+            assert measurements[f"{name}/quantile_{q}"].value == pytest.approx(
+                np.percentile(valid, q), rel=1e-5
+            )
+        points = measurements[f"{name}/saturation"]
         assert points.columns["right"] == pytest.approx((valid > 0.9).mean(0))
         assert points.columns["left"] == pytest.approx((valid < 0.1).mean(0))
-        histogram = readings[f"{name}/histogram"]
+        histogram = measurements[f"{name}/histogram"]
         assert isinstance(histogram, Histogram)
         expected, edges = np.histogram(valid, 50, (0, 1))
         assert histogram.counts == pytest.approx(expected)
         assert histogram.edges == pytest.approx(edges)
         candidate = probe.gates[layer]["candidate"][probe.mask]
         share = float((candidate.abs() > 0.9).float().mean())
-        assert readings[f"gates/{layer}/candidate/saturated"].value == pytest.approx(share)
+        assert measurements[f"gates/{layer}/candidate/saturated"].value == pytest.approx(share)
 
 
 def test_timescale_of_a_bimodal_gate_is_not_its_mean():
@@ -94,10 +96,10 @@ def token_probe():
 
 
 def test_tokens_explain_all_of_a_gate_that_sees_only_the_token():
-    readings = GateStatistics(token_share=True).read(token_probe())
+    measurements = GateStatistics(token_share=True).read(token_probe())
     for layer in ("layer0", "layer0_backward"):
-        assert readings[f"gates/{layer}/update/token_share"].value == pytest.approx(1.0, abs=1e-5)
-        assert readings[f"gates/{layer}/update/token_share_permuted"].value < 0.2
+        assert measurements[f"gates/{layer}/update/token_share"].value == pytest.approx(1.0, abs=1e-5)
+        assert measurements[f"gates/{layer}/update/token_share_permuted"].value < 0.2
 
 
 def test_token_share_leaves_the_random_state_alone():
@@ -117,15 +119,15 @@ def test_permutation_stays_within_a_sequence():
 
 
 def test_heatmap_of_a_backward_layer_is_in_the_order_of_the_text(probe):
-    reading = GateStatistics(heatmaps=2).read(probe)["gates/layer0_backward/keep/example1"]
-    assert isinstance(reading, Heatmap)
+    measurement = GateStatistics(heatmaps=2).read(probe)["gates/layer0_backward/keep/example1"]
+    assert isinstance(measurement, Heatmap)
     own_time = probe.gates["layer0_backward"]["keep"][1, :4]
-    assert torch.allclose(torch.tensor(reading.values), own_time.flip(0).T)
+    assert torch.allclose(torch.tensor(measurement.values), own_time.flip(0).T)
 
 
 def test_token_share_of_features_is_undefined(probe):
-    reading = GateStatistics(token_share=True).read(probe)["gates/layer0/update/token_share"]
-    assert isinstance(reading, Undefined)
+    measurement = GateStatistics(token_share=True).read(probe)["gates/layer0/update/token_share"]
+    assert isinstance(measurement, Undefined)
 
 
 class Plain(Leaky):
@@ -143,39 +145,39 @@ class Rectified(Plain):
 
 def test_a_cell_without_gates_reads_its_states(lengths):
     probe = look(encoder(Plain), feature_batch(lengths, 3), squared_error)
-    readings = GateStatistics().read(probe)
+    measurements = GateStatistics().read(probe)
     states = probe.layers["layer0"].states.h[probe.mask]
-    assert isinstance(readings["gates/layer0/timescale"], Undefined)
-    right = readings["gates/layer0/state/saturation"].columns["right"]
+    assert isinstance(measurements["gates/layer0/timescale"], Undefined)
+    right = measurements["gates/layer0/state/saturation"].columns["right"]
     assert right == pytest.approx((states > 0.9).float().mean(0).tolist())
     share = (states.abs() > 0.9).float().mean()
-    assert readings["gates/layer0/state/saturated"].value == pytest.approx(float(share))
+    assert measurements["gates/layer0/state/saturated"].value == pytest.approx(float(share))
 
 
 def test_a_relu_cell_reads_dead_and_active_shares(lengths):
     probe = look(encoder(Rectified), feature_batch(lengths, 3), squared_error)
     probe.layers["layer0"].states.h = -probe.layers["layer0"].states.h.abs()
-    readings = GateStatistics().read(probe)
-    assert readings["gates/layer0/state/dead"] == Scalar(1.0)
-    assert readings["gates/layer0/state/active"] == Scalar(0.0)
+    measurements = GateStatistics().read(probe)
+    assert measurements["gates/layer0/state/dead"] == Scalar(1.0)
+    assert measurements["gates/layer0/state/active"] == Scalar(0.0)
 
 
 def test_one_step_of_one_example_gives_no_nan():
     probe = look(encoder(Leaky), feature_batch([1], 3), squared_error)
-    readings = GateStatistics(heatmaps=1).read(probe)
-    assert isinstance(readings["gates/layer0/update/bimodality"], Undefined)
-    assert isinstance(readings["gates/layer0/state/participation_ratio"], Undefined)
-    assert math.isfinite(readings["gates/layer0/update/mean"].value)
+    measurements = GateStatistics(heatmaps=1).read(probe)
+    assert isinstance(measurements["gates/layer0/update/bimodality"], Undefined)
+    assert isinstance(measurements["gates/layer0/state/participation_ratio"], Undefined)
+    assert math.isfinite(measurements["gates/layer0/update/mean"].value)
 
 
 def test_gates_that_are_not_finite_are_undefined():
     model = encoder(Leaky)
     with torch.no_grad():
         model.stack.layers["layer0"].weight_ih.fill_(math.nan)
-    readings = GateStatistics(heatmaps=1).read(look(model, feature_batch([3, 2], 3), squared_error))
-    assert isinstance(readings["gates/layer0/update/mean"], Undefined)
-    assert isinstance(readings["gates/layer0/timescale"], Undefined)
-    assert isinstance(readings["gates/layer0/keep/example0"], Undefined)
+    measurements = GateStatistics(heatmaps=1).read(look(model, feature_batch([3, 2], 3), squared_error))
+    assert isinstance(measurements["gates/layer0/update/mean"], Undefined)
+    assert isinstance(measurements["gates/layer0/timescale"], Undefined)
+    assert isinstance(measurements["gates/layer0/keep/example0"], Undefined)
 
 
 class Unequal(GRU):
@@ -205,7 +207,7 @@ class Exact(ProbeInstrument):
 @pytest.mark.parametrize(("steps", "hidden"), [(8, 64), (40, 24), (33, 15)])
 def test_recorded_quantiles_see_every_unit_of_a_large_probe(small, recorded, steps, hidden):
     # An even stride through these values, at most 2^14 of them, would meet units 0, 2, … (or 0, 3, …) only.
-    readings = recorded(
+    measurements = recorded(
         small(
             f"model.cell._target_={__name__}.Unequal",
             f"model.hidden_size={hidden}",
@@ -215,12 +217,12 @@ def test_recorded_quantiles_see_every_unit_of_a_large_probe(small, recorded, ste
             f"+instruments.readers.exact._target_={__name__}.Exact",
         )
     )
-    assert readings["exact/count"]["value"] == 64 * steps * hidden > gates.QUANTILE_SAMPLE
+    assert measurements["exact/count"]["value"] == 64 * steps * hidden > gates.QUANTILE_SAMPLE
     for q in (10, 50, 90):
         # Within two of the standard errors that QUANTILE_ROWS states, in units of rank.
-        low, high = (readings[f"exact/{q}/{bound}"]["value"] for bound in ("low", "high"))
-        assert low <= readings[f"gates/layer0/update/quantile_{q}"]["value"] <= high
-    assert low / 2 > readings["exact/10/high"]["value"]
+        low, high = (measurements[f"exact/{q}/{bound}"]["value"] for bound in ("low", "high"))
+        assert low <= measurements[f"gates/layer0/update/quantile_{q}"]["value"] <= high
+    assert low / 2 > measurements["exact/10/high"]["value"]
 
 
 @pytest.mark.parametrize(("rows", "units"), [(4000, 64), (2560, 24), (5120, 7), (20_000, 1)])
@@ -229,9 +231,9 @@ def test_quantiles_of_sampled_rows_are_within_the_stated_error(rows, units):
     rng = np.random.default_rng(0)
     level, together = np.linspace(0.05, 0.95, units), rng.uniform(-0.05, 0.05, (rows, 1))
     values = (level + together).astype(np.float32)
-    readings = gates.distribution("g", torch.from_numpy(values), False, 50)
+    measurements = gates.distribution("g", torch.from_numpy(values), False, 50)
     for q in (0.1, 0.5, 0.9):
-        share = (values <= readings[f"g/quantile_{round(100 * q)}"].value).mean()
+        share = (values <= measurements[f"g/quantile_{round(100 * q)}"].value).mean()
         assert share == pytest.approx(q, abs=2 * 0.5 / math.sqrt(gates.QUANTILE_ROWS))
     sampled = gates.sample_rows(torch.from_numpy(values))
     assert len(sampled) == max(gates.QUANTILE_ROWS, -(-gates.QUANTILE_SAMPLE // units))
@@ -240,10 +242,12 @@ def test_quantiles_of_sampled_rows_are_within_the_stated_error(rows, units):
 
 @pytest.mark.parametrize("name", ["rnn", "gru", "gru_article", "lstm", "peephole_lstm", "mingru", "minlstm"])
 def test_no_gate_is_recorded_twice(small, recorded, name):
-    readings = recorded(small(f"model={name}", "instruments.examples=16", "data.steps=4", "instruments=full"))
+    measurements = recorded(
+        small(f"model={name}", "instruments.examples=16", "data.steps=4", "instruments=full")
+    )
     found = {
         key.split("/")[2]: row["counts"]
-        for key, row in readings.items()
+        for key, row in measurements.items()
         if key.startswith("gates/") and key.endswith("/histogram")
     }
     assert len(set(map(tuple, found.values()))) == len(found)
@@ -253,5 +257,5 @@ def test_no_gate_is_recorded_twice(small, recorded, name):
         "mingru": {"update", "keep"}, "minlstm": {"input", "keep"},
     }[name]  # fmt: skip
     assert found.keys() - {"candidate"} == expected
-    signal = {key.split("/")[3] for key in readings if key.startswith("training_signal/layer0/gate/")}
+    signal = {key.split("/")[3] for key in measurements if key.startswith("training_signal/layer0/gate/")}
     assert signal == expected - ({"keep"} if "update" in expected else set())

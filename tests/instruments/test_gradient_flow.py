@@ -18,9 +18,9 @@ from gatescope.cells.peephole_lstm import PeepholeLSTM
 from gatescope.cells.rnn import RNN
 from gatescope.instruments import self_test
 from gatescope.instruments.gradient_flow import GradientFlow, lag_contributions
-from gatescope.instruments.lag_curves import state_readings
+from gatescope.instruments.lag_curves import state_measurements
+from gatescope.instruments.measurements import Curve, Heatmap, Scalar, Undefined
 from gatescope.instruments.probe import look
-from gatescope.instruments.readings import Curve, Heatmap, Scalar, Undefined
 from gatescope.models import stack
 from gatescope.models.attention import Additive, Pooling
 
@@ -50,32 +50,32 @@ def orthogonal_rnn(rho, hidden=8, **options):
 @settings(deadline=None, max_examples=5)
 @given(st.floats(0.3, 1.5))
 def test_orthogonal_rnn_decays_by_its_factor(rho):
-    readings = silent(orthogonal_rnn(rho), [40, 30, 12])
+    measurements = silent(orthogonal_rnn(rho), [40, 30, 12])
     for kind in ("vanishing", "loss_free"):
-        curve = readings[f"gradient_flow/layer0/{kind}_curve"]
+        curve = measurements[f"gradient_flow/layer0/{kind}_curve"]
         assert curve.y == pytest.approx([rho**k for k in range(len(curve.y))], rel=1e-4)
         assert len(curve.y) == 30  # the lag that half of the examples, two of three, reach
         assert curve.low == pytest.approx(curve.y, rel=1e-4)
-    assert readings["gradient_flow/layer0/decay_rate"].value == pytest.approx(math.log(rho), abs=1e-5)
+    assert measurements["gradient_flow/layer0/decay_rate"].value == pytest.approx(math.log(rho), abs=1e-5)
 
 
 def test_half_life_and_reach_of_the_orthogonal_rnn():
-    readings = silent(orthogonal_rnn(0.9), [60, 60])
-    assert readings["gradient_flow/layer0/half_life"].value == pytest.approx(
+    measurements = silent(orthogonal_rnn(0.9), [60, 60])
+    assert measurements["gradient_flow/layer0/half_life"].value == pytest.approx(
         -math.log(2) / math.log(0.9), rel=1e-4
     )
-    assert readings["gradient_flow/layer0/reach"] == Scalar(43.0)  # 0.9^43 > 0.01 > 0.9^44
-    assert readings["gradient_flow/layer0/reach_censored"] == Scalar(0.0)
+    assert measurements["gradient_flow/layer0/reach"] == Scalar(43.0)  # 0.9^43 > 0.01 > 0.9^44
+    assert measurements["gradient_flow/layer0/reach_censored"] == Scalar(0.0)
 
 
 @pytest.mark.parametrize("rho", [1.0, 1.1])
 def test_what_does_not_vanish_has_no_half_life(rho):
-    readings = silent(orthogonal_rnn(rho), [30, 30])
-    half_life = readings["gradient_flow/layer0/half_life"]
+    measurements = silent(orthogonal_rnn(rho), [30, 30])
+    half_life = measurements["gradient_flow/layer0/half_life"]
     assert isinstance(half_life, Undefined)
     assert "does not vanish" in half_life.why
-    assert readings["gradient_flow/layer0/reach"] == Scalar(29.0)
-    assert readings["gradient_flow/layer0/reach_censored"] == Scalar(1.0)
+    assert measurements["gradient_flow/layer0/reach"] == Scalar(29.0)
+    assert measurements["gradient_flow/layer0/reach_censored"] == Scalar(1.0)
 
 
 def test_gru_with_a_constant_keep():
@@ -83,10 +83,10 @@ def test_gru_with_a_constant_keep():
     _, _, b_ih, _ = zero_weights(model)
     with torch.no_grad():
         b_ih[5:10] = math.log(9.0)  # σ = 0.9
-    readings = silent(model, [50, 50], gate_path=True)
-    assert readings["gradient_flow/layer0/half_life"].value == pytest.approx(6.578813, rel=1e-5)
-    assert readings["gradient_flow/layer0/loss_free_half_life"].value == pytest.approx(6.578813, rel=1e-5)
-    share = readings["gradient_flow/layer0/gate_path_share"]
+    measurements = silent(model, [50, 50], gate_path=True)
+    assert measurements["gradient_flow/layer0/half_life"].value == pytest.approx(6.578813, rel=1e-5)
+    assert measurements["gradient_flow/layer0/loss_free_half_life"].value == pytest.approx(6.578813, rel=1e-5)
+    share = measurements["gradient_flow/layer0/gate_path_share"]
     assert share.y == pytest.approx([1.0] * 50, rel=1e-4)  # with U = 0 there is no other path
 
 
@@ -95,19 +95,19 @@ def test_lstm_with_a_constant_forget_gate():
     _, _, b_ih, _ = zero_weights(model)
     with torch.no_grad():
         b_ih[5:10] = math.log(0.8 / 0.2)
-    readings = silent(model, [30, 30], gate_path=True)
+    measurements = silent(model, [30, 30], gate_path=True)
     for name in ("vanishing_curve_c", "loss_free_curve_c"):
-        y = readings[f"gradient_flow/layer0/{name}"].y
+        y = measurements[f"gradient_flow/layer0/{name}"].y
         assert y == pytest.approx([0.8**k for k in range(30)], rel=1e-4)
-    assert readings["gradient_flow/layer0/decay_rate"].value == pytest.approx(math.log(0.8), rel=1e-4)
-    assert readings["gradient_flow/layer0/gate_path_share"].y == pytest.approx([1.0] * 30, rel=1e-4)
-    assert "gradient_flow/layer0/vanishing_curve_h" in readings
+    assert measurements["gradient_flow/layer0/decay_rate"].value == pytest.approx(math.log(0.8), rel=1e-4)
+    assert measurements["gradient_flow/layer0/gate_path_share"].y == pytest.approx([1.0] * 30, rel=1e-4)
+    assert "gradient_flow/layer0/vanishing_curve_h" in measurements
 
 
 def test_long_lags_do_not_underflow():
-    readings = silent(orthogonal_rnn(0.2), [300, 300], fit_to=299)
-    assert readings["gradient_flow/layer0/decay_rate"].value == pytest.approx(math.log(0.2), rel=1e-5)
-    assert "gradient_flow/layer0/underflow_lag" not in readings
+    measurements = silent(orthogonal_rnn(0.2), [300, 300], fit_to=299)
+    assert measurements["gradient_flow/layer0/decay_rate"].value == pytest.approx(math.log(0.2), rel=1e-5)
+    assert "gradient_flow/layer0/underflow_lag" not in measurements
 
 
 def test_a_gradient_that_becomes_exactly_zero_is_dead():
@@ -115,17 +115,19 @@ def test_a_gradient_that_becomes_exactly_zero_is_dead():
     _, u, _, _ = zero_weights(model)
     with torch.no_grad():
         u.copy_(torch.diag(torch.full((3,), 0.5), 1))  # nilpotent: nothing is left after four steps
-    readings = silent(model, [20, 20])
-    assert readings["gradient_flow/layer0/underflow_lag"] == Scalar(4.0)
-    assert len(readings["gradient_flow/layer0/vanishing_curve"].y) == 4
+    measurements = silent(model, [20, 20])
+    assert measurements["gradient_flow/layer0/underflow_lag"] == Scalar(4.0)
+    assert len(measurements["gradient_flow/layer0/vanishing_curve"].y) == 4
     for kind in ("", "loss_free_"):
         prefix = f"gradient_flow/layer0/{kind}"
-        assert readings[f"{prefix}dead_share"] == Scalar(1.0)
-        assert readings[f"{prefix}exploded_share"] == Scalar(0.0)
+        assert measurements[f"{prefix}dead_share"] == Scalar(1.0)
+        assert measurements[f"{prefix}exploded_share"] == Scalar(0.0)
         for name in ("decay_rate", "half_life"):
-            assert readings[f"{prefix}{name}"].why.startswith("dead: ")
-        assert readings[f"{prefix}reach"] == Scalar(3.0)
-        assert readings[f"{prefix}reach_censored"] == Scalar(0.0), "nothing is left beyond, it is not unknown"
+            assert measurements[f"{prefix}{name}"].why.startswith("dead: ")
+        assert measurements[f"{prefix}reach"] == Scalar(3.0)
+        assert measurements[f"{prefix}reach_censored"] == Scalar(0.0), (
+            "nothing is left beyond, it is not unknown"
+        )
 
 
 @pytest.mark.parametrize(("dying", "rate"), [(1, True), (2, False), (4, False)])
@@ -133,15 +135,15 @@ def test_examples_that_die_are_counted_and_in_no_mean(dying, rate):
     logs = torch.log(0.9 ** torch.arange(12.0, dtype=torch.float64)).expand(4, 12).clone()
     logs[:dying, 5:] = -torch.inf
     lengths = torch.full((4,), 12)
-    readings, _ = state_readings("curve", "", {"state": logs}, lengths, "", (1, 50), 0.01)
-    assert readings["dead_share"] == Scalar(dying / 4)
-    assert readings["exploded_share"] == Scalar(0.0)
+    measurements, _ = state_measurements("curve", "", {"state": logs}, lengths, "", (1, 50), 0.01)
+    assert measurements["dead_share"] == Scalar(dying / 4)
+    assert measurements["exploded_share"] == Scalar(0.0)
     if rate:
-        assert readings["decay_rate"].value == pytest.approx(math.log(0.9))
+        assert measurements["decay_rate"].value == pytest.approx(math.log(0.9))
     else:
-        assert readings["decay_rate"].why.startswith("dead: ")
+        assert measurements["decay_rate"].why.startswith("dead: ")
     # Beyond the range that the rate is fitted over, nothing counts as dead.
-    short, _ = state_readings("curve", "", {"state": logs}, lengths, "", (1, 4), 0.01)
+    short, _ = state_measurements("curve", "", {"state": logs}, lengths, "", (1, 4), 0.01)
     assert short["dead_share"] == Scalar(0.0)
     assert short["decay_rate"].value == pytest.approx(math.log(0.9))
 
@@ -149,27 +151,29 @@ def test_examples_that_die_are_counted_and_in_no_mean(dying, rate):
 def test_examples_that_explode_are_counted():
     logs = torch.zeros(4, 6, dtype=torch.float64)
     logs[0, 3:], logs[1, 4:] = torch.inf, torch.nan
-    readings, _ = state_readings("curve", "", {"state": logs}, torch.tensor([6, 6, 6, 3]), "", (1, 50), 0.01)
-    assert readings["exploded_share"] == Scalar(0.5)
-    assert readings["decay_rate"].why == "exploded: overflow in the adjoint of 2 of 4 sequences"
+    measurements, _ = state_measurements(
+        "curve", "", {"state": logs}, torch.tensor([6, 6, 6, 3]), "", (1, 50), 0.01
+    )
+    assert measurements["exploded_share"] == Scalar(0.5)
+    assert measurements["decay_rate"].why == "exploded: overflow in the adjoint of 2 of 4 sequences"
 
 
 @pytest.mark.parametrize("jacobian", [False, True])
 def test_the_record_of_a_dead_relu_network_says_so(small, recorded, jacobian):
     # Biases of -9 shut every unit for good, in every example.
-    readings = recorded(
+    measurements = recorded(
         small(f"model.cell._target_={__name__}.ShutIRNN", "model=irnn", "instruments=full", "data.steps=16")
         if jacobian
         else small(f"model.cell._target_={__name__}.ShutIRNN", "model=irnn", "data.steps=16")
     )
-    assert readings["gradient_flow/layer0/loss_free_dead_share"]["value"] == 1.0
-    assert readings["gradient_flow/layer0/loss_free_decay_rate"]["kind"] == "undefined"
-    assert readings["gradient_flow/layer0/loss_free_decay_rate"]["why"].startswith("dead: ")
-    assert readings["gradient_flow/layer0/loss_free_reach"]["value"] == 0.0
-    assert readings["gradient_flow/layer0/loss_free_reach_censored"]["value"] == 0.0
+    assert measurements["gradient_flow/layer0/loss_free_dead_share"]["value"] == 1.0
+    assert measurements["gradient_flow/layer0/loss_free_decay_rate"]["kind"] == "undefined"
+    assert measurements["gradient_flow/layer0/loss_free_decay_rate"]["why"].startswith("dead: ")
+    assert measurements["gradient_flow/layer0/loss_free_reach"]["value"] == 0.0
+    assert measurements["gradient_flow/layer0/loss_free_reach_censored"]["value"] == 0.0
     if jacobian:
-        assert readings["jacobian/layer0/dead_share"]["value"] == 1.0
-        assert readings["training_signal/layer0/dead_share"]["value"] == 1.0
+        assert measurements["jacobian/layer0/dead_share"]["value"] == 1.0
+        assert measurements["training_signal/layer0/dead_share"]["value"] == 1.0
 
 
 class ShutIRNN(IRNN):
@@ -225,14 +229,14 @@ def test_self_test_agrees_with_autograd_and_leaves_no_trace(cell, attention):
     batch = feature_batch([9, 4, 1, 7], 3)
     probe = look(model, batch, squared_error)
     state = torch.get_rng_state()
-    readings = GradientFlow(gate_path=True, lags=4).read(probe)
-    assert readings["gradient_flow/self_test"].value < 1e-4
+    measurements = GradientFlow(gate_path=True, lags=4).read(probe)
+    assert measurements["gradient_flow/self_test"].value < 1e-4
     assert torch.equal(state, torch.get_rng_state())
     assert all(p.grad is None for p in model.parameters())
     assert all(m.training for m in model.modules())
     if cell is LSTM:
-        assert readings["gradient_flow/layer1_backward/memory_error"].value < 1e-5
-    assert GradientFlow(gate_path=True, lags=4).read(probe) == readings
+        assert measurements["gradient_flow/layer1_backward/memory_error"].value < 1e-5
+    assert GradientFlow(gate_path=True, lags=4).read(probe) == measurements
 
 
 def test_a_wrong_adjoint_is_warned_of(monkeypatch, caplog):
@@ -247,8 +251,8 @@ def test_a_wrong_adjoint_is_warned_of(monkeypatch, caplog):
     monkeypatch.setattr(GRU, "_own_rows", lambda self, deltas: 1.01 * deltas)
     monkeypatch.setattr(GRU, "vjp", wrong)
     with caplog.at_level(logging.WARNING):
-        readings = GradientFlow().read(look(model, feature_batch([5, 3], 3), squared_error))
-    assert readings["gradient_flow/self_test"].value > self_test.TOLERANCE
+        measurements = GradientFlow().read(look(model, feature_batch([5, 3], 3), squared_error))
+    assert measurements["gradient_flow/self_test"].value > self_test.TOLERANCE
     assert "self_test" in caplog.text
 
 
@@ -263,8 +267,8 @@ def test_states_that_are_not_the_equations_are_warned_of(cell, monkeypatch, capl
     monkeypatch.setattr(cell, "step", other)
     with caplog.at_level(logging.WARNING):
         probe = look(encoder(cell), feature_batch([5, 3], 3), squared_error)
-        readings = GradientFlow().read(probe)
-    assert readings["gradient_flow/self_test"].value == pytest.approx(1e-3, rel=0.2)
+        measurements = GradientFlow().read(probe)
+    assert measurements["gradient_flow/self_test"].value == pytest.approx(1e-3, rel=0.2)
     assert "self_test" in caplog.text
 
 
@@ -272,8 +276,8 @@ def test_gradients_that_are_lost_between_layers_are_warned_of(monkeypatch, caplo
     monkeypatch.setattr(stack, "_turn", lambda trace: lambda values: values)
     model = encoder(GRU, layers=2, bidirectional=True)
     with caplog.at_level(logging.WARNING):
-        readings = silent(model, [5, 3])
-    assert readings["gradient_flow/self_test"].value > 0.1
+        measurements = silent(model, [5, 3])
+    assert measurements["gradient_flow/self_test"].value > 0.1
     assert "self_test" in caplog.text
 
 
@@ -293,9 +297,9 @@ def test_lag_contributions_sum_to_the_adjoint(cell):
 
 def test_lag_map_of_a_last_state_loss_is_one_diagonal():
     model = orthogonal_rnn(0.5)
-    reading = silent(model, [6, 6], lags=6)["gradient_flow/layer0/lag_map"]
-    assert isinstance(reading, Heatmap)
-    values = torch.tensor(reading.values)
+    measurement = silent(model, [6, 6], lags=6)["gradient_flow/layer0/lag_map"]
+    assert isinstance(measurement, Heatmap)
+    values = torch.tensor(measurement.values)
     for k in range(6):
         assert values[k, 5 - k] == pytest.approx(float(values[0, 5]) * 0.5**k, rel=1e-4)
     assert int((values > 0).sum()) == 6
@@ -309,12 +313,12 @@ def test_shortcut_share_is_zero_without_attention_and_not_with_it():
     assert 0 < some["gradient_flow/layer0/shortcut_share"].value < 1
 
 
-def check_no_nan(readings):
-    for reading in readings.values():
-        if isinstance(reading, Scalar):
-            assert math.isfinite(reading.value)
-        if isinstance(reading, Curve):
-            assert all(map(math.isfinite, [*reading.y, *reading.low, *reading.high]))
+def check_no_nan(measurements):
+    for measurement in measurements.values():
+        if isinstance(measurement, Scalar):
+            assert math.isfinite(measurement.value)
+        if isinstance(measurement, Curve):
+            assert all(map(math.isfinite, [*measurement.y, *measurement.low, *measurement.high]))
 
 
 FULL = {"gate_path": True, "lags": 8}
@@ -323,29 +327,29 @@ FULL = {"gate_path": True, "lags": 8}
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("lengths", [[1, 1], [1], [6], [2, 1]])
 def test_one_step_and_one_example(cell, lengths):
-    readings = GradientFlow(**FULL).read(look(encoder(cell), feature_batch(lengths, 3), squared_error))
-    check_no_nan(readings)
-    assert readings["gradient_flow/self_test"].value < self_test.TOLERANCE
-    curve = readings["gradient_flow/layer0/vanishing_curve"]
+    measurements = GradientFlow(**FULL).read(look(encoder(cell), feature_batch(lengths, 3), squared_error))
+    check_no_nan(measurements)
+    assert measurements["gradient_flow/self_test"].value < self_test.TOLERANCE
+    curve = measurements["gradient_flow/layer0/vanishing_curve"]
     assert isinstance(curve, Curve if max(lengths) > 1 else Undefined)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_loss_that_does_not_depend_on_the_state(cell):
     probe = look(encoder(cell), feature_batch([5, 3], 3), lambda values, targets: targets.square())
-    readings = GradientFlow(**FULL).read(probe)
-    check_no_nan(readings)
+    measurements = GradientFlow(**FULL).read(probe)
+    check_no_nan(measurements)
     for name in ("vanishing_curve", "decay_rate", "half_life", "reach", "shortcut_share"):
-        assert isinstance(readings[f"gradient_flow/layer0/{name}"], Undefined)
-    assert isinstance(readings["gradient_flow/self_test"], Undefined)
-    assert isinstance(readings["gradient_flow/layer0/loss_free_curve"], Curve)
+        assert isinstance(measurements[f"gradient_flow/layer0/{name}"], Undefined)
+    assert isinstance(measurements["gradient_flow/self_test"], Undefined)
+    assert isinstance(measurements["gradient_flow/layer0/loss_free_curve"], Curve)
 
 
 def test_an_adjoint_beyond_float32():
-    readings = silent(orthogonal_rnn(1e30), [8, 8], **FULL)
-    check_no_nan(readings)
-    assert readings["gradient_flow/self_test"].value < self_test.TOLERANCE
-    rate = readings["gradient_flow/layer0/decay_rate"].value
+    measurements = silent(orthogonal_rnn(1e30), [8, 8], **FULL)
+    check_no_nan(measurements)
+    assert measurements["gradient_flow/self_test"].value < self_test.TOLERANCE
+    rate = measurements["gradient_flow/layer0/decay_rate"].value
     assert rate == pytest.approx(30 * math.log(10), rel=1e-3)
 
 
@@ -354,18 +358,18 @@ def test_weights_that_are_not_finite(cell):
     model = encoder(cell)
     with torch.no_grad():
         model.stack.layers["layer0"].weights[1].fill_(math.inf)
-    readings = GradientFlow(**FULL).read(look(model, feature_batch([5, 3], 3), squared_error))
-    check_no_nan(readings)
-    assert isinstance(readings["gradient_flow/layer0/vanishing_curve"], Undefined)
+    measurements = GradientFlow(**FULL).read(look(model, feature_batch([5, 3], 3), squared_error))
+    check_no_nan(measurements)
+    assert isinstance(measurements["gradient_flow/layer0/vanishing_curve"], Undefined)
 
 
 def test_a_frozen_stack_is_tested_as_well():
     model = encoder(GRU)
     model.stack.requires_grad_(False)
-    readings = GradientFlow().read(look(model, feature_batch([5, 3], 3), squared_error))
-    assert readings["gradient_flow/self_test"].value < self_test.TOLERANCE
+    measurements = GradientFlow().read(look(model, feature_batch([5, 3], 3), squared_error))
+    assert measurements["gradient_flow/self_test"].value < self_test.TOLERANCE
 
 
 def test_a_cell_without_gates_has_no_gate_path():
-    reading = silent(encoder(RNN), [5, 3], gate_path=True)["gradient_flow/layer0/gate_path_share"]
-    assert isinstance(reading, Undefined)
+    measurement = silent(encoder(RNN), [5, 3], gate_path=True)["gradient_flow/layer0/gate_path_share"]
+    assert isinstance(measurement, Undefined)

@@ -8,7 +8,7 @@ from small_models import Leaky, encoder, feature_batch, squared_error
 
 from gatescope.instruments.base import Update
 from gatescope.instruments.gradient_norms import GradientNorms
-from gatescope.instruments.readings import Scalar, Undefined
+from gatescope.instruments.measurements import Scalar, Undefined
 from gatescope.models.attention import Additive
 
 
@@ -31,23 +31,23 @@ def one_step(clip=0.01, attention=Additive, layers=2, rate=0.1):
 @given(st.floats(1e-3, 1e-1))
 def test_norms_before_and_after_clipping(clip):
     update, _ = one_step(clip)
-    readings = GradientNorms().read(update)
+    measurements = GradientNorms().read(update)
     flat = torch.cat([g.flatten() for g in update.before.values()]).double()
-    assert readings["gradient_norm/before_clip"].value == pytest.approx(float(flat.norm()), rel=1e-5)
-    assert readings["gradient_norm/after_clip"].value == pytest.approx(
+    assert measurements["gradient_norm/before_clip"].value == pytest.approx(float(flat.norm()), rel=1e-5)
+    assert measurements["gradient_norm/after_clip"].value == pytest.approx(
         min(clip, float(flat.norm())), rel=1e-4
     )
-    assert readings["gradient_norm/clipped_share"] == Scalar(0.25)
-    assert readings["gradient_norm/non_finite"] == Scalar(0.0)
+    assert measurements["gradient_norm/clipped_share"] == Scalar(0.25)
+    assert measurements["gradient_norm/non_finite"] == Scalar(0.0)
 
 
 def test_parts_add_up_to_the_whole():
     update, _ = one_step()
-    readings = GradientNorms().read(update)
+    measurements = GradientNorms().read(update)
     whole = {"before_clip", "after_clip", "clipped_share", "non_finite"}
     parts = {
         name: r.value
-        for name, r in readings.items()
+        for name, r in measurements.items()
         if name.startswith("gradient_norm/") and name.split("/", 1)[1] not in whole
     }
     assert set(parts) == {
@@ -56,7 +56,7 @@ def test_parts_add_up_to_the_whole():
         "gradient_norm/head",
         "gradient_norm/attention",
     }
-    total = readings["gradient_norm/before_clip"].value
+    total = measurements["gradient_norm/before_clip"].value
     assert math.hypot(*parts.values()) == pytest.approx(total, rel=1e-5)
     rows = update.before["stack.layers.layer0.weight_ih"][4:]
     assert parts["gradient_norm/layer0/input_weights/candidate"] == pytest.approx(
@@ -68,19 +68,19 @@ def test_update_ratio_is_measured_against_the_weights_before_the_step():
     update, start = one_step(rate=5.0)
     name = "stack.layers.layer1.weight_ih"
     expected = float(update.delta[name].norm() / start[name].norm())
-    reading = GradientNorms().read(update)["update_ratio/layer1/input_weights"]
-    assert reading.value == pytest.approx(expected, rel=1e-4)
+    measurement = GradientNorms().read(update)["update_ratio/layer1/input_weights"]
+    assert measurement.value == pytest.approx(expected, rel=1e-4)
 
 
 def test_gradients_that_are_not_finite_are_counted_and_never_shown_as_nan():
     update, _ = one_step()
     update.before["head.bias"][0] = math.nan
     update.before["head.weight"][0, :2] = math.inf
-    readings = GradientNorms().read(update)
-    assert readings["gradient_norm/non_finite"] == Scalar(3.0)
-    assert isinstance(readings["gradient_norm/before_clip"], Undefined)
-    assert isinstance(readings["gradient_norm/head"], Undefined)
-    assert math.isfinite(readings["gradient_norm/layer0/input_weights/keep"].value)
+    measurements = GradientNorms().read(update)
+    assert measurements["gradient_norm/non_finite"] == Scalar(3.0)
+    assert isinstance(measurements["gradient_norm/before_clip"], Undefined)
+    assert isinstance(measurements["gradient_norm/head"], Undefined)
+    assert math.isfinite(measurements["gradient_norm/layer0/input_weights/keep"].value)
 
 
 def test_without_clipping_and_without_weights():
@@ -91,13 +91,13 @@ def test_without_clipping_and_without_weights():
         update.model.head.bias.zero_()
     update.delta["head.weight"].zero_()
     update.delta["head.bias"].zero_()
-    readings = GradientNorms().read(update)
-    assert isinstance(readings["gradient_norm/clipped_share"], Undefined)
-    assert isinstance(readings["update_ratio/head"], Undefined)
+    measurements = GradientNorms().read(update)
+    assert isinstance(measurements["gradient_norm/clipped_share"], Undefined)
+    assert isinstance(measurements["update_ratio/head"], Undefined)
 
 
 def test_no_gradients_at_all():
     update, _ = one_step()
-    readings = GradientNorms().read(Update(0, update.model, {}, {}, {}, None, 0.0))
-    assert readings["gradient_norm/before_clip"] == Scalar(0.0)
-    assert readings["gradient_norm/non_finite"] == Scalar(0.0)
+    measurements = GradientNorms().read(Update(0, update.model, {}, {}, {}, None, 0.0))
+    assert measurements["gradient_norm/before_clip"] == Scalar(0.0)
+    assert measurements["gradient_norm/non_finite"] == Scalar(0.0)

@@ -9,8 +9,8 @@ from gatescope.cells.gru import GRU
 from gatescope.cells.lstm import LSTM
 from gatescope.cells.rnn import RNN
 from gatescope.instruments.jacobian import JacobianNorms, log_spaced
+from gatescope.instruments.measurements import Curve, Scalar, Undefined
 from gatescope.instruments.probe import look
-from gatescope.instruments.readings import Curve, Scalar, Undefined
 
 
 def explicit(layer, lag):
@@ -36,9 +36,9 @@ def explicit(layer, lag):
 @pytest.mark.parametrize("cell", [RNN, GRU, LSTM])
 def test_norms_against_the_explicit_jacobian(cell, exact_up_to, exact, rough):
     probe = look(encoder(cell), feature_batch([9], 3), squared_error)
-    readings = JacobianNorms(exact_up_to=exact_up_to, iterations=60, probes=4000).read(probe)
-    largest = readings["jacobian/layer0/largest_singular_value"]
-    frobenius = readings["jacobian/layer0/frobenius"]
+    measurements = JacobianNorms(exact_up_to=exact_up_to, iterations=60, probes=4000).read(probe)
+    largest = measurements["jacobian/layer0/largest_singular_value"]
+    frobenius = measurements["jacobian/layer0/frobenius"]
     assert largest.x == [1, 2, 4, 8]
     for lag, value, root in zip(largest.x, largest.y, frobenius.y, strict=True):
         jacobian = explicit(probe.layers["layer0"], int(lag))
@@ -55,23 +55,23 @@ def test_orthogonal_rnn(exact_up_to):
         model.stack.layers["layer0"].weights[1].copy_(0.9 * torch.eye(8).roll(1, 0))
     batch = feature_batch([64, 64, 40], 3)
     probe = look(model, batch._replace(inputs=torch.zeros_like(batch.inputs)), squared_error)
-    readings = JacobianNorms(exact_up_to=exact_up_to).read(probe)
+    measurements = JacobianNorms(exact_up_to=exact_up_to).read(probe)
     for name, factor in (("largest_singular_value", 1), ("frobenius", math.sqrt(8))):
-        curve = readings[f"jacobian/layer0/{name}"]
+        curve = measurements[f"jacobian/layer0/{name}"]
         assert curve.x == [1, 2, 4, 8, 16, 32, 63]
         assert curve.y == pytest.approx([factor * 0.9**k for k in curve.x], rel=1e-4)
 
 
-def curves(readings):
+def curves(measurements):
     """Without the shares of examples that are dead or exploded."""
-    return {name: one for name, one in readings.items() if not name.endswith("_share")}
+    return {name: one for name, one in measurements.items() if not name.endswith("_share")}
 
 
 @pytest.mark.parametrize("lengths", [[1, 1], [1], [2]])
 def test_short_sequences(lengths):
-    readings = JacobianNorms().read(look(encoder(LSTM), feature_batch(lengths, 3), squared_error))
+    measurements = JacobianNorms().read(look(encoder(LSTM), feature_batch(lengths, 3), squared_error))
     expected = Curve if max(lengths) > 1 else Undefined
-    assert all(isinstance(reading, expected) for reading in curves(readings).values())
+    assert all(isinstance(measurement, expected) for measurement in curves(measurements).values())
 
 
 @pytest.mark.parametrize("exact_up_to", [0, 128])
@@ -81,10 +81,10 @@ def test_a_jacobian_of_zero_or_beyond_numbers_is_undefined(value, exact_up_to):
     with torch.no_grad():
         model.stack.layers["layer0"].weights[1].fill_(value)
     instrument = JacobianNorms(exact_up_to=exact_up_to)
-    readings = instrument.read(look(model, feature_batch([6, 6], 3), squared_error))
-    assert all(isinstance(reading, Undefined) for reading in curves(readings).values())
-    assert readings["jacobian/layer0/dead_share"] == Scalar(float(value == 0))
-    assert readings["jacobian/layer0/exploded_share"] == Scalar(float(value > 0))
+    measurements = instrument.read(look(model, feature_batch([6, 6], 3), squared_error))
+    assert all(isinstance(measurement, Undefined) for measurement in curves(measurements).values())
+    assert measurements["jacobian/layer0/dead_share"] == Scalar(float(value == 0))
+    assert measurements["jacobian/layer0/exploded_share"] == Scalar(float(value > 0))
 
 
 @pytest.mark.parametrize("cell", [RNN, GRU, LSTM])

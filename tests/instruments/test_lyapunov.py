@@ -8,8 +8,8 @@ from gatescope.cells.gru import GRU
 from gatescope.cells.lstm import LSTM
 from gatescope.cells.rnn import RNN
 from gatescope.instruments.lyapunov import LyapunovSpectrum
+from gatescope.instruments.measurements import Curve, Scalar, Undefined
 from gatescope.instruments.probe import look
-from gatescope.instruments.readings import Curve, Scalar, Undefined
 
 
 def silent_rnn(u, steps):
@@ -29,43 +29,43 @@ def test_exponents_of_a_linear_network_are_the_logs_of_its_eigenvalues():
     generator = torch.Generator().manual_seed(0)
     basis = torch.randn(4, 4, generator=generator)
     u = basis @ torch.diag(eigenvalues) @ torch.linalg.inv(basis)
-    readings = LyapunovSpectrum(burn_in=60).read(silent_rnn(u, 160))
-    spectrum = readings["lyapunov/layer0/spectrum"]
+    measurements = LyapunovSpectrum(burn_in=60).read(silent_rnn(u, 160))
+    spectrum = measurements["lyapunov/layer0/spectrum"]
     assert spectrum.y == pytest.approx(eigenvalues.abs().log().tolist(), abs=1e-4)
-    assert readings["lyapunov/layer0/largest"].value == pytest.approx(math.log(1.1), abs=1e-4)
-    assert readings["lyapunov/layer0/determinant_error"].value < 1e-9
+    assert measurements["lyapunov/layer0/largest"].value == pytest.approx(math.log(1.1), abs=1e-4)
+    assert measurements["lyapunov/layer0/determinant_error"].value < 1e-9
 
 
 @pytest.mark.parametrize("cell", [RNN, GRU, LSTM])
 def test_exponents_sum_to_the_log_determinant(cell):
     probe = look(encoder(cell, layers=2), feature_batch([40, 30, 5], 3), squared_error)
-    readings = LyapunovSpectrum().read(probe)
+    measurements = LyapunovSpectrum().read(probe)
     for layer in ("layer0", "layer1"):
-        assert readings[f"lyapunov/{layer}/determinant_error"].value < 1e-6
-        curve = readings[f"lyapunov/{layer}/spectrum"]
+        assert measurements[f"lyapunov/{layer}/determinant_error"].value < 1e-6
+        curve = measurements[f"lyapunov/{layer}/spectrum"]
         assert isinstance(curve, Curve)
         assert curve.y == sorted(curve.y, reverse=True)
-        assert readings[f"lyapunov/{layer}/collapsed"] == Scalar(0.0)
+        assert measurements[f"lyapunov/{layer}/collapsed"] == Scalar(0.0)
 
 
 def test_a_network_that_forgets_all_at_once():
-    readings = LyapunovSpectrum().read(silent_rnn(torch.zeros(3, 3), 20))
-    assert isinstance(readings["lyapunov/layer0/spectrum"], Undefined)
-    assert readings["lyapunov/layer0/collapsed"] == Scalar(3.0)
+    measurements = LyapunovSpectrum().read(silent_rnn(torch.zeros(3, 3), 20))
+    assert isinstance(measurements["lyapunov/layer0/spectrum"], Undefined)
+    assert measurements["lyapunov/layer0/collapsed"] == Scalar(3.0)
 
 
 def test_a_singular_network_keeps_its_finite_exponents():
-    readings = LyapunovSpectrum().read(silent_rnn(torch.diag(torch.tensor([0.5, 0.0])), 20))
-    assert readings["lyapunov/layer0/spectrum"].y == pytest.approx([math.log(0.5)])
-    assert isinstance(readings["lyapunov/layer0/determinant_error"], Undefined)
+    measurements = LyapunovSpectrum().read(silent_rnn(torch.diag(torch.tensor([0.5, 0.0])), 20))
+    assert measurements["lyapunov/layer0/spectrum"].y == pytest.approx([math.log(0.5)])
+    assert isinstance(measurements["lyapunov/layer0/determinant_error"], Undefined)
 
 
 @pytest.mark.parametrize("lengths", [[1], [11, 11]])
 def test_too_few_steps_are_undefined(lengths):
-    readings = LyapunovSpectrum().read(look(encoder(GRU), feature_batch(lengths, 3), squared_error))
-    assert all(isinstance(reading, Undefined) for reading in readings.values())
+    measurements = LyapunovSpectrum().read(look(encoder(GRU), feature_batch(lengths, 3), squared_error))
+    assert all(isinstance(measurement, Undefined) for measurement in measurements.values())
 
 
 def test_weights_that_are_not_finite():
     probe = silent_rnn(torch.full((3, 3), math.inf), 20)
-    assert all(isinstance(reading, Undefined) for reading in LyapunovSpectrum().read(probe).values())
+    assert all(isinstance(measurement, Undefined) for measurement in LyapunovSpectrum().read(probe).values())

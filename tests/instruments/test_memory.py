@@ -9,12 +9,12 @@ from torch import nn
 
 from gatescope.cells.base import State
 from gatescope.cells.lstm import LSTM
-from gatescope.data.base import Batch, TaskSpec
+from gatescope.instruments.measurements import Curve, Scalar, Undefined
 from gatescope.instruments.memory import KINDS, Retention, squared_correlations, token_accuracy
 from gatescope.instruments.probe import look
-from gatescope.instruments.readings import Curve, Scalar, Undefined
 from gatescope.models.attention import Pooling
 from gatescope.models.encoder import Encoder
+from gatescope.sequences import Batch, TaskSpec
 
 
 class ShiftRegister(Leaky):
@@ -39,24 +39,24 @@ def register_probe(bidirectional=False):
 
 
 def test_a_shift_register_of_twelve_remembers_twelve():
-    readings = Retention(lags=12).read(register_probe(bidirectional=True))
+    measurements = Retention(lags=12).read(register_probe(bidirectional=True))
     for layer in ("layer0", "layer0_backward"):
-        assert readings[f"memory/{layer}/capacity_h_raw"].value == pytest.approx(12.0, abs=1e-3)
-        control = readings[f"memory/{layer}/retention_h_control"]
+        assert measurements[f"memory/{layer}/capacity_h_raw"].value == pytest.approx(12.0, abs=1e-3)
+        control = measurements[f"memory/{layer}/retention_h_control"]
         assert max(control.y) < 0.15
-        floor = readings[f"memory/{layer}/capacity_h_control"].value
+        floor = measurements[f"memory/{layer}/capacity_h_control"].value
         assert floor == pytest.approx(sum(control.y))
-        assert readings[f"memory/{layer}/capacity_h"].value == pytest.approx(12.0 - floor, abs=1e-3)
+        assert measurements[f"memory/{layer}/capacity_h"].value == pytest.approx(12.0 - floor, abs=1e-3)
 
 
 def test_nothing_is_known_beyond_its_length():
-    readings = Retention(lags=16).read(register_probe())
-    curve = readings["memory/layer0/retention_h_raw"]
+    measurements = Retention(lags=16).read(register_probe())
+    curve = measurements["memory/layer0/retention_h_raw"]
     assert curve.y[:12] == pytest.approx([1.0] * 12, abs=1e-4)
     assert max(curve.y[12:]) < 0.15
-    above = readings["memory/layer0/retention_h"]
+    above = measurements["memory/layer0/retention_h"]
     assert above.y == pytest.approx(
-        [a - b for a, b in zip(curve.y, readings["memory/layer0/retention_h_control"].y, strict=True)]
+        [a - b for a, b in zip(curve.y, measurements["memory/layer0/retention_h_control"].y, strict=True)]
     )
     assert abs(sum(above.y[12:])) < 0.1
 
@@ -70,9 +70,9 @@ def test_a_network_that_knows_nothing_has_no_capacity() -> None:
         states = rng.standard_normal((300, 12)).astype(np.float32)
         noise = State(torch.from_numpy(states))
         probe.layers["layer0"].cell.final = lambda x, s, noise=noise: noise
-        readings = Retention(lags=20, seed=seed).read(probe)
+        measurements = Retention(lags=20, seed=seed).read(probe)
         raw, control, above = (
-            readings[f"memory/layer0/capacity_h{kind}"].value for kind in ("_raw", "_control", "")
+            measurements[f"memory/layer0/capacity_h{kind}"].value for kind in ("_raw", "_control", "")
         )
         assert above == pytest.approx(raw - control)
         assert min(raw, control) > 0.05
@@ -81,16 +81,16 @@ def test_a_network_that_knows_nothing_has_no_capacity() -> None:
 
 
 def test_the_record_holds_capacity_its_control_and_their_difference(small, recorded):
-    readings = recorded(
+    measurements = recorded(
         small(
             "instruments=full", "instruments.examples=32", "data.steps=6", "model=lstm", "model.hidden_size=4"
         )
     )
     for part in ("h", "c"):
-        by_kind = {kind: readings[f"memory/layer0/capacity_{part}{kind}"]["value"] for kind in KINDS}
+        by_kind = {kind: measurements[f"memory/layer0/capacity_{part}{kind}"]["value"] for kind in KINDS}
         assert by_kind[""] == pytest.approx(by_kind["_raw"] - by_kind["_control"])
         assert by_kind["_control"] > 0
-        curves = {kind: readings[f"memory/layer0/retention_{part}{kind}"]["y"] for kind in KINDS}
+        curves = {kind: measurements[f"memory/layer0/retention_{part}{kind}"]["y"] for kind in KINDS}
         assert curves[""] == pytest.approx(np.subtract(curves["_raw"], curves["_control"]))
         # Two features, both varying at every lag.
         assert by_kind["_control"] == pytest.approx(2 * sum(curves["_control"]))
@@ -109,19 +109,22 @@ def token_probe():
 
 
 def test_tokens_against_their_shuffled_control():
-    readings = Retention(lags=6).read(token_probe())
-    known, control = readings["memory/layer0/retention_h_raw"], readings["memory/layer0/retention_h_control"]
+    measurements = Retention(lags=6).read(token_probe())
+    known, control = (
+        measurements["memory/layer0/retention_h_raw"],
+        measurements["memory/layer0/retention_h_control"],
+    )
     assert known.y[:3] == [1.0] * 3
     assert max(known.y[3:]) < 0.75
     assert max(control.y) < 0.75
-    assert "memory/layer0/capacity_h" not in readings
+    assert "memory/layer0/capacity_h" not in measurements
 
 
 def test_the_memory_cell_is_read_apart():
-    readings = Retention(lags=4).read(look(encoder(LSTM), feature_batch([9] * 40, 3), squared_error))
+    measurements = Retention(lags=4).read(look(encoder(LSTM), feature_batch([9] * 40, 3), squared_error))
     for part in ("h", "c"):
-        assert isinstance(readings[f"memory/layer0/retention_{part}"], Curve)
-        assert isinstance(readings[f"memory/layer0/capacity_{part}"], Scalar)
+        assert isinstance(measurements[f"memory/layer0/retention_{part}"], Curve)
+        assert isinstance(measurements[f"memory/layer0/capacity_{part}"], Scalar)
 
 
 def test_the_global_random_states_are_left_alone():
@@ -134,22 +137,22 @@ def test_the_global_random_states_are_left_alone():
 
 @pytest.mark.parametrize("lengths", [[1], [5, 4], [1] * 5])
 def test_too_few_sequences_are_undefined(lengths):
-    readings = Retention().read(look(encoder(LSTM), feature_batch(lengths, 3), squared_error))
-    assert all(isinstance(reading, Undefined) for reading in readings.values())
+    measurements = Retention().read(look(encoder(LSTM), feature_batch(lengths, 3), squared_error))
+    assert all(isinstance(measurement, Undefined) for measurement in measurements.values())
 
 
 def test_inputs_that_never_vary_are_undefined():
     batch = feature_batch([6] * 20, 3)
     probe = look(encoder(LSTM), batch._replace(inputs=torch.ones_like(batch.inputs)), squared_error)
-    assert all(isinstance(reading, Undefined) for reading in Retention().read(probe).values())
+    assert all(isinstance(measurement, Undefined) for measurement in Retention().read(probe).values())
 
 
 def test_a_state_that_is_not_finite_is_undefined():
     model = encoder(LSTM)
     with torch.no_grad():
         model.stack.layers["layer0"].weights[1].fill_(math.nan)
-    readings = Retention().read(look(model, feature_batch([6] * 20, 3), squared_error))
-    assert all(isinstance(reading, Undefined) for reading in readings.values())
+    measurements = Retention().read(look(model, feature_batch([6] * 20, 3), squared_error))
+    assert all(isinstance(measurement, Undefined) for measurement in measurements.values())
 
 
 def test_squared_correlation_against_numpy():

@@ -5,9 +5,9 @@ from gatescope.instruments.gates import GateStatistics
 from gatescope.instruments.gradient_flow import GradientFlow
 from gatescope.instruments.jacobian import JacobianNorms
 from gatescope.instruments.lyapunov import LyapunovSpectrum
+from gatescope.instruments.measurements import Undefined
 from gatescope.instruments.memory import Retention
 from gatescope.instruments.probe import look
-from gatescope.instruments.readings import Undefined
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,6 @@ from gatescope.instruments.readings import Undefined
 )
 def test_a_stack_without_recurrence_is_undefined(instrument):
     probe = look(encoder(Leaky, size=5, hidden=5, layers=0), feature_batch([4, 3], 5), squared_error)
-    readings = instrument().read(probe)
-    assert readings
-    assert all(isinstance(reading, Undefined) for reading in readings.values())
+    measurements = instrument().read(probe)
+    assert measurements
+    assert all(isinstance(measurement, Undefined) for measurement in measurements.values())

@@ -18,7 +18,6 @@ from gatescope.cells.mingru import MinGRU
 from gatescope.cells.minlstm import MinLSTM
 from gatescope.cells.peephole_lstm import PeepholeLSTM
 from gatescope.cells.rnn import RNN
-from gatescope.data.base import TaskSpec
 from gatescope.models.attention import Additive, Dot, General, Pooling, ScaledDot
 from gatescope.models.budget import count_parameters, hidden_size_for
 from gatescope.models.decoder import Decoding
@@ -26,6 +25,7 @@ from gatescope.models.encoder import Encoder, SequenceModel, sizes
 from gatescope.models.seq2seq import Seq2Seq
 from gatescope.models.stack import RecurrentStack
 from gatescope.run import run
+from gatescope.sequences import TaskSpec
 
 TASK = TaskSpec("classification", "features", 64, 3, "accuracy", "max")
 CELLS = [RNN, GRU, GRUArticle, LSTM, PeepholeLSTM, MinGRU, MinLSTM]

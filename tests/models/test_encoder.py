@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatescope.cells.gru import GRU
-from gatescope.data.base import Batch, TaskSpec
 from gatescope.models.attention import Additive, Pooling
 from gatescope.models.encoder import Encoder, sizes
+from gatescope.sequences import Batch, TaskSpec
 
 TOKENS = TaskSpec("classification", "tokens", 11, 3, "accuracy", "max", padding_index=0)
 STEPS = TaskSpec("next_step", "features", 2, 5, "accuracy", "max")

@@ -21,7 +21,7 @@ def script() -> ModuleType:
 def two(tmp_path: Path) -> tuple[Path, Path]:
     lstm = {"batch_size": 32, "_target_": "gatescope.data.copy.Copy"}
     a = write_run(tmp_path, "gru-none", 0, accuracy=0.7)
-    return a, write_run(tmp_path, "lstm-none", 1, accuracy=0.75, data=lstm, epochs=2, readings=[])
+    return a, write_run(tmp_path, "lstm-none", 1, accuracy=0.75, data=lstm, epochs=2, measurements=[])
 
 
 def test_only_what_differs_in_the_configs_is_listed(two: tuple[Path, Path]) -> None:
@@ -72,7 +72,9 @@ def test_equal_runs_have_no_differences(two: tuple[Path, Path]) -> None:
 
 def test_a_run_without_anything_logged_is_compared_all_the_same(tmp_path: Path) -> None:
     whole = write_run(tmp_path, "gru-none", 0)
-    bare = write_run(tmp_path, "gru-none", 1, status="failed", readings=[], reason="NonFiniteLoss: at step 3")
+    bare = write_run(
+        tmp_path, "gru-none", 1, status="failed", measurements=[], reason="NonFiniteLoss: at step 3"
+    )
     write_lines(bare / "metrics.jsonl", [])
     text = Pair(whole, bare).text()
     assert "NonFiniteLoss" in text

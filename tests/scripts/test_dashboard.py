@@ -40,7 +40,7 @@ def a_study(root: Path) -> Tables:
                 },
             ]
             seen = [*sample_readings(cell, seed, units=3), *flow_readings((-0.3, -0.1), 20, seed), *attention]
-            write_run(root, f"{cell}-additive", seed, readings=seen, accuracy=0.7 + seed / 10)
+            write_run(root, f"{cell}-additive", seed, measurements=seen, accuracy=0.7 + seed / 10)
     return RecordSource(root, "toy").tables()
 
 
@@ -89,7 +89,7 @@ def test_sections_hold_what_was_logged(tables: Tables) -> None:
 
 
 def test_without_readings_their_sections_are_left_out(tmp_path: Path, script: ModuleType) -> None:
-    write_run(tmp_path, "gru-none", 0, readings=[])
+    write_run(tmp_path, "gru-none", 0, measurements=[])
     assert script.main(["study=toy", f"root={tmp_path}", f"out={tmp_path / 'o'}"]) == 0
     text = (tmp_path / "o" / "summary.md").read_text(encoding="utf-8")
     assert "- attention: nothing logged, left out" in text
@@ -120,7 +120,7 @@ def test_a_push_arrives_and_the_next_one_updates_it(
     sent = {view["type"]: dashboard._without_ids(json.loads(view["spec"])) for view in server.views.values()}
     assert sent["project-view"] == specs(tables)["workspace"]
 
-    write_run(tmp_path, "lstm-none", 0, readings=[])
+    write_run(tmp_path, "lstm-none", 0, measurements=[])
     assert script.main(command) == 0
     assert capsys.readouterr().out.split() == urls
     assert len(server.views) == 2

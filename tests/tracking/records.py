@@ -15,8 +15,8 @@ from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 
 from gatescope.instruments.base import ProbeInstrument
+from gatescope.instruments.measurements import Measurements
 from gatescope.instruments.probe import Probe
-from gatescope.instruments.readings import Readings
 from gatescope.run import run
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.resume import Checkpoints
@@ -79,7 +79,7 @@ class AtStep(ProbeInstrument):
     act: Callable[[], object]
     step: int = 0
 
-    def read(self, probe: Probe) -> Readings:
+    def read(self, probe: Probe) -> Measurements:
         if probe.step == AtStep.step:
             AtStep.act()
         return {}

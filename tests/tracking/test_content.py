@@ -18,7 +18,7 @@ from tracking.records import at_step, record, rows, send
 import gatescope
 from gatescope.cli import job, tell
 from gatescope.config import resolved
-from gatescope.data.base import DataError
+from gatescope.data.errors import DataError
 from gatescope.run import run
 from gatescope.tracking import content
 from gatescope.tracking.content import by_content, inputs

@@ -157,10 +157,10 @@ def assert_whole(server: StandIn, directory: Path) -> None:
     looks: dict[int, dict[str, float]] = {}  # by the order of the calls: two looks may be at one step
     steps: dict[int, int] = {}
     for line in (directory / "readings.jsonl").read_text().splitlines():
-        reading = json.loads(line)
-        if reading["kind"] == "scalar":
-            looks.setdefault(reading["order"], {})[reading["name"]] = reading["value"]
-            steps[reading["order"]] = reading["step"]
+        measurement = json.loads(line)
+        if measurement["kind"] == "scalar":
+            looks.setdefault(measurement["order"], {})[measurement["name"]] = measurement["value"]
+            steps[measurement["order"]] = measurement["step"]
     predictions = ("test/confusion_matrix", "test/worst_errors")  # rows of the end, which are no looks
     marked = [
         row for row in history if "_reading" in row and not any(key.startswith(predictions) for key in row)

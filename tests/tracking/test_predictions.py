@@ -21,8 +21,8 @@ from torchmetrics.text import BLEUScore, CHRFScore
 
 from gatescope import run as runs
 from gatescope.analysis.runs import RecordSource
-from gatescope.data.base import END, IGNORE, TaskSpec
 from gatescope.run import run
+from gatescope.sequences import END, IGNORE, TaskSpec
 from gatescope.tracking import predictions
 from gatescope.training.objective import objective_for
 from gatescope.training.predictions import batch_columns, joined

@@ -18,7 +18,7 @@ from tracking.records import assert_same, at_step, record, rows, send
 
 from gatescope.analysis.runs import RecordSource
 from gatescope.cli import job
-from gatescope.data.base import DataError
+from gatescope.data.errors import DataError
 from gatescope.run import run
 from gatescope.tracking import directory as on_disk
 from gatescope.tracking.identity import run_dir

@@ -25,14 +25,14 @@ def shown(directory: Path) -> dict[tuple[str, int], float]:
 
 def recorded(directory: Path) -> dict[tuple[str, int], float]:
     metrics = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    readings = [json.loads(line) for line in (directory / "readings.jsonl").read_text().splitlines()]
+    measurements = [json.loads(line) for line in (directory / "readings.jsonl").read_text().splitlines()]
     values = {
         (name, row["step"]): value
         for row in metrics
         for name, value in row.items()
         if name not in ("step", "epoch", "time")
     }
-    return values | {(r["name"], r["step"]): r["value"] for r in readings if r["kind"] == "scalar"}
+    return values | {(r["name"], r["step"]): r["value"] for r in measurements if r["kind"] == "scalar"}
 
 
 def test_it_shows_what_was_recorded(small: Compose) -> None:

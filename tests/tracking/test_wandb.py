@@ -14,9 +14,9 @@ import pytest
 import wandb
 from conftest import Compose
 
-from gatescope.instruments.readings import Curve, Heatmap, Histogram, Points, Scalar, Undefined
+from gatescope.instruments.measurements import Curve, Heatmap, Histogram, Points, Scalar, Undefined
 from gatescope.run import run
-from gatescope.tracking.wandb import log_readings, to_wandb
+from gatescope.tracking.wandb import log_measurements, to_wandb
 
 
 def test_scalars_keep_their_plain_names() -> None:
@@ -43,7 +43,7 @@ def test_curves_along_one_axis_become_the_lines_of_one_chart_with_their_bands() 
     logger: Any = SimpleNamespace(put=logged.append)
     curve = Curve([0, 1, 2], [1.0, 0.5, math.nan], "lag (steps)", "norm", low=[0.9, 0.4, 0.2], high=None)
     other, alone = replace(curve, low=None), Curve([0, 1], [1.0, 2.0], "exponent", "nats a step")
-    log_readings(logger, {"g/layer0/a": curve, "g/layer0/b": other, "g/layer0/c": alone}, step=3, epoch=0)
+    log_measurements(logger, {"g/layer0/a": curve, "g/layer0/b": other, "g/layer0/c": alone}, step=3, epoch=0)
     (row,) = logged
     assert {"g/layer0/by_lag", "g/layer0/by_exponent"} < set(row)
     table = row["g/layer0/by_lag"].table

@@ -23,7 +23,7 @@ from sklearn.metrics import accuracy_score, f1_score, jaccard_score, log_loss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gatescope.data.base import Batch, TaskSpec
+from gatescope.sequences import Batch, TaskSpec
 from gatescope.training.module import SequenceTask
 
 IGNORE, END = -100, 0

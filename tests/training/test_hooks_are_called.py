@@ -32,7 +32,7 @@ from hydra.core.plugins import Plugins
 
 import gatescope
 from gatescope import cli
-from gatescope.data.base import Splits
+from gatescope.data.examples import Splits
 from gatescope.data.pairs_file import PairsFile
 from gatescope.run import run
 from gatescope.tracking.identity import run_id
@@ -50,8 +50,8 @@ SPELT_LIKE_HOOKS = ("on_", "configure_", "optimizer_", "lr_scheduler_")
 
 NOT_CALLED = {
     "gatescope.export._Answers.forward": "torch.export calls it, after training: see tests/test_export.py",
-    "gatescope.data.base.Examples.__getitem__": "torch asks for __getitems__ where there is one; a Dataset "
-    "must have both",
+    "gatescope.data.examples.Examples.__getitem__": "torch asks for __getitems__ where there is one; a "
+    "Dataset must have both",
     "gatescope.training.waiting.WaitingMetrics.update": "SequenceTask calls it, where it would call "
     "MetricCollection's",
     "gatescope.tracking.record.RecordLogger.name": "abstract in Logger; Lightning names folders by it, which "

@@ -17,10 +17,10 @@ from pytorch_lightning import Trainer
 from tracking.records import AtStep, at_step, record, rows, stop_at
 
 from gatescope.config import ConfigError
-from gatescope.data.base import Batch
 from gatescope.instruments import probe
 from gatescope.models.seq2seq import Seq2Seq
 from gatescope.run import run
+from gatescope.sequences import Batch
 from gatescope.tracking.identity import run_dir
 from gatescope.training import housekeeping, loop
 from gatescope.training.module import SequenceTask
@@ -359,9 +359,9 @@ def test_rows_carry_the_number_of_updates_done(small: Compose) -> None:
     assert [row["step"] for row in found if "validation/loss" in row] == [4, 8]
     assert [row["step"] for row in found if "train/mse" in row] == [4, 8]
     assert [row["step"] for row in found if "test/loss" in row] == [result.summary["best/step"]]
-    readings = rows(result.directory, "readings")
-    looks = [row["step"] for row in readings if row["name"] == "gates/layer0/update/mean"]
-    norms = [row["step"] for row in readings if row["name"] == "gradient_norm/before_clip"]
+    measurements = rows(result.directory, "readings")
+    looks = [row["step"] for row in measurements if row["name"] == "gates/layer0/update/mean"]
+    norms = [row["step"] for row in measurements if row["name"] == "gradient_norm/before_clip"]
     assert looks == [0, 2, 4, 6, 8]
     assert norms == [1, 2, 4, 6, 8]
 

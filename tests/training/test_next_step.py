@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import jaccard_score, log_loss
 
-from gatescope.data.base import IGNORE, TaskSpec
+from gatescope.sequences import IGNORE, TaskSpec
 from gatescope.training.objective import objective_for
 
 MUSIC = TaskSpec("next_step", "features", 5, 5, "nll", "min", multilabel=True, causal=True)

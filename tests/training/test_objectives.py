@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
-from gatescope.data.base import IGNORE, TaskSpec
+from gatescope.sequences import IGNORE, TaskSpec
 from gatescope.training.objective import objective_for
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from torchmetrics.text import BLEUScore, CHRFScore
 
 from gatescope.config import ConfigError, check
-from gatescope.data.base import END, IGNORE, TaskSpec
 from gatescope.run import run
+from gatescope.sequences import END, IGNORE, TaskSpec
 from gatescope.tracking.identity import run_id
 from gatescope.training.objective import objective_for
 

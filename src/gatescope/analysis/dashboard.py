@@ -28,7 +28,7 @@ from gatescope.analysis.report.tables import markdown
 from gatescope.analysis.runs import Tables
 from gatescope.analysis.selection import select
 from gatescope.analysis.statistics import mean_interval
-from gatescope.instruments.readings import chart_of
+from gatescope.instruments.measurements import chart_of
 
 STEP = "trainer/global_step"
 VARIANT = "record.tags.variant"
@@ -185,7 +185,7 @@ def _names(section: str, tables: Tables) -> list[tuple[str, str]]:
 
 
 def _first_of_each(tables: Tables) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    drawn = tables.readings[tables.readings.kind != "undefined"]
+    drawn = tables.measurements[tables.measurements.kind != "undefined"]
     first = drawn.drop_duplicates("name")
     yield from zip(first.name, first.kind, first.payload, strict=True)
 

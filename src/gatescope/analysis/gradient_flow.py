@@ -27,7 +27,7 @@ START, END = "initialisation", "tested weights"
 """Before training, and as the test measures the model: the weights that were best on validation."""
 
 
-def readings(tables: Tables, quantity: str) -> pd.DataFrame:
+def measurements(tables: Tables, quantity: str) -> pd.DataFrame:
     """Every reading `gradient_flow/<top layer>/<quantity>`, during training and of the tested weights.
 
     Raises:
@@ -46,7 +46,7 @@ def readings(tables: Tables, quantity: str) -> pd.DataFrame:
 def decay_rates(tables: Tables) -> pd.DataFrame:
     """Every loss-free decay rate of the top layer, NaN where there is none, with its `status`: "alive",
     "dead", "exploded", or "undefined" for another reason."""
-    table = readings(tables, "loss_free_decay_rate")
+    table = measurements(tables, "loss_free_decay_rate")
     shares = {name: _shares(tables, name) for name in (DEAD, EXPLODED)}
     # W&B keeps no undefined reading: there, a seed without a rate is known by its shares only.
     told = pd.concat(list(shares.values()), ignore_index=True).drop_duplicates(KEY)
@@ -71,9 +71,9 @@ def decay_rates(tables: Tables) -> pd.DataFrame:
 
 def _shares(tables: Tables, name: str) -> pd.DataFrame:
     try:
-        return readings(tables, f"loss_free_{name}_share")
+        return measurements(tables, f"loss_free_{name}_share")
     except NoData:
-        return readings(tables, "loss_free_decay_rate").iloc[:0]
+        return measurements(tables, "loss_free_decay_rate").iloc[:0]
 
 
 def over_seeds(table: pd.DataFrame, x: str, geometric: bool = False) -> pd.DataFrame:

@@ -149,8 +149,8 @@ class Pair:
 
 
 def _series(tables: Tables, pattern: str) -> dict[str, pd.Series]:
-    readings = tables.readings[tables.readings.kind == "scalar"]
-    table = pd.concat([tables.metrics[["name", "step", "value"]], readings[["name", "step", "value"]]])
+    measurements = tables.measurements[tables.measurements.kind == "scalar"]
+    table = pd.concat([tables.metrics[["name", "step", "value"]], measurements[["name", "step", "value"]]])
     table = table[table.name.map(lambda name: re.fullmatch(pattern, name) is not None).astype(bool)]
     last = table.drop_duplicates(["name", "step"], keep="last")
     return {str(name): own.set_index("step").value for name, own in last.groupby("name")}

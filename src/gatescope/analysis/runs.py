@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import pandas as pd
 import yaml
 
-from gatescope.instruments.readings import TESTED
+from gatescope.instruments.measurements import TESTED
 from gatescope.tracking import predictions, variants
 from gatescope.tracking.identity import data_name, digest, result_config
 from gatescope.tracking.runfile import ROW_KEYS, rebuilt, sound
@@ -63,7 +63,7 @@ class Tables:
     task: dict[str, Any]
     runs: pd.DataFrame
     metrics: pd.DataFrame
-    readings: pd.DataFrame
+    measurements: pd.DataFrame
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -83,21 +83,23 @@ class Tables:
             self,
             runs=runs,
             metrics=self.metrics[self.metrics.run_id.isin(kept)],
-            readings=self.readings[self.readings.run_id.isin(kept)],
+            measurements=self.measurements[self.measurements.run_id.isin(kept)],
         )
 
     def metric(self, name: str) -> pd.DataFrame:
         """Every logged value of one metric with the run's variant, condition and seed."""
         return self._with_run(self.metrics[self.metrics.name == name])
 
-    def reading(self, name: str) -> pd.DataFrame:
+    def measurement(self, name: str) -> pd.DataFrame:
         """Every reading during training whose name matches the regular expression `name`, with variant,
         condition, seed."""
-        return self._with_run(self.readings[self.readings.name.str.fullmatch(name) & ~self.readings.tested])
+        return self._with_run(
+            self.measurements[self.measurements.name.str.fullmatch(name) & ~self.measurements.tested]
+        )
 
     def with_tested(self, name: str) -> pd.DataFrame:
         """As `reading`, and those of the tested weights."""
-        return self._with_run(self.readings[self.readings.name.str.fullmatch(name)])
+        return self._with_run(self.measurements[self.measurements.name.str.fullmatch(name)])
 
     def of_tested(self, name: str) -> pd.DataFrame:
         """As `reading`, of the tested weights: a row a run and name; of a run without any, its last."""
@@ -192,7 +194,7 @@ def _tables(study: str, found: list[tuple[Path, dict[str, Any]]], notes: list[st
         task=next((tasks[run_id] for run_id in last_first if tasks[run_id]), {}),
         runs=runs,
         metrics=_metrics_table(current, notes),
-        readings=_readings_table(current, notes),
+        measurements=_measurements_table(current, notes),
         configs={run_id: configs[run_id] for run_id in runs.run_id},
         tasks=tasks,
         versions={run["run_id"]: run.get("versions") or {} for _, run in current},
@@ -365,7 +367,7 @@ def _metrics_table(found: list[tuple[Path, dict[str, Any]]], notes: list[str]) -
     return table.astype({"epoch": float, "time": float, "value": float})
 
 
-def _readings_table(found: list[tuple[Path, dict[str, Any]]], notes: list[str]) -> pd.DataFrame:
+def _measurements_table(found: list[tuple[Path, dict[str, Any]]], notes: list[str]) -> pd.DataFrame:
     rows = [
         (
             run["run_id"],

@@ -136,7 +136,9 @@ def restore(run: Run, directory: Path, rows_a_page: int = 1000) -> None:
         file.download(root=str(directory), replace=True).close()
     if all(file.name != READINGS for file in uploaded):
         marked = (row for row in rows if READING_MARK in row)
-        _write_lines(directory / READINGS, (reading for row in marked for reading in _readings(row)))
+        _write_lines(
+            directory / READINGS, (measurement for row in marked for measurement in _measurements(row))
+        )
     (directory / "config.yaml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
     record = run.config[RECORD_KEY] | {"wandb": {"id": run.id, "url": run.url}}
     summary = record.get("summary") or {}
@@ -149,7 +151,7 @@ def _metrics(row: dict[str, Any]) -> dict[str, Any]:
     return _at(row) | {"time": row.get("_runtime")} | {name: _finite(row[name]) for name in _logged(row)}
 
 
-def _readings(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _measurements(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for name in _logged(row):
         value = row[name]
         if isinstance(value, dict) and value.get("_type") == "histogram":

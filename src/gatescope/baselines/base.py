@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatescope.data.base import Batch, Examples, Splits, TaskSpec, collate
+from gatescope.data.examples import Examples, Splits, collate
+from gatescope.sequences import Batch, TaskSpec
 from gatescope.training.objective import objective_for
 from gatescope.training.predictions import Columns, batch_columns, joined
 

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from gatescope.baselines.base import Baseline
-from gatescope.data.base import IGNORE, Batch, Examples, Ragged, TaskSpec
+from gatescope.data.examples import Examples
+from gatescope.data.ragged import Ragged
+from gatescope.sequences import IGNORE, Batch, TaskSpec
 
 
 class Majority(Baseline):

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gatescope.baselines.base import batches
-from gatescope.data.base import Batch, Examples, TaskSpec
+from gatescope.data.examples import Examples
+from gatescope.sequences import Batch, TaskSpec
 
 
 def statistics(series: Tensor) -> Tensor:

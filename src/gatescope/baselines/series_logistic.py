@@ -20,7 +20,9 @@ from torch import Tensor
 
 from gatescope.baselines.base import NEVER, Baseline, class_targets, logits
 from gatescope.baselines.series import Summary
-from gatescope.data.base import Batch, Examples, Ragged, TaskSpec
+from gatescope.data.examples import Examples
+from gatescope.data.ragged import Ragged
+from gatescope.sequences import Batch, TaskSpec
 
 
 class SeriesLogistic(Baseline):

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from gatescope.baselines.base import Baseline
 from gatescope.baselines.series import Summary
-from gatescope.data.base import Batch, Examples, TaskSpec
+from gatescope.data.examples import Examples
+from gatescope.sequences import Batch, TaskSpec
 
 STRENGTHS = np.logspace(-3, 4, 15)
 

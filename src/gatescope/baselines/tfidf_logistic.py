@@ -11,7 +11,8 @@ from sklearn.pipeline import make_pipeline
 from torch import Tensor
 
 from gatescope.baselines.base import Baseline, class_targets, logits
-from gatescope.data.base import Batch, Examples, TaskSpec
+from gatescope.data.examples import Examples
+from gatescope.sequences import Batch, TaskSpec
 
 
 class TfidfLogistic(Baseline):

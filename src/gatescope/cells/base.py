@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from gatescope.cells.scaled import add_scaled, rescaled
-from gatescope.data.base import valid_mask
+from gatescope.sequences import valid_mask
 
 if TYPE_CHECKING:
     from gatescope.cells.kernels.walk import Walked, Watch

@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from gatescope.cells.base import State, States
 from gatescope.cells.kernels.layer import NativeLayer
-from gatescope.data.base import valid_mask
+from gatescope.sequences import valid_mask
 
 
 def zero_padding(h: Tensor, lengths: Tensor | None) -> Tensor:

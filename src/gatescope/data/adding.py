@@ -12,8 +12,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from gatescope.data.base import TaskSpec
 from gatescope.data.generated import GeneratedData
+from gatescope.sequences import TaskSpec
 
 
 class Adding(GeneratedData):

@@ -14,7 +14,7 @@ import torch
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from torch import Tensor
 
-from gatescope.data.base import DataError
+from gatescope.data.errors import DataError
 from gatescope.data.rows import Problems
 
 Answer = Literal["classification", "regression"]

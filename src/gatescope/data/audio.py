@@ -12,7 +12,7 @@ import numpy as np
 from scipy.io import wavfile
 from scipy.signal import resample_poly
 
-from gatescope.data.base import DataError
+from gatescope.data.errors import DataError
 
 WINDOW_MS, SHIFT_MS = 25.0, 10.0
 

@@ -20,8 +20,11 @@ from pydantic import Field
 
 from gatescope.data.answers import Answers, own_file, shortened
 from gatescope.data.audio import LogMel, fbank, read_wav
-from gatescope.data.base import DataError, Ragged, SequenceData, Splits
 from gatescope.data.cache import cached
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.errors import DataError
+from gatescope.data.examples import Splits
+from gatescope.data.ragged import Ragged
 from gatescope.data.rows import Problems, Table
 from gatescope.data.series_file import series_splits
 

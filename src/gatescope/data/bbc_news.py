@@ -17,7 +17,9 @@ import pandas as pd
 from pydantic import Field
 from sklearn.model_selection import train_test_split
 
-from gatescope.data.base import DataError, SequenceData, Splits
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.errors import DataError
+from gatescope.data.examples import Splits
 from gatescope.data.packages import needed
 from gatescope.data.text import Encoding, Texts
 

@@ -17,8 +17,12 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from gatescope.data.base import DataError, Examples, InOrderSampler, SequenceData, Splits, TaskSpec
+from gatescope.data.batching import InOrderSampler
 from gatescope.data.bbc_news import read_bbc_news
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.errors import DataError
+from gatescope.data.examples import Examples, Splits
+from gatescope.sequences import TaskSpec
 
 UNKNOWN = "<unk>"
 

@@ -18,8 +18,9 @@ import numpy as np
 from pydantic import Field
 from sklearn.model_selection import train_test_split
 
-from gatescope.data.base import SequenceData, Splits
 from gatescope.data.cache import Arrays, cached
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.examples import Splits
 from gatescope.data.packages import needed
 from gatescope.data.polyphony import KEYS, LOWEST, next_frames
 

@@ -18,8 +18,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from gatescope.data.base import IGNORE, TaskSpec
 from gatescope.data.generated import GeneratedData
+from gatescope.sequences import IGNORE, TaskSpec
 
 SYMBOLS, COPIED = 8, 10
 BLANK, DELIMITER = 0, SYMBOLS + 1

@@ -18,8 +18,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gatescope.data.base import Batch, SequenceData, Split, Splits
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.examples import Splits
 from gatescope.data.pairs import Pair, PairEncoding
+from gatescope.sequences import Batch, Split
 
 FIRST, LAST = datetime.date(1950, 1, 1), datetime.date(2049, 12, 31)
 FORMS = (

@@ -14,8 +14,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gatescope.data.base import Batch, Split, TaskSpec
 from gatescope.data.generated import GeneratedData
+from gatescope.sequences import Batch, Split, TaskSpec
 
 
 class DelayedRecall(GeneratedData):

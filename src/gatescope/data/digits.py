@@ -13,7 +13,8 @@ import torch
 from pydantic import Field
 from sklearn.datasets import load_digits
 
-from gatescope.data.base import SequenceData, Splits
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.examples import Splits
 from gatescope.data.series import Series, classification, divide
 
 PIXELS, BRIGHTEST = 64, 16

@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from gatescope.data.base import Examples, Splits
+    from gatescope.data.examples import Examples, Splits
 
 SPLITS = ("train", "validation", "test")
 WORDS = ("vocabulary", "target_vocabulary", "labels")

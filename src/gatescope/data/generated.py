@@ -14,7 +14,10 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from gatescope.data.base import DataError, Examples, SequenceData, Splits, TaskSpec
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.errors import DataError
+from gatescope.data.examples import Examples, Splits
+from gatescope.sequences import TaskSpec
 
 _CHUNK = 4096
 _SHARES = {"train": range(8), "validation": range(8, 9), "test": range(9, 10)}

@@ -20,7 +20,9 @@ from pydantic import Field
 from sklearn.model_selection import train_test_split
 
 from gatescope.data.answers import own_file
-from gatescope.data.base import DataError, SequenceData, Splits
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.errors import DataError
+from gatescope.data.examples import Splits
 from gatescope.data.text import Encoding
 
 PATIENCE = 3

@@ -9,9 +9,11 @@ import torch
 from pydantic import Field
 
 from gatescope.data.audio import LogMel, fbank, read_wav
-from gatescope.data.base import Ragged, SequenceData, Splits
 from gatescope.data.cache import cached
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.examples import Splits
 from gatescope.data.hub import class_names, load_hub, part
+from gatescope.data.ragged import Ragged
 from gatescope.data.rows import Problems
 from gatescope.data.series_file import joined, series_splits
 

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from gatescope.data.base import SequenceData, Splits
 from gatescope.data.cache import Arrays, cached
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.examples import Splits
 from gatescope.data.packages import needed
 from gatescope.data.series import Series, classification, divide
 

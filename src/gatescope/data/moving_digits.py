@@ -17,8 +17,10 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from gatescope.data.base import END, Batch, Examples, SequenceData, Split, Splits, TaskSpec
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.examples import Examples, Splits
 from gatescope.data.pairs import ENDING
+from gatescope.sequences import END, Batch, Split, TaskSpec
 
 SIDE, BRIGHTEST = 8, 16
 """Of an image: pixels a side, and the largest value of one."""

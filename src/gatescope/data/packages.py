@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError
 
-from gatescope.data.base import DataError
+from gatescope.data.errors import DataError
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from gatescope.data.base import END, IGNORE, Examples, Splits, TaskSpec
+from gatescope.data.examples import Examples, Splits
 from gatescope.data.text import PADDING, UNKNOWN
 from gatescope.data.torchtext_compat import build_vocab_from_iterator
+from gatescope.sequences import END, IGNORE, TaskSpec
 
 ENDING = "<end>"
 """How a target vocabulary writes END."""

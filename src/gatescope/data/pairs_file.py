@@ -16,7 +16,9 @@ import numpy as np
 from pydantic import Field
 
 from gatescope.data.answers import digests, own_files
-from gatescope.data.base import DataError, SequenceData, Splits
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.errors import DataError
+from gatescope.data.examples import Splits
 from gatescope.data.pairs import Pair, PairEncoding
 from gatescope.data.rows import Problems, Row, Table
 from gatescope.data.text import Corpus, Tokenizer

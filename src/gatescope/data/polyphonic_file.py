@@ -17,7 +17,9 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError, MatReadWarning
 
 from gatescope.data.answers import digests, own_file
-from gatescope.data.base import DataError, SequenceData, Splits
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.errors import DataError
+from gatescope.data.examples import Splits
 from gatescope.data.polyphony import KEYS, next_frames
 from gatescope.data.rows import Problems
 

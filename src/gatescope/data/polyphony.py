@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from gatescope.data.base import Examples, Splits, TaskSpec
+from gatescope.data.examples import Examples, Splits
+from gatescope.sequences import TaskSpec
 
 KEYS, LOWEST = 88, 21
 """Keys of a piano, and the MIDI pitch of the lowest."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gatescope.components import nearest
-from gatescope.data.base import DataError
+from gatescope.data.errors import DataError
 
 SHOWN = 5
 FORMATS = {".csv": ",", ".tsv": "\t", ".jsonl": ""}

@@ -11,7 +11,8 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from gatescope.data.base import Examples, Splits, TaskSpec
+from gatescope.data.examples import Examples, Splits
+from gatescope.sequences import TaskSpec
 
 
 @dataclass(frozen=True)

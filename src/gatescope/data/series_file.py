@@ -19,9 +19,13 @@ from pydantic import Field
 from torch import Tensor
 
 from gatescope.data.answers import Answer, Answers, Rows, digests, own_files
-from gatescope.data.base import DataError, Examples, Ragged, SequenceData, Splits, TaskSpec
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.errors import DataError
+from gatescope.data.examples import Examples, Splits
+from gatescope.data.ragged import Ragged
 from gatescope.data.rows import SHOWN, Problems
 from gatescope.data.ts_format import read_ts
+from gatescope.sequences import TaskSpec
 
 
 class SeriesFile(SequenceData):

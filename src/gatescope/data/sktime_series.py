@@ -15,7 +15,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gatescope.data.base import DataError, SequenceData, Splits
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.errors import DataError
+from gatescope.data.examples import Splits
 from gatescope.data.series import Series, classification, divide, folded, standardised
 
 Dataset = Literal[

@@ -18,9 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatescope.data.base import Examples, Ragged, Splits, TaskSpec
+from gatescope.data.examples import Examples, Splits
+from gatescope.data.ragged import Ragged
 from gatescope.data.torchtext_compat import get_tokenizer, torchtext
 from gatescope.data.vectors import embed
+from gatescope.sequences import TaskSpec
 
 PADDING, UNKNOWN = "<pad>", "<unk>"
 _NO_TOKENS = 0

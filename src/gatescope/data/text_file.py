@@ -16,7 +16,8 @@ from pydantic import Field
 from sklearn.model_selection import train_test_split
 
 from gatescope.data.answers import Answer, Answers, Rows, digests, own_files, shortened
-from gatescope.data.base import SequenceData, Splits
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.examples import Splits
 from gatescope.data.rows import Problems, Row, Table
 from gatescope.data.text import Corpus, Encoding, Tokenizer
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gatescope.data.base import DataError
+from gatescope.data.errors import DataError
 from gatescope.data.rows import Problems, opened
 
 

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from gatescope.cells.base import reverse_within
-from gatescope.data.base import Batch, DataError
+from gatescope.data.errors import DataError
 from gatescope.instruments import attribution
 from gatescope.instruments.probe import undisturbed
 from gatescope.models.encoder import Encoder, Prediction
 from gatescope.models.seq2seq import Seq2Seq
 from gatescope.models.stack import LayerTrace
+from gatescope.sequences import Batch
 from gatescope.trained import Trained
 
 MAIN_GATES = ("update", "forget")

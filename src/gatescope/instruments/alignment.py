@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gatescope.data.base import IGNORE, TaskSpec
 from gatescope.data.pairs import first_answer
 from gatescope.instruments.base import ProbeInstrument
+from gatescope.instruments.measurements import Heatmap, Measurements, scalar
 from gatescope.instruments.probe import Probe
-from gatescope.instruments.readings import Heatmap, Readings, scalar
+from gatescope.sequences import IGNORE, TaskSpec
 
 NONE = "no target symbol of the batch has a known source"
 
@@ -25,19 +25,19 @@ class AlignmentAccuracy(ProbeInstrument):
     """
 
     @torch.no_grad()
-    def read(self, probe: Probe) -> Readings:
+    def read(self, probe: Probe) -> Measurements:
         if probe.attention is None or probe.attention.dim() != 4:
             return {}
         weights = probe.attention.mean(2)
         targets = first_answer(probe.batch.targets)
-        readings: Readings = {"alignment/example": example(probe, weights[0], targets[0])}
+        measurements: Measurements = {"alignment/example": example(probe, weights[0], targets[0])}
         if probe.alignment is None:
-            return readings
+            return measurements
         truth = probe.alignment.to(weights.device)[:, : targets.shape[1]]
         known = truth.any(-1) & (targets != IGNORE)
         found = truth.gather(-1, weights.argmax(-1, keepdim=True))[..., 0]
         uniform = truth.sum(-1) / probe.batch.lengths[:, None]
-        return readings | {
+        return measurements | {
             "alignment/accuracy": scalar(found[known].float().mean().item(), NONE),
             "alignment/mass": scalar((weights * truth).sum(-1)[known].mean().item(), NONE),
             "alignment/chance": scalar(uniform[known].mean().item(), NONE),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gatescope.data.base import IGNORE
 from gatescope.data.pairs import first_answer
 from gatescope.instruments.base import ProbeInstrument
+from gatescope.instruments.measurements import Measurements, Scalar, Undefined, scalar
 from gatescope.instruments.probe import Probe
-from gatescope.instruments.readings import Readings, Scalar, Undefined, scalar
+from gatescope.sequences import IGNORE
 
 
 class AttentionStatistics(ProbeInstrument):
@@ -17,7 +17,7 @@ class AttentionStatistics(ProbeInstrument):
     nothing without attention. A decoder's target steps, the first answer's, count as one sequence each."""
 
     @torch.no_grad()
-    def read(self, probe: Probe) -> Readings:
+    def read(self, probe: Probe) -> Measurements:
         if probe.attention is None:
             return {}
         weights, lengths = probe.attention, probe.batch.lengths
@@ -25,14 +25,14 @@ class AttentionStatistics(ProbeInstrument):
         if by_decoder:
             asked = first_answer(probe.batch.targets) != IGNORE
             weights, lengths = weights[asked], lengths[:, None].expand_as(asked)[asked]
-        readings: Readings = {
+        measurements: Measurements = {
             "attention/entropy": relative_entropy(weights, lengths),
             "attention/effective_length": scalar(entropy(weights).exp().mean().item(), "weights not finite"),
         }
         if not by_decoder:
             gap = distance(weights, lengths).mean().item()
-            readings["attention/distance"] = scalar(gap, "weights not finite")
-        return readings
+            measurements["attention/distance"] = scalar(gap, "weights not finite")
+        return measurements
 
 
 def entropy(weights: Tensor) -> Tensor:

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from gatescope.cells.base import Adjoint, reverse_within
-from gatescope.data.base import TaskSpec, valid_mask
 from gatescope.models.encoder import Encoder, SequenceModel
 from gatescope.models.stack import LayerTrace
+from gatescope.sequences import TaskSpec, valid_mask
 from gatescope.training.classification import probabilities
 
 Output = Callable[[Tensor], Tensor]

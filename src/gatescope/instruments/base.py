@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from gatescope.instruments.measurements import Measurements
 from gatescope.instruments.probe import Probe
-from gatescope.instruments.readings import Readings
 from gatescope.models.encoder import SequenceModel
 from gatescope.models.stack import LayerPass
 
@@ -36,7 +36,7 @@ class ProbeInstrument(ABC):
     """Reads a Probe: the model on a fixed batch, at step 0, at a cadence and at the end."""
 
     @abstractmethod
-    def read(self, probe: Probe) -> Readings: ...
+    def read(self, probe: Probe) -> Measurements: ...
 
 
 class UpdateInstrument(ABC):
@@ -46,4 +46,4 @@ class UpdateInstrument(ABC):
     """Whether it reads `Update.layers`."""
 
     @abstractmethod
-    def read(self, update: Update) -> Readings: ...
+    def read(self, update: Update) -> Measurements: ...

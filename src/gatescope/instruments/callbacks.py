@@ -16,17 +16,18 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gatescope.data.base import Batch, SequenceData
+from gatescope.data.datamodule import SequenceData
 from gatescope.instruments.base import ProbeInstrument, Update, UpdateInstrument
+from gatescope.instruments.measurements import TESTED, Measurements
 from gatescope.instruments.probe import look
-from gatescope.instruments.readings import TESTED, Readings
 from gatescope.models.stack import LayerPass
+from gatescope.sequences import Batch
 from gatescope.training.housekeeping import counted_as_overhead
 from gatescope.training.loop import tested_at
 
 log = logging.getLogger(__name__)
 
-Sink = Callable[[Readings, int, int], None]
+Sink = Callable[[Measurements, int, int], None]
 """(readings, step, epoch): where readings go."""
 
 
@@ -55,19 +56,19 @@ class InstrumentCallback(pl.Callback):
         self._last, self.off = state_dict["last"], list(state_dict["off"])
         self.instruments = {name: i for name, i in self.instruments.items() if name not in self.off}
 
-    def _read(self, subject: Any, step: int, epoch: int, prefix: str = "") -> Readings:
-        readings: Readings = {}
+    def _read(self, subject: Any, step: int, epoch: int, prefix: str = "") -> Measurements:
+        measurements: Measurements = {}
         for name, instrument in list(self.instruments.items()):
             try:
-                readings |= instrument.read(subject)
+                measurements |= instrument.read(subject)
             except Exception:
                 self._switch_off(name, step)
-        self._send(readings, step, epoch, prefix)
-        return readings
+        self._send(measurements, step, epoch, prefix)
+        return measurements
 
-    def _send(self, readings: Readings, step: int, epoch: int, prefix: str = "") -> None:
-        if readings:
-            self.sink({f"{prefix}{name}": one for name, one in readings.items()}, step, epoch)
+    def _send(self, measurements: Measurements, step: int, epoch: int, prefix: str = "") -> None:
+        if measurements:
+            self.sink({f"{prefix}{name}": one for name, one in measurements.items()}, step, epoch)
 
     def _switch_off(self, name: str, step: int) -> None:
         log.warning("instrument %s failed at step %d and is switched off", name, step, exc_info=True)
@@ -93,7 +94,7 @@ class ProbeCallback(InstrumentCallback):
     ) -> None:
         super().__init__(instruments, every_n_steps, sink)
         self.batch, self.tokens, self.alignment = batch, tokens, alignment
-        self._readings: Readings = {}
+        self._measurements: Measurements = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if self._last is None:  # a resumed run had its first look
@@ -108,8 +109,8 @@ class ProbeCallback(InstrumentCallback):
 
     def on_test_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         step, epoch = tested_at(trainer)
-        if step == self._last and self._readings:  # these weights were looked at already
-            self._send(self._readings, step, epoch, TESTED)
+        if step == self._last and self._measurements:  # these weights were looked at already
+            self._send(self._measurements, step, epoch, TESTED)
         else:
             with torch.inference_mode(False), torch.enable_grad():  # Lightning tests in inference mode
                 self._probe(module, step, epoch, TESTED)
@@ -118,9 +119,9 @@ class ProbeCallback(InstrumentCallback):
         step = trainer.global_step
         if self._last != step:
             self._last = step
-            self._readings = self._probe(module, step, trainer.current_epoch)
+            self._measurements = self._probe(module, step, trainer.current_epoch)
 
-    def _probe(self, module: Any, step: int, epoch: int, prefix: str = "") -> Readings:
+    def _probe(self, module: Any, step: int, epoch: int, prefix: str = "") -> Measurements:
         if not self.instruments:
             return {}
         with counted_as_overhead(self):

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gatescope.data.base import valid_mask
 from gatescope.instruments.attribution import distribution, predict, subsequences
 from gatescope.models.encoder import Encoder
+from gatescope.sequences import valid_mask
 
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
 """Of a sequence's steps; at least one step is taken and one is left."""

@@ -19,14 +19,22 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gatescope.data.base import Batch, valid_mask
 from gatescope.instruments import attribution
 from gatescope.instruments.attribution import AT_ONCE
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.erasure import SHARES, erase, placed
+from gatescope.instruments.measurements import (
+    Curve,
+    Heatmap,
+    Measurement,
+    Measurements,
+    Points,
+    Undefined,
+    scalar,
+)
 from gatescope.instruments.probe import Probe, undisturbed
-from gatescope.instruments.readings import Curve, Heatmap, Points, Reading, Readings, Undefined, scalar
 from gatescope.models.encoder import Encoder
+from gatescope.sequences import Batch, valid_mask
 
 NORMAL_975 = 1.96
 RANDOM_RANKINGS = 5
@@ -75,7 +83,7 @@ class Faithfulness(ProbeInstrument):
         self.nodes, self.recorded, self.seed = nodes, recorded, seed
 
     @torch.no_grad()
-    def read(self, probe: Probe) -> Readings:
+    def read(self, probe: Probe) -> Measurements:
         if probe.attention is None:
             return {}
         if not isinstance(probe.model, Encoder):
@@ -92,7 +100,7 @@ class Faithfulness(ProbeInstrument):
             if probe.alignment is not None:
                 steps = trial.inputs.shape[1]
                 found |= trial.truth(probe.alignment[rows.cpu(), 0, :steps].to(trial.valid.device))
-        return {f"attention/{name}": reading for name, reading in found.items()}
+        return {f"attention/{name}": measurement for name, measurement in found.items()}
 
 
 class Trial:
@@ -134,41 +142,41 @@ class Trial:
             "leave_one_out/state": self.change(state_out),
         }
 
-    def agreement(self) -> Readings:
+    def agreement(self) -> Measurements:
         measures = dict(self.measures)
-        readings: Readings = {}
+        measurements: Measurements = {}
         if self.settings.nodes:
             nodes, arguments = self.settings.nodes, (self.model, self.embedded, self.lengths, self.output)
             integrated = attribution.integrated_gradients(*arguments, nodes=nodes)
             measures["integrated_gradients/token"] = integrated.abs()
             error = attribution.completeness_error(*arguments, integrated)
             scale = integrated.abs().sum(1).mean().item()
-            readings["integrated_gradients/completeness_error"] = (
+            measurements["integrated_gradients/completeness_error"] = (
                 scalar(error.mean().item() / scale) if scale else Undefined("all attributions are 0")
             )
         spread = null_spread(self.chosen.sum(1))
-        readings["tau/null_spread"] = scalar(spread.square().mean().sqrt().item())
+        measurements["tau/null_spread"] = scalar(spread.square().mean().sqrt().item())
         for name, measure in measures.items():
             tau = kendall_tau(self.by_weight, measure, self.chosen & measure.isfinite())
-            readings |= _agreement(f"tau/{name}", tau, spread)
-        return readings
+            measurements |= _agreement(f"tau/{name}", tau, spread)
+        return measurements
 
-    def truth(self, known: Tensor) -> Readings:
+    def truth(self, known: Tensor) -> Measurements:
         """Of `known` (B, T) bool, the steps that decide each example."""
         known = known & self.chosen
         has = known.any(1)
         ranked = {"attention": self.by_weight}
         ranked |= {name: self.measures[f"{name}/token"] for name in ("gradient_input", "leave_one_out")}
-        readings: Readings = {}
+        measurements: Measurements = {}
         for name, measure in ranked.items():
             ranks = measure.nan_to_num(-torch.inf).masked_fill(~self.chosen, -torch.inf)
             highest = self.chosen & (ranks == ranks.amax(1, keepdim=True))
             hit = ((known & highest).sum(1) / highest.sum(1))[has].mean()
-            readings[f"truth/{name}"] = scalar(hit.item(), NO_TRUTH)
+            measurements[f"truth/{name}"] = scalar(hit.item(), NO_TRUTH)
         chance = (known.sum(1) / self.chosen.sum(1))[has].mean()
-        return readings | {"truth/chance": scalar(chance.item(), NO_TRUTH)}
+        return measurements | {"truth/chance": scalar(chance.item(), NO_TRUTH)}
 
-    def permutation(self) -> Readings:
+    def permutation(self) -> Measurements:
         if self.model.task.kind != "classification":
             return {"permutation/total_variation": NO_DISTRIBUTION}
         count, shape = self.settings.permutations, self.weights.shape
@@ -184,7 +192,7 @@ class Trial:
             "permutation/examples": Points(points),
         }
 
-    def erasure(self) -> Readings:
+    def erasure(self) -> Measurements:
         if self.model.task.kind != "classification":
             return {"comprehensiveness": NO_DISTRIBUTION, "sufficiency": NO_DISTRIBUTION}
         before, after = (
@@ -204,13 +212,13 @@ class Trial:
             name: erase(self.model, self.inputs, self.lengths, scores)
             for name, scores in {**named, **outermost, **chance}.items()
         }
-        readings: Readings = {}
+        measurements: Measurements = {}
         for kind, best in (("comprehensiveness", "max"), ("sufficiency", "min")):
             values: dict[str, Tensor] = {name: getattr(one, kind) for name, one in erased.items()}
-            readings |= _erasure(kind, values, placed(values, best), list(named))
-        return readings
+            measurements |= _erasure(kind, values, placed(values, best), list(named))
+        return measurements
 
-    def recorded(self) -> Readings:
+    def recorded(self) -> Measurements:
         kept = slice(0, self.settings.recorded)
         rows = self.by_weight[kept].double().round(decimals=5).tolist()
         if not rows:
@@ -223,7 +231,7 @@ NO_TRUTH = "no example has, among the steps compared, one that is known to decid
 NO_DISTRIBUTION = Undefined("the task predicts a number, not a distribution over classes")
 
 
-def _agreement(name: str, tau: Tensor, spread: Tensor) -> Readings:
+def _agreement(name: str, tau: Tensor, spread: Tensor) -> Measurements:
     """Mean and share beyond chance, over the examples that have a τ."""
     has = tau.isfinite()
     if not bool(has.any()):
@@ -233,23 +241,23 @@ def _agreement(name: str, tau: Tensor, spread: Tensor) -> Readings:
     return {name: scalar(tau[has].mean().item()), f"{name}/beyond_chance": scalar(beyond.item())}
 
 
-def _erasure(kind: str, values: dict[str, Tensor], place: dict[str, float], named: list[str]) -> Readings:
+def _erasure(kind: str, values: dict[str, Tensor], place: dict[str, float], named: list[str]) -> Measurements:
     chance = [name for name in values if name.startswith("random ")]
     groups = {name: [name] for name in named} | {"random": chance}
-    readings: Readings = {}
+    measurements: Measurements = {}
     for ranking, members in groups.items():
-        number: Reading = Undefined("no ranking changes the prediction: there is no scale")
+        number: Measurement = Undefined("no ranking changes the prediction: there is no scale")
         if place:
             number = scalar(sum(place[name] for name in members) / len(members))
         mean = torch.stack([values[name].double().mean(0) for name in members]).mean(0)
-        readings[f"{kind}/{ranking}"] = number
-        readings[f"{kind}/{ranking}/curve"] = Curve(
+        measurements[f"{kind}/{ranking}"] = number
+        measurements[f"{kind}/{ranking}/curve"] = Curve(
             [100 * share for share in SHARES],
             mean.tolist(),
             "steps by rank (%)",
             f"{kind}: change of the predicted class's probability",
         )
-    return readings
+    return measurements
 
 
 def top_random(valid: Tensor, most: int, generator: torch.Generator) -> Tensor:

@@ -10,8 +10,8 @@ from torch import Tensor
 from gatescope.cells.base import reverse_within
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.gates import recorded_as
+from gatescope.instruments.measurements import Measurements, Undefined, scalar
 from gatescope.instruments.probe import Probe
-from gatescope.instruments.readings import Readings, Undefined, scalar
 
 NEGATIONS = ("not", "no", "never", "nothing", "nobody", "none", "nor", "cannot", "n't", "without")
 APOSTROPHES = ("'", "’")
@@ -32,11 +32,11 @@ class GateParts(ProbeInstrument):
         self.negations = frozenset(negations)
 
     @torch.no_grad()
-    def read(self, probe: Probe) -> Readings:
+    def read(self, probe: Probe) -> Measurements:
         if probe.tokens is None:
             return {"gate_parts": Undefined("the input is not made of tokens")}
         parts = {name: where.to(probe.outputs.device) for name, where in self.parts(probe).items()}
-        readings: Readings = {}
+        measurements: Measurements = {}
         for layer, gates in probe.gates.items():
             trace = probe.layers[layer]
             for gate in trace.cell.gate_names:
@@ -46,8 +46,8 @@ class GateParts(ProbeInstrument):
                 for part, where in parts.items():
                     why = f"no step of the batch is of this part: {part}"
                     mean = values[..., 0][where].mean().item()
-                    readings[f"gate_parts/{layer}/{name}/{part}"] = scalar(mean, why)
-        return readings
+                    measurements[f"gate_parts/{layer}/{name}/{part}"] = scalar(mean, why)
+        return measurements
 
     def parts(self, probe: Probe) -> dict[str, Tensor]:
         """(B, T) bool each; a negation at either end counts as both."""

@@ -16,17 +16,17 @@ from torch import Tensor
 
 from gatescope.cells.base import reverse_within
 from gatescope.instruments.base import ProbeInstrument
-from gatescope.instruments.probe import Probe
-from gatescope.instruments.readings import (
+from gatescope.instruments.measurements import (
     Heatmap,
     Histogram,
+    Measurement,
+    Measurements,
     Points,
-    Reading,
-    Readings,
     Scalar,
     Undefined,
     scalar,
 )
+from gatescope.instruments.probe import Probe
 from gatescope.models.stack import LayerTrace
 
 OPEN, SHUT = 0.9, 0.1
@@ -74,25 +74,27 @@ class GateStatistics(ProbeInstrument):
         self.bins, self.heatmaps, self.token_share, self.seed = bins, heatmaps, token_share, seed
 
     @torch.no_grad()
-    def read(self, probe: Probe) -> Readings:
-        readings: Readings = {}
+    def read(self, probe: Probe) -> Measurements:
+        measurements: Measurements = {}
         if not probe.layers:
             return {"gates": Undefined("the model has no recurrent layer")}
         for name, layer in probe.layers.items():
             prefix = f"gates/{name}"
-            readings |= state_statistics(prefix, layer, probe.mask)
+            measurements |= state_statistics(prefix, layer, probe.mask)
             gates = each_once(probe.gates[name])
-            readings[f"{prefix}/timescale"] = timescale(gates.get("keep"), probe.mask)
+            measurements[f"{prefix}/timescale"] = timescale(gates.get("keep"), probe.mask)
             for gate, values in gates.items():
                 signed = gate == "candidate"
-                readings |= distribution(f"{prefix}/{gate}", at_valid(values, probe.mask), signed, self.bins)
+                measurements |= distribution(
+                    f"{prefix}/{gate}", at_valid(values, probe.mask), signed, self.bins
+                )
                 if self.token_share:
-                    readings |= self._token_share(f"{prefix}/{gate}", values, layer, probe)
+                    measurements |= self._token_share(f"{prefix}/{gate}", values, layer, probe)
                 for row in range(min(self.heatmaps, len(values))):
-                    readings[f"{prefix}/{gate}/example{row}"] = heatmap(values, row, layer, probe)
-        return readings
+                    measurements[f"{prefix}/{gate}/example{row}"] = heatmap(values, row, layer, probe)
+        return measurements
 
-    def _token_share(self, prefix: str, values: Tensor, layer: LayerTrace, probe: Probe) -> Readings:
+    def _token_share(self, prefix: str, values: Tensor, layer: LayerTrace, probe: Probe) -> Measurements:
         if probe.task.inputs != "tokens":
             return {f"{prefix}/token_share": Undefined("the inputs are features, not tokens")}
         ids = probe.batch.inputs
@@ -120,7 +122,7 @@ def at_valid(values: Tensor, mask: Tensor) -> Tensor:
     return values.transpose(0, 1).flatten(0, 1).contiguous() if bool(mask.all()) else values[mask]
 
 
-def distribution(prefix: str, values: Tensor, signed: bool, bins: int) -> Readings:
+def distribution(prefix: str, values: Tensor, signed: bool, bins: int) -> Measurements:
     """Readings of one gate's values (N, H) at valid positions; `signed` for values about 0 (a candidate)."""
     flat = values.reshape(-1)
     mean = flat.mean().item()
@@ -130,7 +132,7 @@ def distribution(prefix: str, values: Tensor, signed: bool, bins: int) -> Readin
     moments = unit_moments(values)
     # numpy partitions where torch sorts.
     quantiles = np.quantile(sample_rows(values).cpu().numpy(), QUANTILES)
-    readings: Readings = {
+    measurements: Measurements = {
         f"{prefix}/mean": scalar(mean),
         f"{prefix}/std": scalar((moments.square + (moments.mean - mean).square()).mean().sqrt().item()),
         f"{prefix}/histogram": histogram(flat, signed, bins),
@@ -138,10 +140,10 @@ def distribution(prefix: str, values: Tensor, signed: bool, bins: int) -> Readin
         f"{prefix}/saturation": saturation(values, -OPEN if signed else SHUT),
     }
     for share, value in zip(QUANTILES, quantiles.tolist(), strict=True):
-        readings[f"{prefix}/quantile_{round(100 * share)}"] = scalar(value)
+        measurements[f"{prefix}/quantile_{round(100 * share)}"] = scalar(value)
     if signed:
-        readings[f"{prefix}/saturated"] = scalar(above(flat.abs(), OPEN).mean().item())
-    return readings
+        measurements[f"{prefix}/saturated"] = scalar(above(flat.abs(), OPEN).mean().item())
+    return measurements
 
 
 def sample_rows(values: Tensor) -> Tensor:
@@ -228,20 +230,20 @@ def timescale(keep: Tensor | None, mask: Tensor) -> Points | Undefined:
     return Points({"rate": rate.tolist(), "mean_keep": mean_keep.tolist()})
 
 
-def state_statistics(prefix: str, layer: LayerTrace, mask: Tensor) -> Readings:
+def state_statistics(prefix: str, layer: LayerTrace, mask: Tensor) -> Measurements:
     """Participation ratio of a layer's states; of a cell without gates, the states' saturation as well."""
     states = at_valid(layer.states.h, mask)
-    readings: Readings = {f"{prefix}/state/participation_ratio": participation_ratio(states)}
+    measurements: Measurements = {f"{prefix}/state/participation_ratio": participation_ratio(states)}
     if layer.cell.gate_names:
-        return readings
+        return measurements
     if getattr(layer.cell, "nonlinearity", "tanh") == "relu":
         active = above(states, 0).mean(0)
-        readings[f"{prefix}/state/active"] = scalar(active.mean().item())
-        readings[f"{prefix}/state/dead"] = scalar((active == 0).float().mean().item())
-        return readings
-    readings[f"{prefix}/state/saturation"] = saturation(states, -OPEN)
-    readings[f"{prefix}/state/saturated"] = scalar(above(states.abs(), OPEN).mean().item())
-    return readings
+        measurements[f"{prefix}/state/active"] = scalar(active.mean().item())
+        measurements[f"{prefix}/state/dead"] = scalar((active == 0).float().mean().item())
+        return measurements
+    measurements[f"{prefix}/state/saturation"] = saturation(states, -OPEN)
+    measurements[f"{prefix}/state/saturated"] = scalar(above(states.abs(), OPEN).mean().item())
+    return measurements
 
 
 def participation_ratio(states: Tensor) -> Scalar | Undefined:
@@ -272,7 +274,7 @@ def explained_share(values: Tensor, ids: Tensor) -> Scalar | Undefined:
     return scalar((sums.square().sum(1) / counts).sum().item() / total)
 
 
-def heatmap(values: Tensor, row: int, layer: LayerTrace, probe: Probe) -> Reading:
+def heatmap(values: Tensor, row: int, layer: LayerTrace, probe: Probe) -> Measurement:
     """One example's gate, (units, steps) in the text's own order: the units that vary most within it."""
     lengths = probe.batch.lengths
     steps = int(lengths[row])

@@ -14,14 +14,14 @@ from pydantic import Field
 from torch import Tensor
 
 from gatescope.cells.base import Adjoint, RecurrentLayer, State, join, last_index, reverse_within, split
-from gatescope.data.base import valid_mask
 from gatescope.instruments.base import ProbeInstrument
-from gatescope.instruments.lag_curves import LagLogs, lag_logs, state_readings
+from gatescope.instruments.lag_curves import LagLogs, lag_logs, state_measurements
+from gatescope.instruments.measurements import Heatmap, Measurement, Measurements, Scalar, Undefined, scalar
 from gatescope.instruments.probe import Probe, undisturbed
-from gatescope.instruments.readings import Heatmap, Reading, Readings, Scalar, Undefined, scalar
 from gatescope.instruments.recursion import longest, random_units, take
 from gatescope.instruments.self_test import TOLERANCE, adjoint_error, memory_error
 from gatescope.models.stack import LayerTrace
+from gatescope.sequences import valid_mask
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class GradientFlow(ProbeInstrument):
         self.lags, self.map_examples = lags, map_examples
 
     @torch.no_grad()
-    def read(self, probe: Probe) -> Readings:
+    def read(self, probe: Probe) -> Measurements:
         if not probe.layers:
             return {"gradient_flow/self_test": Undefined("the model has no recurrent layer")}
         with undisturbed(probe.model):
@@ -84,36 +84,36 @@ class GradientFlow(ProbeInstrument):
             adjoints = probe.model.stack.adjoint(
                 probe.layers, None, last=last, renormalise=True, inputs=self.self_test
             )
-            readings: Readings = {}
+            measurements: Measurements = {}
             for name, layer in probe.layers.items():
                 prefix = f"gradient_flow/{name}"
-                readings |= self._curves(
+                measurements |= self._curves(
                     f"{prefix}/", "vanishing", adjoint_logs(adjoints[name], layer), probe
                 )
-                readings |= self._loss_free(f"{prefix}/", name, layer, probe)
+                measurements |= self._loss_free(f"{prefix}/", name, layer, probe)
             for name, part in top_directs(probe).items():
-                readings |= self._top(f"gradient_flow/{name}/", name, part, probe)
+                measurements |= self._top(f"gradient_flow/{name}/", name, part, probe)
             if self.self_test:
-                readings |= self._test(probe, last, adjoints)
-        return readings
+                measurements |= self._test(probe, last, adjoints)
+        return measurements
 
-    def _curves(self, prefix: str, kind: str, logs: dict[str, Tensor], probe: Probe) -> Readings:
+    def _curves(self, prefix: str, kind: str, logs: dict[str, Tensor], probe: Probe) -> Measurements:
         """Curves of the whole state and its halves, and the rates of the whole."""
         label, rates = (RELATIVE, prefix) if kind == "vanishing" else (LOSS_FREE, f"{prefix}{kind}_")
-        readings, relative = state_readings(
+        measurements, relative = state_measurements(
             f"{prefix}{kind}_curve", rates, logs, probe.batch.lengths, label, self.fit, self.epsilon
         )
         if isinstance(relative, LagLogs) and (zero := relative.zero_lag()) is not None:
-            readings[f"{rates}underflow_lag"] = Scalar(float(zero))
-        return readings
+            measurements[f"{rates}underflow_lag"] = Scalar(float(zero))
+        return measurements
 
-    def _loss_free(self, prefix: str, name: str, layer: LayerTrace, probe: Probe) -> Readings:
+    def _loss_free(self, prefix: str, name: str, layer: LayerTrace, probe: Probe) -> Measurements:
         """One walk back for the random vector on the whole state and, if asked for, one on the carrier."""
         size = layer.cell.hidden_size * (2 if layer.cell.has_memory_cell else 1)
         shape = (2 if self.gate_path else 1, len(layer.x), size)
         seeds = random_units(shape, layer.states.h, self.seed)
         logs = adjoint_logs(from_last(layer, split(layer.cell, seeds[0])), layer)
-        readings = self._curves(prefix, "loss_free", logs, probe)
+        measurements = self._curves(prefix, "loss_free", logs, probe)
         if self.gate_path:
             whole = split(layer.cell, seeds[1])
             v = whole.h if whole.c is None else whole.c
@@ -121,24 +121,24 @@ class GradientFlow(ProbeInstrument):
             full = adjoint_logs(from_last(layer, only), layer)["state" if whole.c is None else "c"]
             keep = probe.gates[name].get("keep")
             share = gate_path_share(keep, v, full, probe.batch.lengths)
-            readings[f"{prefix}gate_path_share"] = share
-        return readings
+            measurements[f"{prefix}gate_path_share"] = share
+        return measurements
 
-    def _top(self, prefix: str, name: str, direct: Tensor, probe: Probe) -> Readings:
+    def _top(self, prefix: str, name: str, direct: Tensor, probe: Probe) -> Measurements:
         layer = probe.layers[name]
-        readings: Readings = {f"{prefix}shortcut_share": shortcut_share(name, direct, probe)}
+        measurements: Measurements = {f"{prefix}shortcut_share": shortcut_share(name, direct, probe)}
         if self.lags:
-            readings[f"{prefix}lag_map"] = lag_map(layer, direct, self.lags, self.map_examples)
-        return readings
+            measurements[f"{prefix}lag_map"] = lag_map(layer, direct, self.lags, self.map_examples)
+        return measurements
 
-    def _test(self, probe: Probe, last: Tensor, adjoints: dict[str, Adjoint]) -> Readings:
-        readings: Readings = {"gradient_flow/self_test": adjoint_error(probe, last, adjoints)}
+    def _test(self, probe: Probe, last: Tensor, adjoints: dict[str, Adjoint]) -> Measurements:
+        measurements: Measurements = {"gradient_flow/self_test": adjoint_error(probe, last, adjoints)}
         for name, layer in probe.layers.items():
-            readings |= memory_error(name, layer)
-        for name, reading in readings.items():
-            if isinstance(reading, Scalar) and reading.value > TOLERANCE:
-                log.warning("%s = %.2g at step %d: above %g", name, reading.value, probe.step, TOLERANCE)
-        return readings
+            measurements |= memory_error(name, layer)
+        for name, measurement in measurements.items():
+            if isinstance(measurement, Scalar) and measurement.value > TOLERANCE:
+                log.warning("%s = %.2g at step %d: above %g", name, measurement.value, probe.step, TOLERANCE)
+        return measurements
 
 
 def top_directs(probe: Probe) -> dict[str, Tensor]:
@@ -183,7 +183,7 @@ def _log_norm(values: Tensor) -> Tensor:
     return values.norm(dim=-1).double().log()
 
 
-def gate_path_share(keep: Tensor | None, v: Tensor, full: Tensor, lengths: Tensor) -> Reading:
+def gate_path_share(keep: Tensor | None, v: Tensor, full: Tensor, lengths: Tensor) -> Measurement:
     """keep (B, T, H), v (B, H), log norms of the full product (B, T) by lag -> share by lag."""
     if keep is None:
         return Undefined("the cell has no gate that keeps its state")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gatescope.cells.base import RecurrentLayer
 from gatescope.instruments.base import Update, UpdateInstrument
-from gatescope.instruments.readings import Readings, Scalar, Undefined, scalar
+from gatescope.instruments.measurements import Measurements, Scalar, Undefined, scalar
 from gatescope.models.encoder import SequenceModel
 
 NOT_FINITE = "a gradient is NaN or infinite"
@@ -25,9 +25,9 @@ class GradientNorms(UpdateInstrument):
     """
 
     @torch.no_grad()
-    def read(self, update: Update) -> Readings:
+    def read(self, update: Update) -> Measurements:
         before, after = _total(update.before.values()), _total(update.after.values())
-        readings: Readings = {
+        measurements: Measurements = {
             "gradient_norm/before_clip": scalar(before.item(), NOT_FINITE),
             "gradient_norm/after_clip": scalar(after.item(), NOT_FINITE),
             "gradient_norm/clipped_share": Undefined("training does not clip gradients")
@@ -38,9 +38,9 @@ class GradientNorms(UpdateInstrument):
                 0.0 if before.isfinite() else float(_non_finite(update.before.values()))
             ),
         }
-        readings |= {f"gradient_norm/{part}": value for part, value in _norms_by_part(update).items()}
-        readings |= {f"update_ratio/{group}": value for group, value in _update_ratios(update).items()}
-        return readings
+        measurements |= {f"gradient_norm/{part}": value for part, value in _norms_by_part(update).items()}
+        measurements |= {f"update_ratio/{group}": value for group, value in _update_ratios(update).items()}
+        return measurements
 
 
 def parts(model: SequenceModel) -> Iterator[tuple[str, str, RecurrentLayer | None]]:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.lag_curves import geometric_curve, lost_shares
+from gatescope.instruments.measurements import Measurements, Undefined
 from gatescope.instruments.probe import Probe, undisturbed
-from gatescope.instruments.readings import Readings, Undefined
 from gatescope.instruments.recursion import Recursion, longest, recursion, take
 from gatescope.models.stack import LayerTrace
 
@@ -50,16 +50,16 @@ class JacobianNorms(ProbeInstrument):
         self.iterations, self.probes, self.seed = iterations, probes, seed
 
     @torch.no_grad()
-    def read(self, probe: Probe) -> Readings:
+    def read(self, probe: Probe) -> Measurements:
         if not probe.layers:
             return {"jacobian": Undefined("the model has no recurrent layer")}
-        readings: Readings = {}
+        measurements: Measurements = {}
         with undisturbed(probe.model):
             for name, layer in probe.layers.items():
-                readings |= self._layer(f"jacobian/{name}", layer)
-        return readings
+                measurements |= self._layer(f"jacobian/{name}", layer)
+        return measurements
 
-    def _layer(self, prefix: str, layer: LayerTrace) -> Readings:
+    def _layer(self, prefix: str, layer: LayerTrace) -> Measurements:
         walked = recursion(take(layer, longest(layer, self.examples)))
         lags = log_spaced(int(walked.lengths.max()) - 1)
         if not lags:
@@ -71,17 +71,17 @@ class JacobianNorms(ProbeInstrument):
             largest, frobenius = self._largest(walked, lags), self._frobenius(walked, lags)
         beyond = torch.tensor(lags, device=walked.lengths.device) >= walked.lengths[:, None]
         lost = lost_shares(frobenius, walked.lengths, lags)
-        readings: Readings = {f"{prefix}/dead_share": lost[0], f"{prefix}/exploded_share": lost[1]}
+        measurements: Measurements = {f"{prefix}/dead_share": lost[0], f"{prefix}/exploded_share": lost[1]}
         for name, values in (("largest_singular_value", largest), ("frobenius", frobenius)):
             valid = values.masked_fill(beyond, 0)
             if bool((valid.isnan() | (valid == math.inf)).any()):
-                readings[f"{prefix}/{name}"] = Undefined("exploded: overflow in the Jacobian")
+                measurements[f"{prefix}/{name}"] = Undefined("exploded: overflow in the Jacobian")
             else:
                 label = f"{name.replace('_', ' ')} of ∂state_T/∂state_(T-lag)"
-                readings[f"{prefix}/{name}"] = geometric_curve(
+                measurements[f"{prefix}/{name}"] = geometric_curve(
                     values.masked_fill(beyond, math.nan), lags, label
                 )
-        return readings
+        return measurements
 
     def _largest(self, walked: Recursion, lags: list[int]) -> Tensor:
         """(B, lags) logarithms, by power iteration on JᵀJ, of all lags in the same walks."""

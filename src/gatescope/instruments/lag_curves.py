@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gatescope.instruments.readings import Curve, Readings, Scalar, Undefined, scalar
+from gatescope.instruments.measurements import Curve, Measurements, Scalar, Undefined, scalar
 
 RESOLUTION = 1e-6
 """Smallest rate per step that float32 states can tell from 0."""
@@ -112,14 +112,14 @@ def lost_shares(
     return Scalar(dead_share), Scalar(exploded_share)
 
 
-def rate_readings(
+def rate_measurements(
     prefix: str,
     logs: LagLogs | Undefined,
     curve: Curve | Undefined,
     fit: tuple[int, int],
     epsilon: float,
     mostly_dead: bool = False,
-) -> Readings:
+) -> Measurements:
     """decay_rate (nats a step), half_life (steps), reach (largest lag whose relative norm is above epsilon).
 
     A rate of 0 or above has no half-life: Undefined, "does not vanish". The reach then is still the largest
@@ -132,7 +132,7 @@ def rate_readings(
         return {f"{prefix}{name}": why for name in ("decay_rate", "half_life", "reach", "reach_censored")}
     rates = logs.decay_rates(*fit)
     above = [lag for lag, value in zip(curve.x, curve.y, strict=True) if value > epsilon]
-    readings: Readings = {
+    measurements: Measurements = {
         f"{prefix}reach": Scalar(above[-1]),
         f"{prefix}reach_censored": Scalar(
             float(above[-1] == curve.x[-1] and not logs.ends_in_zeros(len(curve.x)))
@@ -140,15 +140,15 @@ def rate_readings(
     }
     if mostly_dead:
         dead = Undefined(f"dead: of most sequences exactly 0 at some lag up to {fit[1]}")
-        return readings | {f"{prefix}decay_rate": dead, f"{prefix}half_life": dead}
+        return measurements | {f"{prefix}decay_rate": dead, f"{prefix}half_life": dead}
     if len(rates) == 0:
         short = Undefined(f"no sequence has two lags from {fit[0]} to {fit[1]}")
-        return readings | {f"{prefix}decay_rate": short, f"{prefix}half_life": short}
+        return measurements | {f"{prefix}decay_rate": short, f"{prefix}half_life": short}
     rate = rates.mean().item()
-    return readings | {f"{prefix}decay_rate": scalar(rate), f"{prefix}half_life": half_life(rate)}
+    return measurements | {f"{prefix}decay_rate": scalar(rate), f"{prefix}half_life": half_life(rate)}
 
 
-def state_readings(
+def state_measurements(
     curve: str,
     rates: str,
     logs: dict[str, Tensor],
@@ -156,22 +156,22 @@ def state_readings(
     label: str,
     fit: tuple[int, int],
     epsilon: float,
-) -> tuple[Readings, LagLogs | Undefined]:
+) -> tuple[Measurements, LagLogs | Undefined]:
     """Log norms by lag (B, T), of the whole `state` and its halves -> `<curve>`, `<curve>_h`, `<curve>_c` and
     `rate_readings` of the whole with `lost_shares` under `<rates>dead_share` and `<rates>exploded_share`, and
     the whole's logs relative to lag 0."""
     whole, steps = logs["state"], logs["state"].shape[1]
     dead, _ = lost_shares(whole[:, : fit[1] + 1], lengths, range(min(fit[1] + 1, steps)))
     _, exploded = lost_shares(whole, lengths, range(steps))
-    readings: Readings = {f"{rates}dead_share": dead, f"{rates}exploded_share": exploded}
+    measurements: Measurements = {f"{rates}dead_share": dead, f"{rates}exploded_share": exploded}
     mostly_dead = isinstance(dead, Scalar) and dead.value >= MOSTLY
     relative = {part: lag_logs(values, lengths) for part, values in logs.items()}
     for part, found in relative.items():
         name = curve if part == "state" else f"{curve}_{part}"
-        readings[name] = drawn = found if isinstance(found, Undefined) else found.curve(label)
+        measurements[name] = drawn = found if isinstance(found, Undefined) else found.curve(label)
         if part == "state":
-            readings |= rate_readings(rates, found, drawn, fit, epsilon, mostly_dead)
-    return readings, relative["state"]
+            measurements |= rate_measurements(rates, found, drawn, fit, epsilon, mostly_dead)
+    return measurements, relative["state"]
 
 
 def half_life(rate: float) -> Scalar | Undefined:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from gatescope.cells.base import join, split
 from gatescope.instruments.base import ProbeInstrument
+from gatescope.instruments.measurements import Curve, Measurements, Scalar, Undefined, scalar
 from gatescope.instruments.probe import Probe, undisturbed
-from gatescope.instruments.readings import Curve, Readings, Scalar, Undefined, scalar
 from gatescope.instruments.recursion import Recursion, longest, recursion, take
 from gatescope.models.stack import LayerTrace
 
@@ -35,16 +35,16 @@ class LyapunovSpectrum(ProbeInstrument):
         self.examples, self.burn_in = examples, burn_in
 
     @torch.no_grad()
-    def read(self, probe: Probe) -> Readings:
+    def read(self, probe: Probe) -> Measurements:
         if not probe.layers:
             return {"lyapunov": Undefined("the model has no recurrent layer")}
-        readings: Readings = {}
+        measurements: Measurements = {}
         with undisturbed(probe.model):
             for name, layer in probe.layers.items():
-                readings |= self._layer(f"lyapunov/{name}", layer)
-        return readings
+                measurements |= self._layer(f"lyapunov/{name}", layer)
+        return measurements
 
-    def _layer(self, prefix: str, layer: LayerTrace) -> Readings:
+    def _layer(self, prefix: str, layer: LayerTrace) -> Measurements:
         walked = recursion(take(layer, longest(layer, self.examples)))
         steps = int(walked.lengths.min())
         if steps <= self.burn_in + 1:
@@ -54,7 +54,7 @@ class LyapunovSpectrum(ProbeInstrument):
         if bool((growth.isnan() | (growth == torch.inf)).any()):
             why = "exploded: overflow in the Jacobian"
             return {f"{prefix}/spectrum": Undefined(why), f"{prefix}/largest": Undefined(why)}
-        return spectrum_readings(prefix, growth, determinant)
+        return spectrum_measurements(prefix, growth, determinant)
 
 
 def expansion(walked: Recursion, steps: int, burn_in: int) -> tuple[Tensor, Tensor]:
@@ -78,16 +78,16 @@ def expansion(walked: Recursion, steps: int, burn_in: int) -> tuple[Tensor, Tens
     return logs / counted, determinant / counted
 
 
-def spectrum_readings(prefix: str, growth: Tensor, determinant: Tensor) -> Readings:
+def spectrum_measurements(prefix: str, growth: Tensor, determinant: Tensor) -> Measurements:
     mean = growth.mean(0).sort(descending=True).values
     finite = mean[mean.isfinite()].tolist()
-    readings: Readings = {f"{prefix}/collapsed": Scalar(float(len(mean) - len(finite)))}
+    measurements: Measurements = {f"{prefix}/collapsed": Scalar(float(len(mean) - len(finite)))}
     if not finite:
         why = Undefined("dead: every direction collapses to 0")
-        return readings | {f"{prefix}/spectrum": why, f"{prefix}/largest": why}
+        return measurements | {f"{prefix}/spectrum": why, f"{prefix}/largest": why}
     index = [float(i) for i in range(len(finite))]
     error = (growth.sum(-1) - determinant).abs().max().item()
-    return readings | {
+    return measurements | {
         f"{prefix}/spectrum": Curve(index, finite, "exponent", "nats a step"),
         f"{prefix}/largest": Scalar(finite[0]),
         f"{prefix}/determinant_error": scalar(error, "a Jacobian is singular"),

@@ -13,8 +13,8 @@ from threadpoolctl import threadpool_limits
 
 from gatescope.cells.base import reverse_within
 from gatescope.instruments.base import ProbeInstrument
+from gatescope.instruments.measurements import Curve, Measurements, Undefined, scalar
 from gatescope.instruments.probe import Probe, undisturbed
-from gatescope.instruments.readings import Curve, Readings, Undefined, scalar
 
 FEWEST = 12
 """Sequences that reach a lag, below which nothing worth reading is left to hold out."""
@@ -48,10 +48,10 @@ class Retention(ProbeInstrument):
         self.lags, self.held_out, self.seed = lags, held_out, seed
 
     @torch.no_grad()
-    def read(self, probe: Probe) -> Readings:
+    def read(self, probe: Probe) -> Measurements:
         if not probe.layers:
             return {"memory": Undefined("the model has no recurrent layer")}
-        readings: Readings = {}
+        measurements: Measurements = {}
         lengths = probe.batch.lengths
         inputs = probe.batch.inputs
         values = inputs[..., None] if probe.task.inputs == "tokens" else inputs
@@ -64,10 +64,12 @@ class Retention(ProbeInstrument):
                 final = layer.cell.final(layer.x, layer.states)._asdict()
                 for part, state in final.items():
                     if state is not None:
-                        readings |= self._state(name, part, state.cpu().numpy(), seen.cpu().numpy(), probe)
-        return readings
+                        measurements |= self._state(
+                            name, part, state.cpu().numpy(), seen.cpu().numpy(), probe
+                        )
+        return measurements
 
-    def _state(self, name: str, part: str, state: np.ndarray, seen: np.ndarray, probe: Probe) -> Readings:
+    def _state(self, name: str, part: str, state: np.ndarray, seen: np.ndarray, probe: Probe) -> Measurements:
         retention, capacity = f"memory/{name}/retention_{part}", f"memory/{name}/capacity_{part}"
         names = [f"{retention}{kind}" for kind in KINDS]
         if not np.isfinite(state).all():
@@ -82,14 +84,14 @@ class Retention(ProbeInstrument):
         lags = [float(lag) for lag in scores]
         label = "held-out accuracy" if tokens else "held-out squared correlation"
         labels = [f"{label}, above control", label, label]
-        readings: Readings = {}
+        measurements: Measurements = {}
         for i, kind in enumerate(KINDS):
             means = [float(_kinds(*found)[i].mean()) for found in scores.values()]
-            readings[f"{retention}{kind}"] = Curve(lags, means, "lag (steps)", labels[i])
+            measurements[f"{retention}{kind}"] = Curve(lags, means, "lag (steps)", labels[i])
             if not tokens:
                 total = sum(float(_kinds(*found)[i].sum()) for found in scores.values())
-                readings[f"{capacity}{kind}"] = scalar(total)
-        return readings
+                measurements[f"{capacity}{kind}"] = scalar(total)
+        return measurements
 
     def _by_lag(
         self, score: Score, state: np.ndarray, seen: np.ndarray, lengths: np.ndarray

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from gatescope.cells.base import Adjoint
-from gatescope.data.base import Batch, TaskSpec, valid_mask
 from gatescope.models.encoder import SequenceModel
 from gatescope.models.stack import LayerTrace
+from gatescope.sequences import Batch, TaskSpec, valid_mask
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(values, targets) -> (B,) or () loss; the objective's own."""

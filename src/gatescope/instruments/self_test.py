@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from gatescope.cells.base import Adjoint, State, last_index, reverse_within, shift
-from gatescope.data.base import valid_mask
+from gatescope.instruments.measurements import Measurements, Scalar, Undefined, scalar
 from gatescope.instruments.probe import Probe
-from gatescope.instruments.readings import Readings, Scalar, Undefined, scalar
 from gatescope.models.stack import LayerTrace
+from gatescope.sequences import valid_mask
 
 TOLERANCE = 1e-4
 EXAMPLES = 4
@@ -147,7 +147,7 @@ def relative_error(found: Tensor, truth: Tensor) -> float:
     return difference / size if size else math.inf
 
 
-def memory_error(name: str, layer: LayerTrace) -> Readings:
+def memory_error(name: str, layer: LayerTrace) -> Measurements:
     """`gradient_flow/<layer>/memory_error`: relative error of the recomputed c_T; {} where no c is hidden."""
     fused = getattr(layer.cell, "fused", None)
     if not isinstance(fused, nn.LSTM):

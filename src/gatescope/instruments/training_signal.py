@@ -14,13 +14,13 @@ from pydantic import Field
 from torch import Tensor
 
 from gatescope.cells.base import last_index
-from gatescope.data.base import valid_mask
 from gatescope.instruments.base import Update, UpdateInstrument
 from gatescope.instruments.gates import recorded_as
 from gatescope.instruments.gradient_flow import RELATIVE, adjoint_logs
-from gatescope.instruments.lag_curves import state_readings
-from gatescope.instruments.readings import Readings, Scalar, Undefined, scalar
+from gatescope.instruments.lag_curves import state_measurements
+from gatescope.instruments.measurements import Measurements, Scalar, Undefined, scalar
 from gatescope.models.stack import LayerPass
+from gatescope.sequences import valid_mask
 
 
 class TrainingSignal(UpdateInstrument):
@@ -49,23 +49,23 @@ class TrainingSignal(UpdateInstrument):
         self.fit, self.epsilon = (fit_from, fit_to), epsilon
 
     @torch.no_grad()
-    def read(self, update: Update) -> Readings:
+    def read(self, update: Update) -> Measurements:
         if not update.layers:
             why = "no gradient came through a recurrent layer, or trainer.compile hides what passes"
             return {"training_signal/curve": Undefined(why)}
-        readings: Readings = {}
+        measurements: Measurements = {}
         for name, layer in update.layers.items():
-            readings |= self._signal(f"training_signal/{name}/", layer)
-            readings |= _gates(f"training_signal/{name}/gate/", layer)
-        return readings
+            measurements |= self._signal(f"training_signal/{name}/", layer)
+            measurements |= _gates(f"training_signal/{name}/gate/", layer)
+        return measurements
 
-    def _signal(self, prefix: str, layer: LayerPass) -> Readings:
+    def _signal(self, prefix: str, layer: LayerPass) -> Measurements:
         lengths = last_index(layer.trace.states) + 1
         logs = adjoint_logs(layer.adjoint, layer.trace)
-        readings, _ = state_readings(
+        measurements, _ = state_measurements(
             f"{prefix}curve", prefix, logs, lengths, RELATIVE, self.fit, self.epsilon
         )
-        return readings | {f"{prefix}norm": _geometric_mean(logs["state"][:, 0])}
+        return measurements | {f"{prefix}norm": _geometric_mean(logs["state"][:, 0])}
 
 
 def _geometric_mean(logs: Tensor) -> Scalar | Undefined:
@@ -75,7 +75,7 @@ def _geometric_mean(logs: Tensor) -> Scalar | Undefined:
     return scalar(finite.mean().exp().item(), "exploded: overflow in the adjoint")
 
 
-def _gates(prefix: str, layer: LayerPass) -> Readings:
+def _gates(prefix: str, layer: LayerPass) -> Measurements:
     h = layer.trace.states.h
     mask = valid_mask(last_index(layer.trace.states) + 1, h.shape[1])
     return {

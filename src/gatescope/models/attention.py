@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gatescope.cells.base import padded_lengths
-from gatescope.data.base import valid_mask
+from gatescope.sequences import valid_mask
 
 Heads = Annotated[int, Field(ge=1)]
 

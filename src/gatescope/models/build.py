@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from gatescope.data.base import TaskSpec
 from gatescope.models.decoder import Decoding
 from gatescope.models.encoder import SequenceModel, build_encoder
 from gatescope.models.seq2seq import Seq2Seq
+from gatescope.sequences import TaskSpec
 
 log = logging.getLogger(__name__)
 

@@ -21,10 +21,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gatescope.cells.base import RecurrentLayer, State
-from gatescope.data.base import END, TaskSpec
 from gatescope.models.attention import Attention, Memory, Pooling, Readout, last_state
 from gatescope.models.encoder import AttentionFactory
 from gatescope.models.stack import CellFactory
+from gatescope.sequences import END, TaskSpec
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

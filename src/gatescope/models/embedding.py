@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from gatescope.data.base import TaskSpec
+from gatescope.sequences import TaskSpec
 
 
 def make_embedding(task: TaskSpec, size: int) -> nn.Embedding:

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from gatescope.data.base import Batch, TaskSpec
 from gatescope.models.attention import Attention, Readout
 from gatescope.models.budget import count_parameters, hidden_size_for
 from gatescope.models.embedding import make_embedding
 from gatescope.models.heads import make_head
 from gatescope.models.stack import Carried, CellFactory, LayerTrace, RecurrentStack
+from gatescope.sequences import Batch, TaskSpec
 
 AttentionFactory = Callable[[int, bool], nn.Module]
 

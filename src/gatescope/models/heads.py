@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from gatescope.data.base import TaskSpec
+from gatescope.sequences import TaskSpec
 
 
 def make_head(task: TaskSpec, size: int, dropout: float = 0.0) -> nn.Module:

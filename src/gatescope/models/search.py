@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatescope.data.base import END, IGNORE
 from gatescope.data.pairs import first_answer
 from gatescope.models.decoder import Carry, Decoder, Source
+from gatescope.sequences import END, IGNORE
 
 
 class Hypotheses(NamedTuple):

@@ -14,8 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from gatescope.data.base import SequenceData, TaskSpec
-from gatescope.instruments.readings import Readings
+from gatescope.data.datamodule import SequenceData
+from gatescope.instruments.measurements import Measurements
+from gatescope.sequences import TaskSpec
 from gatescope.tracking import predictions
 from gatescope.tracking.directory import RecordError, link_by_name
 from gatescope.tracking.identity import run_dir
@@ -25,7 +26,7 @@ from gatescope.tracking.resume import Checkpoints, Saved, find, preemptible, tid
 from gatescope.tracking.runfile import Status, mend, read_config
 from gatescope.tracking.tensorboard import log_scalars, make_tensorboard
 from gatescope.tracking.variants import run_name
-from gatescope.tracking.wandb import TolerantLogger, log_predictions, log_readings, make_logger
+from gatescope.tracking.wandb import TolerantLogger, log_measurements, log_predictions, make_logger
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +54,14 @@ class Tracked:
         if self.wandb is not None:
             self.wandb.describe(self.record)
 
-    def readings(self, readings: Readings, step: int, epoch: int) -> None:
+    def measurements(self, measurements: Measurements, step: int, epoch: int) -> None:
         """Into the record first, then to W&B and TensorBoard."""
-        self.record.readings(readings, step, epoch)
+        self.record.measurements(measurements, step, epoch)
         if self.wandb is not None:
-            log_readings(self.wandb, readings, step, epoch)
+            log_measurements(self.wandb, measurements, step, epoch)
         for logger in self.loggers:
             if isinstance(logger, TensorBoardLogger):
-                log_scalars(logger, readings, step)
+                log_scalars(logger, measurements, step)
 
     def keep_predictions(self, columns: predictions.Columns, data: SequenceData, step: int) -> None:
         """Writes the predictions of the test split into the record, then shows them on W&B; of the ranks of a

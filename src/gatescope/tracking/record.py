@@ -36,7 +36,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from gatescope.instruments.readings import Readings, to_json
+from gatescope.instruments.measurements import Measurements, to_json
 from gatescope.tracking import predictions
 from gatescope.tracking.directory import RecordError, make_writable, write_atomically
 from gatescope.tracking.identity import result_config, run_id, tags
@@ -184,11 +184,11 @@ class Record:
         self._append("metrics.jsonl", [row | finite(values)])
         self.order += 1
 
-    def readings(self, readings: Readings, step: int, epoch: int) -> None:
-        if not readings:
+    def measurements(self, measurements: Measurements, step: int, epoch: int) -> None:
+        if not measurements:
             return
         when = {"step": step, "epoch": epoch, "order": self.order}
-        self._append("readings.jsonl", [when | {"name": n, **to_json(r)} for n, r in readings.items()])
+        self._append("readings.jsonl", [when | {"name": n, **to_json(r)} for n, r in measurements.items()])
         self.order += 1
 
     def _append(self, name: str, rows: list[dict[str, Any]]) -> None:
@@ -261,10 +261,10 @@ def calls(directory: Path) -> list[list[dict[str, Any]]]:
     """What was recorded, a list a call, in the order of the calls: one row of metrics.jsonl, or the readings
     of a look. Records of older versions do not tell the order: there, calls are sorted by their steps.
     """
-    metrics, readings = (read_rows(directory / name) for name in ROWS)
+    metrics, measurements = (read_rows(directory / name) for name in ROWS)
     looks = [
         list(rows)
-        for _, rows in groupby(readings, lambda row: (row.get("order"), row["step"], row.get("epoch")))
+        for _, rows in groupby(measurements, lambda row: (row.get("order"), row["step"], row.get("epoch")))
     ]
     if not all("order" in look[0] for look in looks):
         return sorted([*([row] for row in metrics), *looks], key=lambda rows: rows[0]["step"])

@@ -12,7 +12,7 @@ from pathlib import Path
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from gatescope.instruments.readings import Readings, Scalar
+from gatescope.instruments.measurements import Measurements, Scalar
 from gatescope.tracking.steps import CountsUpdates
 
 FOLDER = "tensorboard"
@@ -52,5 +52,5 @@ def make_tensorboard(directory: Path, resumed_at: int | None = None) -> BoardLog
         ) from error
 
 
-def log_scalars(logger: TensorBoardLogger, readings: Readings, step: int) -> None:
-    logger.log_metrics({name: r.value for name, r in readings.items() if isinstance(r, Scalar)}, step)
+def log_scalars(logger: TensorBoardLogger, measurements: Measurements, step: int) -> None:
+    logger.log_metrics({name: r.value for name, r in measurements.items() if isinstance(r, Scalar)}, step)

@@ -25,14 +25,14 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from gatescope.data.base import SequenceData
-from gatescope.instruments.readings import (
+from gatescope.data.datamodule import SequenceData
+from gatescope.instruments.measurements import (
     Curve,
     Heatmap,
     Histogram,
+    Measurement,
+    Measurements,
     Points,
-    Reading,
-    Readings,
     Scalar,
     chart_of,
     from_json,
@@ -110,7 +110,7 @@ class TolerantLogger(CountsUpdates, WandbLogger):
             step, epoch = rows[0]["step"], rows[0].get("epoch")
             self._when = started + (rows[0].get("time") or (self._when or started) - started)
             if "kind" in rows[0]:
-                log_readings(self, {str(row["name"]): from_json(row) for row in rows}, step, epoch)
+                log_measurements(self, {str(row["name"]): from_json(row) for row in rows}, step, epoch)
                 continue
             values = {n: math.nan if v is None else v for n, v in rows[0].items() if n not in ROW_KEYS}
             self.log_metrics(values if epoch is None else values | {"epoch": epoch}, step)
@@ -227,24 +227,26 @@ def require_credentials() -> None:
         )
 
 
-def log_readings(logger: TolerantLogger, readings: Readings, step: int, epoch: int | None) -> None:
+def log_measurements(
+    logger: TolerantLogger, measurements: Measurements, step: int, epoch: int | None
+) -> None:
     """Scalars under their names, histograms pre-binned, curves as the lines of charts, points as histograms,
     heatmaps as pictures."""
     row: dict[str, Any] = {}
     charts: dict[str, dict[str, Curve]] = {}
-    for name, reading in readings.items():
-        if isinstance(reading, Curve):
-            charts.setdefault(chart_of(name, reading.x_label), {})[name.rpartition("/")[2]] = reading
+    for name, measurement in measurements.items():
+        if isinstance(measurement, Curve):
+            charts.setdefault(chart_of(name, measurement.x_label), {})[name.rpartition("/")[2]] = measurement
         else:
-            row |= to_wandb(name, reading)
+            row |= to_wandb(name, measurement)
     row |= {name: line_chart(name, curves) for name, curves in charts.items()}
     if row:
         logger.put(row | {STEP: step, "epoch": epoch, READING_MARK: 1})
 
 
-def to_wandb(name: str, reading: Reading) -> dict[str, Any]:
+def to_wandb(name: str, measurement: Measurement) -> dict[str, Any]:
     """A reading as W&B draws it, by name; nothing for an undefined one, nor for curves: they share charts."""
-    match reading:
+    match measurement:
         case Scalar(value):
             return {name: value}
         case Histogram(edges, counts):
@@ -253,7 +255,7 @@ def to_wandb(name: str, reading: Reading) -> dict[str, Any]:
             # A scatter chart is a table, a file and an artifact a look: the record and the report have it.
             return {f"{name}/{column}": _binned(values) for column, values in columns.items() if values}
         case Heatmap():
-            return {name: _picture(reading)}
+            return {name: _picture(measurement)}
         case _:
             return {}
 

@@ -14,7 +14,7 @@ from torchmetrics.classification import (
     MulticlassF1Score,
 )
 
-from gatescope.data.base import TaskSpec
+from gatescope.sequences import TaskSpec
 from gatescope.training.objective import BaseObjective
 from gatescope.training.predictions import array
 

@@ -20,7 +20,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import PassThroughProfiler
 from torch import Tensor
 
-from gatescope.data.base import TaskSpec
+from gatescope.sequences import TaskSpec
 from gatescope.training.housekeeping import counted_as_overhead, keep_freed_pages, leave_new_tensors_unfilled
 
 OURS = ("_target_", "threads", "compile")

@@ -14,10 +14,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MetricCollection
 
-from gatescope.data.base import Batch, DataError, SequenceData, TaskSpec
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.errors import DataError
 from gatescope.models.encoder import SequenceModel
 from gatescope.models.seq2seq import Seq2Seq
 from gatescope.models.stack import Carried
+from gatescope.sequences import Batch, TaskSpec
 from gatescope.training.loop import ends_training
 from gatescope.training.objective import objective_for
 from gatescope.training.predictions import Columns, batch_columns, gathered, joined

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from gatescope.data.base import IGNORE
+from gatescope.sequences import IGNORE
 from gatescope.training.objective import BaseObjective, Ratio, masked_mean
 from gatescope.training.predictions import array
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MetricCollection
 
-from gatescope.data.base import IGNORE
+from gatescope.sequences import IGNORE
 from gatescope.training.objective import BaseObjective, Ratio, masked_mean
 from gatescope.training.predictions import array
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from gatescope.data.base import Batch, TaskSpec
 from gatescope.models.encoder import SequenceModel
+from gatescope.sequences import Batch, TaskSpec
 
 
 class BaseObjective(ABC):

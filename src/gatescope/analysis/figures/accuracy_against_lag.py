@@ -17,7 +17,7 @@ from gatescope.analysis.gradient_flow import (
     decay_rates,
     ends,
     lost_by_variant,
-    readings,
+    measurements,
 )
 from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import mean_interval
@@ -95,7 +95,7 @@ def _both(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame]:
     tables = study.contenders(tables)
     lag = tables.runs.set_index("run_id").lag
     metric = tables.final(study.primary(tables)).dropna(subset=["value"])
-    reach = ends(readings(tables, "loss_free_reach"))[END].dropna(subset=["value"])
+    reach = ends(measurements(tables, "loss_free_reach"))[END].dropna(subset=["value"])
     metric, reach = (
         table.assign(lag=table.run_id.map(lag)).dropna(subset=["lag"]) for table in (metric, reach)
     )

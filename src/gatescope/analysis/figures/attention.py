@@ -31,7 +31,7 @@ QUANTITIES = {
 
 
 def caption(tables: Tables) -> str:
-    table = _readings(tables)
+    table = _measurements(tables)
     place = f" ({table.condition.iloc[0]})" if table.condition.iloc[0] else ""
     return (
         f"Attention weights on the probe's fixed batch{place}: their entropy over ln length (1: uniform), "
@@ -41,11 +41,11 @@ def caption(tables: Tables) -> str:
 
 
 def numbers(tables: Tables) -> pd.DataFrame:
-    return means(_readings(tables), ["quantity"], "step")
+    return means(_measurements(tables), ["quantity"], "step")
 
 
 def draw(tables: Tables, width: float | None = None) -> Figure:
-    table = _readings(tables)
+    table = _measurements(tables)
     names = [name for name in QUANTITIES.values() if name in set(table.quantity)]
     width = width or style.TWO_COLUMNS
     columns = len(names) if per_row(width) >= len(names) else 1
@@ -68,9 +68,9 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
         band(axes, mean, look.color)
 
 
-def _readings(tables: Tables) -> pd.DataFrame:
+def _measurements(tables: Tables) -> pd.DataFrame:
     """The last condition's, with what each value is."""
-    table = tables.reading("attention/(" + "|".join(QUANTITIES) + ")").dropna(subset=["value"])
+    table = tables.measurement("attention/(" + "|".join(QUANTITIES) + ")").dropna(subset=["value"])
     if table.empty:
         raise NoData("no finished run has readings of attention (a variant with attention, instruments on)")
     table = table[table.condition == study.conditions(table)[-1]]

@@ -116,7 +116,7 @@ def _grouped(tables: Tables) -> list[tuple[tuple[str, str], pd.DataFrame]]:
 
 def _histograms(tables: Tables) -> pd.DataFrame:
     """Of every gate of the first layer, the last condition and the first variant of each cell."""
-    table = study.contenders(tables).reading(r"gates/[^/]+/[^/]+/histogram")
+    table = study.contenders(tables).measurement(r"gates/[^/]+/[^/]+/histogram")
     table = table[table.kind == "histogram"]
     if table.empty:
         raise NoData("no finished run has histograms of gates (instruments=off, or no recurrent layer)")

@@ -102,7 +102,7 @@ def _panel(axes: Axes, table: pd.DataFrame, name: str) -> None:
 def _parts(tables: Tables) -> list[tuple[str, pd.DataFrame]]:
     """What is shown, by name: a row a run and step after step 0. Without clipping there is no share."""
     total = _norms(tables)
-    weights = tables.reading(r"gradient_norm/[^/]+/recurrent_weights/.*")
+    weights = tables.measurement(r"gradient_norm/[^/]+/recurrent_weights/.*")
     by = ["run_id", "variant", "condition", "seed", "step"]
     # A sum of pandas leaves out what is NaN.
     squares = weights.assign(value=weights.value.fillna(np.inf) ** 2).groupby(by, as_index=False).value.sum()
@@ -112,7 +112,7 @@ def _parts(tables: Tables) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _norms(tables: Tables) -> pd.DataFrame:
-    total = _told(tables.reading("gradient_norm/before_clip"))
+    total = _told(tables.measurement("gradient_norm/before_clip"))
     total = total[total.step > 0]
     if total[total.status == ALIVE].step.nunique() < 2:
         raise NoData(
@@ -134,7 +134,7 @@ def _lost(tables: Tables) -> str:
 
 
 def _clipped(tables: Tables) -> pd.DataFrame:
-    table = tables.reading("gradient_norm/clipped_share").dropna(subset=["value"])
+    table = tables.measurement("gradient_norm/clipped_share").dropna(subset=["value"])
     table = table.assign(status=ALIVE)
     return table[table.step > 0] if _thresholds(tables) else table.iloc[:0]
 

@@ -29,7 +29,7 @@ from gatescope.analysis.gradient_flow import (
     longest,
     lost_by_variant,
     mean_curve,
-    readings,
+    measurements,
 )
 from gatescope.analysis.runs import Tables
 
@@ -70,7 +70,7 @@ def numbers(tables: Tables) -> pd.DataFrame:
 
 def _curves(tables: Tables) -> pd.DataFrame:
     """Curves under the last condition, a row a run and step, with the `status` of its gradient there."""
-    table = longest(readings(tables, "loss_free_curve"))
+    table = longest(measurements(tables, "loss_free_curve"))
     try:
         status = decay_rates(tables).set_index(KEY).status
     except NoData:

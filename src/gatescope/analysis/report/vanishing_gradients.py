@@ -6,7 +6,7 @@ import math
 
 from gatescope.analysis import study, style
 from gatescope.analysis.figures.base import NoData
-from gatescope.analysis.gradient_flow import END, START, Carried, carried, decay_rates, ends, readings
+from gatescope.analysis.gradient_flow import END, START, Carried, carried, decay_rates, ends, measurements
 from gatescope.analysis.report import comparison
 from gatescope.analysis.report.numbers import interval, listed, number
 from gatescope.analysis.report.tables import markdown
@@ -63,7 +63,7 @@ def _method(seeds: int) -> str:
 def _measured(tables: Tables, condition: str) -> ByVariant:
     """Estimates of each variant that was looked at both times, dead or alive."""
     parts = {"decay_rate": ends(decay_rates(tables))} | {
-        name: ends(readings(tables, f"loss_free_{name}")) for name in ("reach", "reach_censored")
+        name: ends(measurements(tables, f"loss_free_{name}")) for name in ("reach", "reach_censored")
     }
     result: ByVariant = {}
     for variant in style.order(study.contenders(tables).runs.variant):

@@ -67,8 +67,8 @@ class Undefined:
     why: str
 
 
-Reading = Scalar | Curve | Histogram | Points | Heatmap | Undefined
-Readings = dict[str, Reading]
+Measurement = Scalar | Curve | Histogram | Points | Heatmap | Undefined
+Measurements = dict[str, Measurement]
 
 
 def scalar(value: float, why: str = "not a finite number") -> Scalar | Undefined:
@@ -77,16 +77,16 @@ def scalar(value: float, why: str = "not a finite number") -> Scalar | Undefined
     return Scalar(value) if math.isfinite(value) else Undefined(why)
 
 
-def to_json(reading: Reading) -> dict[str, Any]:
+def to_json(measurement: Measurement) -> dict[str, Any]:
     """The form in which a reading stands in `readings.jsonl`."""
-    return {"kind": reading.kind, **vars(reading)}
+    return {"kind": measurement.kind, **vars(measurement)}
 
 
-def from_json(row: dict[str, Any]) -> Reading:
+def from_json(row: dict[str, Any]) -> Measurement:
     """The reading of a row of `readings.jsonl`."""
-    kind = {each.kind: each for each in get_args(Reading)}[row["kind"]]
-    reading: Reading = kind(**{field.name: row[field.name] for field in fields(kind)})
-    return reading
+    kind = {each.kind: each for each in get_args(Measurement)}[row["kind"]]
+    measurement: Measurement = kind(**{field.name: row[field.name] for field in fields(kind)})
+    return measurement
 
 
 def chart_of(name: str, x_label: str) -> str:

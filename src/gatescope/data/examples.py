@@ -1,0 +1,72 @@
+"""The examples of a split, and how a batch is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from gatescope.data.errors import DataError
+from gatescope.data.ragged import Ragged
+from gatescope.sequences import IGNORE, Batch, TaskSpec
+
+
+@dataclass
+class Examples(Dataset[int]):
+    """One split: `inputs[i]` is (T_i,) int64 or (T_i, F) float32; `targets[i]` a scalar, (K,) or (T_i,)."""
+
+    inputs: Sequence[Tensor]
+    targets: Tensor | Sequence[Tensor]
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != len(self.targets):
+            raise DataError(f"{len(self.inputs)} inputs but {len(self.targets)} targets")
+        self.inputs = self.inputs if isinstance(self.inputs, Ragged) else Ragged(self.inputs)
+        if not isinstance(self.targets, Tensor | Ragged):
+            self.targets = Ragged(self.targets)
+        self.lengths = self.inputs.lengths
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+    def __getitems__(self, indices: list[int]) -> list[int]:
+        """What a loader asks for a batch at once: `collate` finds the examples."""
+        return indices
+
+
+@dataclass
+class Splits:
+    train: Examples
+    validation: Examples
+    test: Examples
+    task: TaskSpec
+
+
+def collate(examples: Examples, indices: Sequence[int], padding_value: float = 0) -> Batch:
+    """Right-pads the named examples into one Batch."""
+    ids = torch.tensor(indices)
+    assert isinstance(examples.inputs, Ragged)
+    inputs = examples.inputs.padded(ids, padding_value)
+    lengths = torch.from_numpy(examples.lengths[ids.numpy()])
+    if isinstance(examples.targets, Tensor):
+        targets = examples.targets.index_select(0, ids)
+    else:
+        assert isinstance(examples.targets, Ragged)
+        targets = examples.targets.padded(ids, IGNORE)
+    return Batch(inputs, lengths, targets, ids)
+
+
+class Collate:
+    """`collate` bound to a split, so that a spawned loader worker can unpickle it."""
+
+    def __init__(self, examples: Examples, padding_value: float) -> None:
+        self.examples, self.padding_value = examples, padding_value
+
+    def __call__(self, indices: Sequence[int]) -> Batch:
+        return collate(self.examples, indices, self.padding_value)
