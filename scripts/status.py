@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from gatescope.composition import make_loader
 from gatescope.config import ConfigError
-from gatescope.tracking.progress import Job, Progress, jobs, look, report, summary
+from gatescope.tracking.progress import Job, Progress, jobs, read_progress, report, summary
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 EVERY_SECONDS = 2.0
@@ -35,14 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"status: {error}", file=sys.stderr)
         return 2
-    found = watch(asked) if "--watch" in words else [look(job) for job in asked]
+    found = watch(asked) if "--watch" in words else [read_progress(job) for job in asked]
     print(report(found))
     return 0
 
 
 def watch(asked: Sequence[Job]) -> list[Progress]:
     """Shows a bar until all runs are finished or Ctrl-C; returns how far they were at the end."""
-    found = [look(job) for job in asked]
+    found = [read_progress(job) for job in asked]
     with tqdm(total=len(asked), unit="run", bar_format="{n_fmt}/{total_fmt} |{bar:30}| {desc}") as bar:
         try:
             while True:
@@ -51,7 +51,7 @@ def watch(asked: Sequence[Job]) -> list[Progress]:
                 if bar.n == len(asked):
                     return found
                 time.sleep(EVERY_SECONDS)
-                found = [look(job) for job in asked]
+                found = [read_progress(job) for job in asked]
         except KeyboardInterrupt:
             return found
 

@@ -74,8 +74,8 @@ def test_an_unknown_run_names_the_nearest(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "holds no token"),
-        ("  \n", "holds no token"),
+        ("", "contains no token"),
+        ("  \n", "contains no token"),
         ("qqzzx xxqqz", "none of the tokens of 'qqzzx xxqqz' occurs in training"),
     ],
 )
@@ -138,7 +138,7 @@ def test_data_that_have_changed_since(copied: Path, monkeypatch: pytest.MonkeyPa
     clean = tweets.clean
     monkeypatch.setattr(tweets, "clean", lambda rows: clean(rows[:-2000]))
     with pytest.raises(
-        LoadError, match=r"not those of its training \(.*test split: .*vocabulary: .*\): bring"
+        LoadError, match=r"not those of its training \(.*test split: .*vocabulary: .*\): restore"
     ):
         gatescope.load(copied)
 
@@ -148,7 +148,7 @@ def test_a_checkpoint_that_does_not_tell_its_data(copied: Path) -> None:
     saved = torch.load(path, weights_only=True)
     del saved["data"]
     torch.save(saved, path)
-    with pytest.raises(LoadError, match=r"of an older version, .* run it again"):
+    with pytest.raises(LoadError, match=r"by an older version, .* run it again"):
         gatescope.load(copied)
 
 
@@ -168,7 +168,7 @@ def test_features_and_a_regression(tmp_path: Path) -> None:
     (answer,) = trained.predict([batch.inputs[0]])
     assert answer.value == pytest.approx(trained.answers(batch)[0].value)
     assert answer.label is None
-    with pytest.raises(DataError, match="2 features a step and not text"):
+    with pytest.raises(DataError, match="2 features per step and not text"):
         trained.predict(["a text"])
     with pytest.raises(DataError, match=r"features of shape \(steps, 2\)"):
         trained.predict([torch.zeros(4, 3)])
@@ -188,5 +188,5 @@ def test_a_task_that_answers_at_every_step(tmp_path: Path) -> None:
         cfg = compose("config", ["data=copy", "data.lag=3", "data.train=8", "model.hidden_size=4"])
     data = load_data(cfg)
     trained = Trained(tmp_path, cfg, build_module(cfg, data).model.eval(), data)
-    with pytest.raises(DataError, match="answers at every step"):
+    with pytest.raises(DataError, match="prediction at every step"):
         trained.answers(trained.example(0))

@@ -30,9 +30,9 @@ from gatescope.composition import compose, make_loader
 from gatescope.config import ConfigError, check, check_structure
 from gatescope.distributed import device_count, refuse_foreign_torchrun, spread
 from gatescope.processes import die_with_sweep
-from gatescope.tracking.directory import held, make_writable
+from gatescope.tracking.directory import ensure_writable, run_lock
 from gatescope.tracking.identity import run_dir
-from gatescope.tracking.outcomes import UNDER_WAY, SweepFailed, finished, monitored
+from gatescope.tracking.outcomes import RUNNING_ELSEWHERE, SweepFailed, is_finished, monitored_value
 
 log = logging.getLogger(__name__)
 
@@ -71,40 +71,40 @@ def check_command_line(conf: Path) -> None:
     loader = make_loader(conf)
     sweep = compose(loader, args.overrides, sweep=True)
     if args.cfg is None and (args.multirun or sweep.hydra.mode == RunMode.MULTIRUN):
-        make_writable(Path(sweep.hydra.sweep.dir))
+        ensure_writable(Path(sweep.hydra.sweep.dir))
         return
     cfg = compose(loader, args.overrides)
     if args.cfg is None:
         check_structure(cfg)
-        if not finished(cfg):
+        if not is_finished(cfg):
             check(cfg)
             device_count(cfg)
-            make_writable(run_dir(cfg))
+            ensure_writable(run_dir(cfg))
 
 
 def job(cfg: DictConfig) -> float | str:
     """One run, unless it is finished already; returns the monitored metric, as it is or as it was recorded.
 
     A run that another process is at is waited for, and then done if that process did not finish it. In our
-    own sweeps the sweeper waits, so that other runs go first: what it gets meanwhile is `UNDER_WAY`.
+    own sweeps the sweeper waits, so that other runs go first: what it gets meanwhile is `RUNNING_ELSEWHERE`.
     """
     die_with_sweep()
     directory = run_dir(cfg)
-    if not finished(cfg):  # else nothing is written, so that a finished study may be read-only
-        with held(directory) as mine:
+    if not is_finished(cfg):  # else nothing is written, so that a finished study may be read-only
+        with run_lock(directory) as mine:
             if mine:
                 return _unless_finished(cfg)
         if _sweeper_waits():
-            return UNDER_WAY
+            return RUNNING_ELSEWHERE
         log.info("another process is at it: waiting until it ends (Ctrl-C stops waiting): %s", directory)
-        with held(directory, wait=True):
+        with run_lock(directory, wait=True):
             return _unless_finished(cfg)
     return _finished_already(cfg)
 
 
 def _unless_finished(cfg: DictConfig) -> float:
     """For the process that holds the run: the one who held it until now may have finished it."""
-    if finished(cfg):
+    if is_finished(cfg):
         return _finished_already(cfg)
     log.info("run: %s", run_dir(cfg))
     return _run(cfg)
@@ -112,7 +112,7 @@ def _unless_finished(cfg: DictConfig) -> float:
 
 def _finished_already(cfg: DictConfig) -> float:
     log.info("finished already: %s (force=true runs it again)", run_dir(cfg))
-    return monitored(run_dir(cfg))
+    return monitored_value(run_dir(cfg))
 
 
 def _sweeper_waits() -> bool:

@@ -63,7 +63,7 @@ def _same(data: SequenceData, predictions: pd.DataFrame) -> bool:
 def truths(data: SequenceData, ids: Sequence[int]) -> list[Any]:
     """Targets of these test examples as files of predictions have them: names, values or symbols."""
     from gatescope.training.classification import class_names
-    from gatescope.training.transduction import answers
+    from gatescope.training.transduction import sequences
 
     assert data.splits is not None
     targets = [data.splits.test.targets[i] for i in ids]
@@ -71,5 +71,5 @@ def truths(data: SequenceData, ids: Sequence[int]) -> list[Any]:
         names = class_names(data.task)
         return [names[int(target)] for target in targets]
     if data.task.kind == "transduction":
-        return [next(answers(target, data.task)) for target in targets]
+        return [next(sequences(target, data.task)) for target in targets]
     return [float(target) for target in targets]

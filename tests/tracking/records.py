@@ -18,8 +18,8 @@ from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.measurements import Measurements
 from gatescope.instruments.probe import Probe
 from gatescope.run import run
+from gatescope.tracking.checkpoint_callback import ResumeCheckpoint
 from gatescope.tracking.identity import run_dir
-from gatescope.tracking.resume import Checkpoints
 
 TIMES = ("time", "seconds_per_epoch")
 
@@ -58,16 +58,16 @@ class Stop(Exception):
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, cfg: DictConfig, checkpoint: int) -> Path:
     """Run until the checkpoint of this number is written; where the record is."""
-    save, saves = Checkpoints._save, []
+    save, saves = ResumeCheckpoint._save, []
 
-    def saving(self: Checkpoints, trainer: Trainer) -> None:
+    def saving(self: ResumeCheckpoint, trainer: Trainer) -> None:
         save(self, trainer)
         saves.append(trainer.global_step)
         if len(saves) == checkpoint:
             raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "_save", saving)
+        patch.setattr(ResumeCheckpoint, "_save", saving)
         with pytest.raises(Stop):
             run(cfg)
     return run_dir(cfg)

@@ -21,7 +21,7 @@ from gatescope.config import resolved
 from gatescope.data.errors import DataError
 from gatescope.run import run
 from gatescope.tracking import content
-from gatescope.tracking.content import by_content, inputs
+from gatescope.tracking.content import find_inputs, replace_paths
 from gatescope.tracking.identity import run_dir, run_id
 from gatescope.tracking.outcomes import finished
 
@@ -80,7 +80,7 @@ def test_an_interrupted_run_of_a_file_that_was_edited_since_begins_anew(
     result = run(cfg)
     assert result.directory != stopped
     assert record(result.directory)["resumed"] == []
-    assert "goes on from step" not in caplog.text
+    assert "continues from step" not in caplog.text
     assert rows(result.directory)[0]["step"] == 1
     edit(cfg, ",2", ",1")
     assert run(cfg).directory == stopped
@@ -100,7 +100,7 @@ def test_a_file_that_is_edited_while_it_is_read_ends_the_run(
         return splits
 
     monkeypatch.setattr(TextFile, "build", edited_meanwhile)
-    with pytest.raises(DataError, match="was edited while it was read") as caught:
+    with pytest.raises(DataError, match="was changed while it was read") as caught:
         run(cfg)
     assert tell(caught.value) == 2
 
@@ -197,7 +197,7 @@ def test_a_folder_counts_by_its_names_and_what_its_files_hold(config: Compose, t
     (folder / "no.wav").write_bytes(b"two")
 
     def identity(at: Path = folder) -> str:
-        content._folders.clear()
+        content._folder_digests.clear()
         return run_id(config("data=audio_folder", f"data.path={at}"))
 
     before = identity()
@@ -225,11 +225,11 @@ def test_relative_paths_and_the_home_folder(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "my.csv").write_text("x")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    found = [by_content({"path": p}) for p in ("my.csv", "./my.csv", "~/my.csv", str(tmp_path / "my.csv"))]
+    found = [replace_paths({"path": p}) for p in ("my.csv", "./my.csv", "~/my.csv", str(tmp_path / "my.csv"))]
     assert found[0]["path"].startswith("sha256:")
     assert found[0]["path"].endswith(".csv"), "another ending is read as another format"
     assert all(one == found[0] for one in found)
-    assert [key for key, _, _ in inputs({"a": {"path": "my.csv", "b": "none.csv"}}, "data")] == [
+    assert [key for key, _, _ in find_inputs({"a": {"path": "my.csv", "b": "none.csv"}}, "data")] == [
         "data.a.path"
     ]
 
@@ -239,26 +239,26 @@ def test_a_file_is_read_once_and_again_when_it_has_changed(
 ) -> None:
     path = tmp_path / "my.csv"
     path.write_text("one")
-    time.sleep(content.SETTLED / 1e9 * 1.5)
+    time.sleep(content.CLOCK_RESOLUTION / 1e9 * 1.5)
     digested: list[Path] = []
     digest = content.hashlib.file_digest
     monkeypatch.setattr(
         content.hashlib, "file_digest", lambda file, kind: digested.append(path) or digest(file, kind)
     )
-    first = by_content({"path": str(path)})
+    first = replace_paths({"path": str(path)})
     for _ in range(1000):
-        assert by_content({"path": str(path)}) == first
+        assert replace_paths({"path": str(path)}) == first
     assert len(digested) == 1
     stat = path.stat()
     path.write_text("two")
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # same size, and its time set back
-    assert by_content({"path": str(path)}) != first
+    assert replace_paths({"path": str(path)}) != first
 
 
 def test_a_sweep_of_a_thousand_jobs_is_identified_in_a_second(own: Own) -> None:
     cfg = own()
     Path(cfg.data.path).write_bytes(np.random.default_rng(0).bytes(20_000_000))
-    time.sleep(content.SETTLED / 1e9 * 1.5)
+    time.sleep(content.CLOCK_RESOLUTION / 1e9 * 1.5)
     plain = resolved(cfg)
     started = time.perf_counter()
     for seed in range(1000):

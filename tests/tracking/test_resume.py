@@ -23,9 +23,9 @@ from gatescope.data.errors import DataError
 from gatescope.data.examples import Splits
 from gatescope.data.ragged import Ragged
 from gatescope.run import load_data, run
-from gatescope.tracking.directory import RecordError
+from gatescope.tracking.checkpoint_files import find_checkpoint
+from gatescope.tracking.directory import RecordError, write_atomically
 from gatescope.tracking.identity import run_dir, run_id
-from gatescope.tracking.resume import find, write_bytes
 from gatescope.trained import load
 
 Stopped = Callable[..., Path]
@@ -155,7 +155,7 @@ def test_a_record_shorter_than_its_checkpoint_says_is_not_gone_on_with(
 ) -> None:
     directory = stopped(small(*HARD), 6)
     (directory / "metrics.jsonl").write_text("")
-    assert find(directory) is None
+    assert find_checkpoint(directory) is None
     assert caplog.text.count("metrics.jsonl is shorter than when it was saved") == 2
 
 
@@ -178,7 +178,7 @@ def test_weights_of_other_data_are_not_gone_on_with(
     directory = stopped(small(*HARD), 6)
     other_data(monkeypatch)
     with pytest.raises(
-        DataError, match=r"begun on other data \(test split: other inputs\).*force=true"
+        DataError, match=r"started with other data \(test split: other inputs\).*force=true"
     ) as caught:
         run(small(*HARD))
     assert tell(caught.value) == 2
@@ -207,7 +207,7 @@ def test_a_checkpoint_that_does_not_tell_its_data_is_not_gone_on_with(
     saved = torch.load(path, weights_only=True)
     del saved["data"]
     torch.save(saved, path)
-    with pytest.raises(DataError, match=r"of an older version.*force=true"):
+    with pytest.raises(DataError, match=r"by an older version.*force=true"):
         run(small(*HARD))
 
 
@@ -282,12 +282,12 @@ def test_what_is_kept_of_a_finished_run_is_one_of_two(small: Compose) -> None:
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
-    write_bytes(path, b"first")
-    write_bytes(path, b"second", keep=tmp_path / "last-1.ckpt")
+    write_atomically(path, b"first")
+    write_atomically(path, b"second", previous=tmp_path / "last-1.ckpt")
     assert [p.read_bytes() for p in (path, tmp_path / "last-1.ckpt")] == [b"second", b"first"]
     (tmp_path / "file").touch()
     with pytest.raises(
-        RecordError, match=r"cannot write .*/file/last.ckpt: .*; what was recorded before is kept"
+        RecordError, match=r"cannot write .*/file/last.ckpt: .*; earlier rows and checkpoints are kept"
     ):
-        write_bytes(tmp_path / "file" / "last.ckpt", b"third")
+        write_atomically(tmp_path / "file" / "last.ckpt", b"third")
     assert {p.name for p in tmp_path.iterdir()} == {"last.ckpt", "last-1.ckpt", "file"}

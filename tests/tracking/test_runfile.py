@@ -23,8 +23,8 @@ from gatescope.run import run
 from gatescope.tracking import directory as on_disk
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import finished, monitored, table
-from gatescope.tracking.progress import Job, look, report
-from gatescope.tracking.runfile import mend, read_run, sound
+from gatescope.tracking.progress import Job, read_progress, report
+from gatescope.tracking.runfile import read_run, read_valid_run, repair_run
 
 DAMAGED = {
     "missing": None,
@@ -134,7 +134,7 @@ def test_without_a_checkpoint_what_was_measured_is_set_aside(
     run(cfg)
     assert kept(run_dir(cfg) / "earlier" / "1") == before
     assert rows(run_dir(cfg))[0]["step"] <= 1
-    assert "what was recorded before is kept in" in caplog.text
+    assert "the earlier record is kept in" in caplog.text
 
 
 def test_a_finished_run_is_not_run_again_from_python_either(small: Compose) -> None:
@@ -198,20 +198,20 @@ def read_all(cfg: Any, data: bytes) -> None:
     damage(directory, data)
     found = read_run(directory)
     assert found["status"] in ("running", "finished", "failed", "preempted", "interrupted")
-    report([look(Job("gru-none", cfg, directory))])
+    report([read_progress(Job("gru-none", cfg, directory))])
     table([cfg], {})
     finished(cfg)
     monitored(directory)
     RecordSource(directory.parents[1], "default").tables()
-    assert mend(directory) == found
-    assert sound(directory) == json.loads(json.dumps(found))
+    assert repair_run(directory) == found
+    assert read_valid_run(directory) == json.loads(json.dumps(found))
     assert kept(directory) == before
 
 
 def test_what_a_run_writes_is_sound(whole: tuple[Callable[..., Any], Path]) -> None:
     composed, root = whole
     directory = run_dir(composed(root))
-    assert sound(directory) == record(directory)
+    assert read_valid_run(directory) == record(directory)
 
 
 def test_run_json_is_on_the_disk_before_and_after_it_is_renamed(
@@ -242,13 +242,13 @@ def test_a_finished_run_without_its_weights_returns_none(
     best = run_dir(cfg) / "checkpoints" / "best.ckpt"
     assert run(cfg).module is not None
     best.write_bytes(b"xx")
-    with pytest.raises(DataError, match=r"best.ckpt is damaged: force=true trains the run anew"):
+    with pytest.raises(DataError, match=r"best.ckpt is damaged: force=true trains the run again"):
         run(cfg)
     best.unlink()
     result = run(cfg)
     assert result.module is None
     assert result.summary == record(run_dir(cfg))["summary"]
-    assert "has no weights any more" in caplog.text
+    assert "has no weights: the recorded scores" in caplog.text
 
 
 def test_a_reason_that_is_no_text_is_recorded(config: Compose, tmp_path: Path) -> None:
@@ -257,6 +257,6 @@ def test_a_reason_that_is_no_text_is_recorded(config: Compose, tmp_path: Path) -
     cfg = config("data=text_file", f"data.path={path}", "tracking=off")
     with pytest.raises(DataError):
         run(cfg)
-    told = sound(run_dir(cfg))
+    told = read_valid_run(run_dir(cfg))
     assert told is not None
     assert told["status"] == "failed"

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from gatescope.config import ConfigError, resolved
 from gatescope.tracking.identity import data_name, digest
-from gatescope.tracking.variants import Run, check_sweep, display_name, labels, labels_of, short_names
+from gatescope.tracking.run_names import display_name
+from gatescope.tracking.sweep_checks import check_sweep
+from gatescope.tracking.variants import Run, labels, labels_of, short_names
 
 
 def told(config: Compose, *commands: str) -> list[str]:

@@ -52,13 +52,13 @@ NOT_CALLED = {
     "gatescope.export._Answers.forward": "torch.export calls it, after training: see tests/test_export.py",
     "gatescope.data.examples.Examples.__getitem__": "torch asks for __getitems__ where there is one; a "
     "Dataset must have both",
-    "gatescope.training.waiting.WaitingMetrics.update": "SequenceTask calls it, where it would call "
-    "MetricCollection's",
-    "gatescope.tracking.record.RecordLogger.name": "abstract in Logger; Lightning names folders by it, which "
-    "the run has set itself",
-    "gatescope.tracking.record.RecordLogger.version": "as its name",
-    "gatescope.tracking.record.RecordLogger.log_hyperparams": "abstract in Logger; Lightning calls it where "
-    "a module has saved hyperparameters",
+    "gatescope.training.buffered_metrics.BufferedMetrics.update": "SequenceTask calls it, where "
+    "it would call MetricCollection's",
+    "gatescope.tracking.record_logger.RecordLogger.name": "abstract in Logger; Lightning names folders "
+    "by it, which the run has set itself",
+    "gatescope.tracking.record_logger.RecordLogger.version": "as its name",
+    "gatescope.tracking.record_logger.RecordLogger.log_hyperparams": "abstract in Logger; Lightning "
+    "calls it for a module with saved hyperparameters",
 }
 """Hooks that no library calls in a run, each with its reason."""
 

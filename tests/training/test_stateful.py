@@ -19,8 +19,8 @@ from gatescope.data.characters import Characters
 from gatescope.models.attention import Pooling
 from gatescope.models.encoder import Encoder
 from gatescope.run import run
+from gatescope.tracking.checkpoint_callback import ResumeCheckpoint
 from gatescope.tracking.identity import run_dir
-from gatescope.tracking.resume import Checkpoints
 from gatescope.training.module import SequenceTask
 
 TEXT = "the quick brown fox jumps over the lazy dog, and again: " * 30
@@ -57,7 +57,7 @@ def test_gradients_stop_where_a_batch_ends(path):
     data, module = made(path, LSTM, 7)
     first, second = list(data.train_dataloader())[:2]
     module._values(first, 0, "train")
-    carried = {name: state for name, state in module.carried["train"].items()}
+    carried = {name: state for name, state in module.hidden_states["train"].items()}
     assert all(not part.requires_grad for state in carried.values() for part in state)
     module.objective.loss(module._values(second, 1, "train"), second.targets).mean().backward()
     found = [p.grad.clone() for p in module.model.parameters()]
@@ -76,7 +76,7 @@ def test_every_epoch_and_every_stage_starts_from_nothing(path):
     module._values(batches[1], 1, "train")
     module._values(next(iter(data.val_dataloader())), 0, "validation")
     torch.testing.assert_close(module._values(batches[0], 0, "train"), fresh)
-    assert set(module.carried) == {"train", "validation"}
+    assert set(module.hidden_states) == {"train", "validation"}
 
 
 def settings(path, root):
@@ -92,17 +92,17 @@ def test_a_run_stopped_in_the_middle_of_a_text_goes_on_bit_for_bit(
     config: Compose, tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     whole = run(config(*settings(path, tmp_path / "whole"), f"model={model}")).directory
-    save = Checkpoints._save
+    save = ResumeCheckpoint._save
     for last in (4, 20):  # in the first epoch of 17 batches, in the second
         cfg = config(*settings(path, tmp_path / str(last)), f"model={model}")
 
-        def saving(self: Checkpoints, trainer: Trainer, last: int = last) -> None:
+        def saving(self: ResumeCheckpoint, trainer: Trainer, last: int = last) -> None:
             save(self, trainer)
             if trainer.global_step == last:
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(Checkpoints, "_save", saving)
+            patch.setattr(ResumeCheckpoint, "_save", saving)
             with pytest.raises(KeyboardInterrupt):
                 run(cfg)
         assert_same(whole, run(cfg).directory)

@@ -11,8 +11,8 @@ import pandas as pd
 from gatescope.analysis import errors
 from gatescope.analysis.report import numbers
 from gatescope.analysis.report.tables import markdown as markdown_table
-from gatescope.tracking.outcomes import aligned
-from gatescope.tracking.predictions import classes, safe
+from gatescope.tracking.outcomes import align_columns
+from gatescope.tracking.predictions import classes, escape_formula
 
 MOST_CLASSES = 12
 """Of which a matrix is read in a terminal; of more the commonest confusions are shown."""
@@ -62,7 +62,7 @@ def terminal(found: Sequence[Part], width: int = WIDTH) -> str:
     shown = []
     for part in found:
         head = f"{part.title}. {part.note}".rstrip() if part.note else part.title
-        shown.append("\n".join([head, *(f"  {line}" for line in aligned(rows(part.table, width)))]))
+        shown.append("\n".join([head, *(f"  {line}" for line in align_columns(rows(part.table, width)))]))
     return "\n\n".join(shown)
 
 
@@ -84,7 +84,7 @@ def csv(table: pd.DataFrame) -> str:
 
 
 def _safe(value: Any) -> Any:
-    return safe(value) if isinstance(value, str) else value
+    return escape_formula(value) if isinstance(value, str) else value
 
 
 def rows(table: pd.DataFrame, width: int | None = None) -> list[tuple[str, ...]]:

@@ -17,7 +17,7 @@ import yaml
 from gatescope.instruments.measurements import TESTED
 from gatescope.tracking import predictions, variants
 from gatescope.tracking.identity import data_name, digest, result_config
-from gatescope.tracking.runfile import ROW_KEYS, rebuilt, sound
+from gatescope.tracking.runfile import ROW_KEYS, read_valid_run, rebuild_run
 
 log = logging.getLogger(__name__)
 
@@ -247,9 +247,9 @@ def _trials(identities: dict[str, variants.Run]) -> list[str]:
 def _read_runs(folder: Path, notes: list[str], name: str = "*") -> Iterator[tuple[Path, dict[str, Any]]]:
     directories = {path.parent for file in RECORD for path in folder.glob(f"{name}/{file}")}
     for directory in sorted(directories):
-        run = sound(directory)
+        run = read_valid_run(directory)
         if run is None:
-            run = rebuilt(directory)
+            run = rebuild_run(directory)
             what = "damaged" if (directory / "run.json").exists() else "missing"
             told = "shown from the rest of the record" if run else "the run is left out"
             notes.append(f"{directory / 'run.json'} is {what}: {told}; the run's own command rebuilds it")

@@ -190,7 +190,7 @@ def _in_time(trace: LayerTrace, values: Tensor, lengths: Tensor) -> Tensor:
 def _alignment(trained: Trained, prediction: Prediction) -> Alignment | None:
     if not isinstance(trained.model, Seq2Seq) or prediction.attention is None:
         return None
-    symbols = trained.written(prediction.values[0].argmax(-1).tolist())
+    symbols = trained.symbol_names(prediction.values[0].argmax(-1).tolist())
     weights = prediction.attention[0, : len(symbols)].mean(1)
     return Alignment(symbols, _rounded(weights)) if symbols else None
 
@@ -200,7 +200,7 @@ def _target(trained: Trained, target: Tensor) -> str:
         return trained.labels[int(target)]
     if trained.task.kind == "regression":
         return f"{float(target):.4g}"
-    return " ".join(trained.written(target.tolist()))
+    return " ".join(trained.symbol_names(target.tolist()))
 
 
 def _row(name: str, values: Tensor, about: str) -> Row:

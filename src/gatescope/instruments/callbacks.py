@@ -22,8 +22,8 @@ from gatescope.instruments.measurements import TESTED, Measurements
 from gatescope.instruments.probe import look
 from gatescope.models.stack import LayerPass
 from gatescope.sequences import Batch
-from gatescope.training.housekeeping import counted_as_overhead
-from gatescope.training.loop import tested_at
+from gatescope.training.best_checkpoint import tested_step_and_epoch
+from gatescope.training.timing import add_overhead
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class ProbeCallback(InstrumentCallback):
         self._look(trainer, module)
 
     def on_test_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        step, epoch = tested_at(trainer)
+        step, epoch = tested_step_and_epoch(trainer)
         if step == self._last and self._measurements:  # these weights were looked at already
             self._send(self._measurements, step, epoch, TESTED)
         else:
@@ -124,7 +124,7 @@ class ProbeCallback(InstrumentCallback):
     def _probe(self, module: Any, step: int, epoch: int, prefix: str = "") -> Measurements:
         if not self.instruments:
             return {}
-        with counted_as_overhead(self):
+        with add_overhead(self):
             batch, model = self.batch.to(module.device), module.model
             if any(p.dtype != torch.float32 for p in model.parameters()):
                 model = copy.deepcopy(model).float()  # of a run in double or half precision
@@ -160,7 +160,7 @@ class UpdateCallback(InstrumentCallback):
     def on_before_optimizer_step(self, trainer: pl.Trainer, module: Any, optimizer: Optimizer) -> None:
         if not self._due(trainer):
             return
-        with counted_as_overhead(self):
+        with add_overhead(self):
             try:
                 self._layers = module.model.stack.passed()
             except Exception:
@@ -172,7 +172,7 @@ class UpdateCallback(InstrumentCallback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
         if self._before:
-            with counted_as_overhead(self):
+            with add_overhead(self):
                 self._read_update(trainer, module)
 
     def _read_update(self, trainer: pl.Trainer, module: Any) -> None:

@@ -21,17 +21,18 @@ from gatescope.composition import JobConfigs, grid
 from gatescope.config import ConfigError, check, check_structure
 from gatescope.distributed import device_count
 from gatescope.processes import die_with_sweep
-from gatescope.tracking.directory import is_held
+from gatescope.tracking.directory import is_locked
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import (
-    UNDER_WAY,
+    RUNNING_ELSEWHERE,
     SweepFailed,
-    finished,
-    monitored,
-    one_line,
-    table,
+    first_line,
+    is_finished,
+    monitored_value,
+    sweep_table,
 )
-from gatescope.tracking.variants import check_sweep, labels_of
+from gatescope.tracking.sweep_checks import check_sweep
+from gatescope.tracking.variants import labels_of
 
 log = logging.getLogger(__name__)
 
@@ -85,14 +86,14 @@ class StudySweeper(BasicSweeper):
             for job, result in self.launch(missing, jobs):
                 returns[str(run_dir(job.cfg))] = result
                 if result.status == JobStatus.FAILED:
-                    reasons[str(run_dir(job.cfg))] = one_line(result._return_value)
+                    reasons[str(run_dir(job.cfg))] = first_line(result._return_value)
         except Exception as error:  # not a job's, which is in its return: a worker died, say
             raise SweepFailed(
-                f"the sweep was cut short, {type(error).__name__}: {one_line(error)}; "
+                f"the sweep was cut short, {type(error).__name__}: {first_line(error)}; "
                 "the same command runs what is missing"
             ) from error
         finally:  # an interrupted sweep shows what it reached
-            print(table([job.cfg for job in jobs], reasons))
+            print(sweep_table([job.cfg for job in jobs], reasons))
         if reasons:
             raise SweepFailed(
                 f"{len(reasons)} of {len(missing)} runs failed; the same command runs them again"
@@ -111,7 +112,7 @@ class StudySweeper(BasicSweeper):
             options["initializer"] = die_with_sweep  # of workers that never get a job as well
         told = False
         while left:
-            free = [job for job in left if not is_held(run_dir(job.cfg))]
+            free = [job for job in left if not is_locked(run_dir(job.cfg))]
             if free:
                 results = self.launcher.launch(named(jobs, free), initial_job_idx=0)
                 done = [pair for pair in zip(free, results, strict=True) if not _is_under_way(pair[1])]
@@ -122,7 +123,7 @@ class StudySweeper(BasicSweeper):
                     log.info("%d runs are under way in another process: waiting until they end", len(left))
                     told = True
                 time.sleep(WAIT_SECONDS)
-                ended = [job for job in left if finished(job.cfg)]
+                ended = [job for job in left if is_finished(job.cfg)]
                 yield from ((job, recorded(job)) for job in ended)
                 left = [job for job in left if all(job is not other for other in ended)]
 
@@ -154,7 +155,7 @@ class StudySweeper(BasicSweeper):
             try:
                 cfg = composed.resolved([*fixed, *overrides])
                 check_structure(cfg)
-                done = finished(cfg)
+                done = is_finished(cfg)
                 if not done:
                     check(cfg)
                     if self.runs_here:
@@ -194,7 +195,7 @@ def quoted(text: str) -> str:
 
 
 def _is_under_way(result: JobReturn) -> bool:
-    return result.status == JobStatus.COMPLETED and result._return_value == UNDER_WAY
+    return result.status == JobStatus.COMPLETED and result._return_value == RUNNING_ELSEWHERE
 
 
 def recorded(job: Job) -> JobReturn:
@@ -204,7 +205,7 @@ def recorded(job: Job) -> JobReturn:
         cfg=OmegaConf.create(job.cfg),
         working_dir=os.getcwd(),
         status=JobStatus.COMPLETED,
-        _return_value=monitored(run_dir(job.cfg)),
+        _return_value=monitored_value(run_dir(job.cfg)),
     )
 
 

@@ -8,7 +8,6 @@ import sys
 import weakref
 
 import pytest
-
 from gatescope.training.housekeeping import older_objects_left_alone
 
 FAULTS = """

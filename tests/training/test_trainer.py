@@ -22,7 +22,7 @@ from gatescope.models.seq2seq import Seq2Seq
 from gatescope.run import run
 from gatescope.sequences import Batch
 from gatescope.tracking.identity import run_dir
-from gatescope.training import housekeeping, loop
+from gatescope.training import timing
 from gatescope.training.module import SequenceTask
 
 STEPS_OF_AN_EPOCH = 4
@@ -416,7 +416,7 @@ def test_epochs_and_their_seconds_are_those_of_whole_epochs(small: Compose) -> N
 def test_seconds_of_an_epoch_are_those_of_training(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a clock that only the test moves: a training step takes 1 s, all else 100 s."""
     clock = Clock(monkeypatch, "time.perf_counter")
-    assert loop.time.perf_counter is housekeeping.time.perf_counter is time.perf_counter
+    assert timing.time.perf_counter is time.perf_counter
 
     def lasting(owner: Any, name: str, seconds: float) -> None:
         act: Callable[..., Any] = getattr(owner, name)
