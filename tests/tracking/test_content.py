@@ -1,4 +1,4 @@
-"""A run of own files is known by what they hold: moved files keep their run, edited ones get another."""
+"""Runs are identified by the content of their files: moved files keep their run, edited ones do not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Own = Callable[..., DictConfig]
 
 @pytest.fixture
 def own(config: Compose, tmp_path: Path) -> Own:
-    """`own(folder)`: a run of the texts in folder/my.csv, which are written where there are none."""
+    """Return a function that composes a run with the texts in folder/my.csv, which it creates."""
 
     def configured(folder: str = "here", *overrides: str) -> DictConfig:
         path = tmp_path / folder / "my.csv"
@@ -49,7 +49,7 @@ def edit(cfg: DictConfig, old: str = "good", new: str = "fine") -> None:
     path.write_text(path.read_text().replace(old, new))
 
 
-def test_an_edited_file_gets_another_run_and_a_moved_one_keeps_its_own(own: Own) -> None:
+def test_an_edited_file_gets_a_new_run_and_a_moved_one_keeps_its_run(own: Own) -> None:
     cfg = own()
     first = run(cfg).directory
     assert finished(cfg)
@@ -66,7 +66,7 @@ def test_an_edited_file_gets_another_run_and_a_moved_one_keeps_its_own(own: Own)
     assert run_dir(cfg) == first
 
 
-def test_an_interrupted_run_of_a_file_that_was_edited_since_begins_anew(
+def test_an_interrupted_run_starts_again_if_its_file_was_edited(
     own: Own, caplog: pytest.LogCaptureFixture
 ) -> None:
     long = ("trainer.max_epochs=3", "checkpoint.every_n_steps=1", "instruments=default")
@@ -87,9 +87,7 @@ def test_an_interrupted_run_of_a_file_that_was_edited_since_begins_anew(
     assert [one["step"] for one in record(stopped)["resumed"]] == [6]
 
 
-def test_a_file_that_is_edited_while_it_is_read_ends_the_run(
-    own: Own, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_editing_a_file_while_it_is_read_fails_the_run(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
     from gatescope.data.text_file import TextFile
 
     build, cfg = TextFile.build, own()
@@ -115,7 +113,7 @@ def test_a_missing_file_is_named_in_one_message(own: Own, capsys: pytest.Capture
     assert capsys.readouterr().err == f"{path}: there is no such file\n"
 
 
-def test_appended_rows_are_named_when_the_run_is_loaded(own: Own) -> None:
+def test_loading_a_run_reports_appended_rows(own: Own) -> None:
     cfg = own()
     directory = run(cfg).directory
     assert gatescope.load(directory).predict(["good day"])
@@ -132,7 +130,7 @@ def test_appended_rows_are_named_when_the_run_is_loaded(own: Own) -> None:
     assert gatescope.load(directory).predict(["good day"])
 
 
-def test_a_moved_file_is_asked_for_when_the_run_is_loaded(own: Own) -> None:
+def test_loading_a_run_reports_a_moved_file(own: Own) -> None:
     cfg = own()
     directory = run(cfg).directory
     Path(cfg.data.path).rename(Path(cfg.data.path).with_name("elsewhere.csv"))
@@ -141,7 +139,7 @@ def test_a_moved_file_is_asked_for_when_the_run_is_loaded(own: Own) -> None:
         gatescope.load(directory)
 
 
-def test_a_sweep_repeats_what_was_edited_alone(own: Own) -> None:
+def test_a_sweep_repeats_only_runs_with_edited_files(own: Own) -> None:
     first, second = own(), own("there")
     edit(second)
     assert run_id(first) != run_id(second)
@@ -190,7 +188,7 @@ def test_each_key_that_names_a_file(config: Compose, tmp_path: Path, data: str, 
 NEED_A_PATH = ("text_file", "pairs_file", "series_file", "polyphonic_file", "audio_folder")
 
 
-def test_a_folder_counts_by_its_names_and_what_its_files_hold(config: Compose, tmp_path: Path) -> None:
+def test_a_folder_is_identified_by_names_and_contents_of_its_files(config: Compose, tmp_path: Path) -> None:
     folder = tmp_path / "recordings"
     (folder / "yes").mkdir(parents=True)
     (folder / "yes" / "1.wav").write_bytes(b"one")
@@ -211,7 +209,7 @@ def test_a_folder_counts_by_its_names_and_what_its_files_hold(config: Compose, t
     assert identity() not in (before, edited)
 
 
-def test_words_that_are_no_paths_do_not_depend_on_the_working_directory(
+def test_values_that_are_not_paths_do_not_depend_on_the_working_directory(
     config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = run_id(config())

@@ -1,4 +1,4 @@
-"""A run.json that cannot be trusted costs nothing that was measured."""
+"""An invalid run.json is rebuilt, and no measurement is lost."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def damage(directory: Path, data: bytes | None) -> None:
 
 
 def kept(directory: Path) -> dict[str, bytes]:
-    """Rows and checkpoints of a run, in bytes."""
+    """Return the content of rows and checkpoints of a run."""
     files = [*directory.glob("*.jsonl"), *directory.glob("checkpoints/*.ckpt")]
     return {str(path.relative_to(directory)): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Callable[..., Any], Path]:
-    """A finished run, of which tests take copies; `composed(root)` is its config there."""
+    """Return a function that composes a config for a root, and the directory of a finished run to copy."""
     from conftest import FAST, ROOT, SMALL
     from hydra import compose, initialize_config_dir
 
@@ -93,7 +93,7 @@ def test_a_finished_run_stays_finished(
 
 
 @pytest.mark.parametrize("data", [None, b"", b"[]"])
-def test_a_stopped_run_goes_on_from_its_checkpoint(
+def test_a_stopped_run_continues_from_its_checkpoint(
     small: Compose, tmp_path: Path, data: bytes | None
 ) -> None:
     often = ("checkpoint.every_n_steps=1", "instruments.every_n_steps=1", "checkpoint.keep=all")
@@ -121,7 +121,7 @@ def test_a_baseline_stays_finished(config: Compose) -> None:
     assert kept(expected.directory) == before
 
 
-def test_without_a_checkpoint_what_was_measured_is_set_aside(
+def test_without_a_checkpoint_the_earlier_record_is_kept(
     small: Compose, caplog: pytest.LogCaptureFixture
 ) -> None:
     cfg = small("checkpoint.every_seconds=null", *at_step(3, send(signal.SIGINT)), "trainer.max_epochs=2")
@@ -150,7 +150,7 @@ def test_a_finished_run_is_not_run_again_from_python_either(small: Compose) -> N
     assert kept(first.directory).keys() == before.keys()
 
 
-def test_readers_show_a_damaged_record_and_leave_it_alone(
+def test_readers_show_a_damaged_record_without_changing_it(
     whole: tuple[Callable[..., Any], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     composed, root = whole
@@ -192,7 +192,7 @@ def test_any_value_of_any_field_is_read_without_a_traceback(
 
 
 def read_all(cfg: Any, data: bytes) -> None:
-    """All that reads a run.json, and then the process that holds the run."""
+    """Call every reader of run.json, then `repair_run`."""
     directory = run_dir(cfg)
     before = kept(directory)
     damage(directory, data)
@@ -208,13 +208,13 @@ def read_all(cfg: Any, data: bytes) -> None:
     assert kept(directory) == before
 
 
-def test_what_a_run_writes_is_sound(whole: tuple[Callable[..., Any], Path]) -> None:
+def test_a_run_writes_a_valid_file(whole: tuple[Callable[..., Any], Path]) -> None:
     composed, root = whole
     directory = run_dir(composed(root))
     assert read_valid_run(directory) == record(directory)
 
 
-def test_run_json_is_on_the_disk_before_and_after_it_is_renamed(
+def test_run_json_is_flushed_before_and_after_it_is_renamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = []
@@ -251,7 +251,7 @@ def test_a_finished_run_without_its_weights_returns_none(
     assert "has no weights: the recorded scores" in caplog.text
 
 
-def test_a_reason_that_is_no_text_is_recorded(config: Compose, tmp_path: Path) -> None:
+def test_a_reason_with_bytes_that_are_not_text_is_recorded(config: Compose, tmp_path: Path) -> None:
     path = tmp_path / "bytes.csv"
     path.write_bytes(b"\x80\xff,label\n\xfe,1\n")
     cfg = config("data=text_file", f"data.path={path}", "tracking=off")
