@@ -23,7 +23,7 @@ from gatescope.run import run
 from gatescope.tracking import content
 from gatescope.tracking.content import find_inputs, replace_paths
 from gatescope.tracking.identity import run_dir, run_id
-from gatescope.tracking.outcomes import finished
+from gatescope.tracking.outcomes import is_finished
 
 TEXTS = "text,label\n" + "good day here,1\nbad day there,0\n" * 20
 Own = Callable[..., DictConfig]
@@ -52,12 +52,12 @@ def edit(cfg: DictConfig, old: str = "good", new: str = "fine") -> None:
 def test_an_edited_file_gets_a_new_run_and_a_moved_one_keeps_its_run(own: Own) -> None:
     cfg = own()
     first = run(cfg).directory
-    assert finished(cfg)
+    assert is_finished(cfg)
     moved = own("there")
-    assert finished(moved)
+    assert is_finished(moved)
     assert run_dir(moved) == first
     edit(cfg)
-    assert not finished(cfg)
+    assert not is_finished(cfg)
     second = run(cfg).directory
     assert second != first
     assert second.name.rpartition("-")[0] == first.name.rpartition("-")[0]
@@ -147,7 +147,7 @@ def test_a_sweep_repeats_only_runs_with_edited_files(own: Own) -> None:
         assert isinstance(job(cfg), float)
     edit(first)
     assert run_id(first) == run_id(second)
-    assert finished(first)
+    assert is_finished(first)
 
 
 @pytest.mark.parametrize(

@@ -225,7 +225,7 @@ def test_an_incomplete_upload_is_completed(
         raise SystemExit
 
     with monkeypatch.context() as patch:
-        patch.setattr("gatescope.tracking.lifecycle.close_wandb", killed)
+        patch.setattr("gatescope.tracking.lifecycle.finish_upload", killed)
         with pytest.raises(SystemExit):
             run(cfg)
     before = (run_dir(cfg) / "metrics.jsonl").read_bytes()

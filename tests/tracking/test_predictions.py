@@ -25,7 +25,7 @@ from gatescope.run import run
 from gatescope.sequences import END, IGNORE, TaskSpec
 from gatescope.tracking import predictions
 from gatescope.training.objective import objective_for
-from gatescope.training.predictions import batch_columns, joined
+from gatescope.training.predictions import batch_columns, concatenate
 
 NASTY = ['=HYPERLINK("http://x",1)', "+1 or,more", "NA", "-1", "'quoted", "two\nlines", "ünï"]
 """Names of classes that a spreadsheet or a parser could misinterpret."""
@@ -211,7 +211,7 @@ def test_a_run_that_is_stopped_after_its_test_is_tested_again(
 
     cfg = small("trainer.max_epochs=2", f"root={tmp_path}/a", "instruments=off")
     with monkeypatch.context() as patch:
-        patch.setattr("gatescope.tracking.lifecycle.Tracked.keep_predictions", stop)
+        patch.setattr("gatescope.tracking.lifecycle.TrackedRun.write_predictions", stop)
         with pytest.raises(KeyboardInterrupt):
             run(cfg)
     again = run(cfg)
@@ -286,15 +286,15 @@ def test_batches_are_concatenated_in_order_of_id() -> None:
         {"id": np.array([3, 0]), "target": ["d", "a"], "p": np.array([0.3, 0.0])},
         {"id": np.array([2, 1]), "target": ["c", "b"], "p": np.array([0.2, 0.1])},
     ]
-    found = joined(parts)
+    found = concatenate(parts)
     assert (found["id"].tolist(), found["target"]) == ([0, 1, 2, 3], ["a", "b", "c", "d"])
     assert found["p"].tolist() == [0.0, 0.1, 0.2, 0.3]
-    assert joined([]) == {}
+    assert concatenate([]) == {}
 
 
 def test_a_large_file_is_compressed(small: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     plain = kept(run(small("instruments=off", f"root={tmp_path}/a")).directory)
-    monkeypatch.setattr(predictions, "MOST_PLAIN", 100)
+    monkeypatch.setattr(predictions, "MAX_PLAIN_BYTES", 100)
     directory = run(small("instruments=off", f"root={tmp_path}/b")).directory
     assert not (directory / "predictions.csv").exists()
     pd.testing.assert_frame_equal(kept(directory), plain)

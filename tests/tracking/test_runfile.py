@@ -22,7 +22,7 @@ from gatescope.data.errors import DataError
 from gatescope.run import run
 from gatescope.tracking import directory as on_disk
 from gatescope.tracking.identity import run_dir
-from gatescope.tracking.outcomes import finished, monitored, table
+from gatescope.tracking.outcomes import is_finished, monitored_value, sweep_table
 from gatescope.tracking.progress import Job, read_progress, report
 from gatescope.tracking.runfile import read_run, read_valid_run, repair_run
 
@@ -79,7 +79,7 @@ def test_a_finished_run_stays_finished(
     if isinstance(data, tuple):
         data = json.dumps(told | {data[0]: data[1]}).encode()
     damage(directory, data)
-    assert not finished(cfg)
+    assert not is_finished(cfg)
     assert job(cfg) == told["summary"]["best/validation/mse"]
     assert kept(directory) == before
     assert (directory / "run.json.broken").exists() == (data is not None)
@@ -89,7 +89,7 @@ def test_a_finished_run_stays_finished(
     assert {name: again[name] for name in same} == {name: told[name] for name in same}
     for name in ("test/mse", "test/loss", "best/validation/mse", "seconds_per_epoch"):
         assert again["summary"][name] == pytest.approx(told["summary"][name])
-    assert finished(cfg)
+    assert is_finished(cfg)
 
 
 @pytest.mark.parametrize("data", [None, b"", b"[]"])
@@ -112,7 +112,7 @@ def test_a_stopped_run_continues_from_its_checkpoint(
 def test_a_baseline_stays_finished(config: Compose) -> None:
     cfg = config("data=gunpoint", "model=majority", "tracking=off")
     expected = run(cfg)
-    assert expected.monitored == monitored(expected.directory)
+    assert expected.monitored == monitored_value(expected.directory)
     damage(expected.directory, b"[]")
     before = kept(expected.directory)
     found = run(cfg)
@@ -199,9 +199,9 @@ def read_all(cfg: Any, data: bytes) -> None:
     found = read_run(directory)
     assert found["status"] in ("running", "finished", "failed", "preempted", "interrupted")
     report([read_progress(Job("gru-none", cfg, directory))])
-    table([cfg], {})
-    finished(cfg)
-    monitored(directory)
+    sweep_table([cfg], {})
+    is_finished(cfg)
+    monitored_value(directory)
     RecordSource(directory.parents[1], "default").tables()
     assert repair_run(directory) == found
     assert read_valid_run(directory) == json.loads(json.dumps(found))

@@ -144,3 +144,11 @@ def run_id(cfg: Mapping[str, Any]) -> str:
 def run_dir(cfg: Mapping[str, Any]) -> Path:
     """Return the directory of a run: `<root>/<study>/<run_id>`."""
     return Path(cfg["root"]) / cfg["study"]["name"] / run_id(cfg)
+
+
+def register() -> None:
+    """Register the resolver `${run_id:}` for configs."""
+    OmegaConf.register_new_resolver("run_id", lambda *, _root_: run_id(_root_), replace=True)
+
+
+register()

@@ -108,9 +108,11 @@ def _labels_within_dataset(
         common: Conditions that all of these runs have.
     """
     kinds = {key: _component_names(run) for key, run in runs.items()}
-    has_several_decoders = len({names["decoder"] for names in kinds.values()}) > 1
+    has_several_decoders = len({kind["decoder"] for kind in kinds.values()}) > 1
     parts = [
-        part for part in ("optimizer", "scheduler") if len({k.get(part) for k in kinds.values()} - {None}) > 1
+        part
+        for part in ("optimizer", "scheduler")
+        if len({kind.get(part) for kind in kinds.values()} - {None}) > 1
     ]
     axes = sorted(
         _differing_keys(runs, flat, kinds),

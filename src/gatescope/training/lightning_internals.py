@@ -8,7 +8,24 @@ last weights needs to change its schedule. There is no documented interface for 
 
 The second part is optional: each work-around makes a training step faster and changes no number. The
 environment variable ``GATESCOPE_WORKAROUNDS=0`` turns all of them off, which is the first thing to try if a
-new version of a library causes trouble.
+new version of a library causes trouble. The switch is read by `workarounds_enabled`.
+
+How much longer a step takes without each of them, as processor time of a GRU with default instruments and one
+thread, in blocks of 10 steps that alternate with blocks with all work-arounds (29 pairs, Lightning 2.6.6; a
+work-around that does nothing gives up to 1 %):
+
+    steps, batch, hidden units                  20, 16, 16    11, 32, 32    50, 128, 64
+    step                                        3.8 ms        5.0 ms        17.1 ms
+    `is_logging_step`                                61 %          42 %          11 %
+    `SequenceTask.optimizer_zero_grad`                9 %           6 %           0 %
+    `NullProfiler`                                    8 %           4 %           2 %
+    `gatescope.training.gradients.clip_grad_norm`     5 %           7 %           2 %
+    `keep_freed_pages`                                1 %           4 %           1 %
+
+`gatescope.training.buffered_metrics` saves 11 %, 20 % and 3 % in the same way. It has no switch, because it
+sums in another order than unbuffered metrics do. Two further ones were removed because they gained less than
+3 %: not filling uninitialised memory in torch's deterministic mode, and setting Lightning's name of the
+current hook without torch's checks.
 """
 
 from __future__ import annotations
@@ -164,6 +181,17 @@ def gc_frozen() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+def is_logging_step(trainer: pl.Trainer) -> bool:
+    """Return whether Lightning passes what the current training step logs on to the loggers.
+
+    At other steps Lightning discards it, after half of its overhead per step.
+    """
+    if not workarounds_enabled():
+        return True
+    interval = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set, but not declared
+    return bool(interval) and ((trainer.global_step + 1) % interval == 0 or trainer.should_stop)
 
 
 class NullProfiler(PassThroughProfiler):

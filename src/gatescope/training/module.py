@@ -22,11 +22,15 @@ from gatescope.sequences import Batch
 from gatescope.training.buffered_metrics import BufferedMetrics
 from gatescope.training.data_identity import check_same_data, vocabularies
 from gatescope.training.gradients import clip_grad_norm, global_mean, max_abs_grad
-from gatescope.training.lightning_internals import validate_after_this_batch, workarounds_enabled
+from gatescope.training.lightning_internals import (
+    is_logging_step,
+    validate_after_this_batch,
+    workarounds_enabled,
+)
 from gatescope.training.objective import objective_for
 from gatescope.training.predictions import Columns, batch_columns, concatenate, gather
 from gatescope.training.schedules import lr_scheduler_config
-from gatescope.training.trainer import is_last_training_batch, is_logging_step
+from gatescope.training.trainer import is_last_training_batch
 
 
 class NonFiniteLoss(RuntimeError):

@@ -123,14 +123,3 @@ def is_last_training_batch(trainer: pl.Trainer) -> bool:
     epochs = trainer.current_epoch + int(trainer.is_last_batch)
     is_long_enough = trainer.global_step >= (trainer.min_steps or 0) and epochs >= (trainer.min_epochs or 0)
     return trainer.should_stop and is_long_enough
-
-
-def is_logging_step(trainer: pl.Trainer) -> bool:
-    """Return whether Lightning passes what the current training step logs on to the loggers.
-
-    At other steps Lightning discards it, after half of its overhead per step.
-    """
-    if not workarounds_enabled():
-        return True
-    interval = trainer.log_every_n_steps
-    return interval != 0 and ((trainer.global_step + 1) % interval == 0 or trainer.should_stop)
