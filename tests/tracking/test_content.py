@@ -121,7 +121,7 @@ def test_loading_a_run_reports_appended_rows(own: Own) -> None:
         file.write("unheard of words,1\n" * 10)
     said = (
         rf"not those of its training \(data\.path: {cfg.data.path} has been edited; "
-        r"train split: 32 examples then, 40 now; .*vocabulary: 7 entries then, 10 now\): bring"
+        r"train split: 32 examples then, 40 now; .*vocabulary: 7 entries then, 10 now\): restore"
     )
     with pytest.raises(ValueError, match=said) as caught:
         gatescope.load(directory)
@@ -134,7 +134,7 @@ def test_loading_a_run_reports_a_moved_file(own: Own) -> None:
     cfg = own()
     directory = run(cfg).directory
     Path(cfg.data.path).rename(Path(cfg.data.path).with_name("elsewhere.csv"))
-    said = rf"no such file; if it was moved, write its new place as data.path into {directory}/config.yaml"
+    said = rf"no such file; if it was moved, set data.path in {directory}/config.yaml to its new path"
     with pytest.raises(DataError, match=said):
         gatescope.load(directory)
 
