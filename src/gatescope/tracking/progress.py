@@ -176,7 +176,4 @@ def _reasons(progress: Sequence[Progress]) -> Iterator[str]:
         if one.status in ("failed", "preempted", "interrupted"):
             yield f"{prefix}: {one.run.get('reason')} ({one.job.directory})"
         elif one.status == "stale":
-            yield (
-                f"{prefix}: killed; repeat the command to continue from its last checkpoint "
-                f"({one.job.directory})"
-            )
+            yield f"{prefix}: killed; the same command goes on from its last checkpoint ({one.job.directory})"
