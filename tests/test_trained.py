@@ -74,8 +74,8 @@ def test_an_unknown_run_names_the_nearest(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "contains no token"),
-        ("  \n", "contains no token"),
+        ("", "holds no token"),
+        ("  \n", "holds no token"),
         ("qqzzx xxqqz", "none of the tokens of 'qqzzx xxqqz' occurs in training"),
     ],
 )

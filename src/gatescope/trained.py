@@ -170,7 +170,7 @@ class Trained:
             raise DataError(f"the model reads {self.task.input_size} features per step and not text")
         tokens = self.data.tokenize(text)
         if not tokens:
-            raise DataError(f"the text {text!r} contains no token: give at least one word")
+            raise DataError(f"the text {text!r} holds no token: give at least one word")
         index = {token: i for i, token in enumerate(self.task.vocabulary)}
         if not any(token in index for token in tokens):
             match = nearest(tokens[0], index)
