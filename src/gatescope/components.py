@@ -26,7 +26,7 @@ def nearest(name: str, options: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, list(options), n=1, cutoff=0.5)), None)
 
 
-def unknown(key: str, options: Iterable[str]) -> str:
+def unknown_key(key: str, options: Iterable[str]) -> str:
     """The one sentence about a dotted key that does not exist: the key, the nearest one, all allowed ones."""
     parent, _, name = key.rpartition(".")
     options = sorted(options)
@@ -105,7 +105,7 @@ def argument_problems(
                 yield from value_problems(hints.get(name, Any), value, f"{key}.{name}")
         elif not takes_any:
             later = {n for n in named if partial and parameters[n].default is inspect.Parameter.empty}
-            yield unknown(f"{key}.{name}", {*named, *also} - later - {*but})
+            yield unknown_key(f"{key}.{name}", {*named, *also} - later - {*but})
     if not partial:
         for name in parameters:
             if name in named - arguments.keys() and parameters[name].default is inspect.Parameter.empty:
