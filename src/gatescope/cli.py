@@ -2,11 +2,11 @@
 
     0 done    1 a run failed    2 the command, a config or the data are wrong    130 Ctrl-C    143 preempted
 
-A run that another process executes is waited for: a command ends when all its runs have ended, whichever process
-executed them.
+A run that another process executes is waited for: a command ends when all its runs have ended, whichever
+process executed them.
 
-torch is imported by a job, or when a component is checked, not before: `--help`, `--cfg` and a sweep whose runs
-are all finished answer within a second.
+torch is imported by a job, or when a component is checked, not before: `--help`, `--cfg` and a sweep whose
+runs are all finished answer within a second.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 FAILED, USAGE, INTERRUPTED, PREEMPTED = 1, 2, 130, 143
 EXPECTED = (ValueError, OSError, RuntimeError)
-"""Families of errors that this package raises with a message for the user. For others a traceback is shown."""
+"""Types of errors that this package raises with a message for the user; others show a traceback."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -114,7 +114,8 @@ def job(cfg: DictConfig) -> float | str:
     """Execute one run unless it is finished, and return its monitored metric, measured or as recorded.
 
     A run that another process executes is waited for, and then executed if that process did not finish it. In
-    a sweep of `StudySweeper` the sweeper waits, so that other runs go first; the job then returns `UNDER_WAY`.
+    a sweep of `StudySweeper` the sweeper waits, so that other runs go first; the job then returns
+    `UNDER_WAY`.
     """
     die_with_sweep()
     directory = run_dir(cfg)
@@ -133,7 +134,7 @@ def job(cfg: DictConfig) -> float | str:
 
 
 def _run_unless_finished(cfg: DictConfig) -> float:
-    """Execute the run whose lock this process has; the process that had it before may have finished the run."""
+    """Execute the run whose lock this process has, unless another process finished it before."""
     if finished(cfg):
         return _recorded_metric(cfg)
     log.info("run: %s", run_dir(cfg))
@@ -182,7 +183,7 @@ def report_error(error: BaseException) -> int:
         print("interrupted; the record keeps what was measured", file=sys.stderr)
         return INTERRUPTED
     if isinstance(error, ConfigError | HydraException | OmegaConfBaseException):
-        print(f"{error}\n(gatescope train --help explains the command)", file=sys.stderr)
+        print(error, file=sys.stderr)
         return USAGE
     if isinstance(error, SweepFailed) or has_user_message(error):
         print(error, file=sys.stderr)

@@ -1,7 +1,7 @@
 """Compose configs with Hydra, and explain what Hydra refuses.
 
-Only Hydra's documented interfaces are used: `initialize_config_dir`, the `ConfigLoader` that Hydra also hands to
-a sweeper, and the parser of overrides in `hydra.core`.
+Only Hydra's documented interfaces are used: `initialize_config_dir`, the `ConfigLoader` that Hydra also hands
+to a sweeper, and the parser of overrides in `hydra.core`.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def add_config_dir(overrides: Sequence[str], folder: str | None) -> list[str]:
     if not path.is_dir():
         raise ConfigError([f"--config-dir {folder}: no such directory"])
     others = [word for word in overrides if not word.startswith(f"{SEARCH_PATH}=")]
-    given = [folder for word in overrides if word not in others for folder in _parse(word).value()]
-    paths = ",".join(quoted(one) for one in [f"file://{path}", *given])
+    given: list[Any] = [_parse(word).value() for word in overrides if word not in others]
+    paths = ",".join(quoted(one) for one in [f"file://{path}", *itertools.chain(*given)])
     return [f"{SEARCH_PATH}=[{paths}]", *others]
 
 
@@ -130,9 +130,9 @@ def grid(loader: ConfigLoader, words: Sequence[str]) -> list[list[str]]:
 class JobConfigs:
     """The resolved configs of a sweep's jobs.
 
-    Hydra takes a tenth of a second to compose one config. Jobs that set the same keys of the config to numbers,
-    strings, booleans or null, and that otherwise have the same overrides, share one composed config, in which
-    these keys are set for each job as Hydra sets them.
+    Hydra takes a tenth of a second to compose one config. Jobs that set the same keys of the config to
+    numbers, strings, booleans or null, and that otherwise have the same overrides, share one composed config,
+    in which these keys are set for each job as Hydra sets them.
     """
 
     def __init__(self, loader: ConfigLoader) -> None:

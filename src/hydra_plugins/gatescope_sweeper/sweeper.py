@@ -1,7 +1,7 @@
 """A sweeper that checks every job before the first one starts, and runs only the jobs that are not finished.
 
-Annotations are not postponed in this module: Hydra executes a plugin before the module is in `sys.modules`, where
-dataclasses look up postponed annotations.
+Annotations are not postponed in this module: Hydra executes a plugin before the module is in `sys.modules`,
+where dataclasses look up postponed annotations.
 """
 
 import contextlib
@@ -121,7 +121,8 @@ class StudySweeper(Sweeper):
         return [returns.get(str(run_dir(job.cfg))) or recorded(job) for job in jobs]
 
     def launch(self, pending: list[Job], jobs: Sequence[Job]) -> Iterator[tuple[Job, JobReturn]]:
-        """Run jobs and yield their results; a run that another process executes is tried again once that ends.
+        """Run jobs and yield their results; a run that another process executes is tried again once that
+        ends.
 
         Args:
             pending: The jobs to run.
