@@ -54,7 +54,7 @@ def errors(
         from gatescope.texts import texts_of  # loads the data, and torch
 
         inputs = texts_of(tables.configs[run_id], predictions)
-    parts = error_tables.parts(predictions, n, inputs)
+    parts = error_tables.error_tables(predictions, n, inputs)
     text = f"{run_id}\n\n{error_tables.terminal(parts)}"
     if out is None:
         return text

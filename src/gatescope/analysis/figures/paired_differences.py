@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import study, style
-from gatescope.analysis.contrasts import Compared, against_reference
+from gatescope.analysis.comparison import reference_contrasts
+from gatescope.analysis.contrasts import Contrast
 from gatescope.analysis.figures.base import (
     MOST_CONDITIONS,
     NoData,
@@ -22,7 +23,7 @@ from gatescope.analysis.figures.base import (
     words,
 )
 from gatescope.analysis.runs import Tables
-from gatescope.analysis.statistics import BAR, LEVEL
+from gatescope.analysis.statistics import LEVEL, SUPERIORITY_THRESHOLD
 
 TITLE = "Paired differences"
 MOST_COLUMNS = 3
@@ -35,7 +36,7 @@ def caption(tables: Tables) -> str:
         f"{words(study.primary(tables)).capitalize()} of each variant minus that of "
         f"{_reference(tables)}, over the {pairs} that both have. Small points: seeds; "
         f"large points and bars: mean and {LEVEL:.0%} t interval, not adjusted. Filled: the difference holds "
-        f"(p < {1 - LEVEL:.2f} after Holm, P(A > B) past {BAR}, enough seeds)."
+        f"(p < {1 - LEVEL:.2f} after Holm, P(A > B) past {SUPERIORITY_THRESHOLD}, enough seeds)."
         + left_out(list(dict.fromkeys(one.condition for one in _compared(tables))))
     )
 
@@ -44,8 +45,8 @@ def numbers(tables: Tables) -> pd.DataFrame:
     rows = [
         {
             "condition": one.condition,
-            "variant": one.difference.a,
-            "minus": one.difference.b,
+            "variant": one.variant,
+            "minus": one.reference,
             **vars(one.difference.estimate),
             "p_holm": one.adjusted_p,
             "superiority": one.difference.superiority,
@@ -59,7 +60,7 @@ def numbers(tables: Tables) -> pd.DataFrame:
 def draw(tables: Tables, width: float | None = None) -> Figure:
     compared = _compared(tables)
     places = spread(list(dict.fromkeys(one.condition for one in compared)), MOST_CONDITIONS)
-    variants = style.order(one.difference.a for one in compared)
+    variants = style.order(one.variant for one in compared)
     width = width or (style.COLUMN if len(places) == 1 else style.TWO_COLUMNS)
     columns = min(MOST_COLUMNS, len(places), per_row(width, 2.0))
     rows = math.ceil(len(places) / columns)
@@ -74,16 +75,16 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, compared: list[Compared], variants: list[str]) -> None:
+def _panel(axes: Axes, compared: list[Contrast], variants: list[str]) -> None:
     looks = style.looks(variants)
     axes.axvline(0, color="#555555", linewidth=0.9, zorder=0)
     for one in compared:
         height, look, estimate = (
-            variants.index(one.difference.a),
-            looks[one.difference.a],
+            variants.index(one.variant),
+            looks[one.variant],
             one.difference.estimate,
         )
-        holds = one.verdict in ("ahead", "behind")
+        holds = one.holds
         inside = {"fillstyle": "full", "markerfacecolor": look.color if holds else "white"}
         mean = look.points | {"markersize": 5} | inside
         seeds = look.points | {"markersize": 2.5, "alpha": 0.6}
@@ -99,8 +100,8 @@ def _reference(tables: Tables) -> str:
     return style.look(study.reference(study.contenders(tables))).label
 
 
-def _compared(tables: Tables) -> list[Compared]:
-    found = [one for one in against_reference(tables) if one.difference.estimate.n]
+def _compared(tables: Tables) -> list[Contrast]:
+    found = [one for one in reference_contrasts(tables) if one.difference.estimate.n]
     if not found:
         raise NoData("fewer than two variants have finished runs of the same seed")
     return found
