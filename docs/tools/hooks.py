@@ -16,7 +16,9 @@ PACKAGE = TOOLS.parents[1] / "src" / "gatescope"
 
 def modules(folder: Path) -> list[Path]:
     """Return the public modules below a folder, the folder's own `__init__.py` first."""
-    paths = sorted(folder.rglob("*.py"), key=lambda path: (path.parent, path.name != "__init__.py", path.name))
+    paths = sorted(
+        folder.rglob("*.py"), key=lambda path: (path.parent, path.name != "__init__.py", path.name)
+    )
     return [path for path in paths if not any(part[0] == "_" for part in parts(path))]
 
 
