@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gatescope.analysis.commands import UsageError, hint
-from gatescope.analysis.pair import CURVES, Pair, find
+from gatescope.analysis.record_files import find_run
+from gatescope.analysis.run_diff import CURVES, RunDiff
 from gatescope.analysis.runs import NoRuns
 
 EXAMPLE = "python scripts/compare.py gru-none-tweets-s0-1a2b3c4d lstm-none-tweets-s0-5e6f7a8b"
@@ -33,11 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         names, given = parse(words)
-        a, b = (find(given["root"], name) for name in names)
-        pair = Pair(a, b, given["curves"])
-        print(pair.text())
+        a, b = (find_run(given["root"], name) for name in names)
+        diff = RunDiff(a, b, given["curves"])
+        print(diff.text())
         if given["png"]:
-            pair.draw().savefig(given["png"], dpi=200)
+            diff.draw().savefig(given["png"], dpi=200)
             print(f"\n{given['png']}")
     except (UsageError, NoRuns, OSError) as error:
         print(f"compare: {error}", file=sys.stderr)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from gatescope.analysis import error_tables
 from gatescope.analysis.commands import UsageError, parse_for_run
-from gatescope.analysis.pair import find
+from gatescope.analysis.record_files import find_run
 from gatescope.analysis.runs import NoRuns, RunSource
 
 EXAMPLE = "python scripts/errors.py run=gru-additive-tweets-s0-1a2b3c4d"
@@ -47,7 +47,7 @@ def shown(given: dict[str, str]) -> str:
     Raises:
         NoRuns: there is no such run, or it has kept no predictions.
     """
-    directory = find(given["root"], given["run"])
+    directory = find_run(given["root"], given["run"])
     tables = RunSource(directory).tables()
     run_id = str(tables.runs.run_id.iloc[0])
     predictions = tables.predictions(run_id)

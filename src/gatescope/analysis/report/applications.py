@@ -79,7 +79,7 @@ def headline(tables: Tables) -> str:
 
 def _table(found: list[Row]) -> str:
     cells = style.order({name for row in found for name in row.ours})
-    head = ["dataset", "metric", *(style.look(name).label for name in cells), "baseline", "published"]
+    head = ["dataset", "metric", *(style.style_of(name).label for name in cells), "baseline", "published"]
     lines = []
     for row in found:
         ours = [_marked(row, name) for name in cells]
@@ -97,7 +97,7 @@ def _marked(row: Row, name: str) -> str:
 
 
 def _told(one: dict[str, Any]) -> str:
-    return f"{style.look(str(one['model'])).label} {number(float(one['value']))} ({one['source']})"
+    return f"{style.style_of(str(one['model'])).label} {number(float(one['value']))} ({one['source']})"
 
 
 def _method(tables: Tables, found: list[Row]) -> str:

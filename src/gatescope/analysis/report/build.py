@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from gatescope.analysis import contrasts, study, style
-from gatescope.analysis.figures.base import Curves, NoData, load, save
+from gatescope.analysis.figures import NoData, failure, load, save, title
 from gatescope.analysis.report import errors as report_errors
 from gatescope.analysis.report import numbers, page
 from gatescope.analysis.report import tables as report_tables
@@ -79,7 +79,8 @@ class Drawn:
     caption: str
     missing: str | None = None
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
-    curves: Curves | None = None
+    charts: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """Title and Vega-Lite specification of each interactive chart."""
     narrow: str | None = None
     """A column wide, as a data address, where that is another figure: for a narrow screen."""
 
@@ -154,20 +155,32 @@ def runs_csv(tables: Tables) -> pd.DataFrame:
 
 
 def _draw(name: str, tables: Tables, folder: Path, paper: bool) -> Drawn:
-    title = name.replace("_", " ").capitalize()
+    """Draw a figure; one that cannot be drawn, or that raises, is reported in its place."""
     try:
-        module = load(name)
-        title = module.TITLE
-        figure, table = module.draw(tables), module.numbers(tables)
-    except NoData as why:
-        log.warning("figure %s: %s", name, why)
-        for stale in [
-            *folder.glob(f"{name}.*"),
-            *folder.glob(f"numbers/{name}.csv"),
-            *folder.glob(f"paper/{name}_*"),
-        ]:
+        return _draw_files(name, tables, folder, paper)
+    except NoData as error:
+        log.warning("figure %s: %s", name, error)
+        missing = str(error)
+    except Exception as error:
+        log.exception("figure %s raised an error", name)
+        missing = failure(name, error)
+    for stale in folder.rglob("*"):
+        if stale.name in _file_names(name):
             stale.unlink()
-        return Drawn(name, title, "", str(why))
+    return Drawn(name, title(name), "", missing)
+
+
+def _file_names(name: str) -> set[str]:
+    """Return the names of all files that a figure may have."""
+    stems = (name, f"{name}_one_column", f"{name}_two_columns")
+    return {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg", "pdf", "csv")}
+
+
+def _draw_files(name: str, tables: Tables, folder: Path, paper: bool) -> Drawn:
+    module = load(name)
+    figure, table = module.draw(tables), module.numbers(tables)
+    caption, curves = module.caption(tables), getattr(module, "CURVES", None)
+    interactive = charts(table, curves) if curves is not None else []
     save(figure, folder, name, ("png", "svg"))
     (folder / "numbers").mkdir(exist_ok=True)
     table.to_csv(folder / "numbers" / f"{name}.csv", index=False, float_format="%.8g", lineterminator="\n")
@@ -185,7 +198,7 @@ def _draw(name: str, tables: Tables, folder: Path, paper: bool) -> Drawn:
             save(column, place, stem, ("png", "svg"))
         if column is not figure:
             narrow = page.image(place / stem)
-    return Drawn(name, title, module.caption(tables), None, table, getattr(module, "CURVES", None), narrow)
+    return Drawn(name, str(module.TITLE), caption, None, table, interactive, narrow)
 
 
 def _environment() -> Environment:
@@ -259,10 +272,9 @@ def page_context(tables: Tables, finished: Tables, figures: list[Drawn], folder:
     shown: list[dict[str, Any]] = []
     for figure in figures:
         panels = []
-        if figure.curves is not None:
-            for title, spec in charts(figure.table, figure.curves):
-                panels.append((len(specs), title))
-                specs.append(spec)
+        for heading, spec in figure.charts:
+            panels.append((len(specs), heading))
+            specs.append(spec)
         named = {"name": figure.name, "title": figure.title, "caption": figure.caption.replace(r"\$", "$")}
         shown.append(
             named | {"missing": figure.missing, "charts": panels, "numbers": page.shown(figure.table)}

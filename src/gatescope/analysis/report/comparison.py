@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from gatescope.analysis import study
 from gatescope.analysis.contrasts import Compared, against_baseline, leader, rows
-from gatescope.analysis.figures.base import words
+from gatescope.analysis.figures.summaries import readable_name
 from gatescope.analysis.report.numbers import interval, listed, number
 from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import ENOUGH_SEEDS, NO_SPREAD
@@ -24,7 +24,7 @@ def headline(tables: Tables) -> str:
     """One line, plain text: the best mean under the last condition, and how many others it is ahead of."""
     condition = study.conditions(study.contenders(tables).runs)[-1]
     found = leader(tables, condition)
-    name, place = words(study.primary(tables)), f" under {condition}" if condition else ""
+    name, place = readable_name(study.primary(tables)), f" under {condition}" if condition else ""
     if found is None:
         return f"No run has a finite {name}{place}."
     best, compared = found
@@ -46,7 +46,7 @@ def headline(tables: Tables) -> str:
 def _ahead(tables: Tables, condition: str) -> str:
     found = leader(tables, condition)
     place = f" under {condition}" if condition else ""
-    name = words(study.primary(tables))
+    name = readable_name(study.primary(tables))
     if found is None:
         return f"No run has a finite {name}{place}."
     best, compared = found

@@ -44,9 +44,12 @@ def charts(numbers: pd.DataFrame, curves: Curves) -> list[tuple[str, dict[str, A
     Args:
         numbers: of the figure: variant, mean, low, high, n, `curves.x` and `curves.panels`.
     """
-    groups = list(numbers.groupby(list(curves.panels), sort=False))
+    curves.check(numbers)
+    groups: list[tuple[Any, pd.DataFrame]] = [((), numbers)]
+    if curves.panels:
+        groups = list(numbers.groupby(list(curves.panels), sort=False))
     places = np.unique(np.linspace(0, len(groups) - 1, min(len(groups), MOST_PANELS)).round().astype(int))
-    looks = style.looks(numbers.variant)
+    looks = style.styles_of(numbers.variant)
     found = []
     for place in places:
         names, part = groups[place]
@@ -57,7 +60,7 @@ def charts(numbers: pd.DataFrame, curves: Curves) -> list[tuple[str, dict[str, A
 
 
 def _chart(
-    table: pd.DataFrame, curves: Curves, label: str, title: str, looks: dict[str, style.Look]
+    table: pd.DataFrame, curves: Curves, label: str, title: str, looks: dict[str, style.VariantStyle]
 ) -> dict[str, Any]:
     import altair as alt
 
@@ -128,7 +131,7 @@ def _horizontal(values: pd.Series, log: bool) -> dict[str, Any]:
     return {"scale": alt.Scale(type="symlog"), "axis": alt.Axis(values=[0, *powers], labelExpr=PLAIN)}
 
 
-def dashes(look: style.Look) -> list[float]:
+def dashes(look: style.VariantStyle) -> list[float]:
     """Of an SVG line, for matplotlib's line style."""
     return [1, 0] if isinstance(look.linestyle, str) else [2 * length for length in look.linestyle[1]]
 

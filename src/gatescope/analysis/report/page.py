@@ -134,7 +134,7 @@ def variants(tables: Tables) -> list[dict[str, str]]:
             "color": look.color,
             "dashes": " ".join(f"{length:g}" for length in interactive.dashes(look)),
         }
-        for name, look in style.looks(tables.runs.variant).items()
+        for name, look in style.styles_of(tables.runs.variant).items()
     ]
 
 
