@@ -74,7 +74,7 @@ def push(tables: Tables, project: str, folder: Path) -> list[str]:
     import wandb
 
     try:
-        urls = dashboard.push(tables, project, folder / dashboard.KEPT)
+        urls = dashboard.push(tables, project, folder / dashboard.ADDRESS_FILE)
     except (wandb.Error, ValueError) as error:
         raise CommandFailed(
             f"W&B does not take the dashboard in {project}: {str(error).splitlines()[0]}; "
