@@ -147,9 +147,13 @@ def test_the_config_of_a_study_accepts_a_dotted_path_and_nothing_else(config: Co
         check(config("study.figures=['../other/figure']"))
 
 
-@pytest.mark.parametrize("name", ["pie_chart", "no_such_package.figure", "gatescope.no_such", "../pareto", ""])
+@pytest.mark.parametrize(
+    "name", ["pie_chart", "no_such_package.figure", "gatescope.no_such", "../pareto", ""]
+)
 def test_an_unknown_figure_is_named(name: str) -> None:
-    with pytest.raises(NoData, match="no figure named" if name.isidentifier() or name[:1].isalpha() else "path"):
+    with pytest.raises(
+        NoData, match="no figure named" if name.isidentifier() or name[:1].isalpha() else "path"
+    ):
         load(name)
 
 

@@ -41,7 +41,9 @@ def test_every_run_and_value_is_read(tmp_path: Path) -> None:
     assert read.notes == ()
 
 
-def test_damaged_lines_are_named_and_the_rest_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_lines_are_named_and_the_rest_is_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = write_run(tmp_path, "gru-none", 0)
     path = folder / "metrics.jsonl"
     whole = len(tables(tmp_path).metrics)
@@ -153,9 +155,7 @@ def test_unreadable_records_are_named(tmp_path: Path) -> None:
     assert any("config.yaml is missing" in note for note in read.notes)
 
 
-def test_a_report_reads_each_file_of_a_record_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_report_reads_each_file_of_a_record_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(4):
         write_predictions(write_run(tmp_path / "runs", "gru-none", seed), seed)
     opened: Counter[Path] = Counter()

@@ -48,7 +48,9 @@ def build_tables(study: str, records: Sequence[RunRecord], notes: Sequence[str] 
         tasks={record.run_id: record.run.get("task") or {} for record in records},
         versions={record.run_id: record.run.get("versions") or {} for record in records},
         pages={
-            record.run_id: str(url) for record in records if (url := (record.run.get("wandb") or {}).get("url"))
+            record.run_id: str(url)
+            for record in records
+            if (url := (record.run.get("wandb") or {}).get("url"))
         },
         axes={run_id: label.conditions for run_id, label in labels.items()},
         identities=identities,
