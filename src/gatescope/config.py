@@ -60,6 +60,8 @@ Limit = Annotated[int, Field(ge=-1)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[\w-]+$")]
+DottedPath = Annotated[str, Field(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*$")]
+"""Name of a module of the package, or the dotted path of a module or an object that Python can import."""
 
 
 @dataclass(config=STRICT)
@@ -175,7 +177,7 @@ class StudyConfig:
     baseline: str | list[Name] | None
     select: SelectConfig | None
     published: list[PublishedConfig]
-    figures: list[Name]
+    figures: list[DottedPath]
     findings: Name
 
 
