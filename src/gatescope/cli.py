@@ -26,6 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from gatescope.components import import_from_working_directory
 from gatescope.composition import compose, make_loader
 from gatescope.config import ConfigError, check, check_structure
 from gatescope.distributed import device_count, refuse_foreign_torchrun, spread
@@ -44,6 +45,7 @@ EXPECTED = (ValueError, OSError, RuntimeError)
 def main(train: Callable[[], Any], conf: Path) -> None:
     """Runs the decorated task function with the command line's arguments; leaves with the exit code."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors on instead of printing them
+    import_from_working_directory()
     try:
         check_command_line(conf)
         train()

@@ -15,6 +15,7 @@ import pandas as pd
 import yaml
 
 from gatescope.instruments.measurements import TESTED
+from gatescope.moved import current_targets
 from gatescope.tracking import predictions, variants
 from gatescope.tracking.identity import data_name, digest, result_config
 from gatescope.tracking.runfile import ROW_KEYS, rebuilt, sound
@@ -267,7 +268,7 @@ def _read_config(directory: Path, notes: list[str]) -> dict[str, Any]:
     except yaml.YAMLError as error:
         notes.append(f"{path} cannot be read: {str(error).splitlines()[0]}")
         return {}
-    return config if isinstance(config, dict) else {}
+    return current_targets(config) if isinstance(config, dict) else {}
 
 
 def _read_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
