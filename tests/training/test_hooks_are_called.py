@@ -33,7 +33,7 @@ from hydra.core.plugins import Plugins
 import gatescope
 from gatescope import cli
 from gatescope.data.examples import Splits
-from gatescope.data.pairs_file import PairsFile
+from gatescope.data.files.pairs_file import PairsFile
 from gatescope.run import run
 from gatescope.tracking.identity import run_id
 

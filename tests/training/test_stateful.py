@@ -15,7 +15,7 @@ from gatescope.cells.gru import GRU
 from gatescope.cells.lstm import LSTM
 from gatescope.cells.minlstm import MinLSTM
 from gatescope.cells.rnn import RNN
-from gatescope.data.characters import Characters
+from gatescope.data.files.characters import Characters
 from gatescope.models.attention import Pooling
 from gatescope.models.encoder import Encoder
 from gatescope.run import run
