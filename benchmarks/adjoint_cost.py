@@ -44,9 +44,9 @@ def ways(cell: str, size: Size) -> dict[str, Way]:
         model.eval()
 
     def watched() -> list[State]:
-        model.stack.watched = {}
+        model.stack.record_gradients()
         training_step()
-        return [State(left.adjoint.h, left.adjoint.c) for left in model.stack.passed().values()]
+        return [State(left.adjoint.h, left.adjoint.c) for left in model.stack.collect_gradients().values()]
 
     @torch.no_grad()
     def gates() -> dict[str, LayerTrace]:
