@@ -59,7 +59,7 @@ def write(given: dict[str, str]) -> Path:
         split, index = given["split"], int(given["index"])
         asked = name = f"{split} {index}"
         batch = trained.example(index, split)  # type: ignore[arg-type]
-    found = explain(trained, batch, asked, knows_target="index" in given)
+    found = explain(trained, batch, asked, has_target="index" in given)
     sys.stdout.write(strip(found, colour=coloured(given["colour"])))
     slug = re.sub(r"\W+", "-", name.lower()).strip("-")[:40] or "text"
     out = Path(given["out"] or trained.directory / "explain" / f"{slug}.html")

@@ -228,7 +228,9 @@ def test_without_teacher_forcing_a_model_in_training_reads_what_it_wrote() -> No
     fed = fed.masked_fill(fed == END, 0)
     states = made.stack(made.embed(given_batch.inputs), given_batch.lengths)
     source, state = made.decoder.prepare(states, given_batch.lengths)
-    torch.testing.assert_close(made.decoder(shift_right(fed), source, state).logits, values, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        made.decoder(shift_right(fed), source, state).logits, values, atol=1e-5, rtol=1e-4
+    )
 
 
 def test_gradients_reach_every_parameter() -> None:

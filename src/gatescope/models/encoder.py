@@ -118,7 +118,7 @@ class SequenceModel(nn.Module, ABC):
         return self.readout(states, batch.lengths, batch.targets, last)
 
     def trace(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, LayerTrace]]:
-        """Run embedding and stack; return embedded inputs (B, T, D), top states (B, T, S) and layer traces."""
+        """Return the embedded inputs (B, T, D), the top states (B, T, S) and the traces of all layers."""
         embedded = self.embed(batch.inputs)
         states, traces = self.stack.trace(embedded, batch.lengths)
         return embedded, states, traces

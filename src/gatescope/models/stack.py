@@ -110,9 +110,7 @@ class RecurrentStack(nn.Module):
             outputs = []
             for name in self._names(depth):
                 states = self._run_layer(name, x, lengths, traces, hidden_state)
-                outputs.append(
-                    reverse_within(states.h, lengths) if name.endswith("_backward") else states.h
-                )
+                outputs.append(reverse_within(states.h, lengths) if name.endswith("_backward") else states.h)
                 if depth == self.depth - 1 and states.last is not None:
                     last.append(states.last)
             x = _concatenate(outputs)
