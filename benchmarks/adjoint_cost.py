@@ -9,7 +9,7 @@ import torch
 from benchmarks.result import Bar, Result
 from benchmarks.setting import CELLS, Size, loss, make
 from benchmarks.timing import Way, interleaved, ratio
-from gatescope.cells.base import State
+from gatescope.cells.state import State
 from gatescope.instruments.probe import look
 from gatescope.models.stack import LayerTrace
 from gatescope.training.housekeeping import keep_freed_pages
@@ -44,9 +44,9 @@ def ways(cell: str, size: Size) -> dict[str, Way]:
         model.eval()
 
     def watched() -> list[State]:
-        model.stack.watched = {}
+        model.stack.recorded = {}
         training_step()
-        return [State(left.adjoint.h, left.adjoint.c) for left in model.stack.passed().values()]
+        return [State(left.adjoint.h, left.adjoint.c) for left in model.stack.collect_gradients().values()]
 
     @torch.no_grad()
     def gates() -> dict[str, LayerTrace]:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.loop_cells import STEPS, feed
-from gatescope.cells.base import RecurrentLayer, State, States, join
+from gatescope.cells.layer import RecurrentLayer
+from gatescope.cells.state import State, States, join
 from gatescope.instruments.gates import GateStatistics
 from gatescope.instruments.gradient_flow import LOSS_FREE, RELATIVE, GradientFlow, shortcut_share, top_directs
 from gatescope.instruments.lag_curves import LagLogs, state_measurements

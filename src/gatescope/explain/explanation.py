@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from gatescope.cells.base import reverse_within
+from gatescope.cells.tensors import reverse_within
 from gatescope.data.errors import DataError
 from gatescope.instruments import attribution
 from gatescope.instruments.probe import undisturbed

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatescope.cells.base import Adjoint, reverse_within
+from gatescope.cells.adjoint import Adjoint
+from gatescope.cells.tensors import reverse_within
 from gatescope.models.encoder import Encoder, SequenceModel
 from gatescope.models.stack import LayerTrace
 from gatescope.sequences import TaskSpec, valid_mask

@@ -147,7 +147,7 @@ class UpdateCallback(InstrumentCallback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
         if self._readers_of_layers() and self._due(trainer):
-            module.model.stack.watched = {}
+            module.model.stack.recorded = {}
 
     def _readers_of_layers(self) -> list[str]:
         return [name for name, one in self.instruments.items() if one.reads_layers]
@@ -162,7 +162,7 @@ class UpdateCallback(InstrumentCallback):
             return
         with counted_as_overhead(self):
             try:
-                self._layers = module.model.stack.passed()
+                self._layers = module.model.stack.collect_gradients()
             except Exception:
                 for name in self._readers_of_layers():
                     self._switch_off(name, trainer.global_step)

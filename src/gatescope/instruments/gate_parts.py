@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gatescope.cells.base import reverse_within
+from gatescope.cells.tensors import reverse_within
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.gates import recorded_as
 from gatescope.instruments.measurements import Measurements, Undefined, scalar

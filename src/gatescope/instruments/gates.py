@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gatescope.cells.base import reverse_within
+from gatescope.cells.tensors import reverse_within
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.measurements import (
     Heatmap,

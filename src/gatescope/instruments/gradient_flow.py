@@ -13,7 +13,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gatescope.cells.base import Adjoint, RecurrentLayer, State, join, last_index, reverse_within, split
+from gatescope.cells.adjoint import Adjoint
+from gatescope.cells.layer import RecurrentLayer
+from gatescope.cells.state import State, join, last_index, split
+from gatescope.cells.tensors import reverse_within
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.lag_curves import LagLogs, lag_logs, state_measurements
 from gatescope.instruments.measurements import Heatmap, Measurement, Measurements, Scalar, Undefined, scalar
@@ -221,11 +224,11 @@ def lag_contributions(
     Summed over every k this is the adjoint.
     """
     arriving = join(State(direct, torch.zeros_like(direct) if cell.has_memory_cell else None))
-    to_pull, end = cell.for_pull_back(saved), torch.zeros_like(arriving[:, :1])
+    to_pull, end = cell.prepare_vjp(saved), torch.zeros_like(arriving[:, :1])
     for lag in range(lags):
         if lag:
             # What leaves t + 1 arrives at t.
-            arriving = torch.cat([cell.pull_back(arriving, to_pull)[:, 1:], end], dim=1)
+            arriving = torch.cat([cell.state_vjp(arriving, to_pull)[:, 1:], end], dim=1)
         yield cell.total(split(cell, arriving), saved)
 
 

@@ -1,7 +1,7 @@
 """How much a change of the state can matter k steps later: norms of ∂state_T / ∂state_{T-k}.
 
 Source: Pascanu et al. 2013. The whole state, (h, c) for cells with a memory cell. Products with the Jacobian
-and its transpose are the cell's own `jvp` and `pull_back`: of a small state all rows are walked back, and the
+and its transpose are the cell's own `jvp` and `state_vjp`: of a small state all rows are walked back, and the
 norms are exact; of a larger one no matrix is formed.
 """
 

@@ -15,22 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatescope.cells.base import (
-    RecurrentLayer,
-    State,
-    States,
-    by_step,
-    join,
-    last_index,
-    reverse_within,
-    split,
-)
+from gatescope.cells.layer import RecurrentLayer
+from gatescope.cells.state import State, States, join, last_index, split
+from gatescope.cells.tensors import by_step, reverse_within
 from gatescope.models.stack import LayerTrace
 
 
 @dataclass
 class Recursion:
-    """`by_lag[k]`: what `jvp` needs of step last-k, (B, H) each; `back_by_lag[k]`: what `pull_back` does.
+    """`by_lag[k]`: what `jvp` needs of step last-k, (B, H) each; `back_by_lag[k]`: what `state_vjp` does.
     `lengths` (B,)."""
 
     cell: RecurrentLayer
@@ -53,7 +46,7 @@ class Recursion:
         0 … k-1 J is ∂state_last / ∂state_{last-k}."""
         norms = adjoint.new_ones(len(lags), *adjoint.shape[:-1])
         for step, lag in enumerate(lags):
-            adjoint, norms[step] = unit(self.cell.pull_back(adjoint, self.back_by_lag[lag]))
+            adjoint, norms[step] = unit(self.cell.state_vjp(adjoint, self.back_by_lag[lag]))
         return adjoint, norms.double().log().sum(0)
 
     def back_to(self, adjoints: Tensor, lags: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -61,7 +54,7 @@ class Recursion:
         vectors, norms = adjoints.clone(), adjoints.new_ones(lags[-1], *adjoints.shape[:-1])
         for lag in range(lags[-1]):
             still = bisect_right(lags, lag)
-            moved = self.cell.pull_back(vectors[still:], self.back_by_lag[lag])
+            moved = self.cell.state_vjp(vectors[still:], self.back_by_lag[lag])
             vectors[still:], norms[lag, still:] = unit(moved)
         return vectors, norms.double().log().sum(0)
 
@@ -85,7 +78,7 @@ def recursion(layer: LayerTrace) -> Recursion:
     lengths = last_index(layer.states) + 1
     saved = layer.cell.linearise(layer.x, layer.states)
     turned = {name: reverse_within(values, lengths) for name, values in saved.items()}
-    return Recursion(layer.cell, by_step(turned), by_step(layer.cell.for_pull_back(turned)), lengths)
+    return Recursion(layer.cell, by_step(turned), by_step(layer.cell.prepare_vjp(turned)), lengths)
 
 
 def take(layer: LayerTrace, rows: Tensor) -> LayerTrace:

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from gatescope.cells.base import Adjoint, State, last_index, reverse_within, shift
+from gatescope.cells.adjoint import Adjoint
+from gatescope.cells.state import State, last_index
+from gatescope.cells.tensors import reverse_within, shift
 from gatescope.instruments.measurements import Measurements, Scalar, Undefined, scalar
 from gatescope.instruments.probe import Probe
 from gatescope.models.stack import LayerTrace

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gatescope.cells.base import last_index
+from gatescope.cells.state import last_index
 from gatescope.instruments.base import Update, UpdateInstrument
 from gatescope.instruments.gates import recorded_as
 from gatescope.instruments.gradient_flow import RELATIVE, adjoint_logs

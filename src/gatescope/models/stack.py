@@ -9,8 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gatescope.cells.base import Adjoint, RecurrentLayer, State, States, reverse_within
-from gatescope.cells.scaled import add_scaled
+from gatescope.cells.adjoint import Adjoint
+from gatescope.cells.layer import RecurrentLayer
+from gatescope.cells.log_scaled import add_scaled
+from gatescope.cells.state import State, States
+from gatescope.cells.tensors import reverse_within
 
 CellFactory = Callable[[int, int], RecurrentLayer]
 Carried = dict[str, State]
@@ -67,8 +70,8 @@ class RecurrentStack(nn.Module):
         self.directions = 2 if bidirectional else 1
         self.hidden_size, self.depth = hidden_size, layers
         self.output_size = hidden_size * self.directions
-        self.watched: dict[str, LayerTrace] | None = None
-        """Set to {} before a pass of training, it takes what `passed` needs."""
+        self.recorded: dict[str, LayerTrace] | None = None
+        """Set to {} before a pass of training, it takes what `collect_gradients` needs."""
         self.layers = nn.ModuleDict()
         for depth in range(layers):
             size = input_size if depth == 0 else self.output_size
@@ -114,9 +117,10 @@ class RecurrentStack(nn.Module):
                 states = (cell if traces is None else cell.trace)(inputs, lengths, state)
                 if carried is not None:
                     carried[name] = _final(cell, inputs, states)
-                if not torch.compiler.is_compiling() and self.watched is not None and torch.is_grad_enabled():
-                    cell.watch(states)
-                    self.watched[name] = LayerTrace(cell, inputs.detach(), states, backward)
+                recorded = None if torch.compiler.is_compiling() else self.recorded
+                if recorded is not None and torch.is_grad_enabled():
+                    cell.record_gradients(states)
+                    recorded[name] = LayerTrace(cell, inputs.detach(), states, backward)
                 if traces is not None:
                     traces[name] = LayerTrace(cell, inputs, states, backward)
                 outputs.append(reverse_within(states.h, lengths) if backward else states.h)
@@ -128,15 +132,15 @@ class RecurrentStack(nn.Module):
         return Output(x, _beside(last) if last else None)
 
     @torch.no_grad()
-    def passed(self) -> dict[str, LayerPass]:
-        """What the watched pass and its backward pass left, by layer; to be asked before the weights move.
+    def collect_gradients(self) -> dict[str, LayerPass]:
+        """What the recorded pass and its backward pass left, by layer; to be asked before the weights move.
 
         Layers that no gradient came through are not in it, nor is anything of a compiled pass. Watching ends.
         """
-        watched, self.watched = self.watched or {}, None
+        recorded, self.recorded = self.recorded or {}, None
         result: dict[str, LayerPass] = {}
-        for name, trace in watched.items():
-            left = trace.cell.passed(trace.x, trace.states)
+        for name, trace in recorded.items():
+            left = trace.cell.collect_gradients(trace.x, trace.states)
             if left is not None:
                 states, adjoint = left
                 gates = trace.cell.gates(trace.x, states)
@@ -173,7 +177,7 @@ class RecurrentStack(nn.Module):
                     None if direct is None else turn(direct.chunk(len(names), dim=-1)[i]),
                     last=None if last is None else State(last.chunk(len(names), dim=-1)[i]),
                     renormalise=renormalise,
-                    direct_log_scale=None if log is None else turn(log[..., None])[..., 0],
+                    output_grad_log_scale=None if log is None else turn(log[..., None])[..., 0],
                     inputs=inputs or depth > 0,
                 )
                 adjoints[name] = found
