@@ -9,7 +9,7 @@ import torch
 from benchmarks.result import Bar, Result
 from benchmarks.setting import CELLS, Size, loss, make
 from benchmarks.timing import Way, interleaved, ratio
-from gatescope.cells.base import State
+from gatescope.cells.state import State
 from gatescope.instruments.probe import probe_model
 from gatescope.models.traces import LayerTrace
 from gatescope.training.housekeeping import keep_freed_pages

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.loop_cells import STEPS, feed
-from gatescope.cells.base import RecurrentLayer, State, States, join
+from gatescope.cells.layer import RecurrentLayer
+from gatescope.cells.state import State, States, join
 from gatescope.instruments.adjoint_norms import LOSS_FREE, RELATIVE
 from gatescope.instruments.gates import GateStatistics
 from gatescope.instruments.gradient_flow import GradientFlow

@@ -36,7 +36,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torchmetrics import Metric
 
-from gatescope.cells.base import State
+from gatescope.cells.state import State
 from gatescope.models.stack import HiddenState
 from gatescope.tracking.directory import RecordError, replace
 from gatescope.training.housekeeping import counted_as_overhead
