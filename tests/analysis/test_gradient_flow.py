@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from conftest import Compose
 
+from gatescope.analysis.comparison import compare
 from gatescope.analysis.figures import load
-from gatescope.analysis.report import vanishing_gradients
+from gatescope.analysis.report.findings.vanishing_gradients import findings
 from gatescope.analysis.runs import RecordSource
 from gatescope.cells.irnn import IRNN
 from gatescope.run import run
@@ -34,13 +35,14 @@ def test_a_run_whose_gradient_is_dead_is_named_and_not_averaged(small: Compose, 
         cell = f"model.cell._target_={__name__}.ShutIRNN"
         run(small("study.name=lost", "model=irnn", f"seed={seed}", cell))
         run(small("study.name=lost", "model=gru", f"seed={seed}"))
-    tables = RecordSource(tmp_path, "lost").tables().finished()
-    text = "\n".join(vanishing_gradients.paragraphs(tables))
+    comparison = compare(RecordSource(tmp_path, "lost").tables())
+    written = findings(comparison)
+    text = "\n".join(written.paragraphs)
     assert "**gru-none** loses least of a signal a step" in text
     assert "Without a place: irnn-none (1 of 2 dead)." in text
     (row,) = [line for line in text.splitlines() if line.startswith("| irnn-none |")]
     assert row.endswith("| 1 (initialisation: 1 of 2 dead; tested weights: 1 of 2 dead) |")
-    assert vanishing_gradients.headline(tables).startswith("After training gru-none loses least")
-    numbers = load("vanishing_curves").numbers(tables).set_index(["variant", "time"]).sort_index()
+    assert written.headline.startswith("After training gru-none loses least")
+    numbers = load("vanishing_curves").numbers(comparison.tables).set_index(["variant", "time"]).sort_index()
     assert set(numbers.loc[("irnn-none", "tested weights")].dead) == {1}
     assert set(numbers.loc[("irnn-none", "tested weights")].n) == {1}

@@ -110,13 +110,13 @@ def test_other_conditions_remain_and_each_has_a_choice_of_its_own(tmp_path: Path
     [
         (
             SELECT | {"over": ["model.layers"]},
-            r"study.select.over: given model.layers, .* there differ optimizer.lr",
+            r"study.select.over: model.layers does not differ .* keys that differ: optimizer.lr",
         ),
         (
             SELECT | {"by": "validation/bleu"},
-            r"study.select.by: given validation/bleu, .* is validation/accuracy",
+            r"study.select.by: no finished run .* validation/bleu; available: validation/accuracy",
         ),
-        ({"by": "validation/accuracy"}, r"study.select: needs over"),
+        ({"by": "validation/accuracy"}, r"study.select: set over"),
     ],
 )
 def test_what_cannot_be_selected_is_one_message(tmp_path: Path, declared: Any, message: str) -> None:

@@ -1,7 +1,7 @@
 """Measurements of gradient flow for figures and findings: top layer, without the loss, by variant and seed.
 
 A seed has no decay rate where its gradient is exactly 0 ("dead") or overflows ("exploded"). Means are over
-the other seeds. Their number is always shown with the mean, because a mean over the remaining seeds is biased.
+the other seeds. Their number is always shown with the mean, as a mean over the remaining seeds is biased.
 docs/instruments.md defines the quantities.
 """
 

@@ -28,6 +28,8 @@ def findings(comparison: Comparison) -> Findings:
 
 def paragraphs(comparison: Comparison) -> list[str]:
     """Return a paragraph per condition, then one per condition on its baseline."""
+    if not comparison.conditions:
+        return [_no_value(comparison, "")]
     best = [_best(comparison, condition) for condition in comparison.conditions]
     baselines = [_baseline(comparison, condition) for condition in comparison.conditions]
     return [*best, *filter(None, baselines)]
