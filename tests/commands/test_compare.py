@@ -2,19 +2,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from analysis.conftest import write_lines, write_run
-from script_loading import load_script
 
 from gatescope.analysis.pair import Pair, find
 from gatescope.analysis.runs import NoRuns
-
-
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    return load_script("compare")
+from gatescope.commands.compare import main
 
 
 @pytest.fixture
@@ -51,11 +45,11 @@ def test_readings_can_be_curves_too(two: tuple[Path, Path]) -> None:
 
 
 def test_it_is_printed_and_drawn(
-    script: ModuleType, two: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    two: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture = tmp_path / "curves.png"
     a, b = two
-    assert script.main([a.name, str(b), f"root={tmp_path}", f"png={picture}"]) == 0
+    assert main([a.name, str(b), f"root={tmp_path}", f"png={picture}"]) == 0
     text = capsys.readouterr().out
     assert a.name in text
     assert "test/accuracy" in text
@@ -91,12 +85,12 @@ def test_odd_names_are_found(tmp_path: Path, name: str) -> None:
 
 
 def test_an_unknown_run_names_the_nearest(
-    script: ModuleType, two: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    two: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a, b = two
-    assert script.main([a.name[:-1], b.name, f"root={tmp_path}"]) == 1
+    assert main([a.name[:-1], b.name, f"root={tmp_path}"]) == 1
     assert f"nearest: {a.name}" in capsys.readouterr().err
-    assert script.main([a.name, b.name, f"root={tmp_path / 'none'}"]) == 1
+    assert main([a.name, b.name, f"root={tmp_path / 'none'}"]) == 1
     assert "there are no runs" in capsys.readouterr().err
 
 
@@ -115,9 +109,9 @@ def test_a_run_of_two_studies_needs_a_path(two: tuple[Path, Path], tmp_path: Pat
     ],
 )
 def test_wrong_arguments_are_one_line(
-    script: ModuleType, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
-    assert script.main(arguments) == 2
+    assert main(arguments) == 2
     error = capsys.readouterr().err
     assert said in error
     assert len(error.splitlines()) == 1
