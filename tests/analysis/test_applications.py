@@ -72,13 +72,13 @@ def test_published_numbers_stand_beside_ours(comparison: Comparison) -> None:
     assert "gunpoint: gru 0.930 [0.905, 0.955], published 0.900, reached." in text
     assert "chorales: gru 8.700" in text
     assert "published 8.400, not reached." in text
-    assert "Better than the baseline in the mean: chorales (gru) and gunpoint (gru)." in text
+    assert "Mean at least as good as the baseline's: chorales (gru) and gunpoint (gru)." in text
     assert written.headline.endswith("on 2 of 2 datasets.")
 
 
 def test_the_report_misses_nothing_that_music_does_not_have(comparison: Comparison, tmp_path: Path) -> None:
     readme = write_report(RecordSource(tmp_path, "toy"), tmp_path / "out", paper=False).read_text()
-    assert "## One row a dataset" in readme
+    assert "## Results by dataset" in readme
     assert "No finite result" not in readme
     assert "| gru-none | data=chorales | nan" not in readme
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import ROOT, Compose
-from script_loading import load_script
 
 from gatescope.analysis.figures import Curves
 from gatescope.analysis.report.interactive import charts
+from gatescope.commands.report import main
 from gatescope.config import check
 
 from .conftest import write_run
@@ -69,7 +69,7 @@ def test_findings_that_raise_are_reported_in_their_place(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     arguments = ["study=toy", f"root={tmp_path / 'runs'}", f"out={tmp_path / 'o'}", "paper=no"]
-    assert load_script("report").main([*arguments, "figures=metric_by_variant"]) == 0
+    assert main([*arguments, "figures=metric_by_variant"]) == 0
     for name in [name for name in sys.modules if name.startswith("my_broken_lab")]:
         del sys.modules[name]
     readme = (tmp_path / "o" / "toy" / "README.md").read_text(encoding="utf-8")
@@ -88,7 +88,7 @@ def test_a_figure_that_raises_is_reported_in_its_place(
     study(tmp_path, "comparison")
     monkeypatch.setattr("gatescope.analysis.figures.pareto.draw", broken)
     arguments = ["study=toy", f"root={tmp_path / 'runs'}", f"out={tmp_path / 'o'}", "paper=no"]
-    assert load_script("report").main([*arguments, "figures=pareto,metric_by_variant"]) == 0
+    assert main([*arguments, "figures=pareto,metric_by_variant"]) == 0
     readme = (tmp_path / "o" / "toy" / "README.md").read_text(encoding="utf-8")
     assert "Not drawn: ZeroDivisionError: nothing to divide by." in readme
     assert "(metric_by_variant.png)" in readme

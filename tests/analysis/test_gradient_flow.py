@@ -38,11 +38,11 @@ def test_a_run_whose_gradient_is_dead_is_named_and_not_averaged(small: Compose, 
     comparison = compare(RecordSource(tmp_path, "lost").tables())
     written = findings(comparison)
     text = "\n".join(written.paragraphs)
-    assert "**gru-none** loses least of a signal a step" in text
-    assert "Without a place: irnn-none (1 of 2 dead)." in text
+    assert "the gradient decays most slowly in **gru-none** (λ" in text
+    assert "Not ranked: irnn-none (1 of 2 dead)." in text
     (row,) = [line for line in text.splitlines() if line.startswith("| irnn-none |")]
     assert row.endswith("| 1 (initialisation: 1 of 2 dead; tested weights: 1 of 2 dead) |")
-    assert written.headline.startswith("After training gru-none loses least")
+    assert written.headline.startswith("After training, the gradient decays most slowly in gru-none")
     numbers = load("vanishing_curves").numbers(comparison.tables).set_index(["variant", "time"]).sort_index()
     assert set(numbers.loc[("irnn-none", "tested weights")].dead) == {1}
     assert set(numbers.loc[("irnn-none", "tested weights")].n) == {1}

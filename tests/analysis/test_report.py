@@ -33,8 +33,8 @@ def test_the_report_of_a_comparison(toy: Path, tmp_path: Path) -> None:
     assert "python train.py study=toy" in text
     assert "**gru-additive** has the highest mean test accuracy" in text
     assert "linear model" in text
-    assert "Below it beyond seeds" in text
-    assert "To mind" not in text
+    assert "Significantly below it" in text
+    assert "Warnings" not in text
     assert "torch 2.13.0" in text
 
 
@@ -71,8 +71,8 @@ def test_few_seeds_get_intervals_and_no_verdict(tmp_path: Path) -> None:
     text = text_of(tmp_path, tmp_path / "out")
     row = next(line for line in text.splitlines() if line.startswith("| gru-none | +0.399 ["))
     assert row.endswith("| not enough seeds |")
-    assert "not enough seeds for a verdict" in text
-    assert "is ahead of" not in text
+    assert "Not enough seeds for a verdict against rnn-none (+0.399 [" in text
+    assert "is significantly ahead of" not in text
 
 
 def test_equals_are_not_told_apart(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_equals_are_not_told_apart(tmp_path: Path) -> None:
         write_run(tmp_path, "gru-none", seed, accuracy=0.7 + 0.01 * (seed % 2))
         write_run(tmp_path, "rnn-none", seed, accuracy=0.7 + 0.01 * ((seed + 1) % 2))
     text = text_of(tmp_path, tmp_path / "out")
-    assert "there is no difference beyond seeds" in text
+    assert "There is no significant difference from" in text
 
 
 def test_no_claim_follows_from_a_difference_that_is_the_same_in_all_seeds(tmp_path: Path) -> None:
@@ -88,9 +88,12 @@ def test_no_claim_follows_from_a_difference_that_is_the_same_in_all_seeds(tmp_pa
         write_run(tmp_path, "gru-none", seed, accuracy=0.9)
         write_run(tmp_path, "rnn-none", seed, accuracy=0.8)
     text = text_of(tmp_path, tmp_path / "out")
-    assert "It is ahead of" not in text
-    assert "Against rnn-none (+0.100) no verdict: the difference is the same in all seeds" in text
-    assert "No verdict, as all seeds differ from it alike: rnn-none (+0.0430) and gru-none (+0.143)." in text
+    assert "It is significantly ahead of" not in text
+    assert "No test against rnn-none (+0.100): the difference is the same in all seeds." in text
+    assert (
+        "No test, as the difference is the same in all seeds: rnn-none (+0.0430) and gru-none (+0.143)."
+        in text
+    )
     (row,) = [line for line in text.splitlines() if line.startswith("| gru-none | ") and "seeds" in line]
     assert row.split(" | ")[1:] == ["rnn-none", "+0.100", "1.000", "–", "5", "no spread over seeds |"] or (
         row == "| gru-none | +0.100 | 1.000 | – | 5 | no spread over seeds |"
@@ -112,7 +115,7 @@ def test_lower_can_be_better(tmp_path: Path) -> None:
                 file.write(row + "\n")
     text = text_of(tmp_path, tmp_path / "out")
     assert "**gru-none** has the lowest mean test mse" in text
-    assert "It is ahead of rnn-none (−0.1" in text
+    assert "It is significantly ahead of rnn-none (−0.1" in text
 
 
 def test_the_baseline_may_be_a_run_of_the_study(tmp_path: Path) -> None:
@@ -123,7 +126,7 @@ def test_the_baseline_may_be_a_run_of_the_study(tmp_path: Path) -> None:
     assert "The baseline, tfidf_logistic, has no finished run" in without
     write_run(tmp_path, "tfidf_logistic-none", 0, study=study, accuracy=0.757, measurements=[])
     text = text_of(tmp_path, tmp_path / "out")
-    assert "tfidf_logistic (computed in this study), stands at 0.757. Above it beyond seeds: gru-none" in text
+    assert "tfidf_logistic (computed in this study), reaches 0.757. Significantly above it: gru-none" in text
     assert "**gru-none** has the highest" in text
     assert "No finite result" not in text, "a baseline needs no seeds"
 
@@ -147,7 +150,7 @@ def test_figures_that_cannot_be_drawn_say_why(tmp_path: Path) -> None:
     study = {"figures": ["metric_by_variant", "vanishing_curves", "pie_chart"]}
     write_run(tmp_path, "gru-none", 0, study=study)
     text = report(tmp_path, tmp_path / "out")
-    assert "Not drawn: no finished run has readings of gradient_flow" in text
+    assert "Not drawn: no finished run has measurements of gradient_flow" in text
     assert "Not drawn: there is no figure named 'pie_chart'" in text
 
 
@@ -171,16 +174,16 @@ def test_the_same_records_give_the_same_bytes(toy: Path, tmp_path: Path) -> None
 def test_the_findings_on_vanishing_follow_the_numbers(tmp_path: Path) -> None:
     write_vanishing(tmp_path, seeds=5, lags=(50, 100))
     text = text_of(tmp_path, tmp_path / "out", "vanishing")
-    assert "## Which architectures carry a signal how far" in text
-    assert "**lstm_chrono-none** loses least of a signal a step" in text
-    assert "Without a place: irnn-none (grows, λ = +0.01" in text
-    assert "rnn-none most (−0.298" in text
+    assert "## How far gradients reach back in time" in text
+    assert "the gradient decays most slowly in **lstm_chrono-none** (λ" in text
+    assert "Not ranked: irnn-none (grows, λ = +0.01" in text
+    assert "fastest in rnn-none (−0.298" in text
     assert "does not vanish" in text
     section = text[text.index("**lag=100**") :]
-    assert "gru-none cannot be placed by these seeds" in section
+    assert "the intervals do not decide in gru-none;" in section
     assert "rnn-none (15.00 in all 5)" in section
-    assert "without a spread over seeds that a verdict could rest on" in section
-    assert "Training made a signal last longer in rnn-none (+0.200 [" in section
+    assert "there is no interval, as all seeds agree, in" in section
+    assert "Training slowed the decay in rnn-none (+0.200 [" in section
     assert text.index("**lag=50**") < text.index("**lag=100**")
 
 
@@ -189,14 +192,14 @@ def test_a_variant_with_a_lost_seed_loses_most_not_least(tmp_path: Path, lost: s
     # Its four other seeds carry a signal farther than any other variant's.
     write_vanishing(tmp_path, seeds=5, lags=(50,), lost={("lstm_chrono", 4): lost, ("irnn", 0): lost})
     text = text_of(tmp_path, tmp_path / "out", "vanishing")
-    assert "**minlstm-none** loses least of a signal a step" in text
-    assert f"Without a place: irnn-none (1 of 5 {lost}) and lstm_chrono-none (1 of 5 {lost})." in text
+    assert "the gradient decays most slowly in **minlstm-none** (λ" in text
+    assert f"Not ranked: irnn-none (1 of 5 {lost}) and lstm_chrono-none (1 of 5 {lost})." in text
     row = next(line for line in text.splitlines() if line.startswith("| lstm_chrono-none | −0.0"))
     assert row.endswith(f"| 4 (tested weights: 1 of 5 {lost}) |")
-    assert "last longer in rnn-none" in text
-    changes = text[text.index("Training made") :]
+    assert "slowed the decay in rnn-none" in text
+    changes = text[text.index("Training slowed") :]
     assert "lstm_chrono" not in changes[: changes.index("\n")], "no verdict over the seeds that are left"
-    assert "minlstm-none loses least" in write_index(tmp_path / "out").read_text(encoding="utf-8")
+    assert "decays most slowly in minlstm-none" in write_index(tmp_path / "out").read_text(encoding="utf-8")
 
 
 def test_a_variant_of_lost_seeds_stays_in_the_table(tmp_path: Path) -> None:
@@ -204,7 +207,7 @@ def test_a_variant_of_lost_seeds_stays_in_the_table(tmp_path: Path) -> None:
     lost |= {("lstm_chrono", seed): "exploded" for seed in range(5)}
     write_vanishing(tmp_path, seeds=5, lags=(50,), lost=lost)
     text = text_of(tmp_path, tmp_path / "out", "vanishing")
-    assert "no variant carries a signal in all its seeds without growth" in text
+    assert "every variant has a gradient that grows, or is dead or exploded in some seed" in text
     (row,) = [line for line in text.splitlines() if "| gru-none | −0.299" in line]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert [cells[2], cells[4], cells[6], cells[7]] == ["–", "–", "–", "0 (tested weights: 5 of 5 dead)"]
@@ -213,14 +216,14 @@ def test_a_variant_of_lost_seeds_stays_in_the_table(tmp_path: Path) -> None:
 def test_the_findings_on_vanishing_with_few_seeds(tmp_path: Path) -> None:
     write_vanishing(tmp_path, seeds=3, lags=(50,))
     text = text_of(tmp_path, tmp_path / "out", "vanishing")
-    assert "there are **not enough seeds** for any verdict" in text
+    assert "3 seeds are **not enough seeds** for a verdict" in text
     assert "Not enough seeds for a verdict" in text
-    assert "last longer" not in text
+    assert "slowed the decay" not in text
 
 
 def test_the_findings_on_vanishing_without_readings(tmp_path: Path) -> None:
     write_run(tmp_path, "gru-none", 0, study={"findings": "vanishing_gradients"}, measurements=[])
-    assert "Nothing can be said: no finished run has readings of gradient_flow" in text_of(
+    assert "No findings on gradient flow: no finished run has measurements of gradient_flow" in text_of(
         tmp_path, tmp_path / "o"
     )
 
@@ -272,7 +275,7 @@ def test_the_index_has_a_line_a_report(toy: Path, tmp_path: Path) -> None:
         "0.700. | 1 of 1 |"
     )
     assert lines[-1].startswith("| [toy](toy/README.md) | *Which of these is better?* gru-additive has the")
-    assert "others beyond seeds. | 30 of 30 |" in lines[-1]
+    assert "others. | 30 of 30 |" in lines[-1]
 
 
 def test_an_index_of_nothing_says_how_to_begin(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_data_that_have_changed_give_no_texts(
         pd.read_csv(folder / "tables" / "errors.csv"), with_texts.drop(columns="text")
     )
     assert "the data are not those that the run was tested on" in caplog.text
-    assert "The texts of the test split are not at hand." in (folder / "README.md").read_text()
+    assert "The texts of the test split are not available." in (folder / "README.md").read_text()
     (tmp_path / "my.csv").unlink()
     texts_of.__globals__["_data"].cache_clear()
     written(tmp_path)

@@ -169,7 +169,7 @@ def test_superiority_counts_ties_half() -> None:
 def test_constant_differences() -> None:
     same = s.paired_difference([1.0] * 5, [1.0] * 5)
     assert same.p == 1.0
-    assert s.verdict(same, same.p) == "no difference beyond seeds"
+    assert s.verdict(same, same.p) == "no significant difference"
     apart = s.paired_difference([2.0] * 5, [1.0] * 5)
     assert math.isnan(apart.p)
     assert math.isnan(apart.estimate.low)
@@ -229,7 +229,7 @@ def test_interquartile_bootstrap_keeps_the_tasks() -> None:
         ([1.0, 1.1, 1.2, 1.1, 1.0], [0.0] * 5, True, "ahead"),
         ([1.0, 1.1, 1.2, 1.1, 1.0], [0.0] * 5, False, "behind"),
         ([-1.0, -1.1, -1.2, -1.1, -1.0], [0.0] * 5, False, "ahead"),
-        ([1.0, -1.1, 1.2, -1.1, 0.1], [0.0] * 5, True, "no difference beyond seeds"),
+        ([1.0, -1.1, 1.2, -1.1, 0.1], [0.0] * 5, True, "no significant difference"),
     ],
 )
 def test_verdict(a: list[float], b: list[float], higher: bool, expected: str) -> None:

@@ -15,7 +15,7 @@ from gatescope.tracking.outcomes import aligned
 from gatescope.tracking.predictions import classes, safe
 
 MAX_CLASSES = 12
-"""Classes up to which the confusion matrix is shown; with more, the commonest confusions are."""
+"""Classes up to which the confusion matrix is shown; with more, the most frequent confusions are."""
 MAX_PAIRS = 20
 """Confusions that are shown."""
 MAX_WIDTH = 100
@@ -57,7 +57,7 @@ def classification_tables(predictions: pd.DataFrame) -> list[TitledTable]:
     else:
         pairs = errors.confused(counts).head(MAX_PAIRS)
         note = f"{len(counts)} classes; share: of the true class."
-        confusion = TitledTable("Commonest confusions", pairs, note)
+        confusion = TitledTable("Most frequent confusions", pairs, note)
     bins = errors.calibration(predictions)
     note = f"Confidence: probability of the predicted class; {len(bins)} bins, those with examples are shown."
     return [

@@ -199,7 +199,9 @@ def measurements(tables: Tables, quantity: str) -> pd.DataFrame:
     """
     table = study.contenders(tables).with_tested(rf"gradient_flow/[^/]+/{quantity}")
     if table.empty:
-        raise NoData(f"no finished run has readings of gradient_flow ({quantity}): choose instruments=full")
+        raise NoData(
+            f"no finished run has measurements of gradient_flow ({quantity}): choose instruments=full"
+        )
     layer = table.name.str.split("/").str[1]
     depth = layer.str.extract(r"(\d+)", expand=False).fillna("0").astype(int)
     top = depth.groupby(table.run_id).transform("max")
