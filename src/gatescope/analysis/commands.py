@@ -8,17 +8,17 @@ from gatescope.analysis.runs import RecordSource, Source
 
 
 class UsageError(Exception):
-    """A wrong argument; the message names it, what is allowed, and the nearest valid name."""
+    """An argument is wrong; the message names it, what is allowed, and the most similar valid name."""
 
 
 class CommandFailed(Exception):
-    """What was asked for cannot be done; the message says why and what to do."""
+    """A command cannot do its task; the message says why and what to do."""
 
 
 def source(given: Mapping[str, str]) -> Source:
-    """The runs of `study` under `root`, or in W&B's `project`."""
+    """Return the source of the runs of `study`: under `root`, or in the W&B project `project`."""
     if given["source"] == "records":
         return RecordSource(given["root"], given["study"])
-    from gatescope.analysis.wandb_source import WandbSource  # takes a second to import
+    from gatescope.analysis.wandb_source import WandbSource  # its import takes a second
 
     return WandbSource(given["project"], given["study"])

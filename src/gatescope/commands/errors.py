@@ -19,7 +19,7 @@ from typing import Annotated
 from pydantic import Field
 
 from gatescope.analysis import error_tables
-from gatescope.analysis.pair import find
+from gatescope.analysis.record_files import find_run
 from gatescope.analysis.runs import NoRuns, RunSource
 from gatescope.commands.arguments import Text, execute, runs_dir
 
@@ -40,7 +40,7 @@ def errors(
     Raises:
         NoRuns: There is no such run, or it has no predictions.
     """
-    directory = find(root or runs_dir(), run)
+    directory = find_run(root or runs_dir(), run)
     tables = RunSource(directory).tables()
     run_id = str(tables.runs.run_id.iloc[0])
     predictions = tables.predictions(run_id)

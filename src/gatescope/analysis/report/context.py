@@ -14,10 +14,9 @@ from gatescope.analysis.report import page
 from gatescope.analysis.report.drawings import Drawing
 from gatescope.analysis.report.errors import ErrorSection
 from gatescope.analysis.report.findings import Findings
-from gatescope.analysis.report.interactive import charts
 from gatescope.analysis.report.numbers import join_words
-from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import LEVEL, missing_combinations
+from gatescope.analysis.tables import Tables
 
 
 def shared_context(comparison: Comparison, findings: Findings, errors: ErrorSection | None) -> dict[str, Any]:
@@ -54,10 +53,9 @@ def page_context(comparison: Comparison, drawings: Sequence[Drawing], folder: Pa
     figures: list[dict[str, Any]] = []
     for drawing in drawings:
         panels = []
-        if drawing.curves is not None:
-            for title, spec in charts(drawing.table, drawing.curves):
-                panels.append((len(specs), title))
-                specs.append(spec)
+        for title, spec in drawing.charts:
+            panels.append((len(specs), title))
+            specs.append(spec)
         figures.append(
             {
                 "name": drawing.name,

@@ -6,14 +6,16 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from gatescope.analysis import style
-from gatescope.analysis.figures.base import Curves, FigureModule, NoData, load, save
-from gatescope.analysis.report import page
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.figures import NoData, failure, load, save, title
+from gatescope.analysis.figures.base import FigureModule
+from gatescope.analysis.report import interactive, page
+from gatescope.analysis.tables import Tables
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ class Drawing:
         caption: what is drawn.
         missing: why it could not be drawn; None where it was.
         table: the numbers that it shows.
-        curves: how `table` is drawn as curves with a cursor; None where it holds no curves.
+        charts: title and Vega-Lite specification of each interactive chart.
         narrow: data URL of the one-column form for narrow screens; None where the figure is one column wide.
     """
 
@@ -55,7 +57,7 @@ class Drawing:
     caption: str
     missing: str | None = None
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
-    curves: Curves | None = None
+    charts: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     narrow: str | None = None
 
 
@@ -70,23 +72,22 @@ def draw(name: str, tables: Tables, folder: Path, paper: bool) -> Drawing:
         folder: the folder of the report.
         paper: whether to write the one- and two-column forms as well.
     """
-    title = name.replace("_", " ").capitalize()
     try:
-        module = load(name)
-        title = module.TITLE
-        return _draw(name, module, tables, folder, paper)
-    except NoData as why:
-        log.warning("figure %s: %s", name, why)
-        reason = str(why)
+        return _draw(name, load(name), tables, folder, paper)
+    except NoData as error:
+        log.warning("figure %s: %s", name, error)
+        reason = str(error)
     except Exception as error:
-        log.exception("figure %s", name)
-        reason = f"{type(error).__name__}: {error}"
+        log.exception("figure %s raised an error", name)
+        reason = failure(name, error)
     _remove_files(name, folder)
-    return Drawing(name, title, "", reason)
+    return Drawing(name, title(name), "", reason)
 
 
 def _draw(name: str, module: FigureModule, tables: Tables, folder: Path, paper: bool) -> Drawing:
     figure, table, caption = module.draw(tables), module.numbers(tables), module.caption(tables)
+    curves = getattr(module, "CURVES", None)
+    charts = interactive.charts(table, curves) if curves is not None else []
     save(figure, folder, name, ("png", "svg"))
     (folder / "numbers").mkdir(exist_ok=True)
     table.to_csv(folder / "numbers" / f"{name}.csv", index=False, float_format="%.8g", lineterminator="\n")
@@ -104,11 +105,13 @@ def _draw(name: str, module: FigureModule, tables: Tables, folder: Path, paper: 
             save(column, target, stem, ("png", "svg"))
         if column is not figure:
             narrow = page.image(target / stem)
-    return Drawing(name, module.TITLE, caption, None, table, getattr(module, "CURVES", None), narrow)
+    return Drawing(name, str(module.TITLE), caption, None, table, charts, narrow)
 
 
 def _remove_files(name: str, folder: Path) -> None:
     """Remove the files of a figure that an older report drew."""
-    for pattern in (f"{name}.*", f"numbers/{name}.csv", f"paper/{name}_*"):
-        for path in folder.glob(pattern):
+    stems = (name, f"{name}_one_column", f"{name}_two_columns")
+    names = {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg", "pdf", "csv")}
+    for path in folder.rglob("*"):
+        if path.name in names:
             path.unlink()

@@ -49,11 +49,12 @@ def charts(numbers: pd.DataFrame, curves: Curves) -> list[tuple[str, dict[str, A
         Title and Vega-Lite specification of each panel. Its parameter `shown` is the list of variants that
         are drawn.
     """
+    curves.check(numbers)
     groups: list[tuple[Any, pd.DataFrame]] = [((), numbers)]
     if curves.panels:
         groups = list(numbers.groupby(list(curves.panels), sort=False))
     places = np.unique(np.linspace(0, len(groups) - 1, min(len(groups), MAX_PANELS)).round().astype(int))
-    looks = style.looks(numbers.variant)
+    looks = style.styles_of(numbers.variant)
     result = []
     for place in places:
         names, part = groups[place]
@@ -64,7 +65,7 @@ def charts(numbers: pd.DataFrame, curves: Curves) -> list[tuple[str, dict[str, A
 
 
 def _chart(
-    table: pd.DataFrame, curves: Curves, label: str, title: str, looks: dict[str, style.Look]
+    table: pd.DataFrame, curves: Curves, label: str, title: str, looks: dict[str, style.VariantStyle]
 ) -> dict[str, Any]:
     import altair as alt
 
@@ -135,7 +136,7 @@ def _horizontal(values: pd.Series, log: bool) -> dict[str, Any]:
     return {"scale": alt.Scale(type="symlog"), "axis": alt.Axis(values=[0, *powers], labelExpr=PLAIN)}
 
 
-def dashes(look: style.Look) -> list[float]:
+def dashes(look: style.VariantStyle) -> list[float]:
     """Return the dash pattern of an SVG line for a look's line style."""
     return [1, 0] if isinstance(look.linestyle, str) else [2 * length for length in look.linestyle[1]]
 

@@ -152,7 +152,7 @@ def variants(names: Iterable[str]) -> list[dict[str, str]]:
             "color": look.color,
             "dashes": " ".join(f"{length:g}" for length in interactive.dashes(look)),
         }
-        for name, look in style.looks(names).items()
+        for name, look in style.styles_of(names).items()
     ]
 
 

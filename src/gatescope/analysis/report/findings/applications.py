@@ -91,7 +91,7 @@ def _headline(results: Sequence[DatasetResult]) -> str:
 
 def _table(results: Sequence[DatasetResult]) -> str:
     cells = style.order({name for one in results for name in one.estimates})
-    head = ["dataset", "metric", *(style.look(name).label for name in cells), "baseline", "published"]
+    head = ["dataset", "metric", *(style.style_of(name).label for name in cells), "baseline", "published"]
     lines = []
     for one in results:
         estimates = [_estimate(one, name) for name in cells]
@@ -109,7 +109,7 @@ def _estimate(result: DatasetResult, name: str) -> str:
 
 
 def _published(entry: dict[str, Any]) -> str:
-    return f"{style.look(str(entry['model'])).label} {number(float(entry['value']))} ({entry['source']})"
+    return f"{style.style_of(str(entry['model'])).label} {number(float(entry['value']))} ({entry['source']})"
 
 
 def _method(results: Sequence[DatasetResult]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.contrasts import Contrast
-from gatescope.analysis.figures.base import words
+from gatescope.analysis.figures.summaries import readable_name
 from gatescope.analysis.report.findings import Findings
 from gatescope.analysis.report.numbers import interval, join_words, number
 from gatescope.analysis.statistics import (
@@ -65,11 +65,11 @@ def _best_mean(comparison: Comparison, condition: str, bold: bool = False) -> st
     mean = interval(comparison.summary(variant, condition).metrics[comparison.primary])
     extreme = "highest" if comparison.higher_is_better else "lowest"
     name = f"**{variant}**" if bold else variant
-    return f"{name} has the {extreme} mean {words(comparison.primary)}{under(condition)}: {mean}"
+    return f"{name} has the {extreme} mean {readable_name(comparison.primary)}{under(condition)}: {mean}"
 
 
 def _no_value(comparison: Comparison, condition: str) -> str:
-    return f"No run has a finite {words(comparison.primary)}{under(condition)}."
+    return f"No run has a finite {readable_name(comparison.primary)}{under(condition)}."
 
 
 def under(condition: str) -> str:
