@@ -61,7 +61,7 @@ def shown(given: dict[str, str]) -> str:
         from gatescope.texts import texts_of  # loads the data, and torch
 
         texts = texts_of(tables.configs[run_id], predictions)
-    found = error_tables.parts(predictions, int(given["n"]), texts)
+    found = error_tables.error_tables(predictions, int(given["n"]), texts)
     text = f"{run_id}\n\n{error_tables.terminal(found)}"
     if not given["out"]:
         return text

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gatescope.analysis import study, style
-from gatescope.analysis.faithfulness import ERASURE, LN_2, SEEDS, TAU, Trial, trials
+from gatescope.analysis.faithfulness import ERASURE, LN_2, SEEDS, TAU, AttentionEvaluation, evaluations
 from gatescope.analysis.figures.drawing import canvas, panel_title, per_row
 from gatescope.analysis.figures.summaries import seed_text
 from gatescope.analysis.statistics import LEVEL
@@ -46,7 +46,7 @@ def numbers(tables: Tables) -> pd.DataFrame:
                 **vars(one.estimate),
                 "chance": one.reference,
             }
-            for one in trials(tables)
+            for one in evaluations(tables)
         ]
     )
 
@@ -71,7 +71,7 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, found: list[Trial], variants: list[str]) -> None:
+def _panel(axes: Axes, found: list[AttentionEvaluation], variants: list[str]) -> None:
     styles = style.styles_of(variants)
     for one in found:
         variant_style, height, estimate = styles[one.variant], variants.index(one.variant), one.estimate
@@ -94,8 +94,8 @@ def _panel(axes: Axes, found: list[Trial], variants: list[str]) -> None:
         axes.set_xlim(left=0)
 
 
-def _trials(tables: Tables) -> list[Trial]:
+def _trials(tables: Tables) -> list[AttentionEvaluation]:
     """The last condition's, as the figure of attention has it."""
-    found = trials(tables)
+    found = evaluations(tables)
     last = study.conditions(pd.DataFrame({"condition": [one.condition for one in found]}))[-1]
     return [one for one in found if one.condition == last]

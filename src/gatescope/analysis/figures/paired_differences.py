@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import study, style
-from gatescope.analysis.contrasts import Compared, against_reference
+from gatescope.analysis.comparison import reference_contrasts
+from gatescope.analysis.contrasts import Contrast
 from gatescope.analysis.figures.base import NoData
 from gatescope.analysis.figures.drawing import canvas, panel_title, panels, per_row
 from gatescope.analysis.figures.summaries import (
@@ -18,7 +19,7 @@ from gatescope.analysis.figures.summaries import (
     omitted_conditions,
     readable_name,
 )
-from gatescope.analysis.statistics import BAR, LEVEL
+from gatescope.analysis.statistics import LEVEL, SUPERIORITY_THRESHOLD
 from gatescope.analysis.tables import Tables
 
 TITLE = "Paired differences"
@@ -32,7 +33,7 @@ def caption(tables: Tables) -> str:
         f"{readable_name(study.primary(tables)).capitalize()} of each variant minus that of "
         f"{_reference(tables)}, over the {pairs} that both have. Small points: seeds; "
         f"large points and bars: mean and {LEVEL:.0%} t interval, not adjusted. Filled: the difference holds "
-        f"(p < {1 - LEVEL:.2f} after Holm, P(A > B) past {BAR}, enough seeds)."
+        f"(p < {1 - LEVEL:.2f} after Holm, P(A > B) past {SUPERIORITY_THRESHOLD}, enough seeds)."
         + omitted_conditions(list(dict.fromkeys(one.condition for one in _compared(tables))))
     )
 
@@ -41,8 +42,8 @@ def numbers(tables: Tables) -> pd.DataFrame:
     rows = [
         {
             "condition": one.condition,
-            "variant": one.difference.a,
-            "minus": one.difference.b,
+            "variant": one.variant,
+            "minus": one.reference,
             **vars(one.difference.estimate),
             "p_holm": one.adjusted_p,
             "superiority": one.difference.superiority,
@@ -56,7 +57,7 @@ def numbers(tables: Tables) -> pd.DataFrame:
 def draw(tables: Tables, width: float | None = None) -> Figure:
     compared = _compared(tables)
     places = evenly_spaced(list(dict.fromkeys(one.condition for one in compared)), MAX_CONDITIONS)
-    variants = style.order(one.difference.a for one in compared)
+    variants = style.order(one.variant for one in compared)
     width = width or (style.COLUMN if len(places) == 1 else style.TWO_COLUMNS)
     columns = min(MOST_COLUMNS, len(places), per_row(width, 2.0))
     rows = math.ceil(len(places) / columns)
@@ -71,16 +72,16 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, compared: list[Compared], variants: list[str]) -> None:
+def _panel(axes: Axes, compared: list[Contrast], variants: list[str]) -> None:
     styles = style.styles_of(variants)
     axes.axvline(0, color="#555555", linewidth=0.9, zorder=0)
     for one in compared:
         height, variant_style, estimate = (
-            variants.index(one.difference.a),
-            styles[one.difference.a],
+            variants.index(one.variant),
+            styles[one.variant],
             one.difference.estimate,
         )
-        holds = one.verdict in ("ahead", "behind")
+        holds = one.holds
         inside = {"fillstyle": "full", "markerfacecolor": variant_style.color if holds else "white"}
         mean = variant_style.points | {"markersize": 5} | inside
         seeds = variant_style.points | {"markersize": 2.5, "alpha": 0.6}
@@ -96,8 +97,8 @@ def _reference(tables: Tables) -> str:
     return style.style_of(study.reference(study.contenders(tables))).label
 
 
-def _compared(tables: Tables) -> list[Compared]:
-    found = [one for one in against_reference(tables) if one.difference.estimate.n]
+def _compared(tables: Tables) -> list[Contrast]:
+    found = [one for one in reference_contrasts(tables) if one.difference.estimate.n]
     if not found:
         raise NoData("fewer than two variants have finished runs of the same seed")
     return found
