@@ -5,8 +5,8 @@
 Calibration: the confidence of a prediction is the probability of the predicted class. Confidences are divided
 into `BINS` bins of equal width over (0, 1]. The expected calibration error of the predicted class is
 Σ_b n_b / N · |accuracy_b − confidence_b| (Guo et al. 2017). The Brier score is the mean over examples of
-Σ_k (p_k − y_k)² over all classes (Brier 1950): 0 for correct predictions with probability 1, 2 for wrong ones.
-For two classes that is twice the (p − y)² of scikit-learn.
+Σ_k (p_k − y_k)² over all classes (Brier 1950): 0 for correct predictions with probability 1, 2 for wrong
+ones. For two classes that is twice the (p − y)² of scikit-learn.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def expected_calibration_error(table: pd.DataFrame) -> float:
 
 
 def brier(predictions: pd.DataFrame) -> float:
-    """Return the Brier score: the squared error of the probabilities, summed over classes; mean over examples."""
+    """Return the Brier score, the mean over examples of the squared error summed over classes."""
     names = classes(predictions)
     probabilities = predictions[[f"p({name})" for name in names]].to_numpy()
     correct = predictions.target.to_numpy()[:, None] == np.array(names, dtype=object)[None]
@@ -159,8 +159,8 @@ def worst_over_seeds(
         texts: Returns the texts of examples; without it there is no column text.
 
     Returns:
-        Columns id, wrong (number of runs), runs (number of all runs), loss (mean), target, prediction (the most
-        frequent, or the mean) and text.
+        Columns id, wrong (number of runs), runs (number of all runs), loss (mean), target, prediction (the
+        most frequent, or the mean) and text.
     """
     columns = [name for name in ("id", "loss", "target", "prediction") if name in predictions[0]]
     parts = [table[columns].assign(badness=badness(table)) for table in predictions]
@@ -188,7 +188,7 @@ def worst_over_seeds(
 
 
 def same_examples(predictions: Sequence[pd.DataFrame]) -> bool:
-    """Return whether all runs were tested on the same examples: each id has the same target in all of them."""
+    """Return whether all runs were tested on the same examples: an id has the same target in each run."""
     first = predictions[0]
     if any(set(table.columns) != set(first.columns) for table in predictions):
         return False

@@ -34,9 +34,9 @@ def caption(tables: Tables) -> str:
     return (
         f"First panel: {readable_name(study.primary(tables))} against lag. Second panel: reach at the tested "
         "weights, the largest lag at which the norm of the gradient is more than 1 % of its norm at lag 0 "
-        "(loss-free, top layer), bounded by the length of the sequences; dashed: reach = lag. Mean and 95 % t "
-        f"interval over {seed_text(metric)}; the axes cover the values of all runs, and bars may extend beyond "
-        f"them.{_exploded_seeds(tables)}"
+        "(loss-free, top layer), bounded by the length of the sequences; dashed: reach = lag. Mean and 95 % "
+        f"t interval over {seed_text(metric)}; the axes cover the values of all runs, and bars may extend "
+        f"beyond them.{_exploded_seeds(tables)}"
     )
 
 

@@ -27,8 +27,8 @@ def caption(tables: Tables) -> str:
     return (
         f"Attention weights on the fixed batch of the probe{condition_text(table)}: entropy divided by the "
         "logarithm of the length (1: uniform), exp(entropy), and mean distance from the query. Mean over "
-        f"examples and heads, then over {seed_text(table)}; bands: 95 % t interval over seeds. Weights belong to "
-        "hidden states, not to tokens."
+        f"examples and heads, then over {seed_text(table)}; bands: 95 % t interval over seeds. Weights "
+        "belong to hidden states, not to tokens."
     )
 
 
@@ -69,7 +69,8 @@ def _measurements(tables: Tables) -> pd.DataFrame:
     table = tables.measurement("attention/(" + "|".join(QUANTITIES) + ")").dropna(subset=["value"])
     if table.empty:
         raise NoData(
-            "no finished run has measurements of attention: they need a variant with attention and instruments other than off"
+            "no finished run has measurements of attention: they need a variant with attention and "
+            "instruments other than off"
         )
     table = table[table.condition == study.conditions(table)[-1]]
     return table.assign(quantity=table.name.str.split("/").str[1].map(QUANTITIES))

@@ -87,7 +87,8 @@ class Curves:
         needed = [*CURVE_COLUMNS, self.x, *self.panels, *(() if self.y_label else ("quantity",))]
         if missing := [name for name in needed if name not in numbers]:
             raise ValueError(
-                f"numbers() lacks {', '.join(missing)}, which CURVES needs; it has {', '.join(map(str, numbers))}"
+                f"numbers() lacks {', '.join(missing)}, which CURVES needs; it has "
+                f"{', '.join(map(str, numbers))}"
             )
 
 

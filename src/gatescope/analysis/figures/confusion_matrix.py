@@ -36,9 +36,9 @@ def caption(tables: Tables) -> str:
     if len(groups) > MAX_PANELS:
         omitted = f" The first {MAX_PANELS} of {len(groups)} variants are drawn."
     return (
-        "Rows: true class; columns: predicted class; shade: share of the test examples of the true class, on a "
-        f"square-root scale; on the diagonal it is the recall. Runs of {seed_text(groups)} are pooled."
-        f"{omitted} All counts: `tables/confusion.csv`."
+        "Rows: true class; columns: predicted class; shade: share of the test examples of the true class, on "
+        f"a square-root scale; on the diagonal it is the recall. Runs of {seed_text(groups)} are "
+        f"pooled.{omitted} All counts: `tables/confusion.csv`."
     )
 
 

@@ -31,10 +31,10 @@ def caption(tables: Tables) -> str:
         "Kendall's τ_b between attention weights and another measure of the importance of a token, mean over "
         "examples; shaded: ± one standard deviation of the τ of an example under independence. Permutation: "
         "median total variation of the prediction over permutations of the weights. Comprehensiveness and "
-        "sufficiency: effect of removing, or of keeping only, the tokens with the largest weights, between the "
-        "limits of the model; 1 is best, the grey bar is a random ranking. Between seeds: Jensen-Shannon "
-        "divergence of the weights, in nats, at most ln 2. "
-        f"Points and lines: mean and {LEVEL:.0%} t interval over {seed_text(table)}."
+        "sufficiency: effect of removing, or of keeping only, the tokens with the largest weights, between "
+        "the limits of the model; 1 is best, the grey bar is a random ranking. Between seeds: Jensen-Shannon "
+        f"divergence of the weights, in nats, at most ln 2. Points and lines: mean and {LEVEL:.0%} t "
+        f"interval over {seed_text(table)}."
     )
 
 

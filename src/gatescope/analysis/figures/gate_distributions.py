@@ -29,11 +29,11 @@ def caption(tables: Tables) -> str:
     """Describe shades, lines and gates."""
     table = _histograms(tables)
     return (
-        f"Shade: number of units and valid positions of the batch of the probe{condition_text(table)} at which "
-        "a gate of the first layer has this value, relative to the most frequent value of the column; lines: "
-        f"10, 50 and 90 % quantiles. Histograms of {seed_text(table)} are pooled; one variant per cell. `update` "
-        "is the share of the candidate that is written, `keep` the share of the old state that is kept (the "
-        "forget gate of an LSTM); candidates and states lie between −1 and 1."
+        f"Shade: number of units and valid positions of the batch of the probe{condition_text(table)} at "
+        "which a gate of the first layer has this value, relative to the most frequent value of the column; "
+        f"lines: 10, 50 and 90 % quantiles. Histograms of {seed_text(table)} are pooled; one variant per "
+        "cell. `update` is the share of the candidate that is written, `keep` the share of the old state "
+        "that is kept (the forget gate of an LSTM); candidates and states lie between −1 and 1."
     )
 
 

@@ -27,10 +27,11 @@ def caption(tables: Tables) -> str:
     condition = f", {table.condition.iloc[0]}" if table.condition.iloc[0] else ""
     return (
         "Each point is a unit of the first layer at the tested weights, on the fixed batch of the probe "
-        f"(seed {table.seed.iloc[0]}{condition}): share of positions at which the gate is above 0.9 against the "
-        "share at which it is below 0.1 (candidate and state: below −0.9). `update` is the share of the new "
-        "candidate that is written, `keep` the share of the old state that is kept (the forget gate of an "
-        "LSTM). Units on the dotted line are always saturated. For a cell without gates, the state is shown."
+        f"(seed {table.seed.iloc[0]}{condition}): share of positions at which the gate is above 0.9 against "
+        "the share at which it is below 0.1 (candidate and state: below −0.9). `update` is the share of the "
+        "new candidate that is written, `keep` the share of the old state that is kept (the forget gate of "
+        "an LSTM). Units on the dotted line are always saturated. For a cell without gates, the state is "
+        "shown."
     )
 
 

@@ -32,9 +32,10 @@ def caption(tables: Tables) -> str:
     if len(_clipped(tables)):
         share = f" {CLIPPED.capitalize()}: since the previous measurement, with mean and 95 % t interval."
     return (
-        "Euclidean norm of the gradient before clipping, of all parameters and of the recurrent weights of all "
-        f"layers. Geometric mean over {seed_text(total)}, with the 95 % t interval of the logarithms. Unit: loss "
-        f"per unit of a parameter; the vertical axis is logarithmic.{line}{share}{_lost_seeds(tables)}"
+        "Euclidean norm of the gradient before clipping, of all parameters and of the recurrent weights of "
+        f"all layers. Geometric mean over {seed_text(total)}, with the 95 % t interval of the logarithms. "
+        "Unit: loss per unit of a parameter; the vertical axis is "
+        f"logarithmic.{line}{share}{_lost_seeds(tables)}"
     )
 
 
@@ -128,7 +129,7 @@ def _with_status(norms: pd.DataFrame) -> pd.DataFrame:
 
 
 def _lost_seeds(tables: Tables) -> str:
-    """Return the sentences of the caption on seeds whose last norm is 0 or not finite, which no mean contains."""
+    """Return the sentences of the caption on seeds that no mean contains: their last norm is 0 or not finite."""
     texts = {name: lost_by_variant(part) for name, part in _parts(tables) if name != CLIPPED}
     return "".join(f" For {name}:{text}" for name, text in texts.items() if text)
 

@@ -42,12 +42,12 @@ def caption(tables: Tables) -> str:
     """Describe half-lives, bands and the marks on the edges."""
     table = _rates(tables)
     return (
-        "Number of time steps after which the norm of the backpropagated gradient has halved: ln 2 / −λ, where λ "
-        f"is the mean decay rate over {seed_text(table)} (loss-free, top layer); bands: the 95 % t interval of "
-        "λ, where it is below 0. A marker on the upper edge: the mean rate is 0 or more, so the gradient does "
-        "not vanish. A cross on the lower edge: for some seed the gradient is exactly 0 (dead); on the upper "
-        "edge: it overflows (exploded). Such seeds are excluded from the mean."
-        f"{lost_by_variant(longest(table))}"
+        "Number of time steps after which the norm of the backpropagated gradient has halved: ln 2 / −λ, "
+        f"where λ is the mean decay rate over {seed_text(table)} (loss-free, top layer); bands: the 95 % t "
+        "interval of λ, where it is below 0. A marker on the upper edge: the mean rate is 0 or more, so the "
+        "gradient does not vanish. A cross on the lower edge: for some seed the gradient is exactly 0 "
+        "(dead); on the upper edge: it overflows (exploded). Such seeds are excluded from the "
+        f"mean.{lost_by_variant(longest(table))}"
     )
 
 

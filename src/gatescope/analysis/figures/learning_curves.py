@@ -33,7 +33,8 @@ def caption(tables: Tables) -> str:
     name, table = _curves(tables)
     return (
         f"{readable_name(name).capitalize()} after each epoch. Thin lines: runs; thick lines: mean over "
-        f"{seed_text(table)} with its 95 % t interval, up to the epoch at which the first of them stops early."
+        f"{seed_text(table)} with its 95 % t interval, up to the epoch at which the first of them stops "
+        "early."
     )
 
 

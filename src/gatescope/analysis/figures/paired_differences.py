@@ -33,9 +33,9 @@ def caption(tables: Tables) -> str:
     pairs = count_text((contrast.difference.estimate.n for contrast in contrasts), "seed")
     return (
         f"{readable_name(study.primary(tables)).capitalize()} of each variant minus that of "
-        f"{_reference(tables)}, over the {pairs} that both have. Small points: seeds; "
-        f"large points and bars: mean and {LEVEL:.0%} t interval, not adjusted for multiple comparisons. Filled "
-        f"points: the difference is significant (p < {1 - LEVEL:.2f} after Holm's correction, P(A > B) beyond "
+        f"{_reference(tables)}, over the {pairs} that both have. Small points: seeds; large points and bars: "
+        f"mean and {LEVEL:.0%} t interval, not adjusted for multiple comparisons. Filled points: the "
+        f"difference is significant (p < {1 - LEVEL:.2f} after Holm's correction, P(A > B) beyond "
         f"{SUPERIORITY_THRESHOLD}, enough seeds)."
         + omitted_conditions(list(dict.fromkeys(contrast.condition for contrast in contrasts)))
     )

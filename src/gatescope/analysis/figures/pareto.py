@@ -26,10 +26,10 @@ FRONT: Any = {"color": "#888888", "linewidth": 0.9, "linestyle": (0, (4.0, 2.0))
 def caption(tables: Tables) -> str:
     """Describe both costs and the Pareto front."""
     return (
-        f"{readable_name(study.primary(tables)).capitalize()} against the duration of a run, with evaluation and "
-        "instruments, and against the number of parameters, with embedding and head. Mean and 95 % t interval "
-        f"over {seed_text(_values(tables))}. Dashed: Pareto front of the means; no variant is both cheaper and "
-        "better than a variant on it."
+        f"{readable_name(study.primary(tables)).capitalize()} against the duration of a run, with evaluation "
+        "and instruments, and against the number of parameters, with embedding and head. Mean and 95 % t "
+        f"interval over {seed_text(_values(tables))}. Dashed: Pareto front of the means; no variant is both "
+        "cheaper and better than a variant on it."
     )
 
 

@@ -23,9 +23,10 @@ def caption(tables: Tables) -> str:
     """Describe the timescale and the units that are counted."""
     table = _timescales(tables)
     return (
-        "Share of units whose gate, taken alone, keeps a state for at least τ time steps, τ = −1 / mean ln keep"
-        f"{condition_text(table)}. Units of the first layer, with {seed_text(table)} pooled. Cells without a keep "
-        "gate have no timescale. The timescale of a gate does not measure memory: compare the vanishing curves."
+        "Share of units whose gate, taken alone, keeps a state for at least τ time steps, τ = −1 / mean ln "
+        f"keep{condition_text(table)}. Units of the first layer, with {seed_text(table)} pooled. Cells "
+        "without a keep gate have no timescale. The timescale of a gate does not measure memory: compare the "
+        "vanishing curves."
     )
 
 

@@ -37,11 +37,11 @@ def caption(tables: Tables) -> str:
     """Describe the curves, their normalisation and the guide lines."""
     table = _curves(tables)
     return (
-        "Norm of a random unit vector on the last state, propagated backward by the exact Jacobians, relative to "
-        f"lag 0, against the lag in time steps{condition_text(table)}. It is of the whole state (h, and c where "
-        "there is one) of the top layer, and does not depend on the loss, so that both times can be compared. "
-        f"Geometric mean over examples and {seed_text(table)}; bands: 95 % t interval over seeds of the "
-        f"logarithms. Dotted: closed form ρ^k. Cut off at {FLOOR:.0e}.{lost_by_variant(table)}"
+        "Norm of a random unit vector on the last state, propagated backward by the exact Jacobians, "
+        f"relative to lag 0, against the lag in time steps{condition_text(table)}. It is of the whole state "
+        "(h, and c where there is one) of the top layer, and does not depend on the loss, so that both times "
+        f"can be compared. Geometric mean over examples and {seed_text(table)}; bands: 95 % t interval over "
+        f"seeds of the logarithms. Dotted: closed form ρ^k. Cut off at {FLOOR:.0e}.{lost_by_variant(table)}"
     )
 
 
