@@ -129,7 +129,7 @@ def _with_status(norms: pd.DataFrame) -> pd.DataFrame:
 
 
 def _lost_seeds(tables: Tables) -> str:
-    """Return the sentences of the caption on seeds that no mean contains: their last norm is 0 or not finite."""
+    """Return the sentences of the caption on seeds that no mean contains: last norm 0 or not finite."""
     texts = {name: lost_by_variant(part) for name, part in _parts(tables) if name != CLIPPED}
     return "".join(f" For {name}:{text}" for name, text in texts.items() if text)
 
