@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test slow check bench clean
+.PHONY: demo test slow check docs bench clean
 
 demo: $(STAMP) ## train and compare rnn, gru, lstm, with and without attention; write the report
 	$(BIN)/python train.py study=first_light
@@ -21,6 +21,9 @@ check: $(STAMP) ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(STAMP) ## the documentation, into build/docs; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(STAMP) ## speed and memory; prints a table, writes benchmarks/results/ and reports/performance/
 	$(BIN)/python -m benchmarks

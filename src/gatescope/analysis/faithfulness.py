@@ -18,8 +18,8 @@ from scipy.spatial.distance import jensenshannon
 
 from gatescope.analysis import study, style
 from gatescope.analysis.figures.base import NoData
-from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import Estimate, mean_interval
+from gatescope.analysis.tables import Tables
 
 TAU = {
     "gradient_input/token": "τ: gradient × input",

@@ -15,7 +15,6 @@ import pandas as pd
 
 from gatescope.analysis import study, style
 from gatescope.analysis.figures.base import NoData
-from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import (
     LEVEL,
     Estimate,
@@ -26,6 +25,7 @@ from gatescope.analysis.statistics import (
     mean_intervals,
     paired_difference,
 )
+from gatescope.analysis.tables import Tables
 
 ALIVE, DEAD, EXPLODED, UNDEFINED = "alive", "dead", "exploded", "undefined"
 DEAD_SHARE = 0.5

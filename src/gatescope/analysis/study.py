@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from gatescope.analysis import style
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.tables import Tables
 
 LOW_IS_GOOD = ("loss", "mse", "mae", "error", "nats", "perplexity", "seconds")
 """Words in the names of metrics for which lower is better."""

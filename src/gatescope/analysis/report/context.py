@@ -15,8 +15,8 @@ from gatescope.analysis.report.drawings import Drawing
 from gatescope.analysis.report.errors import ErrorSection
 from gatescope.analysis.report.findings import Findings
 from gatescope.analysis.report.numbers import join_words
-from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import LEVEL, missing_combinations
+from gatescope.analysis.tables import Tables
 
 
 def shared_context(comparison: Comparison, findings: Findings, errors: ErrorSection | None) -> dict[str, Any]:

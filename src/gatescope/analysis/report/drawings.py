@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 from gatescope.analysis import style
 from gatescope.analysis.figures import NoData, failure, load, save, title
-from gatescope.analysis.report import page
-from gatescope.analysis.report.interactive import charts
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.figures.base import FigureModule
+from gatescope.analysis.report import interactive, page
+from gatescope.analysis.tables import Tables
 
 log = logging.getLogger(__name__)
 
@@ -73,22 +73,21 @@ def draw(name: str, tables: Tables, folder: Path, paper: bool) -> Drawing:
         paper: whether to write the one- and two-column forms as well.
     """
     try:
-        return _draw(name, tables, folder, paper)
-    except NoData as why:
-        log.warning("figure %s: %s", name, why)
-        reason = str(why)
+        return _draw(name, load(name), tables, folder, paper)
+    except NoData as error:
+        log.warning("figure %s: %s", name, error)
+        reason = str(error)
     except Exception as error:
-        log.exception("figure %s", name)
+        log.exception("figure %s raised an error", name)
         reason = failure(name, error)
     _remove_files(name, folder)
     return Drawing(name, title(name), "", reason)
 
 
-def _draw(name: str, tables: Tables, folder: Path, paper: bool) -> Drawing:
-    module = load(name)
+def _draw(name: str, module: FigureModule, tables: Tables, folder: Path, paper: bool) -> Drawing:
     figure, table, caption = module.draw(tables), module.numbers(tables), module.caption(tables)
     curves = getattr(module, "CURVES", None)
-    interactive = [] if curves is None else charts(table, curves)
+    charts = interactive.charts(table, curves) if curves is not None else []
     save(figure, folder, name, ("png", "svg"))
     (folder / "numbers").mkdir(exist_ok=True)
     table.to_csv(folder / "numbers" / f"{name}.csv", index=False, float_format="%.8g", lineterminator="\n")
@@ -106,7 +105,7 @@ def _draw(name: str, tables: Tables, folder: Path, paper: bool) -> Drawing:
             save(column, target, stem, ("png", "svg"))
         if column is not figure:
             narrow = page.image(target / stem)
-    return Drawing(name, module.TITLE, caption, None, table, interactive, narrow)
+    return Drawing(name, str(module.TITLE), caption, None, table, charts, narrow)
 
 
 def _remove_files(name: str, folder: Path) -> None:
