@@ -55,7 +55,7 @@ def classification_tables(predictions: pd.DataFrame) -> list[TitledTable]:
         note = "Rows: the true class; columns: the predicted one."
         confusion = TitledTable("Confusion matrix", matrix, note)
     else:
-        pairs = errors.confused(counts).head(MAX_PAIRS)
+        pairs = errors.confused_pairs(counts).head(MAX_PAIRS)
         note = f"{len(counts)} classes; share: of the true class."
         confusion = TitledTable("Most frequent confusions", pairs, note)
     bins = errors.calibration(predictions)

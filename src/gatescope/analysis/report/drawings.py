@@ -112,6 +112,6 @@ def _remove_files(name: str, folder: Path) -> None:
     """Remove the files of a figure that an older report drew."""
     stems = (name, f"{name}_one_column", f"{name}_two_columns")
     names = {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg", "pdf", "csv")}
-    for path in folder.rglob("*"):
+    for path in list(folder.rglob("*")):
         if path.name in names:
             path.unlink()

@@ -217,7 +217,7 @@ def _calibration_table(section: ErrorSection) -> pd.DataFrame:
 
 
 def _confusion(group: errors.Group) -> pd.DataFrame:
-    return errors.cells(errors.confusion(group.pooled)).assign(**group.key).drop(columns="share")
+    return errors.confusion_cells(errors.confusion(group.pooled)).assign(**group.key).drop(columns="share")
 
 
 def _concat(parts: list[pd.DataFrame]) -> pd.DataFrame:
