@@ -6,12 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from conftest import ROOT, Compose
 
-from gatescope.analysis.figures import Curves
-from gatescope.analysis.report.interactive import charts
 from gatescope.commands.report import main
 from gatescope.config import check
 
@@ -79,27 +76,17 @@ def test_findings_that_raise_are_reported_in_their_place(
     assert "could not be written" in (tmp_path / "o" / "toy" / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_figure_that_raises_is_reported_in_its_place(
+def test_the_command_may_name_other_findings_than_the_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
-        raise ZeroDivisionError("nothing to divide by")
-
+    (tmp_path / "other_lab").mkdir()
+    (tmp_path / "other_lab" / "words.py").write_text(MODULE)
     study(tmp_path, "comparison")
-    monkeypatch.setattr("gatescope.analysis.figures.pareto.draw", broken)
-    arguments = ["study=toy", f"root={tmp_path / 'runs'}", f"out={tmp_path / 'o'}", "paper=no"]
-    assert main([*arguments, "figures=pareto,metric_by_variant"]) == 0
-    readme = (tmp_path / "o" / "toy" / "README.md").read_text(encoding="utf-8")
-    assert "Not drawn: ZeroDivisionError: nothing to divide by." in readme
-    assert "(metric_by_variant.png)" in readme
-
-
-def test_curves_without_panels_are_one_chart() -> None:
-    numbers = pd.DataFrame({"variant": ["a-none"] * 2, "epoch": [0, 1], "mean": [1.0, 2.0], "n": [3, 3]})
-    curves = Curves("epoch", "epoch", "accuracy", panels=())
-    ((title, spec),) = charts(numbers.assign(low=0.5, high=2.5), curves)
-    assert title == ""
-    assert [row["mean"] for row in spec["data"]["values"]] == [1.0, 2.0]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    arguments = ["study=toy", "root=runs", "paper=false", "figures=metric_by_variant"]
+    assert main([*arguments, "findings=other_lab.words"]) == 0
+    assert "My words: **gru-none**" in Path("reports/toy/README.md").read_text(encoding="utf-8")
 
 
 def test_a_config_may_name_findings_by_dotted_path(config: Compose) -> None:
