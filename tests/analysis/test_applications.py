@@ -1,4 +1,4 @@
-"""One row a dataset: our numbers, a baseline's, and published ones."""
+"""Findings by dataset: measured results, a baseline's, and published ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MUSIC = {"_target_": "gatescope.data.chorales.Chorales"}
 
 
 def music(folder: Path, nll: float) -> None:
-    """Makes a run's record one of next-step prediction."""
+    """Turn the record of a run into one of next-step prediction."""
     run = json.loads((folder / "run.json").read_text())
     run["task"] = {"kind": "next_step", "metric": "nll", "direction": "min"}
     run["summary"] = {"test/nll": nll, "seconds_per_epoch": 1.0}
@@ -64,7 +64,7 @@ def test_each_dataset_is_compared_on_its_own_metric(comparison: Comparison) -> N
     assert series.baseline.value == 0.85
 
 
-def test_published_numbers_stand_beside_ours(comparison: Comparison) -> None:
+def test_published_results_are_compared_with_measured_ones(comparison: Comparison) -> None:
     written = applications.findings(comparison)
     text = "\n".join(written.paragraphs)
     assert "| gunpoint | accuracy | 0.810 [0.785, 0.835] | **0.930 [0.905, 0.955]** |" in text
@@ -76,7 +76,7 @@ def test_published_numbers_stand_beside_ours(comparison: Comparison) -> None:
     assert written.headline.endswith("on 2 of 2 datasets.")
 
 
-def test_the_report_misses_nothing_that_music_does_not_have(comparison: Comparison, tmp_path: Path) -> None:
+def test_a_metric_of_another_task_is_not_missing(comparison: Comparison, tmp_path: Path) -> None:
     readme = write_report(RecordSource(tmp_path, "toy"), tmp_path / "out", paper=False).read_text()
     assert "## Results by dataset" in readme
     assert "No finite result" not in readme

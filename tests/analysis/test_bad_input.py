@@ -1,4 +1,4 @@
-"""Records that are not as they should be: a correct page, or one clear message."""
+"""Reports of incomplete or damaged records: a correct page, or one clear message."""
 
 from __future__ import annotations
 

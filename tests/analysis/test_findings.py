@@ -1,4 +1,4 @@
-"""`study.findings` by dotted path, through the real command; what raises is reported in its place."""
+"""`study.findings` by dotted path, through the command; a module that raises is replaced by its message."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_findings_outside_the_package_are_in_readme_page_and_list(tmp_path: Path
         ("absent", r"absent raised ModuleNotFoundError\: No module named"),
     ],
 )
-def test_findings_that_raise_are_reported_in_their_place(
+def test_findings_that_raise_are_replaced_by_the_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, findings: str, message: str
 ) -> None:
     (tmp_path / "my_broken_lab").mkdir()

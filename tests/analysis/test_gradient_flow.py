@@ -1,4 +1,4 @@
-"""What is said of gradients that real runs have recorded, dead ones among them."""
+"""Findings on the gradients of trained runs, with dead gradients among them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from gatescope.run import run
 
 
 class ShutIRNN(IRNN):
-    """An IRNN whose biases shut every unit for good in runs with an odd seed: there its gradient is exactly 0
-    from lag 1 on."""
+    """An IRNN whose units are all off in runs with an odd seed: its gradient is exactly 0 from lag 1 on."""
 
     def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None:
         super().__init__(input_size, hidden_size, **options)
@@ -29,8 +28,8 @@ class ShutIRNN(IRNN):
                 bias.fill_(-9.0)
 
 
-def test_a_run_whose_gradient_is_dead_is_named_and_not_averaged(small: Compose, tmp_path: Path) -> None:
-    # One seed of an IRNN that carries a signal unchanged, one that is dead, and a GRU that loses some of it.
+def test_a_run_with_a_dead_gradient_is_listed_and_not_averaged(small: Compose, tmp_path: Path) -> None:
+    # An IRNN with one seed whose gradient keeps its norm and one whose gradient is dead, and a GRU.
     for seed in range(2):
         cell = f"model.cell._target_={__name__}.ShutIRNN"
         run(small("study.name=lost", "model=irnn", f"seed={seed}", cell))

@@ -1,4 +1,4 @@
-"""The findings of study=interpretability: a verdict that follows the numbers, or too few seeds."""
+"""Findings on gates and attention: verdicts follow the numbers, and need enough seeds."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def comparison(root: Path, seeds: int = 5) -> Comparison:
     return compare(RecordSource(root, "toy").tables())
 
 
-def test_each_variant_is_told_where_it_belongs(tmp_path: Path) -> None:
+def test_each_variant_is_judged_by_its_tests(tmp_path: Path) -> None:
     text = findings(comparison(tmp_path)).paragraphs[0]
     assert "By all tests in gru-additive;" in text
     assert "; by some tests only in rnn-additive (failed: weight);" in text
     assert "by no test in lstm-additive." in text
 
 
-def test_ablations_truth_and_gates_have_their_numbers(tmp_path: Path) -> None:
+def test_the_tables_of_ablations_deciding_steps_and_gates(tmp_path: Path) -> None:
     text = "\n".join(findings(comparison(tmp_path)).paragraphs)
     assert "| gru-additive | gru-uniform | +0.1" in text
     assert "| 5 | ahead |" in text
@@ -73,7 +73,7 @@ def test_few_seeds_give_no_verdict(tmp_path: Path) -> None:
     assert "Not enough seeds for a verdict" in findings(comparison(tmp_path, seeds=2)).paragraphs[0]
 
 
-def test_a_study_without_such_readings_is_compared_all_the_same(tmp_path: Path) -> None:
+def test_a_study_without_these_measurements_is_compared(tmp_path: Path) -> None:
     for seed in range(2):
         write_run(tmp_path, "gru-none", seed, study=STUDY, measurements=[])
     written = findings(compare(RecordSource(tmp_path, "toy").tables()))

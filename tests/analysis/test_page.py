@@ -1,4 +1,4 @@
-"""The page as a file: it needs nothing beside it, is small, and its numbers lead to their runs."""
+"""The page of a report: self-contained, small, and linked to its records."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_charts_stay_small_and_plain_json(tmp_path: Path) -> None:
         assert set(points.values()) == {MAX_POINTS}
 
 
-def test_long_tables_are_thinned_and_say_so(tmp_path: Path) -> None:
+def test_long_tables_are_thinned(tmp_path: Path) -> None:
     write_vanishing(tmp_path, seeds=2, lags=(100,))
     numbers = load("vanishing_curves").numbers(RecordSource(tmp_path, "vanishing").tables().finished())
     thinned = page.thinned(numbers)
@@ -105,7 +105,7 @@ def test_long_tables_are_thinned_and_say_so(tmp_path: Path) -> None:
     assert {row[1] for row in thinned.rows} == set(numbers.variant)
 
 
-def test_what_varies_between_runs_is_told_from_what_does_not() -> None:
+def test_settings_that_vary_between_runs_are_marked() -> None:
     configs = {
         "a": {"seed": 0, "data": {"lag": 5}, "study": {"name": "x"}},
         "b": {"seed": 1, "data": {"lag": 5}},

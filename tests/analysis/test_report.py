@@ -38,7 +38,7 @@ def test_the_report_of_a_comparison(toy: Path, tmp_path: Path) -> None:
     assert "torch 2.13.0" in text
 
 
-def test_the_csv_has_a_row_a_run(toy: Path, tmp_path: Path) -> None:
+def test_the_csv_has_one_row_per_run(toy: Path, tmp_path: Path) -> None:
     write_run(toy, "gru-none", 9, status="failed", reason="the loss became nan at step 7")
     text_of(toy, tmp_path / "out")
     with (tmp_path / "out" / "toy" / "runs.csv").open(encoding="utf-8") as file:
@@ -51,7 +51,7 @@ def test_the_csv_has_a_row_a_run(toy: Path, tmp_path: Path) -> None:
     assert (failed["test/accuracy"], failed["reason"]) == ("", "the loss became nan at step 7")
 
 
-def test_failures_and_missing_cells_are_named(tmp_path: Path) -> None:
+def test_failed_runs_and_missing_seeds_are_listed(tmp_path: Path) -> None:
     for seed in range(3):
         write_run(tmp_path, "gru-none", seed)
     write_run(tmp_path, "lstm-none", 0)
@@ -75,7 +75,7 @@ def test_few_seeds_get_intervals_and_no_verdict(tmp_path: Path) -> None:
     assert "is significantly ahead of" not in text
 
 
-def test_equals_are_not_told_apart(tmp_path: Path) -> None:
+def test_equal_variants_do_not_differ_significantly(tmp_path: Path) -> None:
     for seed in range(5):
         write_run(tmp_path, "gru-none", seed, accuracy=0.7 + 0.01 * (seed % 2))
         write_run(tmp_path, "rnn-none", seed, accuracy=0.7 + 0.01 * ((seed + 1) % 2))
@@ -83,7 +83,7 @@ def test_equals_are_not_told_apart(tmp_path: Path) -> None:
     assert "There is no significant difference from" in text
 
 
-def test_no_claim_follows_from_a_difference_that_is_the_same_in_all_seeds(tmp_path: Path) -> None:
+def test_a_difference_that_is_the_same_in_all_seeds_is_not_tested(tmp_path: Path) -> None:
     for seed in range(5):
         write_run(tmp_path, "gru-none", seed, accuracy=0.9)
         write_run(tmp_path, "rnn-none", seed, accuracy=0.8)
@@ -131,7 +131,7 @@ def test_the_baseline_may_be_a_run_of_the_study(tmp_path: Path) -> None:
     assert "No finite result" not in text, "a baseline needs no seeds"
 
 
-def test_mixed_commits_are_warned_of(tmp_path: Path) -> None:
+def test_a_report_warns_of_mixed_commits(tmp_path: Path) -> None:
     write_run(tmp_path, "gru-none", 0, commit="a" * 40)
     write_run(tmp_path, "gru-none", 1, commit="b" * 40)
     write_run(tmp_path, "gru-none", 2, commit=None)
@@ -146,7 +146,7 @@ def test_one_run_is_enough_for_a_report(tmp_path: Path) -> None:
     assert "Differences, paired by seed" not in text
 
 
-def test_figures_that_cannot_be_drawn_say_why(tmp_path: Path) -> None:
+def test_a_figure_that_cannot_be_drawn_shows_the_reason(tmp_path: Path) -> None:
     study = {"figures": ["metric_by_variant", "vanishing_curves", "pie_chart"]}
     write_run(tmp_path, "gru-none", 0, study=study)
     text = report(tmp_path, tmp_path / "out")
@@ -154,7 +154,7 @@ def test_figures_that_cannot_be_drawn_say_why(tmp_path: Path) -> None:
     assert "Not drawn: there is no figure named 'pie_chart'" in text
 
 
-def test_only_failed_runs_are_one_message(tmp_path: Path) -> None:
+def test_only_failed_runs_raise_an_error(tmp_path: Path) -> None:
     write_run(tmp_path, "gru-none", 0, status="failed", reason="the loss became nan")
     with pytest.raises(NoRuns, match=r"no run of toy has finished \(1 failed\); the first reason: the loss"):
         text_of(tmp_path, tmp_path / "out")
@@ -171,7 +171,7 @@ def test_the_same_records_give_the_same_bytes(toy: Path, tmp_path: Path) -> None
         assert one.read_bytes() == (tmp_path / "b" / one.relative_to(tmp_path / "a")).read_bytes(), one.name
 
 
-def test_the_findings_on_vanishing_follow_the_numbers(tmp_path: Path) -> None:
+def test_findings_on_gradient_flow_follow_the_numbers(tmp_path: Path) -> None:
     write_vanishing(tmp_path, seeds=5, lags=(50, 100))
     text = text_of(tmp_path, tmp_path / "out", "vanishing")
     assert "## How far gradients reach back in time" in text
@@ -188,8 +188,8 @@ def test_the_findings_on_vanishing_follow_the_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lost", ["dead", "exploded"])
-def test_a_variant_with_a_lost_seed_loses_most_not_least(tmp_path: Path, lost: str) -> None:
-    # Its four other seeds carry a signal farther than any other variant's.
+def test_a_variant_with_a_lost_seed_is_not_ranked(tmp_path: Path, lost: str) -> None:
+    # The gradient of its four other seeds decays more slowly than any other variant's.
     write_vanishing(tmp_path, seeds=5, lags=(50,), lost={("lstm_chrono", 4): lost, ("irnn", 0): lost})
     text = text_of(tmp_path, tmp_path / "out", "vanishing")
     assert "the gradient decays most slowly in **minlstm-none** (λ" in text
@@ -202,7 +202,7 @@ def test_a_variant_with_a_lost_seed_loses_most_not_least(tmp_path: Path, lost: s
     assert "decays most slowly in minlstm-none" in write_index(tmp_path / "out").read_text(encoding="utf-8")
 
 
-def test_a_variant_of_lost_seeds_stays_in_the_table(tmp_path: Path) -> None:
+def test_a_variant_without_a_remaining_seed_is_in_the_table(tmp_path: Path) -> None:
     lost = {(cell, seed): "dead" for cell in ("gru", "rnn", "minlstm", "lstm", "irnn") for seed in range(5)}
     lost |= {("lstm_chrono", seed): "exploded" for seed in range(5)}
     write_vanishing(tmp_path, seeds=5, lags=(50,), lost=lost)
@@ -213,7 +213,7 @@ def test_a_variant_of_lost_seeds_stays_in_the_table(tmp_path: Path) -> None:
     assert [cells[2], cells[4], cells[6], cells[7]] == ["–", "–", "–", "0 (tested weights: 5 of 5 dead)"]
 
 
-def test_the_findings_on_vanishing_with_few_seeds(tmp_path: Path) -> None:
+def test_findings_on_gradient_flow_with_few_seeds(tmp_path: Path) -> None:
     write_vanishing(tmp_path, seeds=3, lags=(50,))
     text = text_of(tmp_path, tmp_path / "out", "vanishing")
     assert "3 seeds are **not enough seeds** for a verdict" in text
@@ -221,7 +221,7 @@ def test_the_findings_on_vanishing_with_few_seeds(tmp_path: Path) -> None:
     assert "slowed the decay" not in text
 
 
-def test_the_findings_on_vanishing_without_readings(tmp_path: Path) -> None:
+def test_findings_on_gradient_flow_without_measurements(tmp_path: Path) -> None:
     write_run(tmp_path, "gru-none", 0, study={"findings": "vanishing_gradients"}, measurements=[])
     assert "No findings on gradient flow: no finished run has measurements of gradient_flow" in text_of(
         tmp_path, tmp_path / "o"
@@ -254,7 +254,7 @@ def test_figures_for_a_paper_come_in_both_widths(tmp_path: Path) -> None:
     assert not list(folder.glob("**/vanishing_curves*"))
 
 
-def test_what_an_older_report_drew_and_this_one_cannot_is_gone(tmp_path: Path) -> None:
+def test_files_of_an_older_report_that_are_no_longer_drawn_are_removed(tmp_path: Path) -> None:
     write_run(tmp_path, "gru-none", 0)
     folder = write_report(RecordSource(tmp_path, "toy"), tmp_path / "out", figures=["gate_saturation"]).parent
     assert len(list(folder.rglob("gate_saturation*"))) == 9
@@ -264,7 +264,7 @@ def test_what_an_older_report_drew_and_this_one_cannot_is_gone(tmp_path: Path) -
     assert not list(folder.rglob("gate_saturation*"))
 
 
-def test_the_index_has_a_line_a_report(toy: Path, tmp_path: Path) -> None:
+def test_the_index_has_one_line_per_report(toy: Path, tmp_path: Path) -> None:
     text_of(toy, tmp_path / "out")
     other = {"name": "b|c d", "question": "Why | so?"}
     write_run(tmp_path / "x", "gru-none", 0, study=other)
@@ -278,5 +278,5 @@ def test_the_index_has_a_line_a_report(toy: Path, tmp_path: Path) -> None:
     assert "others. | 30 of 30 |" in lines[-1]
 
 
-def test_an_index_of_nothing_says_how_to_begin(tmp_path: Path) -> None:
+def test_an_empty_index_shows_the_first_command(tmp_path: Path) -> None:
     assert "study=first_light" in write_index(tmp_path / "reports").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from gatescope.analysis import statistics as s
 values = st.lists(st.floats(-100, 100), min_size=2, max_size=12)
 
 
-def test_the_examples_of_the_documentation_give_what_they_say() -> None:
+def test_the_examples_in_the_docstring_are_correct() -> None:
     assert doctest.testmod(s).failed == 0
     assert doctest.testmod(s).attempted > 5
 
@@ -47,18 +47,18 @@ def covered(table: pd.DataFrame, truth: float) -> float:
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 8, 20])
-def test_95_per_cent_intervals_cover_what_they_say(seeds: int) -> None:
+def test_95_percent_intervals_have_their_nominal_coverage(seeds: int) -> None:
     rng = np.random.default_rng(seeds)
     normal = rng.normal(3.0, 2.0, (DRAWS, seeds))
     assert 0.92 <= covered(s.mean_intervals(normal), 3.0) <= 0.98
     assert 0.92 <= covered(s.geometric_intervals(np.exp(normal)), math.exp(3.0)) <= 0.98
-    # Scores of one seed share the seed's luck, which pairing takes out.
+    # Scores of one seed share a random effect, which pairing removes.
     luck, a, b = rng.normal(0, 3, (DRAWS, seeds)), *rng.normal(0, 1, (2, DRAWS, seeds))
     assert 0.92 <= covered(s.mean_intervals((luck + a + 0.7) - (luck + b)), 0.7) <= 0.98
 
 
 @pytest.mark.parametrize(("seeds", "tasks"), [(5, 1), (5, 4), (8, 4)])
-def test_interquartile_intervals_cover_what_they_say(seeds: int, tasks: int) -> None:
+def test_interquartile_intervals_have_their_nominal_coverage(seeds: int, tasks: int) -> None:
     rng = np.random.default_rng(seeds)
     levels = rng.normal(size=tasks)
     truth = stats.trim_mean(levels + rng.normal(0, 0.5, (100_000, tasks)), 0.25, axis=None)
@@ -68,7 +68,7 @@ def test_interquartile_intervals_cover_what_they_say(seeds: int, tasks: int) -> 
     assert 0.92 <= np.mean([e.low <= truth <= e.high for e in found]) <= 0.98
 
 
-def test_intervals_of_many_rows_are_those_of_each() -> None:
+def test_intervals_of_many_rows_equal_those_of_each_row() -> None:
     x = np.random.default_rng(8).normal(size=(6, 5))
     x[1, 2:], x[2], x[3, 0] = math.nan, math.nan, math.inf
     x[1, 1] = math.nan
@@ -136,7 +136,7 @@ def test_pairs_are_the_seeds_that_both_have() -> None:
     assert s.paired_difference(a, b.loc[[7]]).estimate.n == 0
 
 
-def test_pairing_finds_what_seeds_hide() -> None:
+def test_pairing_removes_the_variance_between_seeds() -> None:
     rng = np.random.default_rng(3)
     common = rng.normal(0, 1, 8)
     a, b = common + 0.1 + rng.normal(0, 0.05, 8), common + rng.normal(0, 0.05, 8)
@@ -183,7 +183,7 @@ def test_differences_alike_to_rounding_have_no_test() -> None:
     difference = s.paired_difference(a, b)
     assert len(set(np.subtract(a, b))) > 1, "rounding makes them unequal"
     assert math.isnan(difference.p)
-    # Six items more in one seed are a spread.
+    # Six more items in one seed give a spread.
     assert 0 < s.paired_difference([a[0] + 0.006, *a[1:]], b).p < 0.05
 
 
@@ -237,7 +237,7 @@ def test_verdict(a: list[float], b: list[float], higher: bool, expected: str) ->
     assert s.verdict(difference, difference.p, higher) == expected
 
 
-def test_a_difference_between_equals_is_seldom_claimed() -> None:
+def test_the_rate_of_false_claims_is_bounded() -> None:
     rng = np.random.default_rng(5)
     said = []
     for _ in range(400):

@@ -1,4 +1,4 @@
-"""The tables beside a report: Markdown, CSV, LaTeX."""
+"""The tables of a report in Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .conftest import write_run
 
 
 def apart(root: Path, gap: float, seeds: int = 5) -> Comparison:
-    """gru ahead of rnn by `gap`, with seeds' luck in common."""
+    """Return a comparison in which gru is ahead of rnn by `gap`; both share the variance between seeds."""
     for seed in range(seeds):
         write_run(root, "gru-none", seed, accuracy=0.7 + gap + 0.004 * (seed % 3) + 0.001 * (seed % 2))
         write_run(root, "rnn-none", seed, accuracy=0.7 + 0.004 * (seed % 3))
     return compare(RecordSource(root, "toy").tables())
 
 
-def test_the_best_is_marked_where_the_difference_holds(tmp_path: Path) -> None:
+def test_the_best_variant_is_marked_where_it_is_significantly_ahead(tmp_path: Path) -> None:
     comparison = apart(tmp_path, 0.1)
     assert comparison.ahead_of_all["test/accuracy", ""] == "gru-none"
     text = report_tables.variants(comparison).text
@@ -33,11 +33,11 @@ def test_the_best_is_marked_where_the_difference_holds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("gap", "seeds"), [(0.0, 5), (0.1, 4)])
-def test_nothing_is_marked_that_seeds_cannot_tell_apart(tmp_path: Path, gap: float, seeds: int) -> None:
+def test_a_difference_that_is_not_significant_is_not_marked(tmp_path: Path, gap: float, seeds: int) -> None:
     assert ("test/accuracy", "") not in apart(tmp_path, gap, seeds).ahead_of_all
 
 
-def test_a_baseline_that_is_better_takes_the_mark_away(tmp_path: Path) -> None:
+def test_nothing_is_marked_where_the_baseline_is_better(tmp_path: Path) -> None:
     for seed in range(5):
         for variant, accuracy in (("gru-none", 0.8), ("rnn-none", 0.7)):
             own = accuracy + 0.001 * seed
@@ -47,7 +47,7 @@ def test_a_baseline_that_is_better_takes_the_mark_away(tmp_path: Path) -> None:
     assert ("test/accuracy", "") not in comparison.ahead_of_all
 
 
-def test_low_is_good_for_losses_and_seconds(tmp_path: Path) -> None:
+def test_lower_is_better_for_losses_and_seconds(tmp_path: Path) -> None:
     for seed in range(5):
         for variant, loss in (("gru-none", 0.2), ("rnn-none", 0.5)):
             folder = write_run(tmp_path, variant, seed)
@@ -60,7 +60,7 @@ def test_low_is_good_for_losses_and_seconds(tmp_path: Path) -> None:
     assert ("seconds_per_epoch", "") not in best, "both take as long"
 
 
-def test_the_three_forms_say_the_same(tmp_path: Path) -> None:
+def test_the_three_formats_hold_the_same_numbers(tmp_path: Path) -> None:
     comparison = apart(tmp_path, 0.1)
     paths = report_tables.write(comparison, tmp_path / "tables")
     assert {path.name for path in paths} == {
