@@ -15,7 +15,7 @@ from gatescope.tracking.outcomes import align_columns
 from gatescope.tracking.predictions import classes, escape_formula
 
 MAX_CLASSES = 12
-"""Classes up to which the confusion matrix is shown; with more, the commonest confusions are."""
+"""Classes up to which the confusion matrix is shown; with more, the most frequent confusions are."""
 MAX_PAIRS = 20
 """Confusions that are shown."""
 MAX_WIDTH = 100
@@ -55,9 +55,9 @@ def classification_tables(predictions: pd.DataFrame) -> list[TitledTable]:
         note = "Rows: the true class; columns: the predicted one."
         confusion = TitledTable("Confusion matrix", matrix, note)
     else:
-        pairs = errors.confused(counts).head(MAX_PAIRS)
+        pairs = errors.confused_pairs(counts).head(MAX_PAIRS)
         note = f"{len(counts)} classes; share: of the true class."
-        confusion = TitledTable("Commonest confusions", pairs, note)
+        confusion = TitledTable("Most frequent confusions", pairs, note)
     bins = errors.calibration(predictions)
     note = f"Confidence: probability of the predicted class; {len(bins)} bins, those with examples are shown."
     return [

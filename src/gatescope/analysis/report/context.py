@@ -27,7 +27,7 @@ def shared_context(comparison: Comparison, findings: Findings, errors: ErrorSect
         "comparison": comparison,
         "selection": selection,
         "level": f"{LEVEL:.0%}",
-        "direction": "high" if comparison.higher_is_better else "low",
+        "direction": "higher" if comparison.higher_is_better else "lower",
         "findings": findings,
         "errors": errors,
         "commands": commands(recorded),
