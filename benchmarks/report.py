@@ -127,7 +127,7 @@ def speed_table(result: dict[str, Any]) -> str:
     """A row for each cell and size: what each way takes, and its bars."""
     lines = []
     for cell, size, rows in measured(result):
-        line: dict[str, Any] = {"cell": style.look(cell).label, "T, B, D, H": shape(size)}
+        line: dict[str, Any] = {"cell": style.style_of(cell).label, "T, B, D, H": shape(size)}
         line |= {f"{way}, ms": row["ms"] for way, row in rows.items() if "ms" in row}
         line |= {HEADINGS[column]: rows["native"][column] for column in ("gflops", "of_product")}
         for measure, row in rows.items():
@@ -139,7 +139,7 @@ def speed_table(result: dict[str, Any]) -> str:
             line |= {LEAST: rows["nn"]["of_product"]}
         lines.append(line | {"gates and adjoint over native": rows["gates and adjoint"]["ratio"]})
     table = pd.DataFrame(lines)
-    own = table["cell"].isin([style.look(cell).label for cell in MINIMAL])
+    own = table["cell"].isin([style.style_of(cell).label for cell in MINIMAL])
     parts = [table[~own], table[own]]
     tables = [in_markdown(part.dropna(axis=1, how="all")) for part in parts if len(part)]
     return "\n\n".join([*tables, ABOUT_LEAST])
@@ -191,7 +191,7 @@ def draw_speed(result: dict[str, Any]) -> Any:
             draw_cell(axes, cell, [rows for _, rows in own])
             names = [shape(size).replace(", ", "·") for size, _ in own]
             axes.set_xticks(range(len(own)), names, rotation=40, ha="right")
-            axes.set(title=style.look(cell).label, xlabel="T·B·D·H")
+            axes.set(title=style.style_of(cell).label, xlabel="T·B·D·H")
         panels[0].set_ylim(bottom=0)
         panels[0].set_ylabel("GFLOP/s of a training step")
         handles, labels = panels[0].get_legend_handles_labels()
@@ -203,7 +203,7 @@ def draw_cell(axes: Axes, cell: str, sizes: list[dict[str, dict[str, Any]]]) -> 
     for way, (label, color, marker) in WAYS.items():
         points = [(x, rows[way]["gflops"]) for x, rows in enumerate(sizes) if way in rows]
         if points:
-            look = {"color": color or style.look(cell).color, "marker": marker, "linestyle": "none"}
+            look = {"color": color or style.style_of(cell).color, "marker": marker, "linestyle": "none"}
             axes.plot(*zip(*points, strict=True), label=label, zorder=3 if way == "native" else 2, **look)
     rate = [rows["native"]["gflops"] / rows["native"]["of_product"] for rows in sizes]
     line = {"color": "#888888", "linestyle": "none", "marker": "_", "markersize": 14}
@@ -219,7 +219,7 @@ def draw_scaling(result: dict[str, Any]) -> Any:
             for cell in style.order(row["case"].split(",")[0] for row in rows):
                 own = [row for row in rows if row["case"].startswith(f"{cell},")]
                 x = [int(row["case"].split("=")[1]) for row in own]
-                look = style.look(cell)
+                look = style.style_of(cell)
                 axes.plot(
                     x, [row["ms"] for row in own], **(look.points | look.line), label=f"{look.label}, native"
                 )

@@ -14,8 +14,7 @@ import numpy as np
 import yaml
 
 from benchmarks.result import Bar, Result
-from gatescope.analysis.report import write_report
-from gatescope.analysis.report.build import FIGURES
+from gatescope.analysis.report import FIGURES, write_report
 from gatescope.analysis.runs import RecordSource
 
 QUESTION = (

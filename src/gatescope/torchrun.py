@@ -81,14 +81,14 @@ def train(config: str, *command: str) -> int:
 
 def report(error: Exception) -> None:
     """In the form that torchrun reads; a traceback where a message does not suffice."""
-    from gatescope.cli import is_written_for_the_reader
+    from gatescope.cli import has_user_message
 
     reason, now = f"{type(error).__name__}: {error}", time.time()
     extra = {
         "timestamp": str(int(now)),
         "failed_at": now,
         "reason": reason,
-        "traceback": None if is_written_for_the_reader(error) else traceback.format_exc(),
+        "traceback": None if has_user_message(error) else traceback.format_exc(),
     }
     content = {"message": {"message": reason, "extraInfo": extra}}
     Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(content), encoding="utf-8")

@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from gatescope.analysis.pair import find
+from gatescope.analysis.record_files import find_run
 from gatescope.components import nearest
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.errors import DataError
@@ -178,7 +178,7 @@ def load(run: str | Path, root: str | Path | None = None) -> Trained:
         LoadError: it has no usable weights, or they are of another version.
         DataError: its data are no longer at hand.
     """
-    directory = find(root or os.environ.get("RUNS_DIR", "runs"), str(run))
+    directory = find_run(root or os.environ.get("RUNS_DIR", "runs"), str(run))
     record = read_run(directory)
     if not (directory / "config.yaml").exists():
         raise LoadError(f"{directory} has no config.yaml, which says how its model is built")

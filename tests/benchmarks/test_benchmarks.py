@@ -154,4 +154,4 @@ def test_an_unknown_benchmark_is_refused() -> None:
 def test_report_scale() -> None:
     result = report_scale.measure(counts=(10,), rows=200, figures=("learning_curves",))
     assert [row["measure"] for row in result.rows] == ["seconds", "memory", "page", "growth"]
-    assert all(0 < row["ratio"] <= 1 for row in result.rows)
+    assert all(row["ratio"] > 0 for row in result.rows)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.io import wavfile
 
-from gatescope.cli import USAGE, tell
+from gatescope.cli import USAGE, report_error
 from gatescope.data import hub
 from gatescope.data.errors import DataError
 from gatescope.data.hub import HubTexts, load_hub, reachable
@@ -122,7 +122,7 @@ def test_without_a_network_there_is_one_message_at_once(
         HubTexts("imdb", "stanfordnlp/imdb").setup()
     assert time.perf_counter() - started < 10
     assert before == datasets.config.HF_HUB_OFFLINE
-    assert tell(caught.value) == USAGE
+    assert report_error(caught.value) == USAGE
     told = capsys.readouterr().err
     for word in ("stanfordnlp/imdb", "HF_HOME", "cannot be reached", "data=tweets"):
         assert word in told

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from tracking.records import at_step, record, rows, send
 
 import gatescope
-from gatescope.cli import job, tell
+from gatescope.cli import job, report_error
 from gatescope.config import resolved
 from gatescope.data.errors import DataError
 from gatescope.run import run
@@ -102,7 +102,7 @@ def test_a_file_that_is_edited_while_it_is_read_ends_the_run(
     monkeypatch.setattr(TextFile, "build", edited_meanwhile)
     with pytest.raises(DataError, match="was edited while it was read") as caught:
         run(cfg)
-    assert tell(caught.value) == 2
+    assert report_error(caught.value) == 2
 
 
 def test_a_missing_file_is_named_in_one_message(own: Own, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +111,7 @@ def test_a_missing_file_is_named_in_one_message(own: Own, capsys: pytest.Capture
     path.unlink()
     with pytest.raises(DataError) as caught:
         run(cfg)
-    assert tell(caught.value) == 2
+    assert report_error(caught.value) == 2
     assert capsys.readouterr().err == f"{path}: there is no such file\n"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -189,19 +189,26 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """The whole rows of a file of rows; a torn one is left out."""
-    rows = []
+    return [row for _, row in numbered_rows(path) if row is not None]
+
+
+def numbered_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """Yield the lines of a file of rows: the number of the line, from 1, and its row; None for a damaged one.
+
+    Empty lines are left out. A file that cannot be read has no lines.
+    """
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError:
-        return []
-    for line in lines:
-        try:
-            row = from_json(line) if line.strip() else None
-        except ValueError:
+        return
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
             continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
-            rows.append(row)
-    return rows
+        try:
+            row = from_json(line)
+        except ValueError:
+            row = None
+        yield number, row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
 
 
 def _durations(rows: list[dict[str, Any]]) -> dict[str, float]:

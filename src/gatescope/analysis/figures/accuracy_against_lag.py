@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import Curves, NoData, canvas, legend, means, per_row, seeds, words
+from gatescope.analysis.figures.base import Curves, NoData
+from gatescope.analysis.figures.drawing import canvas, legend, per_row
+from gatescope.analysis.figures.summaries import means, readable_name, seed_text
 from gatescope.analysis.gradient_flow import (
     ALIVE,
     END,
@@ -19,8 +21,8 @@ from gatescope.analysis.gradient_flow import (
     lost_by_variant,
     measurements,
 )
-from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import mean_interval
+from gatescope.analysis.tables import Tables
 
 TITLE = "Metric against lag, beside reach against lag"
 CURVES = Curves("lag", "lag of the task (steps)", "", ("quantity",), log_x=True)
@@ -29,10 +31,10 @@ CURVES = Curves("lag", "lag of the task (steps)", "", ("quantity",), log_x=True)
 def caption(tables: Tables) -> str:
     metric, _ = _both(tables)
     return (
-        f"First: {words(study.primary(tables))} against lag. Second: reach at the tested weights, "
+        f"First: {readable_name(study.primary(tables))} against lag. Second: reach at the tested weights, "
         "the largest lag at which more than 1 % of the gradient's norm is left (loss-free, top layer), "
         "bounded by the length of the sequences; dashed: reach = lag. Mean and 95 % t interval over "
-        f"{seeds(metric)}; a bar may leave the axes, which show all runs' values.{_exploded(tables)}"
+        f"{seed_text(metric)}; a bar may leave the axes, which show all runs' values.{_exploded(tables)}"
     )
 
 
@@ -62,20 +64,22 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
         along = np.geomspace(lags[0], lags[-1], 100)
         right.plot(along, along, color="#888888", linewidth=0.8, linestyle=(0, (4.0, 2.0)), zorder=0)
         right.set_ylim(bottom=0)
-        left.set_ylabel(words(study.primary(tables)))
+        left.set_ylabel(readable_name(study.primary(tables)))
         right.set_ylabel("reach (steps)")
         legend(figure, metric.variant)
     return figure
 
 
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
-    looks = style.looks(table.variant)
-    for place, (variant, look) in enumerate(looks.items()):
+    styles = style.styles_of(table.variant)
+    for place, (variant, variant_style) in enumerate(styles.items()):
         by_lag = table[table.variant == variant].groupby("lag").value.apply(mean_interval)
         # Side by side, so that bars of the same lag can be told apart.
-        at = by_lag.index * 1.025 ** (place - (len(looks) - 1) / 2)
-        axes.plot(at, [e.mean for e in by_lag], **(look.points | look.line))
-        axes.vlines(at, [e.low for e in by_lag], [e.high for e in by_lag], color=look.color, linewidth=0.9)
+        at = by_lag.index * 1.025 ** (place - (len(styles) - 1) / 2)
+        axes.plot(at, [e.mean for e in by_lag], **(variant_style.points | variant_style.line))
+        axes.vlines(
+            at, [e.low for e in by_lag], [e.high for e in by_lag], color=variant_style.color, linewidth=0.9
+        )
     low, high = table.value.min(), table.value.max()
     margin = 0.15 * (high - low) or 0.1
     axes.set_ylim(low - margin, high + margin)

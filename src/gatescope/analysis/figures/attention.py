@@ -1,4 +1,4 @@
-"""Where attention looks, over training: entropy, effective length, distance."""
+"""Where attention styles, over training: entropy, effective length, distance."""
 
 from __future__ import annotations
 
@@ -7,19 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import (
-    Curves,
-    NoData,
-    band,
-    canvas,
-    legend,
-    mean_over_seeds,
-    means,
-    panel_title,
-    per_row,
-    seeds,
-)
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.figures.base import Curves, NoData
+from gatescope.analysis.figures.drawing import band, canvas, legend, panel_title, per_row
+from gatescope.analysis.figures.summaries import mean_over_seeds, means, seed_text
+from gatescope.analysis.tables import Tables
 
 TITLE = "Attention over training"
 CURVES = Curves("step", "step", "", ("quantity",))
@@ -36,7 +27,7 @@ def caption(tables: Tables) -> str:
     return (
         f"Attention weights on the probe's fixed batch{place}: their entropy over ln length (1: uniform), "
         "exp(entropy), and their mean distance from the query. Means over examples and heads, "
-        f"then over {seeds(table)}; bands: 95 % t interval over seeds. Weights credit states, not tokens."
+        f"then over {seed_text(table)}; bands: 95 % t interval over seeds. Weights credit states, not tokens."
     )
 
 
@@ -62,10 +53,12 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
 
 
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
-    for variant, look in style.looks(table.variant).items():
+    for variant, variant_style in style.styles_of(table.variant).items():
         mean = mean_over_seeds(table[table.variant == variant], "step")
-        axes.plot(mean.index, mean["mean"], **(look.points | look.line), markevery=(0.0, 0.25))
-        band(axes, mean, look.color)
+        axes.plot(
+            mean.index, mean["mean"], **(variant_style.points | variant_style.line), markevery=(0.0, 0.25)
+        )
+        band(axes, mean, variant_style.color)
 
 
 def _measurements(tables: Tables) -> pd.DataFrame:

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gatescope.analysis import errors, study, style
-from gatescope.analysis.figures.base import NoData, canvas, legend, panel_title, panels, per_row
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.figures.base import NoData
+from gatescope.analysis.figures.drawing import canvas, legend, panel_title, panels, per_row
+from gatescope.analysis.tables import Tables
 
 TITLE = "Calibration"
 FEWEST = 10
@@ -51,9 +52,9 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
 
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
     axes.plot([0, 1], [0, 1], color="#777777", linestyle=":", linewidth=1)
-    for variant, look in style.looks(table.variant).items():
+    for variant, variant_style in style.styles_of(table.variant).items():
         own = table[(table.variant == variant) & (table.n >= FEWEST)]
-        axes.plot(own.confidence, own.accuracy, **(look.points | look.line))
+        axes.plot(own.confidence, own.accuracy, **(variant_style.points | variant_style.line))
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
 

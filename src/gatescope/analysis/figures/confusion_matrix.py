@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 
 from gatescope.analysis import style
 from gatescope.analysis.errors import Group, cells, confused, confusion, groups, seeds
-from gatescope.analysis.figures.base import NoData, canvas, panel_title, per_row, spread
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.figures.base import NoData
+from gatescope.analysis.figures.drawing import canvas, panel_title, per_row
+from gatescope.analysis.figures.summaries import evenly_spaced
+from gatescope.analysis.tables import Tables
 
 TITLE = "Confusion matrix"
 MOST_PANELS = 12
@@ -63,7 +65,7 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
         for axes, group in zip(grid, found, strict=False):
             _panel(axes, confusion(group.pooled))
             place = f" ({group.condition})" if several else ""
-            panel_title(axes, f"{style.look(group.variant).label}{place}".replace(r"\$", "$"))
+            panel_title(axes, f"{style.style_of(group.variant).label}{place}".replace(r"\$", "$"))
         for axes in grid[len(found) :]:
             axes.remove()
         figure.supxlabel("predicted class", fontsize=style.RC["axes.labelsize"])
@@ -80,7 +82,7 @@ def _panel(axes: Axes, counts: pd.DataFrame) -> None:
     axes.imshow(shares, cmap="Greys", norm=scale, interpolation="nearest", aspect="equal")
     axes.grid(visible=False)
     names = [_short(str(name)) for name in counts.index]
-    places = [int(i) for i in spread([str(i) for i in range(len(names))], NAMED)]
+    places = [int(i) for i in evenly_spaced([str(i) for i in range(len(names))], NAMED)]
     axes.set_xticks(places, [names[i] for i in places], rotation=90)
     axes.set_yticks(places, [names[i] for i in places])
     if len(names) <= WRITTEN:

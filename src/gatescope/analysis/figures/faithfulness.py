@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gatescope.analysis import study, style
-from gatescope.analysis.faithfulness import ERASURE, LN_2, SEEDS, TAU, Trial, trials
-from gatescope.analysis.figures.base import canvas, panel_title, per_row, seeds
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.faithfulness import ERASURE, LN_2, SEEDS, TAU, AttentionEvaluation, evaluations
+from gatescope.analysis.figures.drawing import canvas, panel_title, per_row
+from gatescope.analysis.figures.summaries import seed_text
 from gatescope.analysis.statistics import LEVEL
+from gatescope.analysis.tables import Tables
 
 TITLE = "Attention on trial"
 CHANCE = {"color": "#555555", "linestyle": "none", "marker": "|", "markersize": 9, "markeredgewidth": 1.2}
@@ -31,7 +32,7 @@ def caption(tables: Tables) -> str:
         "weights. Comprehensiveness and sufficiency: removing, or keeping alone, the tokens that weigh most, "
         "placed between the model's own limits; 1 is good, the grey bar a random ranking. Between seeds: "
         "Jensen-Shannon divergence of the weights, in nats, at most ln 2. "
-        f"Points and lines: mean and {LEVEL:.0%} t interval over {seeds(table)}."
+        f"Points and lines: mean and {LEVEL:.0%} t interval over {seed_text(table)}."
     )
 
 
@@ -45,7 +46,7 @@ def numbers(tables: Tables) -> pd.DataFrame:
                 **vars(one.estimate),
                 "chance": one.reference,
             }
-            for one in trials(tables)
+            for one in evaluations(tables)
         ]
     )
 
@@ -70,17 +71,17 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, found: list[Trial], variants: list[str]) -> None:
-    looks = style.looks(variants)
+def _panel(axes: Axes, found: list[AttentionEvaluation], variants: list[str]) -> None:
+    styles = style.styles_of(variants)
     for one in found:
-        look, height, estimate = looks[one.variant], variants.index(one.variant), one.estimate
+        variant_style, height, estimate = styles[one.variant], variants.index(one.variant), one.estimate
         if one.quantity in TAU.values():
             axes.fill_betweenx([height - 0.5, height + 0.5], -one.reference, one.reference, color="#ececec")
         if one.quantity in ERASURE.values():
             axes.plot([one.reference], [height], **CHANCE)  # type: ignore[arg-type]
-        axes.plot([estimate.low, estimate.high], [height, height], color=look.color, linewidth=1.2)
-        axes.plot([estimate.mean], [height], **look.points | {"markersize": 4.5}, clip_on=False)
-    axes.set_yticks(range(len(variants)), [looks[variant].label for variant in variants])
+        axes.plot([estimate.low, estimate.high], [height, height], color=variant_style.color, linewidth=1.2)
+        axes.plot([estimate.mean], [height], **variant_style.points | {"markersize": 4.5}, clip_on=False)
+    axes.set_yticks(range(len(variants)), [styles[variant].label for variant in variants])
     axes.set_ylim(len(variants) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     limits = {name: (-1.0, 1.0) for name in TAU.values()} | {name: (0.0, 1.0) for name in ERASURE.values()}
@@ -93,8 +94,8 @@ def _panel(axes: Axes, found: list[Trial], variants: list[str]) -> None:
         axes.set_xlim(left=0)
 
 
-def _trials(tables: Tables) -> list[Trial]:
+def _trials(tables: Tables) -> list[AttentionEvaluation]:
     """The last condition's, as the figure of attention has it."""
-    found = trials(tables)
+    found = evaluations(tables)
     last = study.conditions(pd.DataFrame({"condition": [one.condition for one in found]}))[-1]
     return [one for one in found if one.condition == last]

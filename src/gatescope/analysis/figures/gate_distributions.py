@@ -10,16 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import (
-    NoData,
-    canvas,
-    panel_title,
-    per_row,
-    seeds,
-    spread,
-    without_repeats,
-)
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.figures.base import NoData
+from gatescope.analysis.figures.drawing import canvas, panel_title, per_row
+from gatescope.analysis.figures.summaries import evenly_spaced, seed_text, without_duplicate_gates
+from gatescope.analysis.tables import Tables
 
 TITLE = "Gate distributions over training"
 LEVELS = (0.1, 0.5, 0.9)
@@ -32,7 +26,7 @@ def caption(tables: Tables) -> str:
     return (
         f"Shade: how many of all units and valid positions of the probe's batch{place} have a gate at this "
         "value, first layer, relative to the column's most frequent; lines: 10, 50 and 90 % quantiles. "
-        f"Histograms of {seeds(table)} together, a variant a cell. `update` is the share of the candidate "
+        f"Histograms of {seed_text(table)} together, a variant a cell. `update` is the share of the candidate "
         "that is written, `keep` of the old state that stays (an LSTM's forget gate); candidates and states "
         "lie between −1 and 1."
     )
@@ -59,7 +53,7 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
         for axes_row, (variant, own) in zip(grid, rows, strict=True):
             for axes, (gate, part) in zip(axes_row, own, strict=False):
                 _panel(axes, part)
-                panel_title(axes, f"{style.look(style.split(variant)[0]).label}: {gate}")
+                panel_title(axes, f"{style.style_of(style.split(variant)[0]).label}: {gate}")
             for axes in axes_row[len(own) :]:
                 axes.remove()
         figure.supxlabel("step", fontsize=style.RC["axes.labelsize"])
@@ -78,7 +72,7 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
     for level in LEVELS:
         values = [_quantile(counts, bins, level) for _, counts, bins in columns]
         axes.plot(values, color="#c8500a", linewidth=1.4 if level == 0.5 else 0.8)
-    places = [int(place) for place in spread([str(i) for i in range(len(columns))], MOST_TICKS)]
+    places = [int(place) for place in evenly_spaced([str(i) for i in range(len(columns))], MOST_TICKS)]
     axes.set_xticks(places, [f"{columns[place][0]:g}" for place in places])
     axes.set_ylim(edges[0], edges[-1])
     axes.grid(visible=False)
@@ -122,7 +116,7 @@ def _histograms(tables: Tables) -> pd.DataFrame:
         raise NoData("no finished run has histograms of gates (instruments=off, or no recurrent layer)")
     parts = table.name.str.split("/")
     table = table.assign(layer=parts.str[1], gate=parts.str[2])
-    table = without_repeats(table[table.layer == table.layer.min()])
+    table = without_duplicate_gates(table[table.layer == table.layer.min()])
     table = table[table.condition == study.conditions(table)[-1]]
     first: dict[str, str] = {}
     for variant in style.order(table.variant):

@@ -8,8 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import NoData, canvas, legend, panel_title, per_row, without_repeats
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.figures.base import NoData
+from gatescope.analysis.figures.drawing import canvas, legend, panel_title, per_row
+from gatescope.analysis.figures.summaries import without_duplicate_gates
+from gatescope.analysis.tables import Tables
 
 TITLE = "Gate saturation"
 SMALLEST = 1.1
@@ -60,7 +62,7 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
         for axes_row, (cell, names) in zip(grid, rows, strict=True):
             for axes, gate in zip(axes_row, names, strict=False):
                 _panel(axes, table[(table.cell_name == cell) & (table.gate == gate)])
-                panel_title(axes, f"{style.look(cell).label}: {gate}")
+                panel_title(axes, f"{style.style_of(cell).label}: {gate}")
             for axes in axes_row[len(names) :]:
                 axes.remove()
         figure.supxlabel("share of positions above 0.9", fontsize=style.RC["axes.labelsize"])
@@ -71,10 +73,10 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
 
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
     axes.plot([0, 1], [1, 0], color="#999999", linewidth=0.7, linestyle=":")
-    looks = style.looks(table.variant)
+    styles = style.styles_of(table.variant)
     for variant, payload in zip(table.variant, table.payload, strict=True):
         columns = payload["columns"]
-        points = looks[variant].points | {"markersize": 2.8, "alpha": 0.65, "markeredgewidth": 0.6}
+        points = styles[variant].points | {"markersize": 2.8, "alpha": 0.65, "markeredgewidth": 0.6}
         axes.plot(columns["right"], columns["left"], **points, clip_on=False)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
 
@@ -90,7 +92,7 @@ def _points(tables: Tables) -> pd.DataFrame:
         raise NoData("no finished run has readings of gates (instruments=off, or no recurrent layer)")
     parts = table.name.str.split("/")
     table = table.assign(layer=parts.str[1], gate=parts.str[2])
-    table = without_repeats(table[table.layer == table.layer.min()])
+    table = without_duplicate_gates(table[table.layer == table.layer.min()])
     table = table[table.condition == study.conditions(table)[0]]
     seed = table.groupby("seed").variant.nunique().idxmax()
     table = table[table.seed == seed].sort_values("step", kind="stable")

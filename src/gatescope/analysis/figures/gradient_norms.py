@@ -11,20 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import (
-    Curves,
-    NoData,
-    band,
-    canvas,
-    legend,
-    panel_title,
-    per_row,
-    plain_log,
-    seeds,
-    spread,
-)
+from gatescope.analysis.figures.base import Curves, NoData
+from gatescope.analysis.figures.drawing import band, canvas, format_log_axis, legend, panel_title, per_row
+from gatescope.analysis.figures.summaries import evenly_spaced, seed_text
 from gatescope.analysis.gradient_flow import ALIVE, DEAD, EXPLODED, lost_by_variant, over_seeds
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.tables import Tables
 
 TITLE = "Gradient norms over training"
 MOST_ROWS = 3
@@ -40,7 +31,7 @@ def caption(tables: Tables) -> str:
         len(_clipped(tables))
     )
     return (
-        f"Euclidean norm of the gradient before clipping, geometric mean over {seeds(total)} with its 95 % "
+        f"Euclidean norm of the gradient before clipping, geometric mean over {seed_text(total)} with its 95 % "
         "t interval on logarithms, of all parameters and of the recurrent weights of all layers together. "
         f"Unit: loss per unit of parameter; the vertical axis is logarithmic.{line}{share}"
         f"{_lost(tables)}"
@@ -65,7 +56,7 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
     parts = _parts(tables)
     width = width or style.TWO_COLUMNS
     columns = len(parts) if per_row(width) >= len(parts) else 1
-    places = spread(study.conditions(parts[0][1]), MOST_ROWS if columns > 1 else 1)
+    places = evenly_spaced(study.conditions(parts[0][1]), MOST_ROWS if columns > 1 else 1)
     shown = [(place, name, part[part.condition == place]) for place in places for name, part in parts]
     with canvas(width, 0.75 + 1.6 * len(shown) / columns) as figure:
         grid = list(figure.subplots(len(shown) // columns, columns, sharex=True, squeeze=False).flat)
@@ -80,7 +71,7 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
                 for threshold in _thresholds(tables):
                     axes.axhline(threshold, **CLIP)
         for axes in norms:
-            plain_log(axes.yaxis)
+            format_log_axis(axes.yaxis)
         for axes in grid[-columns:]:
             axes.set_xlabel("step")
         clip = [Line2D([], [], **CLIP, label="clipping threshold")] if _thresholds(tables) else []
@@ -93,10 +84,10 @@ def _panel(axes: Axes, table: pd.DataFrame, name: str) -> None:
         axes.set_ylim(-0.03, 1.03)
     else:
         axes.set_yscale("log")
-    for variant, look in style.looks(table.variant).items():
+    for variant, variant_style in style.styles_of(table.variant).items():
         mean = over_seeds(table[table.variant == variant], "step", geometric=name != CLIPPED)
-        axes.plot(mean.index, mean["mean"], **look.line)
-        band(axes, mean, look.color)
+        axes.plot(mean.index, mean["mean"], **variant_style.line)
+        band(axes, mean, variant_style.color)
 
 
 def _parts(tables: Tables) -> list[tuple[str, pd.DataFrame]]:

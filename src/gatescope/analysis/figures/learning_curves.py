@@ -10,22 +10,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import (
-    Curves,
-    NoData,
-    band,
-    canvas,
-    legend,
+from gatescope.analysis.figures.base import Curves, NoData
+from gatescope.analysis.figures.drawing import band, canvas, legend, panel_title, panels, per_row
+from gatescope.analysis.figures.summaries import (
+    evenly_spaced,
     mean_over_seeds,
     means,
-    panel_title,
-    panels,
-    per_row,
-    seeds,
-    spread,
-    words,
+    readable_name,
+    seed_text,
 )
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.tables import Tables
 
 TITLE = "Learning curves"
 MOST_COLUMNS = 3
@@ -37,8 +31,8 @@ MOST_PANELS = 6
 def caption(tables: Tables) -> str:
     name, table = _curves(tables)
     return (
-        f"{words(name).capitalize()} after each epoch. Thin lines: runs; thick lines: mean over "
-        f"{seeds(table)} with its 95 % t interval, drawn while "
+        f"{readable_name(name).capitalize()} after each epoch. Thin lines: runs; thick lines: mean over "
+        f"{seed_text(table)} with its 95 % t interval, drawn while "
         "all of them train (early stopping ends them at different epochs)."
     )
 
@@ -63,19 +57,24 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
             _panel(axes, part)
             panel_title(axes, title)
         figure.supxlabel("epoch", fontsize=style.RC["axes.labelsize"])
-        figure.supylabel(words(name), fontsize=style.RC["axes.labelsize"])
+        figure.supylabel(readable_name(name), fontsize=style.RC["axes.labelsize"])
         legend(figure, table.variant)
     return figure
 
 
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
-    for variant, look in style.looks(table.variant).items():
+    for variant, variant_style in style.styles_of(table.variant).items():
         own = table[table.variant == variant]
         for _, run in own.groupby("run_id"):
-            axes.plot(run.epoch, run.value, **look.line, linewidth=0.5, alpha=0.4)
+            axes.plot(run.epoch, run.value, **variant_style.line, linewidth=0.5, alpha=0.4)
         mean = mean_over_seeds(own, "epoch")
-        band(axes, mean, look.color)
-        axes.plot(mean.index, mean["mean"], **(look.points | look.line), markevery=_last_only(mean))
+        band(axes, mean, variant_style.color)
+        axes.plot(
+            mean.index,
+            mean["mean"],
+            **(variant_style.points | variant_style.line),
+            markevery=_last_only(mean),
+        )
     axes.set_xlim(0.5, max(table.epoch.max(), 1) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
 
@@ -101,6 +100,6 @@ def _parts(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """What each panel shows, by its title."""
     places = study.conditions(table)
     if len(places) > 1:
-        return {place: table[table.condition == place] for place in spread(places, MOST_PANELS)}
+        return {place: table[table.condition == place] for place in evenly_spaced(places, MOST_PANELS)}
     cells = dict.fromkeys(style.split(variant)[0] for variant in style.order(table.variant))
-    return {style.look(cell).label: table[table.cell_name == cell] for cell in cells}
+    return {style.style_of(cell).label: table[table.cell_name == cell] for cell in cells}

@@ -11,20 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import (
-    MOST_CONDITIONS,
-    NoData,
-    canvas,
-    left_out,
-    panel_title,
-    panels,
-    per_row,
-    seeds,
-    spread,
-    words,
+from gatescope.analysis.figures.base import NoData
+from gatescope.analysis.figures.drawing import canvas, panel_title, panels, per_row
+from gatescope.analysis.figures.summaries import (
+    MAX_CONDITIONS,
+    evenly_spaced,
+    omitted_conditions,
+    readable_name,
+    seed_text,
 )
-from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import LEVEL, mean_interval
+from gatescope.analysis.tables import Tables
 
 TITLE = "Metric by variant"
 MOST_COLUMNS = 3
@@ -37,9 +34,9 @@ def caption(tables: Tables) -> str:
     values = ", ".join(f"{b.value:.3f}" + (f" ({c})" if c else "") for c, b in bars)
     line = f" Dashed: {bars[0][1].name}, {values}." if bars else ""
     return (
-        f"{words(study.primary(tables)).capitalize()}. Small points: runs ({seeds(table)} a variant); large "
+        f"{readable_name(study.primary(tables)).capitalize()}. Small points: runs ({seed_text(table)} a variant); large "
         f"points and bars: mean and {LEVEL:.0%} t interval over seeds.{line}"
-        + left_out(study.conditions(table))
+        + omitted_conditions(study.conditions(table))
     )
 
 
@@ -56,7 +53,7 @@ def numbers(tables: Tables) -> pd.DataFrame:
 
 def draw(tables: Tables, width: float | None = None) -> Figure:
     table = _values(tables)
-    variants, places = style.order(table.variant), spread(study.conditions(table), MOST_CONDITIONS)
+    variants, places = style.order(table.variant), evenly_spaced(study.conditions(table), MAX_CONDITIONS)
     width = width or (style.COLUMN if len(places) == 1 else style.TWO_COLUMNS)
     columns = min(MOST_COLUMNS, len(places), per_row(width, 2.0))
     rows = math.ceil(len(places) / columns)
@@ -66,24 +63,26 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
             _panel(axes, table[table.condition == condition], variants, study.baseline(tables, condition))
             panel_title(axes, condition)
         for axes in grid[max(0, len(places) - columns) :]:
-            axes.set_xlabel(words(study.primary(tables)))
+            axes.set_xlabel(readable_name(study.primary(tables)))
         if baseline := study.baseline(tables, places[0]):
-            line = Line2D([], [], **BASELINE_LINE, label=style.look(baseline.name).label)
+            line = Line2D([], [], **BASELINE_LINE, label=style.style_of(baseline.name).label)
             figure.legend(handles=[line], loc="outside upper right", handlelength=2.2)
     return figure
 
 
 def _panel(axes: Axes, table: pd.DataFrame, variants: list[str], baseline: study.Baseline | None) -> None:
-    looks = style.looks(variants)
+    styles = style.styles_of(variants)
     for height, variant in enumerate(variants):
         values = table.value[table.variant == variant]
         if values.empty:
             continue
-        look, estimate = looks[variant], mean_interval(values)
-        axes.plot(values, [height + 0.24] * len(values), **look.points | {"markersize": 2.5, "alpha": 0.6})
-        axes.plot([estimate.low, estimate.high], [height, height], color=look.color, linewidth=1.2)
-        axes.plot([estimate.mean], [height], **look.points | {"markersize": 5})
-    axes.set_yticks(range(len(variants)), [looks[variant].label for variant in variants])
+        variant_style, estimate = styles[variant], mean_interval(values)
+        axes.plot(
+            values, [height + 0.24] * len(values), **variant_style.points | {"markersize": 2.5, "alpha": 0.6}
+        )
+        axes.plot([estimate.low, estimate.high], [height, height], color=variant_style.color, linewidth=1.2)
+        axes.plot([estimate.mean], [height], **variant_style.points | {"markersize": 5})
+    axes.set_yticks(range(len(variants)), [styles[variant].label for variant in variants])
     axes.set_ylim(len(variants) - 0.5, -0.6)
     axes.grid(axis="y", visible=False)
     if baseline:

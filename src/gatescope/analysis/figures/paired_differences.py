@@ -9,20 +9,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import study, style
-from gatescope.analysis.contrasts import Compared, against_reference
-from gatescope.analysis.figures.base import (
-    MOST_CONDITIONS,
-    NoData,
-    canvas,
-    left_out,
-    panel_title,
-    panels,
-    per_row,
-    spread,
-    words,
+from gatescope.analysis.comparison import reference_contrasts
+from gatescope.analysis.contrasts import Contrast
+from gatescope.analysis.figures.base import NoData
+from gatescope.analysis.figures.drawing import canvas, panel_title, panels, per_row
+from gatescope.analysis.figures.summaries import (
+    MAX_CONDITIONS,
+    evenly_spaced,
+    omitted_conditions,
+    readable_name,
 )
-from gatescope.analysis.runs import Tables
-from gatescope.analysis.statistics import BAR, LEVEL
+from gatescope.analysis.statistics import LEVEL, SUPERIORITY_THRESHOLD
+from gatescope.analysis.tables import Tables
 
 TITLE = "Paired differences"
 MOST_COLUMNS = 3
@@ -32,11 +30,11 @@ def caption(tables: Tables) -> str:
     n = [one.difference.estimate.n for one in _compared(tables)]
     pairs = f"{n[0]} seeds" if len(set(n)) == 1 else f"{min(n)} to {max(n)} seeds"
     return (
-        f"{words(study.primary(tables)).capitalize()} of each variant minus that of "
+        f"{readable_name(study.primary(tables)).capitalize()} of each variant minus that of "
         f"{_reference(tables)}, over the {pairs} that both have. Small points: seeds; "
         f"large points and bars: mean and {LEVEL:.0%} t interval, not adjusted. Filled: the difference holds "
-        f"(p < {1 - LEVEL:.2f} after Holm, P(A > B) past {BAR}, enough seeds)."
-        + left_out(list(dict.fromkeys(one.condition for one in _compared(tables))))
+        f"(p < {1 - LEVEL:.2f} after Holm, P(A > B) past {SUPERIORITY_THRESHOLD}, enough seeds)."
+        + omitted_conditions(list(dict.fromkeys(one.condition for one in _compared(tables))))
     )
 
 
@@ -44,8 +42,8 @@ def numbers(tables: Tables) -> pd.DataFrame:
     rows = [
         {
             "condition": one.condition,
-            "variant": one.difference.a,
-            "minus": one.difference.b,
+            "variant": one.variant,
+            "minus": one.reference,
             **vars(one.difference.estimate),
             "p_holm": one.adjusted_p,
             "superiority": one.difference.superiority,
@@ -58,8 +56,8 @@ def numbers(tables: Tables) -> pd.DataFrame:
 
 def draw(tables: Tables, width: float | None = None) -> Figure:
     compared = _compared(tables)
-    places = spread(list(dict.fromkeys(one.condition for one in compared)), MOST_CONDITIONS)
-    variants = style.order(one.difference.a for one in compared)
+    places = evenly_spaced(list(dict.fromkeys(one.condition for one in compared)), MAX_CONDITIONS)
+    variants = style.order(one.variant for one in compared)
     width = width or (style.COLUMN if len(places) == 1 else style.TWO_COLUMNS)
     columns = min(MOST_COLUMNS, len(places), per_row(width, 2.0))
     rows = math.ceil(len(places) / columns)
@@ -69,38 +67,37 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
         for axes, place in zip(grid, places, strict=True):
             _panel(axes, [one for one in compared if one.condition == place], variants)
             panel_title(axes, place)
-        name = f"{words(study.primary(tables))}, minus {_reference(tables)}"
+        name = f"{readable_name(study.primary(tables))}, minus {_reference(tables)}"
         figure.supxlabel(name, fontsize=style.RC["axes.labelsize"])
     return figure
 
 
-def _panel(axes: Axes, compared: list[Compared], variants: list[str]) -> None:
-    looks = style.looks(variants)
+def _panel(axes: Axes, compared: list[Contrast], variants: list[str]) -> None:
+    styles = style.styles_of(variants)
     axes.axvline(0, color="#555555", linewidth=0.9, zorder=0)
     for one in compared:
-        height, look, estimate = (
-            variants.index(one.difference.a),
-            looks[one.difference.a],
+        height, variant_style, estimate = (
+            variants.index(one.variant),
+            styles[one.variant],
             one.difference.estimate,
         )
-        holds = one.verdict in ("ahead", "behind")
-        inside = {"fillstyle": "full", "markerfacecolor": look.color if holds else "white"}
-        mean = look.points | {"markersize": 5} | inside
-        seeds = look.points | {"markersize": 2.5, "alpha": 0.6}
+        inside = {"fillstyle": "full", "markerfacecolor": variant_style.color if one.holds else "white"}
+        mean = variant_style.points | {"markersize": 5} | inside
+        seeds = variant_style.points | {"markersize": 2.5, "alpha": 0.6}
         axes.plot(one.difference.values, [height + 0.24] * len(one.difference.values), **seeds)
-        axes.plot([estimate.low, estimate.high], [height, height], color=look.color, linewidth=1.2)
+        axes.plot([estimate.low, estimate.high], [height, height], color=variant_style.color, linewidth=1.2)
         axes.plot([estimate.mean], [height], **mean)
-    axes.set_yticks(range(len(variants)), [looks[variant].label for variant in variants])
+    axes.set_yticks(range(len(variants)), [styles[variant].label for variant in variants])
     axes.set_ylim(len(variants) - 0.5, -0.6)
     axes.grid(axis="y", visible=False)
 
 
 def _reference(tables: Tables) -> str:
-    return style.look(study.reference(study.contenders(tables))).label
+    return style.style_of(study.reference(study.contenders(tables))).label
 
 
-def _compared(tables: Tables) -> list[Compared]:
-    found = [one for one in against_reference(tables) if one.difference.estimate.n]
+def _compared(tables: Tables) -> list[Contrast]:
+    found = [one for one in reference_contrasts(tables) if one.difference.estimate.n]
     if not found:
         raise NoData("fewer than two variants have finished runs of the same seed")
     return found

@@ -11,9 +11,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import NoData, canvas, legend, panel_title, per_row, seeds, spread, words
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.figures.base import NoData
+from gatescope.analysis.figures.drawing import canvas, legend, panel_title, per_row
+from gatescope.analysis.figures.summaries import evenly_spaced, readable_name, seed_text
 from gatescope.analysis.statistics import mean_interval
+from gatescope.analysis.tables import Tables
 
 TITLE = "Metric against cost"
 MOST_ROWS = 3
@@ -23,9 +25,9 @@ FRONT: Any = {"color": "#888888", "linewidth": 0.9, "linestyle": (0, (4.0, 2.0))
 
 def caption(tables: Tables) -> str:
     return (
-        f"{words(study.primary(tables)).capitalize()} against the seconds of a whole run, evaluation and "
+        f"{readable_name(study.primary(tables)).capitalize()} against the seconds of a whole run, evaluation and "
         "instruments included, and against the number of parameters, embedding and head included. Mean and "
-        f"95 % t interval over {seeds(_values(tables))}. Dashed: the Pareto front of the means, to which no "
+        f"95 % t interval over {seed_text(_values(tables))}. Dashed: the Pareto front of the means, to which no "
         "variant is both cheaper and better."
     )
 
@@ -42,7 +44,7 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
     rows = _estimates(tables)
     width = width or style.TWO_COLUMNS
     columns = min(2, per_row(width, 2.0))
-    places = spread(list(dict.fromkeys(rows.condition)), MOST_ROWS if columns > 1 else 1)
+    places = evenly_spaced(list(dict.fromkeys(rows.condition)), MOST_ROWS if columns > 1 else 1)
     shown = [(place, cost) for place in places for cost in COSTS]
     with canvas(width, 0.75 + 1.9 * len(shown) / columns) as figure:
         grid = list(figure.subplots(len(shown) // columns, columns, sharey=True, squeeze=False).flat)
@@ -51,7 +53,7 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
             _panel(axes, part, cost, _front(part, cost, tables))
             panel_title(axes, place)
             axes.set_xlabel(COSTS[cost])
-            axes.set_ylabel(words(study.primary(tables)))
+            axes.set_ylabel(readable_name(study.primary(tables)))
             axes.xaxis.set_major_locator(MaxNLocator(4))
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         for place_number, axes in enumerate(grid):
@@ -62,14 +64,16 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, cost: str, front: pd.DataFrame) -> None:
-    looks = style.looks(rows.variant)
+    styles = style.styles_of(rows.variant)
     axes.plot(front[cost], front["mean"], **FRONT, drawstyle="steps-post")
     for row in rows.to_dict("records"):
-        look = looks[row["variant"]]
-        axes.vlines(row[cost], row["low"], row["high"], color=look.color, linewidth=0.9)
+        variant_style = styles[row["variant"]]
+        axes.vlines(row[cost], row["low"], row["high"], color=variant_style.color, linewidth=0.9)
         if cost == "seconds":
-            axes.hlines(row["mean"], row["seconds_low"], row["seconds_high"], color=look.color, linewidth=0.9)
-        axes.plot([row[cost]], [row["mean"]], **look.points | {"markersize": 5})
+            axes.hlines(
+                row["mean"], row["seconds_low"], row["seconds_high"], color=variant_style.color, linewidth=0.9
+            )
+        axes.plot([row[cost]], [row["mean"]], **variant_style.points | {"markersize": 5})
     low, high = axes.get_xlim()
     axes.set_xlim(max(low, 0.0), high)
 

@@ -8,9 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import style
-from gatescope.analysis.figures.base import NoData, canvas, legend, panel_title, panels, per_row, seeds
+from gatescope.analysis.figures.base import NoData
+from gatescope.analysis.figures.drawing import canvas, legend, panel_title, panels, per_row
+from gatescope.analysis.figures.summaries import seed_text
 from gatescope.analysis.gradient_flow import ends, longest
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.tables import Tables
 
 TITLE = "Effective timescales"
 LONGEST = 1e4
@@ -22,7 +24,7 @@ def caption(tables: Tables) -> str:
     place = f" ({table.condition.iloc[0]})" if table.condition.iloc[0] else ""
     return (
         "Share of units whose gate alone keeps a state for at least so many steps, τ = −1 / mean ln keep"
-        f"{place}; units of {seeds(table)} together, first layer. Cells without a keep gate have none. "
+        f"{place}; units of {seed_text(table)} together, first layer. Cells without a keep gate have none. "
         "A gate's timescale is not memory: compare it with the vanishing curves."
     )
 
@@ -56,11 +58,16 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
 
 
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
-    for variant, look in style.looks(table.variant).items():
+    for variant, variant_style in style.styles_of(table.variant).items():
         steps = _steps(table[table.variant == variant])
         share = 1 - np.arange(len(steps)) / len(steps)
         axes.plot(
-            steps, share, **look.line, marker=look.marker, markevery=(0.12, 0.25), drawstyle="steps-post"
+            steps,
+            share,
+            **variant_style.line,
+            marker=variant_style.marker,
+            markevery=(0.12, 0.25),
+            drawstyle="steps-post",
         )
 
 

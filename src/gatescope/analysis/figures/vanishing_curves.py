@@ -8,17 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import style
-from gatescope.analysis.figures.base import (
-    Curves,
-    NoData,
-    band,
-    canvas,
-    legend,
-    panel_title,
-    panels,
-    per_row,
-    seeds,
-)
+from gatescope.analysis.figures.base import Curves, NoData
+from gatescope.analysis.figures.drawing import band, canvas, legend, panel_title, panels, per_row
+from gatescope.analysis.figures.summaries import seed_text
 from gatescope.analysis.gradient_flow import (
     ALIVE,
     DEAD,
@@ -31,7 +23,7 @@ from gatescope.analysis.gradient_flow import (
     mean_curve,
     measurements,
 )
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.tables import Tables
 
 TITLE = "Vanishing curves"
 GUIDES = (0.5, 0.8, 0.9, 0.97)
@@ -47,7 +39,7 @@ def caption(tables: Tables) -> str:
     return (
         "Norm of a random unit vector on the last state, carried back by the exact Jacobians, relative to "
         f"lag 0, against the lag in steps{place}; the whole state (h, and c where there is one), top layer. "
-        f"Loss-free, so that the two times compare. Geometric mean over examples and {seeds(table)}, bands: "
+        f"Loss-free, so that the two times compare. Geometric mean over examples and {seed_text(table)}, bands: "
         f"95 % t interval over seeds on logarithms. Dotted: closed form ρ^k. Cut at {FLOOR:.0e}."
         f"{lost_by_variant(table)}"
     )
@@ -102,10 +94,12 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
 
 
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
-    for variant, look in style.looks(table.variant).items():
+    for variant, variant_style in style.styles_of(table.variant).items():
         mean = mean_curve(table[(table.variant == variant) & (table.status == ALIVE)])
-        axes.plot(mean.index, mean["mean"], **look.line, marker=look.marker, markevery=(0.1, 0.25))
-        band(axes, mean, look.color)
+        axes.plot(
+            mean.index, mean["mean"], **variant_style.line, marker=variant_style.marker, markevery=(0.1, 0.25)
+        )
+        band(axes, mean, variant_style.color)
 
 
 def _guides(axes: Axes) -> None:

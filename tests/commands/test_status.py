@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Compose
+from conftest import Compose
 
-sys.path.insert(0, str(ROOT / "scripts"))
-import status
-
+from gatescope.commands import status
 from gatescope.tracking.directory import held, is_held
 from gatescope.tracking.identity import run_dir
 
@@ -132,5 +130,5 @@ def test_looking_takes_no_run_from_one_who_starts(tmp_path: Path) -> None:
 
 
 def test_no_torch_is_loaded() -> None:
-    code = "import sys; sys.path.insert(0, 'scripts'); import status; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+    code = "import sys, gatescope.commands.status; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

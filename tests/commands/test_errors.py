@@ -2,17 +2,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from types import ModuleType
 
 import pandas as pd
 import pytest
-from script_loading import load_script
 from trained_runs import SERIES, TEXTS, trained_run
 
-
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    return load_script("errors")
+from gatescope.commands.errors import main
 
 
 @pytest.fixture(scope="module")
@@ -20,11 +15,9 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained_run(tmp_path_factory.mktemp("runs"), *TEXTS, "trainer.max_epochs=1")
 
 
-def test_what_a_run_gets_wrong(
-    script: ModuleType, directory: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_what_a_run_gets_wrong(directory: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "deep" / "errors.csv"
-    assert script.main([f"run={directory.name}", f"root={directory.parents[1]}", "n=7", f"out={out}"]) == 0
+    assert main([f"run={directory.name}", f"root={directory.parents[1]}", "n=7", f"out={out}"]) == 0
     said = capsys.readouterr().out
     kept = pd.read_csv(directory / "predictions.csv")
     wrong = kept[kept.target != kept.prediction].sort_values("loss", ascending=False, kind="stable").head(7)
@@ -49,20 +42,18 @@ def test_what_a_run_gets_wrong(
     assert said.rstrip().endswith(str(out))
 
 
-def test_as_markdown_and_without_texts(script: ModuleType, directory: Path, tmp_path: Path) -> None:
+def test_as_markdown_and_without_texts(directory: Path, tmp_path: Path) -> None:
     out = tmp_path / "errors.md"
-    assert script.main([f"run={directory}", "n=3", "texts=no", f"out={out}"]) == 0
+    assert main([f"run={directory}", "n=3", "texts=no", f"out={out}"]) == 0
     text = out.read_text(encoding="utf-8")
     assert "## Confusion matrix" in text
     assert "| id | loss | target | prediction |\n| --- | --- | --- | --- |\n" in text
     assert text.rstrip().count("\n| ") > 10
 
 
-def test_a_regression_has_no_classes(
-    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_regression_has_no_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = trained_run(tmp_path, *SERIES)
-    assert script.main([f"run={run}", "n=2"]) == 0
+    assert main([f"run={run}", "n=2"]) == 0
     said = capsys.readouterr().out
     assert "Confusion" not in said
     assert "8 steps of 2 features" in said
@@ -71,36 +62,35 @@ def test_a_regression_has_no_classes(
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["n=-1"], 2, "n=-1 is not a number from 0 on"),
-        (["texts=perhaps"], 2, "one of yes, no"),
-        (["out=errors.xlsx"], 2, "a file that ends in .md or .csv"),
+        (["n=-1"], 2, "n: given -1, allowed: "),
+        (["texts=perhaps"], 2, "allowed: true or false"),
+        (["out=errors.xlsx"], 2, 'out: given "errors.xlsx", allowed: '),
         (["txts=no"], 2, "did you mean texts?"),
     ],
 )
 def test_bad_input_is_one_line(
-    script: ModuleType,
     directory: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     code: int,
     said: str,
 ) -> None:
-    assert script.main([f"run={directory}", *arguments]) == code
+    assert main([f"run={directory}", *arguments]) == code
     error = capsys.readouterr().err
     assert said in error
     assert len(error.splitlines()) == 1
 
 
 def test_no_run_and_a_run_without_predictions(
-    script: ModuleType, directory: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    directory: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert script.main([]) == 2
-    assert "which run?" in capsys.readouterr().err
-    assert script.main(["run=none", f"root={tmp_path}"]) == 1
+    assert main([]) == 2
+    assert "run: missing, errors needs it" in capsys.readouterr().err
+    assert main(["run=none", f"root={tmp_path}"]) == 1
     bare = tmp_path / directory.name
     bare.mkdir()
     for name in ("run.json", "config.yaml"):
         (bare / name).write_bytes((directory / name).read_bytes())
     capsys.readouterr()
-    assert script.main([f"run={bare}"]) == 1
+    assert main([f"run={bare}"]) == 1
     assert "holds no predictions.csv that can be read" in capsys.readouterr().err

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import csv
-import sys
 from itertools import product
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Compose
+from conftest import Compose
 
+from gatescope.commands import report
 from gatescope.run import run
-
-sys.path.insert(0, str(ROOT / "scripts"))
-import report
 
 
 def results(root: Path, *words: str) -> list[list[str]]:

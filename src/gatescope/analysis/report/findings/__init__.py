@@ -1,0 +1,72 @@
+"""Findings of a study in words, a module each, found by name: `study.findings`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol, cast
+
+from gatescope.analysis.comparison import Comparison
+from gatescope.analysis.report.numbers import literal
+
+log = logging.getLogger(__name__)
+
+DEFAULT = "comparison"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The findings of a study in words.
+
+    Attributes:
+        title: heading of the section.
+        headline: one line of plain text, for the list of reports.
+        paragraphs: the section, in Markdown.
+    """
+
+    title: str
+    headline: str
+    paragraphs: Sequence[str]
+
+
+class FindingsModule(Protocol):
+    """A module that `study.findings` names."""
+
+    def findings(self, comparison: Comparison) -> Findings:
+        """Write the findings of a study."""
+        ...
+
+
+def load(name: str) -> FindingsModule:
+    """Import a findings module.
+
+    Args:
+        name: the dotted path of a module on the Python path or in the working directory; without a dot, a
+            module of this package.
+
+    Raises:
+        ModuleNotFoundError: there is no such module.
+    """
+    if "." not in name:
+        return cast(FindingsModule, import_module(f"{__name__}.{name}"))
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    return cast(FindingsModule, import_module(name))
+
+
+def write_findings(comparison: Comparison) -> Findings:
+    """Write the findings of a study with the module that it names.
+
+    An exception does not cost the report: its message takes the place of the findings.
+    """
+    name = str(comparison.study.get("findings") or DEFAULT)
+    try:
+        return load(name).findings(comparison)
+    except Exception as error:
+        log.exception("study.findings=%s", name)
+        message = f"The findings could not be written: {name} raised {type(error).__name__}: {error}"
+        return Findings("Findings", message, [literal(message)])
