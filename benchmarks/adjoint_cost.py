@@ -9,9 +9,9 @@ import torch
 from benchmarks.result import Bar, Result
 from benchmarks.setting import CELLS, Size, loss, make
 from benchmarks.timing import Way, interleaved, ratio
-from gatescope.cells.base import State
-from gatescope.instruments.probe import look
-from gatescope.models.stack import LayerTrace
+from gatescope.cells.state import State
+from gatescope.instruments.probe import probe_model
+from gatescope.models.traces import LayerTrace
 from gatescope.training.housekeeping import keep_freed_pages
 
 QUESTION = (
@@ -35,7 +35,7 @@ def measure(rounds: int = 25, size: Size | None = None, cells: tuple[str, ...] =
 
 def ways(cell: str, size: Size) -> dict[str, Way]:
     model, batch = make(cell, size)
-    direct = look(model, batch, loss).direct
+    direct = probe_model(model, batch, loss).output_grad
 
     def training_step() -> None:
         model.train()
@@ -44,9 +44,9 @@ def ways(cell: str, size: Size) -> dict[str, Way]:
         model.eval()
 
     def watched() -> list[State]:
-        model.stack.watched = {}
+        model.stack.record_gradients()
         training_step()
-        return [State(left.adjoint.h, left.adjoint.c) for left in model.stack.passed().values()]
+        return [State(left.adjoint.h, left.adjoint.c) for left in model.stack.collect_gradients().values()]
 
     @torch.no_grad()
     def gates() -> dict[str, LayerTrace]:

@@ -14,15 +14,18 @@ import torch
 from torch import Tensor
 
 from benchmarks.loop_cells import STEPS, feed
-from gatescope.cells.base import RecurrentLayer, State, States, join
+from gatescope.cells.layer import RecurrentLayer
+from gatescope.cells.state import State, States, join
+from gatescope.instruments.adjoint_norms import LOSS_FREE, RELATIVE
 from gatescope.instruments.gates import GateStatistics
-from gatescope.instruments.gradient_flow import LOSS_FREE, RELATIVE, GradientFlow, shortcut_share, top_directs
+from gatescope.instruments.gradient_flow import GradientFlow
+from gatescope.instruments.gradient_paths import shortcut_share
 from gatescope.instruments.lag_curves import LagLogs, state_measurements
 from gatescope.instruments.measurements import Measurements, Scalar
 from gatescope.instruments.probe import Loss, Probe
-from gatescope.instruments.recursion import unit
+from gatescope.instruments.recursion import normalise
 from gatescope.models.encoder import Encoder
-from gatescope.models.stack import LayerTrace
+from gatescope.models.traces import LayerTrace
 from gatescope.sequences import Batch
 
 Form = Literal["usual", "careful"]
@@ -116,7 +119,7 @@ def read(name: str, model: Encoder, batch: Batch, loss: Loss, form: Form = "usua
     probe, walks = look(name, model, batch, loss, form)
     measurements = GateStatistics().read(probe)
     settings = GradientFlow()
-    tops = top_directs(probe)
+    tops = probe.top_output_grads
     for walk, (layer, adjoint) in zip(walks, probe.adjoints.items(), strict=True):
         prefix = f"gradient_flow/{layer}/"
         measurements |= _curves(prefix, "vanishing", State(adjoint.h, adjoint.c), probe, settings)
@@ -131,7 +134,7 @@ def loss_free(walk: Walk, seed: int) -> State:
     last = walk.parts(walk.states[-1])
     size = sum(value.shape[-1] for value in last)
     drawn = torch.randn(1, len(last[0]), size, generator=torch.Generator().manual_seed(seed))
-    v = unit(drawn)[0][0].split(last[0].shape[-1], dim=-1)
+    v = normalise(drawn)[0][0].split(last[0].shape[-1], dim=-1)
     leaves = walk.leaves
     found = torch.autograd.grad(last, leaves, list(v), retain_graph=True, allow_unused=True)
     return walk.states_by_step([_or_zero(g, value) for g, value in zip(found, leaves, strict=True)])

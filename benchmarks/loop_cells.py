@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, relu, sigmoid, tanh
 
-from gatescope.cells.base import State
+from gatescope.cells.state import State
 
 Gates = dict[str, Tensor]
 Step = Callable[[Any, Tensor, State], tuple[State, Gates]]

@@ -11,7 +11,7 @@ from benchmarks.timing import Way, interleaved, ratio
 from gatescope.instruments.gates import GateStatistics
 from gatescope.instruments.gradient_flow import GradientFlow
 from gatescope.instruments.measurements import Measurements
-from gatescope.instruments.probe import Probe, look
+from gatescope.instruments.probe import Probe, probe_model
 from gatescope.models.encoder import Encoder
 from gatescope.sequences import Batch
 
@@ -24,7 +24,7 @@ QUESTION = (
 
 def traces(model: Encoder, batch: Batch) -> Probe:
     """States, gates and ∂L/∂state of every layer."""
-    probe = look(model, batch, loss)
+    probe = probe_model(model, batch, loss)
     for name in probe.layers:
         probe.gates[name], probe.adjoints[name].h, probe.adjoints[name].c
     return probe
@@ -33,7 +33,7 @@ def traces(model: Encoder, batch: Batch) -> Probe:
 def measurements(model: Encoder, batch: Batch, self_test: bool = False) -> Measurements:
     """What the default instruments read. The self-test asks whether the adjoint equals autograd's gradients,
     which a loop that takes autograd's has no use for: it is timed apart."""
-    probe = look(model, batch, loss)
+    probe = probe_model(model, batch, loss)
     return GateStatistics().read(probe) | GradientFlow(self_test=self_test).read(probe)
 
 

@@ -147,7 +147,7 @@ def test_a_pass_of_training_that_cannot_be_read_is_told_once(
     def passed(self: RecurrentStack) -> None:
         raise RuntimeError("no such adjoint")
 
-    monkeypatch.setattr(RecurrentStack, "passed", passed)
+    monkeypatch.setattr(RecurrentStack, "collect_gradients", passed)
     result = run(small("instruments=full", "instruments.every_n_steps=1"))
     assert record(result.directory)["status"] == "finished"
     told = [r for r in caplog.records if "training_signal failed at step 0 and is switched off" in r.message]

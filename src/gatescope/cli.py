@@ -26,6 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from gatescope.components import import_from_working_directory
 from gatescope.composition import CONFIG, add_config_dir, compose, config_dir, make_loader
 from gatescope.config import ConfigError, check, check_structure
 from gatescope.distributed import device_count, refuse_foreign_torchrun, spread
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
     if arguments is not None:
         sys.argv[1:] = arguments
+    import_from_working_directory()
     try:
         check_command_line()
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=CONFIG)(job)()

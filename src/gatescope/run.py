@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gatescope.baselines.base import Baseline, evaluate
 from gatescope.cells.kernels.layer import kernel_of
+from gatescope.components import import_from_working_directory
 from gatescope.config import ConfigError, check
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.errors import DataError
@@ -164,6 +165,7 @@ def describe_rebuilt(record: Record, data: SequenceData, module: SequenceTask | 
 
 def load_data(cfg: DictConfig) -> SequenceData:
     """The datamodule, set up; the order of its batches follows the run's seed, its content the data's own."""
+    import_from_working_directory()
     data: SequenceData = instantiate(cfg.data)
     data.order_seed = cfg.seed
     named = inputs(OmegaConf.to_container(cfg.data, resolve=True), "data")

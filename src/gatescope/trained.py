@@ -20,6 +20,7 @@ from gatescope.data.errors import DataError
 from gatescope.instruments.attribution import distribution
 from gatescope.models.encoder import SequenceModel
 from gatescope.models.seq2seq import Seq2Seq
+from gatescope.moved import current_targets
 from gatescope.run import build_module, load_data
 from gatescope.sequences import END, Batch, Split, TaskSpec
 from gatescope.tracking.record import versions
@@ -142,7 +143,7 @@ class Trained:
         tokens = self.data.tokenize(text)
         if not tokens:
             raise DataError(f"the text {text!r} holds no token: give at least one word")
-        index = {token: i for i, token in enumerate(self.task.vocabulary)}
+        index = self.task.token_ids()
         if not any(token in index for token in tokens):
             near = nearest(tokens[0], index)
             hint = f"; the nearest to {tokens[0]!r} is {near!r}" if near else ""
@@ -182,7 +183,8 @@ def load(run: str | Path, root: str | Path | None = None) -> Trained:
     record = read_run(directory)
     if not (directory / "config.yaml").exists():
         raise LoadError(f"{directory} has no config.yaml, which says how its model is built")
-    cfg = OmegaConf.load(directory / "config.yaml")
+    saved = OmegaConf.to_container(OmegaConf.load(directory / "config.yaml"))
+    cfg = OmegaConf.create(current_targets(saved))
     assert isinstance(cfg, DictConfig)
     if "baseline" in cfg.model:
         raise LoadError(f"{directory.name} is a baseline without a network: there are no weights to load")

@@ -7,15 +7,16 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gatescope.cells.base import RecurrentLayer, reverse_within
 from gatescope.cells.gru import GRU
 from gatescope.cells.gru_article import GRUArticle
 from gatescope.cells.irnn import IRNN
+from gatescope.cells.layer import RecurrentLayer
 from gatescope.cells.lstm import LSTM
 from gatescope.cells.mingru import MinGRU
 from gatescope.cells.minlstm import MinLSTM
 from gatescope.cells.peephole_lstm import PeepholeLSTM
 from gatescope.cells.rnn import RNN
+from gatescope.cells.tensors import reverse_within
 from gatescope.models.stack import RecurrentStack
 from gatescope.sequences import valid_mask
 

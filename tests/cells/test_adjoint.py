@@ -10,8 +10,9 @@ from cell_reference import CELLS, TOLERANCE, gradients, loop_stack, relative_err
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatescope.cells.base import State, shift
 from gatescope.cells.rnn import RNN
+from gatescope.cells.state import State
+from gatescope.cells.tensors import shift
 from gatescope.models.attention import last_state
 from gatescope.models.stack import RecurrentStack
 

@@ -8,7 +8,7 @@ from cell_reference import CELLS, TOLERANCE, loop, loop_stack, relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatescope.cells.base import State
+from gatescope.cells.state import State
 from gatescope.models.stack import RecurrentStack
 from gatescope.sequences import valid_mask
 

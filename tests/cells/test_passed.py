@@ -45,14 +45,14 @@ def test_a_pass_leaves_gates_and_the_gradients_at_all_states(
     _, traces = stack.trace(x, lengths)
     stack.zero_grad()
 
-    stack.watched = {}
+    stack.record_gradients()
     output, last = stack.run(x, lengths)
     assert (last is not None) == (kernel == "native")
     ends = last_state(output, lengths, bidirectional) if last is None else last
     ((torch.tanh(output) * weight).sum() + (ends * of_ends).sum()).backward()
-    passed = stack.passed()
+    passed = stack.collect_gradients()
 
-    assert stack.watched is None
+    assert stack.recorded is None
     assert list(passed) == list(stack.layers)
     for name, (h, c) in expected.items():
         left = passed[name]
@@ -74,9 +74,9 @@ def test_watching_changes_no_bit_of_the_gradients(kernel):
     for watched in (None, {}):
         torch.manual_seed(2)
         stack.zero_grad()
-        stack.watched = watched
+        stack.recorded = watched
         stack(x, torch.tensor([7, 3, 1, 6, 7])).square().sum().backward()
-        stack.passed()
+        stack.collect_gradients()
         found.append([parameter.grad.clone() for parameter in stack.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
@@ -86,9 +86,9 @@ def test_a_layer_that_no_gradient_reaches_has_left_nothing(kernel):
     stack = stack_of("lstm", kernel, torch.float32, depth=2)
     for parameter in stack.layers["layer0"].parameters():
         parameter.requires_grad_(False)
-    stack.watched = {}
+    stack.record_gradients()
     stack(torch.randn(2, 4, 3)).sum().backward()
-    assert list(stack.passed()) == ["layer1"]
+    assert list(stack.collect_gradients()) == ["layer1"]
 
 
 def test_nothing_is_kept_of_a_pass_that_is_not_watched():
@@ -98,12 +98,12 @@ def test_nothing_is_kept_of_a_pass_that_is_not_watched():
     states.h.sum().backward()
     assert states.watch.walked is None
     assert states.watch.back is None
-    assert stack.passed() == {}
+    assert stack.collect_gradients() == {}
 
 
 def test_a_pass_without_autograd_is_none_of_training():
     stack = stack_of("gru", "native", torch.float32)
-    stack.watched = {}
+    stack.record_gradients()
     with torch.no_grad():
         stack(torch.randn(2, 4, 3))
-    assert stack.passed() == {}
+    assert stack.collect_gradients() == {}

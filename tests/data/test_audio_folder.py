@@ -12,9 +12,9 @@ import pytest
 from scipy.io import wavfile
 
 from gatescope.data import audio_folder
-from gatescope.data.audio import LogMel, Sound, read_wav
-from gatescope.data.audio_folder import AudioFolder, pattern_of
+from gatescope.data.encoding.audio import LogMel, Sound, read_wav
 from gatescope.data.errors import DataError
+from gatescope.data.files.audio_folder import AudioFolder, pattern_of
 
 pytest.importorskip("kaldi_native_fbank")
 RATE = 8000

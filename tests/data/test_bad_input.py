@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from gatescope.data.checks import check_splits
+from gatescope.data.encoding.text import Encoding, Texts
 from gatescope.data.errors import DataError
 from gatescope.data.examples import Examples, Splits
-from gatescope.data.sktime_series import SktimeSeries
-from gatescope.data.text import Encoding, Texts
-from gatescope.data.tweets import Tweets
+from gatescope.data.shipped.sktime_series import SktimeSeries
+from gatescope.data.shipped.tweets import Tweets
 from gatescope.sequences import IGNORE, TaskSpec
 
 FEATURES = TaskSpec("classification", "features", 2, 3, "accuracy", "max")

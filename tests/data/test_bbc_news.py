@@ -3,8 +3,8 @@ import importlib.metadata
 import pytest
 import torch
 
-from gatescope.data.bbc_news import BbcNews, read_bbc_news
 from gatescope.data.errors import DataError
+from gatescope.data.shipped.bbc_news import BbcNews, read_bbc_news
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatescope.data.characters import Characters
 from gatescope.data.errors import DataError
+from gatescope.data.files.characters import Characters
 
 
 def made(path, text, **options):

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatescope.data.dates import FIRST, FORMS, LAST, PLACES, Dates, write
+from gatescope.data.generated.dates import FIRST, FORMS, LAST, PLACES, Dates, write
 from gatescope.sequences import END, IGNORE
 
 DIRECTIVES = {

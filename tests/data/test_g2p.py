@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from gatescope.data.errors import DataError
-from gatescope.data.g2p import G2P, read_cmudict
+from gatescope.data.shipped.g2p import G2P, read_cmudict
 from gatescope.sequences import END, IGNORE
 
 

@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatescope.data.adding import Adding
-from gatescope.data.copy import Copy
-from gatescope.data.delayed_recall import DelayedRecall
 from gatescope.data.errors import DataError
-from gatescope.data.parity import Parity
+from gatescope.data.generated.adding import Adding
+from gatescope.data.generated.copy import Copy
+from gatescope.data.generated.delayed_recall import DelayedRecall
+from gatescope.data.generated.parity import Parity
 from gatescope.sequences import IGNORE
 
 SIZES = {"train": 300, "validation": 50, "test": 60}

@@ -15,8 +15,8 @@ from scipy.io import wavfile
 from gatescope.cli import USAGE, report_error
 from gatescope.data import hub
 from gatescope.data.errors import DataError
-from gatescope.data.hub import HubTexts, load_hub, reachable
-from gatescope.data.hub_speech import HubSpeech
+from gatescope.data.hub.speech import HubSpeech
+from gatescope.data.hub.texts import HubTexts, load_hub, reachable
 
 
 @pytest.fixture

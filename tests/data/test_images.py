@@ -8,9 +8,9 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from gatescope.data.digits import Digits
 from gatescope.data.errors import DataError
-from gatescope.data.mnist1d import Mnist1d, _generate
+from gatescope.data.shipped.digits import Digits
+from gatescope.data.shipped.mnist1d import Mnist1d, _generate
 
 
 def made(datamodule):
@@ -56,7 +56,7 @@ def test_digits_are_stratified():
 def mnist1d(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GATESCOPE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("gatescope.data.mnist1d._generate", generated := Counted(_generate))
+        patch.setattr("gatescope.data.shipped.mnist1d._generate", generated := Counted(_generate))
         first, again = made(Mnist1d()), made(Mnist1d(seed=1))
         assert generated.calls == 1
         return first, again

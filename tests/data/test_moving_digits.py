@@ -7,7 +7,15 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from gatescope.data.moving_digits import DIGITS, DIRECTIONS, MOTIONS, VOCABULARY, MovingDigits, draw, sentence
+from gatescope.data.generated.moving_digits import (
+    DIGITS,
+    DIRECTIONS,
+    MOTIONS,
+    VOCABULARY,
+    MovingDigits,
+    draw,
+    sentence,
+)
 from gatescope.sequences import END
 
 SIZES = {"train": 200, "validation": 60, "test": 60}

@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gatescope.data.near_duplicates import near_duplicate_groups, of_characters, of_words, similar_pairs
+from gatescope.data.shipped.near_duplicates import (
+    near_duplicate_groups,
+    of_characters,
+    of_words,
+    similar_pairs,
+)
 
 TWEET = "draw a conclusion then search for stats that support that conclusion"
 

@@ -11,7 +11,7 @@ from conftest import FAST, Compose
 from torchmetrics.text import CHRFScore
 
 from gatescope.data.errors import DataError
-from gatescope.data.pairs_file import PairsFile
+from gatescope.data.files.pairs_file import PairsFile
 from gatescope.run import run
 from gatescope.sequences import END
 from gatescope.training.objective import objective_for

@@ -10,7 +10,7 @@ import pytest
 from scipy.io import savemat
 
 from gatescope.data.errors import DataError
-from gatescope.data.polyphonic_file import PolyphonicFile
+from gatescope.data.files.polyphonic_file import PolyphonicFile
 
 RNG = np.random.default_rng(0)
 

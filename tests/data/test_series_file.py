@@ -12,10 +12,10 @@ import torch
 from sktime.datasets import load_from_tsfile
 
 from gatescope.data.errors import DataError
+from gatescope.data.files.series_file import SeriesFile
+from gatescope.data.files.table_reader import Problems
+from gatescope.data.files.ts_format import read_ts
 from gatescope.data.ragged import Ragged
-from gatescope.data.rows import Problems
-from gatescope.data.series_file import SeriesFile
-from gatescope.data.ts_format import read_ts
 
 ARCHIVE = Path(sktime.__file__).parent / "datasets" / "data"
 RNG = np.random.default_rng(0)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from gatescope.data.series import folded
-from gatescope.data.sktime_series import SktimeSeries, read
+from gatescope.data.encoding.series import folded
+from gatescope.data.shipped.sktime_series import SktimeSeries, read
 
 
 def made(dataset, **settings):
@@ -92,5 +92,5 @@ def test_no_words_for_features(data):
 
 
 def test_sktime_is_imported_when_read_and_not_before():
-    code = "import sys; import gatescope.data.sktime_series; sys.exit('sktime' in sys.modules)"
+    code = "import sys; import gatescope.data.shipped.sktime_series; sys.exit('sktime' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

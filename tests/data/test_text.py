@@ -11,10 +11,10 @@ from conftest import Compose
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gatescope.data.encoding.text import PADDING, UNKNOWN, Corpus, Encoding, Texts
+from gatescope.data.encoding.torchtext_compat import build_vocab_from_iterator, get_tokenizer
+from gatescope.data.encoding.vectors import embed, read_vectors
 from gatescope.data.errors import DataError
-from gatescope.data.text import PADDING, UNKNOWN, Corpus, Encoding, Texts
-from gatescope.data.torchtext_compat import build_vocab_from_iterator, get_tokenizer
-from gatescope.data.vectors import embed, read_vectors
 from gatescope.models.embedding import make_embedding
 from gatescope.run import run
 

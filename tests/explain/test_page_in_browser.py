@@ -63,7 +63,7 @@ def show(opened: tuple[Page, Path], found: Explanation) -> Page:
 def test_a_text_is_read_hovered_and_walked_by_keyboard(opened: tuple[Page, Path]) -> None:
     shown = show(opened, text_explanation())
     assert shown.title() == "not <bad> at all · Gatescope"
-    assert shown.locator("#answer").inner_text() == "Answer: positive"
+    assert shown.locator("#prediction").inner_text() == "Prediction: positive"
     assert shown.locator("#grid thead th").all_inner_texts() == ["measure", *TOKENS]
     numbers = shown.locator("#grid tbody tr").first.locator("td")
     assert [float(text) for text in numbers.all_inner_texts()] == ATTENTION, "readable without colour"
@@ -75,7 +75,7 @@ def test_a_text_is_read_hovered_and_walked_by_keyboard(opened: tuple[Page, Path]
         shown.keyboard.press(key)
     assert readout.inner_text() == "gradient × input: −1.300 at step 1, “<bad>”; rank 1 of 4"
     shown.keyboard.press("ArrowRight")
-    assert readout.inner_text() == "gradient × input: no value at at"
+    assert readout.inner_text() == "gradient × input: no value at step 2, “at”"
     shown.keyboard.press("End")
     assert "step 3" in readout.inner_text()
     assert shown.locator("#grid td[tabindex='0']").count() == 1, "one stop for the tab key"

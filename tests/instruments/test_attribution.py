@@ -10,16 +10,14 @@ from torch import Tensor
 
 from gatescope.cells.gru import GRU
 from gatescope.cells.lstm import LSTM
-from gatescope.instruments import attribution
+from gatescope.instruments import ablation, attribution
+from gatescope.instruments.ablation import leave_one_out, leave_state_out, predict, subsequences
 from gatescope.instruments.attribution import (
     completeness_error,
-    explained,
+    explained_output,
     gradients,
     integrated_gradients,
-    leave_one_out,
-    leave_state_out,
-    predict,
-    subsequences,
+    predict_embedded,
 )
 from gatescope.models.attention import Additive, Dot
 from gatescope.models.encoder import Encoder
@@ -55,7 +53,7 @@ MODELS = [
 def test_gradients_are_autograd_s(options) -> None:
     model, batch = text_model(**options), text_batch()
     embedded = model.embed(batch.inputs).detach()
-    output = explained(model.task, model(batch).values)
+    output = explained_output(model.task, model(batch).values)
     found = gradients(model, embedded, batch.lengths, output)
     leaf = embedded.clone().requires_grad_()
     states = model.stack(leaf, batch.lengths)
@@ -74,13 +72,13 @@ def test_integrated_gradients_are_captum_s_and_complete(options) -> None:
     captum = pytest.importorskip("captum.attr", reason="captum is not installed (the extra dev)")
     model, batch = text_model(**options), text_batch()
     embedded = model.embed(batch.inputs).detach()
-    output = explained(model.task, model(batch).values)
+    output = explained_output(model.task, model(batch).values)
     found = integrated_gradients(model, embedded, batch.lengths, output)
 
     def forward(given: Tensor) -> Tensor:
         # captum repeats each batch once a node.
         times = len(given) // len(embedded)
-        values = attribution.run(model, given, batch.lengths.repeat(times))
+        values = predict_embedded(model, given, batch.lengths.repeat(times))
         return torch.cat([output(part) for part in values.split(len(embedded))])
 
     oracle = captum.IntegratedGradients(forward).attribute(embedded, n_steps=64, method="gausslegendre")
@@ -95,7 +93,7 @@ def test_what_is_explained_is_the_predicted_class_s_log_probability() -> None:
         probability = attribution.distribution(model.task, values)
         assert probability.shape == (4, classes)
         torch.testing.assert_close(probability.sum(-1), torch.ones(4).double())
-        torch.testing.assert_close(explained(model.task, values)(values), probability.amax(-1).log())
+        torch.testing.assert_close(explained_output(model.task, values)(values), probability.amax(-1).log())
 
 
 def test_a_regression_has_no_distribution() -> None:
@@ -103,8 +101,8 @@ def test_a_regression_has_no_distribution() -> None:
     with pytest.raises(ValueError, match="no distribution over classes"):
         attribution.distribution(task, torch.zeros(3, 1))
     values = torch.tensor([[1.0], [3.0]])
-    assert attribution.change(task, values, values.flip(0)).tolist() == [2.0, 2.0]
-    assert explained(task, values)(values).tolist() == [1.0, 3.0]
+    assert attribution.prediction_change(task, values, values.flip(0)).tolist() == [2.0, 2.0]
+    assert explained_output(task, values)(values).tolist() == [1.0, 3.0]
 
 
 @given(lengths=st.lists(st.integers(1, 7), min_size=1, max_size=5))
@@ -112,15 +110,15 @@ def test_a_regression_has_no_distribution() -> None:
 def test_leaving_one_out_is_running_without_it(lengths: list[int]) -> None:
     model, n = text_model(), torch.tensor(lengths)
     inputs = torch.randint(1, 12, (len(lengths), max(lengths)), generator=torch.Generator().manual_seed(7))
-    chosen = torch.ones_like(inputs, dtype=torch.bool)
-    found = leave_one_out(model, inputs, n, chosen)
+    subset = torch.ones_like(inputs, dtype=torch.bool)
+    found = leave_one_out(model, inputs, n, subset)
     for b, length in enumerate(lengths):
         for t in range(max(lengths)):
             if length == 1 or t >= length:
                 assert found[b, t].isnan().all()
                 continue
             rest = torch.cat([inputs[b, :t], inputs[b, t + 1 : length]])[None]
-            expected = attribution.run(model, model.embed(rest), torch.tensor([length - 1]))
+            expected = predict_embedded(model, model.embed(rest), torch.tensor([length - 1]))
             torch.testing.assert_close(found[b, t].double(), expected[0], rtol=1e-5, atol=1e-6)
 
 
@@ -152,6 +150,6 @@ def test_subsequences_keep_order_of_tokens_and_of_features() -> None:
 def test_many_sequences_in_small_blocks_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     model, batch = text_model(), text_batch()
     whole = predict(model, batch.inputs, batch.lengths)
-    monkeypatch.setattr(attribution, "AT_ONCE", 5)
+    monkeypatch.setattr(ablation, "MAX_STEPS", 5)
     torch.testing.assert_close(predict(model, batch.inputs, batch.lengths), whole)
     torch.testing.assert_close(whole, model(batch).values)

@@ -19,10 +19,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from gatescope.cells.gru import GRU
 from gatescope.cells.rnn import RNN
-from gatescope.instruments.erasure import SHARES, erase, placed, top
-from gatescope.instruments.faithfulness import Faithfulness, Trial, kendall_tau, null_spread
+from gatescope.instruments.attention_evaluation import AttentionEvaluation
+from gatescope.instruments.erasure import SHARES, erase, normalised, top
+from gatescope.instruments.faithfulness import Faithfulness
 from gatescope.instruments.measurements import Curve, Heatmap, Measurements, Points, Scalar, Undefined
-from gatescope.instruments.probe import Probe, look
+from gatescope.instruments.probe import Probe, probe_model
+from gatescope.instruments.rank_correlation import kendall_tau, null_spread
 from gatescope.models.attention import Dot, FrozenRandom, Pooling, ScaledDot, Uniform
 from gatescope.models.encoder import Encoder
 from gatescope.sequences import Batch, TaskSpec, valid_mask
@@ -74,8 +76,8 @@ def planted_batch(examples: int = 48, steps: int = 14) -> Batch:
     return Batch(inputs, lengths, torch.zeros(examples, dtype=torch.long), torch.arange(examples))
 
 
-def trial_of(mixed: bool) -> Measurements:
-    return Faithfulness(nodes=32).read(look(planted(mixed), planted_batch(), loss))
+def evaluate(mixed: bool) -> Measurements:
+    return Faithfulness(nodes=32).read(probe_model(planted(mixed), planted_batch(), loss))
 
 
 def value(measurements: Measurements, name: str) -> float:
@@ -95,7 +97,7 @@ MEASURES = [
 
 
 def test_attention_that_is_the_only_path_is_found_faithful() -> None:
-    measurements = trial_of(mixed=False)
+    measurements = evaluate(mixed=False)
     for measure in MEASURES:
         assert value(measurements, measure) > 0.6, measure
         assert value(measurements, f"{measure}/beyond_chance") > 0.8, measure
@@ -106,7 +108,7 @@ def test_attention_that_is_the_only_path_is_found_faithful() -> None:
 
 
 def test_attention_over_states_that_all_know_the_answer_is_found_empty() -> None:
-    measurements = trial_of(mixed=True)
+    measurements = evaluate(mixed=True)
     assert value(measurements, "permutation/total_variation") < 0.01, "where it looks is of no consequence"
     chance = value(measurements, "tau/null_spread") / math.sqrt(48)
     for measure in MEASURES:
@@ -120,7 +122,7 @@ def test_attention_over_states_that_all_know_the_answer_is_found_empty() -> None
 
 def test_integrated_gradients_are_complete_in_both() -> None:
     for mixed in (False, True):
-        assert value(trial_of(mixed), "integrated_gradients/completeness_error") < 1e-6
+        assert value(evaluate(mixed), "integrated_gradients/completeness_error") < 1e-6
 
 
 @given(
@@ -188,24 +190,24 @@ def test_the_top_share_takes_one_and_leaves_one() -> None:
 def test_the_scale_is_the_model_s_own() -> None:
     least, most = torch.zeros(2, 5), torch.full((2, 5), 0.4)
     values = {"a": least, "b": most, "c": torch.full((2, 5), 0.1)}
-    assert placed(values, "max") == pytest.approx({"a": 0.0, "b": 1.0, "c": 0.25})
-    assert placed(values, "min") == pytest.approx({"a": 1.0, "b": 0.0, "c": 0.75})
-    assert placed({"a": least, "b": least}, "max") == {}
+    assert normalised(values, "max") == pytest.approx({"a": 0.0, "b": 1.0, "c": 0.25})
+    assert normalised(values, "min") == pytest.approx({"a": 1.0, "b": 0.0, "c": 0.75})
+    assert normalised({"a": least, "b": least}, "max") == {}
 
 
 def small_probe(attention: object, lengths: list[int], **options: object) -> Probe:
     model = encoder(GRU, attention=attention, hidden=4, **options)
-    return look(model, feature_batch(lengths, 3), squared_error)
+    return probe_model(model, feature_batch(lengths, 3), squared_error)
 
 
 def test_permutations_move_weights_among_valid_steps_only() -> None:
     # With weights that are equal every permutation is the same prediction, padding included.
-    probe = look(planted(mixed=False), planted_batch(), loss)
-    trial = Trial(probe.model, probe.batch, torch.arange(6), Faithfulness(permutations=7))
-    valid = trial.valid[:, None]
-    trial.weights = valid.double() / trial.lengths[:, None, None]
-    trial.values = probe.model.head((trial.weights @ trial.states)[:, 0])
-    measurement = trial.permutation()["permutation/total_variation"]
+    probe = probe_model(planted(mixed=False), planted_batch(), loss)
+    evaluation = AttentionEvaluation(probe.model, probe.batch, torch.arange(6))
+    valid = evaluation.valid[:, None]
+    evaluation.weights = valid.double() / evaluation.lengths[:, None, None]
+    evaluation.values = probe.model.head((evaluation.weights @ evaluation.states)[:, 0])
+    measurement = evaluation.permutation(7)["permutation/total_variation"]
     assert isinstance(measurement, Scalar)
     assert measurement.value == pytest.approx(0, abs=1e-12)
 
@@ -260,7 +262,7 @@ def test_reading_changes_nothing_and_repeats_itself() -> None:
 
 
 def test_readings_have_the_shapes_that_figures_take() -> None:
-    measurements = trial_of(mixed=False)
+    measurements = evaluate(mixed=False)
     curve = measurements["attention/comprehensiveness/random/curve"]
     assert isinstance(curve, Curve)
     assert curve.x == [1.0, 5.0, 10.0, 20.0, 50.0]
@@ -278,7 +280,7 @@ def look_at_evidence(mixed: bool) -> Probe:
     assert model.embedding is not None
     evidence = model.embedding.weight[:, 0][batch.inputs].abs()
     evidence = evidence.masked_fill(~valid_mask(batch.lengths, batch.inputs.shape[1]), -1)
-    probe = look(model, batch, loss)
+    probe = probe_model(model, batch, loss)
     probe.alignment = torch.nn.functional.one_hot(evidence.argmax(1), batch.inputs.shape[1]).bool()[:, None]
     return probe
 
@@ -299,7 +301,7 @@ def test_where_the_truth_is_known_each_measure_is_held_against_it() -> None:
 def test_steps_that_tie_for_the_highest_count_their_part_of_the_truth() -> None:
     # Uniform weights rank no step above another: they know the deciding step as well as chance does.
     model = Encoder(TASK, RNN, Uniform, hidden_size=3, embedding_size=2).double().eval()
-    probe = look(model, planted_batch(), loss)
+    probe = probe_model(model, planted_batch(), loss)
     probe.alignment = torch.zeros(48, 1, probe.batch.inputs.shape[1], dtype=torch.bool)
     probe.alignment[:, :, 0] = True
     measurements = Faithfulness(nodes=0, permutations=2).read(probe)
@@ -317,7 +319,7 @@ def test_where_few_steps_are_compared_all_measures_rank_those() -> None:
 
 
 def test_a_truth_that_no_example_has() -> None:
-    probe = look(planted(False), planted_batch(), loss)
+    probe = probe_model(planted(False), planted_batch(), loss)
     probe.alignment = torch.zeros(48, 1, probe.batch.inputs.shape[1], dtype=torch.bool)
     measurements = Faithfulness(nodes=0, permutations=2).read(probe)
     assert isinstance(measurements["attention/truth/attention"], Undefined)

@@ -6,13 +6,13 @@ from small_models import Leaky, encoder, feature_batch, squared_error
 
 from gatescope.instruments.gate_parts import GateParts
 from gatescope.instruments.measurements import Scalar, Undefined
-from gatescope.instruments.probe import Probe, look
+from gatescope.instruments.probe import Probe, probe_model
 
 TOKENS = [["never", "mind", "don", "'", "t", "go"], ["a", "t"]]
 
 
 def probe(tokens: list[list[str]] | None) -> Probe:
-    found = look(encoder(Leaky, hidden=4, bidirectional=True), feature_batch([6, 2], 3), squared_error)
+    found = probe_model(encoder(Leaky, hidden=4, bidirectional=True), feature_batch([6, 2], 3), squared_error)
     found.tokens = tokens
     return found
 

@@ -7,11 +7,11 @@ from scipy import stats
 from small_models import Leaky, encoder, feature_batch, squared_error
 
 from gatescope.cells.gru import GRU
-from gatescope.instruments import gates
+from gatescope.instruments import distributions, gates, states, token_share
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.gates import GateStatistics
 from gatescope.instruments.measurements import Heatmap, Histogram, Points, Scalar, Undefined, scalar
-from gatescope.instruments.probe import look
+from gatescope.instruments.probe import probe_model
 from gatescope.models.attention import Pooling
 from gatescope.models.encoder import Encoder
 from gatescope.sequences import Batch, TaskSpec
@@ -25,7 +25,7 @@ def lengths():
 @pytest.fixture
 def probe(lengths):
     model = encoder(Leaky, bidirectional=True)
-    return look(model, feature_batch(lengths, 3), squared_error)
+    return probe_model(model, feature_batch(lengths, 3), squared_error)
 
 
 def test_statistics_count_valid_positions_only(probe, lengths):
@@ -75,15 +75,17 @@ def test_timescale_is_finite_when_the_gate_is_shut_or_open_for_good():
 def test_bimodality_of_known_distributions():
     uniform = torch.linspace(0, 1, 20_001)[:, None]
     coin = torch.tensor([0.0, 1.0]).repeat(500)[:, None]
-    assert gates.bimodality(gates.unit_moments(uniform)).value == pytest.approx(5 / 9, rel=1e-3)
-    assert gates.bimodality(gates.unit_moments(coin)).value == pytest.approx(1.0, rel=1e-5)
-    assert isinstance(gates.bimodality(gates.unit_moments(torch.ones(4, 2))), Undefined)
+    assert distributions.bimodality(distributions.unit_moments(uniform)).value == pytest.approx(
+        5 / 9, rel=1e-3
+    )
+    assert distributions.bimodality(distributions.unit_moments(coin)).value == pytest.approx(1.0, rel=1e-5)
+    assert isinstance(distributions.bimodality(distributions.unit_moments(torch.ones(4, 2))), Undefined)
 
 
 def test_participation_ratio_counts_equal_directions():
     axes = torch.cat([torch.eye(6), -torch.eye(6)])[:, :4]
-    assert gates.participation_ratio(axes).value == pytest.approx(4.0)
-    assert isinstance(gates.participation_ratio(torch.ones(1, 4)), Undefined)
+    assert states.participation_ratio(axes).value == pytest.approx(4.0)
+    assert isinstance(states.participation_ratio(torch.ones(1, 4)), Undefined)
 
 
 def token_probe():
@@ -92,7 +94,7 @@ def token_probe():
     model = Encoder(task, Leaky, Pooling, hidden_size=4, embedding_size=8, bidirectional=True)
     ids = torch.randint(1, 6, (16, 12))
     batch = Batch(ids, torch.full((16,), 12), torch.zeros(16), torch.arange(16))
-    return look(model, batch, squared_error)
+    return probe_model(model, batch, squared_error)
 
 
 def test_tokens_explain_all_of_a_gate_that_sees_only_the_token():
@@ -113,7 +115,7 @@ def test_token_share_leaves_the_random_state_alone():
 def test_permutation_stays_within_a_sequence():
     ids = torch.arange(12).view(3, 4)
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]], dtype=torch.bool)
-    permuted = gates.permute_within(ids, mask, 3)
+    permuted = token_share.permute_within(ids, mask, 3)
     for row, kept, n in zip(permuted, ids, mask.sum(1), strict=True):
         assert sorted(row[:n].tolist()) == kept[:n].tolist()
 
@@ -144,7 +146,7 @@ class Rectified(Plain):
 
 
 def test_a_cell_without_gates_reads_its_states(lengths):
-    probe = look(encoder(Plain), feature_batch(lengths, 3), squared_error)
+    probe = probe_model(encoder(Plain), feature_batch(lengths, 3), squared_error)
     measurements = GateStatistics().read(probe)
     states = probe.layers["layer0"].states.h[probe.mask]
     assert isinstance(measurements["gates/layer0/timescale"], Undefined)
@@ -155,7 +157,7 @@ def test_a_cell_without_gates_reads_its_states(lengths):
 
 
 def test_a_relu_cell_reads_dead_and_active_shares(lengths):
-    probe = look(encoder(Rectified), feature_batch(lengths, 3), squared_error)
+    probe = probe_model(encoder(Rectified), feature_batch(lengths, 3), squared_error)
     probe.layers["layer0"].states.h = -probe.layers["layer0"].states.h.abs()
     measurements = GateStatistics().read(probe)
     assert measurements["gates/layer0/state/dead"] == Scalar(1.0)
@@ -163,7 +165,7 @@ def test_a_relu_cell_reads_dead_and_active_shares(lengths):
 
 
 def test_one_step_of_one_example_gives_no_nan():
-    probe = look(encoder(Leaky), feature_batch([1], 3), squared_error)
+    probe = probe_model(encoder(Leaky), feature_batch([1], 3), squared_error)
     measurements = GateStatistics(heatmaps=1).read(probe)
     assert isinstance(measurements["gates/layer0/update/bimodality"], Undefined)
     assert isinstance(measurements["gates/layer0/state/participation_ratio"], Undefined)
@@ -174,7 +176,9 @@ def test_gates_that_are_not_finite_are_undefined():
     model = encoder(Leaky)
     with torch.no_grad():
         model.stack.layers["layer0"].weight_ih.fill_(math.nan)
-    measurements = GateStatistics(heatmaps=1).read(look(model, feature_batch([3, 2], 3), squared_error))
+    measurements = GateStatistics(heatmaps=1).read(
+        probe_model(model, feature_batch([3, 2], 3), squared_error)
+    )
     assert isinstance(measurements["gates/layer0/update/mean"], Undefined)
     assert isinstance(measurements["gates/layer0/timescale"], Undefined)
     assert isinstance(measurements["gates/layer0/keep/example0"], Undefined)
@@ -195,7 +199,7 @@ class Exact(ProbeInstrument):
 
     def read(self, probe):
         values = probe.gates["layer0"]["update"][probe.mask].numpy()
-        error = 2 * 0.5 / math.sqrt(gates.QUANTILE_ROWS)
+        error = 2 * 0.5 / math.sqrt(distributions.QUANTILE_ROWS)
         bounds = {
             f"exact/{q}/{name}": scalar(np.quantile(values, np.clip(q / 100 + sign * error, 0, 1)))
             for q in (10, 50, 90)
@@ -217,7 +221,7 @@ def test_recorded_quantiles_see_every_unit_of_a_large_probe(small, recorded, ste
             f"+instruments.readers.exact._target_={__name__}.Exact",
         )
     )
-    assert measurements["exact/count"]["value"] == 64 * steps * hidden > gates.QUANTILE_SAMPLE
+    assert measurements["exact/count"]["value"] == 64 * steps * hidden > distributions.QUANTILE_SAMPLE
     for q in (10, 50, 90):
         # Within two of the standard errors that QUANTILE_ROWS states, in units of rank.
         low, high = (measurements[f"exact/{q}/{bound}"]["value"] for bound in ("low", "high"))
@@ -231,12 +235,12 @@ def test_quantiles_of_sampled_rows_are_within_the_stated_error(rows, units):
     rng = np.random.default_rng(0)
     level, together = np.linspace(0.05, 0.95, units), rng.uniform(-0.05, 0.05, (rows, 1))
     values = (level + together).astype(np.float32)
-    measurements = gates.distribution("g", torch.from_numpy(values), False, 50)
+    measurements = distributions.gate_distribution("g", torch.from_numpy(values), False, 50)
     for q in (0.1, 0.5, 0.9):
         share = (values <= measurements[f"g/quantile_{round(100 * q)}"].value).mean()
-        assert share == pytest.approx(q, abs=2 * 0.5 / math.sqrt(gates.QUANTILE_ROWS))
-    sampled = gates.sample_rows(torch.from_numpy(values))
-    assert len(sampled) == max(gates.QUANTILE_ROWS, -(-gates.QUANTILE_SAMPLE // units))
+        assert share == pytest.approx(q, abs=2 * 0.5 / math.sqrt(distributions.QUANTILE_ROWS))
+    sampled = distributions.sample_rows(torch.from_numpy(values))
+    assert len(sampled) == max(distributions.QUANTILE_ROWS, -(-distributions.QUANTILE_SAMPLE // units))
     assert len(sampled.unique(dim=0)) == len(np.unique(sampled.numpy(), axis=0)) > 500
 
 

@@ -17,18 +17,19 @@ from gatescope.cells.minlstm import MinLSTM
 from gatescope.cells.peephole_lstm import PeepholeLSTM
 from gatescope.cells.rnn import RNN
 from gatescope.instruments import self_test
-from gatescope.instruments.gradient_flow import GradientFlow, lag_contributions
+from gatescope.instruments.gradient_flow import GradientFlow
+from gatescope.instruments.gradient_paths import lag_contributions
 from gatescope.instruments.lag_curves import state_measurements
 from gatescope.instruments.measurements import Curve, Heatmap, Scalar, Undefined
-from gatescope.instruments.probe import look
-from gatescope.models import stack
+from gatescope.instruments.probe import probe_model
 from gatescope.models.attention import Additive, Pooling
+from gatescope.models.traces import LayerTrace
 
 
 def silent(model, lengths, **options):
     """A probe of zero inputs, and its readings."""
     batch = feature_batch(lengths, 3)
-    probe = look(model, batch._replace(inputs=torch.zeros_like(batch.inputs)), squared_error)
+    probe = probe_model(model, batch._replace(inputs=torch.zeros_like(batch.inputs)), squared_error)
     return GradientFlow(**options).read(probe)
 
 
@@ -205,7 +206,9 @@ def autograd_norms(model, batch):
 @pytest.mark.parametrize("cell", [RNN, GRU])
 def test_a_stack_against_autograd_through_a_loop(cell):
     model, batch = encoder(cell, layers=2), feature_batch([12, 12, 12], 3)
-    curve = GradientFlow().read(look(model, batch, squared_error))["gradient_flow/layer0/vanishing_curve"]
+    curve = GradientFlow().read(probe_model(model, batch, squared_error))[
+        "gradient_flow/layer0/vanishing_curve"
+    ]
     norms = autograd_norms(model, batch)
     expected = (norms / norms[:, :1]).log().mean(0).exp()
     assert curve.y == pytest.approx(expected.tolist(), rel=1e-4)
@@ -216,7 +219,7 @@ CELLS = [RNN, IRNN, GRU, GRUArticle, LSTM, PeepholeLSTM, MinGRU, MinLSTM]
 
 @pytest.mark.parametrize("cell", [MinGRU, MinLSTM])
 def test_where_gates_see_inputs_only_the_gate_path_is_everything(cell):
-    probe = look(encoder(cell), feature_batch([20, 20], 3), squared_error)
+    probe = probe_model(encoder(cell), feature_batch([20, 20], 3), squared_error)
     share = GradientFlow(gate_path=True).read(probe)["gradient_flow/layer0/gate_path_share"]
     assert share.y == pytest.approx([1.0] * 20, rel=1e-5)
 
@@ -227,7 +230,7 @@ def test_self_test_agrees_with_autograd_and_leaves_no_trace(cell, attention):
     model = encoder(cell, layers=2, bidirectional=True, dropout=0.3, hidden=4, attention=attention)
     model.train()
     batch = feature_batch([9, 4, 1, 7], 3)
-    probe = look(model, batch, squared_error)
+    probe = probe_model(model, batch, squared_error)
     state = torch.get_rng_state()
     measurements = GradientFlow(gate_path=True, lags=4).read(probe)
     assert measurements["gradient_flow/self_test"].value < 1e-4
@@ -251,7 +254,7 @@ def test_a_wrong_adjoint_is_warned_of(monkeypatch, caplog):
     monkeypatch.setattr(GRU, "_own_rows", lambda self, deltas: 1.01 * deltas)
     monkeypatch.setattr(GRU, "vjp", wrong)
     with caplog.at_level(logging.WARNING):
-        measurements = GradientFlow().read(look(model, feature_batch([5, 3], 3), squared_error))
+        measurements = GradientFlow().read(probe_model(model, feature_batch([5, 3], 3), squared_error))
     assert measurements["gradient_flow/self_test"].value > self_test.TOLERANCE
     assert "self_test" in caplog.text
 
@@ -266,14 +269,14 @@ def test_states_that_are_not_the_equations_are_warned_of(cell, monkeypatch, capl
 
     monkeypatch.setattr(cell, "step", other)
     with caplog.at_level(logging.WARNING):
-        probe = look(encoder(cell), feature_batch([5, 3], 3), squared_error)
+        probe = probe_model(encoder(cell), feature_batch([5, 3], 3), squared_error)
         measurements = GradientFlow().read(probe)
     assert measurements["gradient_flow/self_test"].value == pytest.approx(1e-3, rel=0.2)
     assert "self_test" in caplog.text
 
 
 def test_gradients_that_are_lost_between_layers_are_warned_of(monkeypatch, caplog):
-    monkeypatch.setattr(stack, "_turn", lambda trace: lambda values: values)
+    monkeypatch.setattr(LayerTrace, "align_time", lambda trace, values: values)
     model = encoder(GRU, layers=2, bidirectional=True)
     with caplog.at_level(logging.WARNING):
         measurements = silent(model, [5, 3])
@@ -284,12 +287,12 @@ def test_gradients_that_are_lost_between_layers_are_warned_of(monkeypatch, caplo
 @pytest.mark.parametrize("cell", CELLS)
 def test_lag_contributions_sum_to_the_adjoint(cell):
     model = encoder(cell, attention=Additive)
-    probe = look(model, feature_batch([9, 9, 9], 3), squared_error)
+    probe = probe_model(model, feature_batch([9, 9, 9], 3), squared_error)
     layer = probe.layers["layer0"]
     with torch.no_grad():
         saved = layer.cell.linearise(layer.x, layer.states)
-        parts = list(lag_contributions(layer.cell, saved, probe.direct, 9))
-        total = layer.cell.adjoint(layer.x, layer.states, probe.direct)
+        parts = list(lag_contributions(layer.cell, saved, probe.output_grad, 9))
+        total = layer.cell.adjoint(layer.x, layer.states, probe.output_grad)
     torch.testing.assert_close(sum(p.h for p in parts), total.h, rtol=1e-4, atol=1e-7)
     if total.c is not None:
         torch.testing.assert_close(sum(p.c for p in parts), total.c, rtol=1e-4, atol=1e-7)
@@ -307,8 +310,8 @@ def test_lag_map_of_a_last_state_loss_is_one_diagonal():
 
 def test_shortcut_share_is_zero_without_attention_and_not_with_it():
     batch = feature_batch([9, 9], 3)
-    none = GradientFlow().read(look(encoder(GRU), batch, squared_error))
-    some = GradientFlow().read(look(encoder(GRU, attention=Additive), batch, squared_error))
+    none = GradientFlow().read(probe_model(encoder(GRU), batch, squared_error))
+    some = GradientFlow().read(probe_model(encoder(GRU, attention=Additive), batch, squared_error))
     assert none["gradient_flow/layer0/shortcut_share"] == Scalar(0.0)
     assert 0 < some["gradient_flow/layer0/shortcut_share"].value < 1
 
@@ -327,7 +330,9 @@ FULL = {"gate_path": True, "lags": 8}
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("lengths", [[1, 1], [1], [6], [2, 1]])
 def test_one_step_and_one_example(cell, lengths):
-    measurements = GradientFlow(**FULL).read(look(encoder(cell), feature_batch(lengths, 3), squared_error))
+    measurements = GradientFlow(**FULL).read(
+        probe_model(encoder(cell), feature_batch(lengths, 3), squared_error)
+    )
     check_no_nan(measurements)
     assert measurements["gradient_flow/self_test"].value < self_test.TOLERANCE
     curve = measurements["gradient_flow/layer0/vanishing_curve"]
@@ -336,7 +341,7 @@ def test_one_step_and_one_example(cell, lengths):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_loss_that_does_not_depend_on_the_state(cell):
-    probe = look(encoder(cell), feature_batch([5, 3], 3), lambda values, targets: targets.square())
+    probe = probe_model(encoder(cell), feature_batch([5, 3], 3), lambda values, targets: targets.square())
     measurements = GradientFlow(**FULL).read(probe)
     check_no_nan(measurements)
     for name in ("vanishing_curve", "decay_rate", "half_life", "reach", "shortcut_share"):
@@ -358,7 +363,7 @@ def test_weights_that_are_not_finite(cell):
     model = encoder(cell)
     with torch.no_grad():
         model.stack.layers["layer0"].weights[1].fill_(math.inf)
-    measurements = GradientFlow(**FULL).read(look(model, feature_batch([5, 3], 3), squared_error))
+    measurements = GradientFlow(**FULL).read(probe_model(model, feature_batch([5, 3], 3), squared_error))
     check_no_nan(measurements)
     assert isinstance(measurements["gradient_flow/layer0/vanishing_curve"], Undefined)
 
@@ -366,7 +371,7 @@ def test_weights_that_are_not_finite(cell):
 def test_a_frozen_stack_is_tested_as_well():
     model = encoder(GRU)
     model.stack.requires_grad_(False)
-    measurements = GradientFlow().read(look(model, feature_batch([5, 3], 3), squared_error))
+    measurements = GradientFlow().read(probe_model(model, feature_batch([5, 3], 3), squared_error))
     assert measurements["gradient_flow/self_test"].value < self_test.TOLERANCE
 
 

@@ -9,7 +9,7 @@ from gatescope.cells.lstm import LSTM
 from gatescope.cells.rnn import RNN
 from gatescope.instruments.lyapunov import LyapunovSpectrum
 from gatescope.instruments.measurements import Curve, Scalar, Undefined
-from gatescope.instruments.probe import look
+from gatescope.instruments.probe import probe_model
 
 
 def silent_rnn(u, steps):
@@ -21,7 +21,7 @@ def silent_rnn(u, steps):
             weight.zero_()
         weights[1].copy_(u)
     batch = feature_batch([steps] * 2, 3)
-    return look(model, batch._replace(inputs=torch.zeros_like(batch.inputs)), squared_error)
+    return probe_model(model, batch._replace(inputs=torch.zeros_like(batch.inputs)), squared_error)
 
 
 def test_exponents_of_a_linear_network_are_the_logs_of_its_eigenvalues():
@@ -38,7 +38,7 @@ def test_exponents_of_a_linear_network_are_the_logs_of_its_eigenvalues():
 
 @pytest.mark.parametrize("cell", [RNN, GRU, LSTM])
 def test_exponents_sum_to_the_log_determinant(cell):
-    probe = look(encoder(cell, layers=2), feature_batch([40, 30, 5], 3), squared_error)
+    probe = probe_model(encoder(cell, layers=2), feature_batch([40, 30, 5], 3), squared_error)
     measurements = LyapunovSpectrum().read(probe)
     for layer in ("layer0", "layer1"):
         assert measurements[f"lyapunov/{layer}/determinant_error"].value < 1e-6
@@ -62,7 +62,9 @@ def test_a_singular_network_keeps_its_finite_exponents():
 
 @pytest.mark.parametrize("lengths", [[1], [11, 11]])
 def test_too_few_steps_are_undefined(lengths):
-    measurements = LyapunovSpectrum().read(look(encoder(GRU), feature_batch(lengths, 3), squared_error))
+    measurements = LyapunovSpectrum().read(
+        probe_model(encoder(GRU), feature_batch(lengths, 3), squared_error)
+    )
     assert all(isinstance(measurement, Undefined) for measurement in measurements.values())
 
 

@@ -7,11 +7,11 @@ from sklearn.linear_model import RidgeClassifier
 from small_models import Leaky, encoder, feature_batch, feature_task, squared_error
 from torch import nn
 
-from gatescope.cells.base import State
 from gatescope.cells.lstm import LSTM
+from gatescope.cells.state import State
 from gatescope.instruments.measurements import Curve, Scalar, Undefined
 from gatescope.instruments.memory import KINDS, Retention, squared_correlations, token_accuracy
-from gatescope.instruments.probe import look
+from gatescope.instruments.probe import probe_model
 from gatescope.models.attention import Pooling
 from gatescope.models.encoder import Encoder
 from gatescope.sequences import Batch, TaskSpec
@@ -35,7 +35,7 @@ class ShiftRegister(Leaky):
 
 def register_probe(bidirectional=False):
     model = Encoder(feature_task(1), ShiftRegister, Pooling, hidden_size=12, bidirectional=bidirectional)
-    return look(model, feature_batch([20 + i % 5 for i in range(300)], 1), squared_error)
+    return probe_model(model, feature_batch([20 + i % 5 for i in range(300)], 1), squared_error)
 
 
 def test_a_shift_register_of_twelve_remembers_twelve():
@@ -105,7 +105,7 @@ def token_probe():
         model.embedding.weight.copy_(torch.tensor([[0.0], [-1.0], [1.0], [-1.0], [1.0]]))
     ids = torch.randint(1, 3, (200, 8))
     batch = Batch(ids, torch.full((200,), 8), torch.zeros(200), torch.arange(200))
-    return look(model, batch, squared_error)
+    return probe_model(model, batch, squared_error)
 
 
 def test_tokens_against_their_shuffled_control():
@@ -121,7 +121,9 @@ def test_tokens_against_their_shuffled_control():
 
 
 def test_the_memory_cell_is_read_apart():
-    measurements = Retention(lags=4).read(look(encoder(LSTM), feature_batch([9] * 40, 3), squared_error))
+    measurements = Retention(lags=4).read(
+        probe_model(encoder(LSTM), feature_batch([9] * 40, 3), squared_error)
+    )
     for part in ("h", "c"):
         assert isinstance(measurements[f"memory/layer0/retention_{part}"], Curve)
         assert isinstance(measurements[f"memory/layer0/capacity_{part}"], Scalar)
@@ -137,13 +139,13 @@ def test_the_global_random_states_are_left_alone():
 
 @pytest.mark.parametrize("lengths", [[1], [5, 4], [1] * 5])
 def test_too_few_sequences_are_undefined(lengths):
-    measurements = Retention().read(look(encoder(LSTM), feature_batch(lengths, 3), squared_error))
+    measurements = Retention().read(probe_model(encoder(LSTM), feature_batch(lengths, 3), squared_error))
     assert all(isinstance(measurement, Undefined) for measurement in measurements.values())
 
 
 def test_inputs_that_never_vary_are_undefined():
     batch = feature_batch([6] * 20, 3)
-    probe = look(encoder(LSTM), batch._replace(inputs=torch.ones_like(batch.inputs)), squared_error)
+    probe = probe_model(encoder(LSTM), batch._replace(inputs=torch.ones_like(batch.inputs)), squared_error)
     assert all(isinstance(measurement, Undefined) for measurement in Retention().read(probe).values())
 
 
@@ -151,7 +153,7 @@ def test_a_state_that_is_not_finite_is_undefined():
     model = encoder(LSTM)
     with torch.no_grad():
         model.stack.layers["layer0"].weights[1].fill_(math.nan)
-    measurements = Retention().read(look(model, feature_batch([6] * 20, 3), squared_error))
+    measurements = Retention().read(probe_model(model, feature_batch([6] * 20, 3), squared_error))
     assert all(isinstance(measurement, Undefined) for measurement in measurements.values())
 
 

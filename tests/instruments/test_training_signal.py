@@ -21,9 +21,9 @@ from gatescope.models.encoder import Encoder
 
 def read(model: Encoder, lengths: list[int]) -> Measurements:
     batch = feature_batch(lengths, 3)
-    model.stack.watched = {}
+    model.stack.record_gradients()
     squared_error(model(batch).values, batch.targets).mean().backward()
-    update = Update(1, model, {}, {}, {}, None, 0.0, model.stack.passed())
+    update = Update(1, model, {}, {}, {}, None, 0.0, model.stack.collect_gradients())
     return TrainingSignal().read(update)
 
 

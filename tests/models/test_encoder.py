@@ -39,7 +39,7 @@ def test_next_step_answers_at_every_step() -> None:
 
 
 def test_next_step_refuses_attention() -> None:
-    with pytest.raises(ValueError, match="attention gives one answer a sequence"):
+    with pytest.raises(ValueError, match="attention gives one prediction a sequence"):
         Encoder(STEPS, GRU, partial(Additive, heads=2), 6)
 
 

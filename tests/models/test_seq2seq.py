@@ -16,13 +16,12 @@ from gatescope.cells.gru import GRU
 from gatescope.cells.lstm import LSTM
 from gatescope.cells.mingru import MinGRU
 from gatescope.cells.rnn import RNN
-from gatescope.data.pairs import first_answer
 from gatescope.models.attention import Additive, Dot, FrozenRandom, General, Pooling, ScaledDot, Uniform
-from gatescope.models.decoder import Decoding, before
+from gatescope.models.decoder import Decoding, shift_right
 from gatescope.models.encoder import sizes
-from gatescope.models.search import beam_search, greedy
-from gatescope.models.seq2seq import Seq2Seq, forced_share
-from gatescope.sequences import END, IGNORE, Batch, TaskSpec, valid_mask
+from gatescope.models.search import beam_search, greedy_search
+from gatescope.models.seq2seq import Seq2Seq, teacher_forcing_share
+from gatescope.sequences import END, IGNORE, Batch, TaskSpec, first_answer, valid_mask
 
 TASK = TaskSpec(
     "transduction", "tokens", 9, 6, "exact_match", "max", padding_index=0, target_vocabulary=tuple("$abcde")
@@ -83,12 +82,12 @@ def batch(lengths: list[int], seed: int = 0, targets: tuple[int, ...] = (4, 1, 3
 def stepwise(made: Seq2Seq, given_batch: Batch) -> tuple[Tensor, Tensor | None]:
     """Logits (B, U, V) and weights from a loop over `Decoder.step`, fed the true symbols."""
     states = made.stack(made.embed(given_batch.inputs), given_batch.lengths)
-    source, carry = made.decoder.begin(states, given_batch.lengths)
+    source, state = made.decoder.prepare(states, given_batch.lengths)
     logits, weights = [], []
-    for symbols in before(given_batch.targets).unbind(1):
-        written, carry = made.decoder.step(symbols, source, carry)
-        logits.append(written.logits)
-        weights.append(written.weights)
+    for symbols in shift_right(given_batch.targets).unbind(1):
+        output, state = made.decoder.step(symbols, source, state)
+        logits.append(output.logits)
+        weights.append(output.weights)
     return torch.stack(logits, 1), None if weights[0] is None else torch.stack(weights, 1)
 
 
@@ -127,9 +126,9 @@ def test_padding_does_not_matter(lengths: list[int], **options: Any) -> None:
 def test_a_beam_of_one_is_greedy(penalty: float, **options: Any) -> None:
     made, given_batch = model(**options), batch([5, 3, 1])
     states = made.stack(made.embed(given_batch.inputs), given_batch.lengths)
-    source, carry = made.decoder.begin(states, given_batch.lengths)
-    one = beam_search(made.decoder, source, carry, 12, 1, penalty)
-    plain = greedy(made.decoder, source, carry, 12, penalty)
+    source, state = made.decoder.prepare(states, given_batch.lengths)
+    one = beam_search(made.decoder, source, state, 12, 1, penalty)
+    plain = greedy_search(made.decoder, source, state, 12, penalty)
     assert torch.equal(first_answer(one.symbols), first_answer(plain.symbols))
     torch.testing.assert_close(one.scores, plain.scores)
 
@@ -212,12 +211,12 @@ def test_tied_embeddings_are_one_matrix() -> None:
 @settings(deadline=None, max_examples=30)
 def test_teacher_forcing_falls_from_one_to_its_end(steps: int, final: float, updates: int) -> None:
     options = Decoding(teacher_forcing=final, schedule_steps=steps)
-    share = forced_share(updates, options)
+    share = teacher_forcing_share(updates, options)
     assert final - 1e-12 <= share <= 1
-    assert forced_share(updates + 1, options) <= share + 1e-12
-    assert forced_share(steps, options) == pytest.approx(final)
+    assert teacher_forcing_share(updates + 1, options) <= share + 1e-12
+    assert teacher_forcing_share(steps, options) == pytest.approx(final)
     if steps:
-        assert forced_share(0, options) == 1
+        assert teacher_forcing_share(0, options) == 1
 
 
 def test_without_teacher_forcing_a_model_in_training_reads_what_it_wrote() -> None:
@@ -227,8 +226,10 @@ def test_without_teacher_forcing_a_model_in_training_reads_what_it_wrote() -> No
     fed = torch.cat([values.argmax(-1), torch.full((2, 1), END)], 1)[:, : values.shape[1]]
     fed = fed.masked_fill(fed == END, 0)
     states = made.stack(made.embed(given_batch.inputs), given_batch.lengths)
-    source, carry = made.decoder.begin(states, given_batch.lengths)
-    torch.testing.assert_close(made.decoder(before(fed), source, carry).logits, values, atol=1e-5, rtol=1e-4)
+    source, state = made.decoder.prepare(states, given_batch.lengths)
+    torch.testing.assert_close(
+        made.decoder(shift_right(fed), source, state).logits, values, atol=1e-5, rtol=1e-4
+    )
 
 
 def test_gradients_reach_every_parameter() -> None:

@@ -90,7 +90,7 @@ def test_an_interrupted_run_of_a_file_that_was_edited_since_begins_anew(
 def test_a_file_that_is_edited_while_it_is_read_ends_the_run(
     own: Own, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gatescope.data.text_file import TextFile
+    from gatescope.data.files.text_file import TextFile
 
     build, cfg = TextFile.build, own()
 

@@ -18,9 +18,9 @@ from tracking.records import assert_same, at_step, record, rows, send, stop_at
 
 from gatescope.cli import report_error
 from gatescope.config import ConfigError
-from gatescope.data.adding import Adding
 from gatescope.data.errors import DataError
 from gatescope.data.examples import Splits
+from gatescope.data.generated.adding import Adding
 from gatescope.data.ragged import Ragged
 from gatescope.run import load_data, run
 from gatescope.tracking.directory import RecordError

@@ -493,8 +493,10 @@ def test_weights_that_were_just_looked_at_are_not_looked_at_again(
     small: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[int] = []
-    whole = probe.look
-    monkeypatch.setattr("gatescope.instruments.callbacks.look", lambda *a: looks.append(a[-1]) or whole(*a))
+    whole = probe.probe_model
+    monkeypatch.setattr(
+        "gatescope.instruments.callbacks.probe_model", lambda *a: looks.append(a[-1]) or whole(*a)
+    )
     fake_validation(monkeypatch, mse={0: 1.0, 8: 0.0})
     assert of_tested_weights(run(small("trainer.max_epochs=2", "instruments.every_n_steps=100")).directory)
     assert looks == [0, 8]

@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from gatescope.moved import original_targets
 from gatescope.tracking.content import by_content
 
 NOT_RESULT = frozenset(
@@ -55,7 +56,7 @@ def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
     for name, keys in NOT_RESULT_KEYS.items():
         if isinstance(resolved.get(name), dict):
             resolved[name] = {key: value for key, value in resolved[name].items() if key not in keys}
-    return by_content(resolved)
+    return by_content(original_targets(resolved))
 
 
 def _resolved(node: Any) -> Any:

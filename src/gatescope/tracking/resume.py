@@ -36,8 +36,8 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torchmetrics import Metric
 
-from gatescope.cells.base import State
-from gatescope.models.stack import Carried
+from gatescope.cells.state import State
+from gatescope.models.stack import HiddenState
 from gatescope.tracking.directory import RecordError, replace
 from gatescope.training.housekeeping import counted_as_overhead
 from gatescope.training.module import SequenceTask
@@ -359,9 +359,9 @@ def _waiting(module: pl.LightningModule) -> list[list[Tensor]]:
     return module.train_metrics.waiting if isinstance(module, SequenceTask) else []
 
 
-def _carried(module: pl.LightningModule) -> Carried:
+def _carried(module: pl.LightningModule) -> HiddenState:
     """The states that training carries from a batch to the next."""
-    carried: Carried = module.carried.setdefault("train", {}) if isinstance(module, SequenceTask) else {}
+    carried: HiddenState = module.carried.setdefault("train", {}) if isinstance(module, SequenceTask) else {}
     return carried
 
 

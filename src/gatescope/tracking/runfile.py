@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
+from gatescope.moved import current_targets
 from gatescope.tracking.directory import RecordError, write_atomically
 from gatescope.tracking.identity import tags
 
@@ -184,7 +185,7 @@ def read_config(directory: Path) -> dict[str, Any]:
         found = yaml.load((directory / CONFIG).read_text(encoding="utf-8"), Loader=LOADER)
     except (OSError, ValueError, yaml.YAMLError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return current_targets(found) if isinstance(found, dict) else {}
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from gatescope.data.datamodule import SequenceData
 from gatescope.data.errors import DataError
 from gatescope.models.encoder import SequenceModel
 from gatescope.models.seq2seq import Seq2Seq
-from gatescope.models.stack import Carried
+from gatescope.models.stack import HiddenState
 from gatescope.sequences import Batch, TaskSpec
 from gatescope.training.loop import ends_training
 from gatescope.training.objective import objective_for
@@ -54,7 +54,7 @@ class SequenceTask(pl.LightningModule):
         self.train_metrics = WaitingMetrics(self.objective.training_metrics(), prefix="train/")
         self.validation_metrics = metrics.clone(prefix="validation/")
         self.test_metrics = metrics.clone(prefix="test/")
-        self.carried: dict[str, Carried] = {}
+        self.carried: dict[str, HiddenState] = {}
         """By stage, the states in which the last batch ended, where the data are stateful."""
         self.predictions: Columns = {}
         """Of the last test, see `gatescope.tracking.predictions`; on rank 0, of all ranks."""

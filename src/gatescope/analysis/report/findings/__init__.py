@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -12,6 +10,7 @@ from typing import Protocol, cast
 
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.report.numbers import literal
+from gatescope.components import import_from_working_directory
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +52,7 @@ def load(name: str) -> FindingsModule:
     """
     if "." not in name:
         return cast(FindingsModule, import_module(f"{__name__}.{name}"))
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    import_from_working_directory()
     return cast(FindingsModule, import_module(name))
 
 
