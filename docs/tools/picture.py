@@ -19,7 +19,7 @@ def imports(package: Path) -> dict[str, set[str]]:
     graph: dict[str, set[str]] = {}
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package).parts[0].removesuffix(".py")
-        if name != "__init__":
+        if not name.startswith("_"):
             tree = ast.parse(path.read_text(encoding="utf-8"))
             graph.setdefault(name, set()).update(imported(tree, package.name))
     return {name: (used & set(graph)) - {name} for name, used in graph.items()}

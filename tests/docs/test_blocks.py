@@ -34,7 +34,8 @@ COMMANDS = [
 TRAIN = [
     (block, words)
     for block, words in {tuple(words): (block, words) for block, words in COMMANDS}.values()
-    if words[:2] in (["python", "train.py"], ["gatescope", "train"]) and block.page != "README.md"  # tests/test_readme.py has those
+    if words[:2] in (["python", "train.py"], ["gatescope", "train"])
+    and block.page != "README.md"  # tests/test_readme.py has those
 ]
 SCRIPTS = [(block, words) for block, words in COMMANDS if words[0] == "python" and "scripts/" in words[1]]
 
