@@ -31,6 +31,7 @@ COMMANDS = [
     if not block.page.startswith(OWN_PROJECT)
     for words in block.commands
 ]
+# tests/test_readme.py has the commands of the README.
 TRAIN = [
     (block, words)
     for block, words in {tuple(words): (block, words) for block, words in COMMANDS}.values()
