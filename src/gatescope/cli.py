@@ -26,10 +26,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from gatescope.composition import CONFIG, add_config_dir, compose, config_dir, make_loader
+from gatescope.composition import CONFIG, add_config_dir, compose, config_dir, job_config, make_loader
 from gatescope.config import ConfigError, check, check_structure
 from gatescope.distributed import device_count, refuse_foreign_torchrun, spread
 from gatescope.processes import die_with_sweep
+from gatescope.startup import import_libraries
 from gatescope.tracking.directory import held, make_writable
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import UNDER_WAY, SweepFailed, finished, monitored
@@ -86,10 +87,11 @@ def check_command_line() -> None:
     if args.cfg is None and (args.multirun or sweep.hydra.mode == RunMode.MULTIRUN):
         make_writable(Path(sweep.hydra.sweep.dir))
         return
-    cfg = compose(loader, overrides)
+    cfg = job_config(loader, overrides, sweep)
     if args.cfg is None:
         check_structure(cfg)
         if not finished(cfg):
+            import_libraries(cfg)
             check(cfg)
             device_count(cfg)
             make_writable(run_dir(cfg))
@@ -157,6 +159,7 @@ def _run(cfg: DictConfig) -> float:
 
     In a sweep the error is raised again for the sweeper to count; otherwise it ends the process.
     """
+    import_libraries(cfg)
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
     from gatescope.run import run

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import wandb
-from matplotlib import colormaps
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -305,6 +304,8 @@ def _binned(values: list[float]) -> wandb.Histogram:
 def _picture(heatmap: Heatmap) -> wandb.Image:
     """A block of pixels a value, the largest the lightest: a table of as many rows takes thirty times as long
     to log, and W&B draws none as a heatmap."""
+    from matplotlib import colormaps
+
     values = np.asarray(heatmap.values)
     low, high = values.min(), values.max()
     colours = colormaps["viridis"]((values - low) / (high - low or 1))[..., :3]
