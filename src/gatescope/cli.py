@@ -27,10 +27,11 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from gatescope.components import import_from_working_directory
-from gatescope.composition import CONFIG, add_config_dir, compose, config_dir, make_loader
+from gatescope.composition import CONFIG, add_config_dir, compose, config_dir, job_config, make_loader
 from gatescope.config import ConfigError, check, check_structure
 from gatescope.distributed import device_count, refuse_foreign_torchrun, spread
 from gatescope.processes import die_with_sweep
+from gatescope.startup import import_libraries
 from gatescope.tracking.directory import ensure_writable, run_lock
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import RUNNING_ELSEWHERE, SweepFailed, is_finished, monitored_value
@@ -88,10 +89,11 @@ def check_command_line() -> None:
     if args.cfg is None and (args.multirun or sweep.hydra.mode == RunMode.MULTIRUN):
         ensure_writable(Path(sweep.hydra.sweep.dir))
         return
-    cfg = compose(loader, overrides)
+    cfg = job_config(loader, overrides, sweep)
     if args.cfg is None:
         check_structure(cfg)
         if not is_finished(cfg):
+            import_libraries(cfg)
             check(cfg)
             device_count(cfg)
             ensure_writable(run_dir(cfg))
@@ -159,6 +161,7 @@ def _run(cfg: DictConfig) -> float:
 
     In a sweep the error is raised again for the sweeper to count; otherwise it ends the process.
     """
+    import_libraries(cfg)
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
     from gatescope.run import run

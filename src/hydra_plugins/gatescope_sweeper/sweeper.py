@@ -25,6 +25,7 @@ from gatescope.composition import JobConfigs, grid, quoted
 from gatescope.config import ConfigError, check, check_structure
 from gatescope.distributed import device_count
 from gatescope.processes import die_with_sweep
+from gatescope.startup import import_libraries
 from gatescope.tracking.directory import is_locked
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import (
@@ -183,6 +184,7 @@ class StudySweeper(Sweeper):
                 check_structure(cfg)
                 done = is_finished(cfg)
                 if not done:
+                    import_libraries(cfg)
                     check(cfg)
                     if self.runs_here:
                         device_count(cfg)
