@@ -37,7 +37,7 @@ def test_a_dataset_of_features(tmp_path: Path, capsys: pytest.CaptureFixture[str
     [
         (["data=none"], "none"),
         (["data=text_file"], "data.path: needs a value"),
-        (["data=text_file", "data.path=none.csv"], "none.csv: there is no such file"),
+        (["data=text_file", "data.path=none.csv"], "none.csv: no such file"),
     ],
 )
 def test_what_is_wrong(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,7 +112,7 @@ def test_a_missing_file_is_named_in_one_message(own: Own, capsys: pytest.Capture
     with pytest.raises(DataError) as caught:
         run(cfg)
     assert tell(caught.value) == 2
-    assert capsys.readouterr().err == f"{path}: there is no such file\n"
+    assert capsys.readouterr().err == f"{path}: no such file\n"
 
 
 def test_appended_rows_are_named_when_the_run_is_loaded(own: Own) -> None:

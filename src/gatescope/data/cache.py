@@ -51,9 +51,7 @@ def cached(name: str, source: str, settings: Mapping[str, Any], compute: Callabl
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except OSError as error:
-        log.warning(
-            "nothing is cached in %s (%s); set GATESCOPE_CACHE to another folder", path.parent, error
-        )
+        log.warning("nothing is cached in %s (%s); set GATESCOPE_CACHE to another folder", path.parent, error)
         return compute()
     try:
         arrays = _read(path)
