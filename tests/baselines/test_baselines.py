@@ -183,13 +183,13 @@ PAIRS = same(SYMBOLS.train, TaskSpec("transduction", "tokens", 4, 3, "accuracy",
 @pytest.mark.parametrize(
     ("baseline", "splits", "told"),
     [
-        (TfidfLogistic(), classes([0, 1], 1), "reads tokens: choose text data, or model=series_logistic"),
-        (TfidfLogistic(), SYMBOLS, "one class a sequence, and these data ask for a next_step"),
-        (SeriesLogistic(), TOKENS, "reads features: choose series, or model=tfidf_logistic"),
+        (TfidfLogistic(), classes([0, 1], 1), "needs tokens: choose texts, or model=series_logistic"),
+        (TfidfLogistic(), SYMBOLS, "one class per sequence, and these data are a next_step"),
+        (SeriesLogistic(), TOKENS, "needs features: choose series, or model=tfidf_logistic"),
         (SeriesLogistic(), SYMBOLS, "one symbol: choose model=majority"),
-        (SeriesLogistic(), PAIRS, "these data ask for a transduction"),
-        (SeriesRidge(), classes([0, 1], 1), "ask for a classification: choose model=series_logistic"),
-        (Majority(), PAIRS, "answers no transduction"),
+        (SeriesLogistic(), PAIRS, "these data are a transduction"),
+        (SeriesRidge(), classes([0, 1], 1), "are a classification: choose model=series_logistic"),
+        (Majority(), PAIRS, "cannot be used for a transduction"),
     ],
 )
 def test_data_that_a_baseline_does_not_fit(baseline: Baseline, splits: Splits, told: str) -> None:
