@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from gatescope.baselines import base
 from gatescope.baselines.base import Baseline, batches, evaluate
 from gatescope.baselines.majority import Majority
-from gatescope.baselines.series import Summary, resampled, statistics
+from gatescope.baselines.series import Summary, resample, statistics
 from gatescope.baselines.series_logistic import SeriesLogistic
 from gatescope.baselines.series_ridge import SeriesRidge
 from gatescope.baselines.tfidf_logistic import TfidfLogistic
@@ -111,7 +111,7 @@ def test_resampling_is_numpys_interpolation(steps: int) -> None:
     x = RNG.normal(size=(steps, 2))
     at = np.linspace(0, steps - 1, 7)
     expected = np.concatenate([np.interp(at, np.arange(steps), x[:, i]) for i in range(2)])
-    np.testing.assert_allclose(resampled(torch.from_numpy(x), 7), expected, atol=1e-9)
+    np.testing.assert_allclose(resample(torch.from_numpy(x), 7), expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
