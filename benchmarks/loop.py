@@ -16,10 +16,11 @@ from torch import Tensor
 from benchmarks.loop_cells import STEPS, feed
 from gatescope.cells.base import RecurrentLayer, State, States, join
 from gatescope.instruments.adjoint_norms import LOSS_FREE, RELATIVE
+from gatescope.instruments.decay import state_measurements
 from gatescope.instruments.gates import GateStatistics
 from gatescope.instruments.gradient_flow import GradientFlow
 from gatescope.instruments.gradient_paths import shortcut_share
-from gatescope.instruments.lag_curves import LagLogs, state_measurements
+from gatescope.instruments.lag_curves import LagLogs
 from gatescope.instruments.measurements import Measurements, Scalar
 from gatescope.instruments.probe import Loss, Probe
 from gatescope.instruments.recursion import normalise

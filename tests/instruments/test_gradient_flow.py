@@ -17,9 +17,9 @@ from gatescope.cells.minlstm import MinLSTM
 from gatescope.cells.peephole_lstm import PeepholeLSTM
 from gatescope.cells.rnn import RNN
 from gatescope.instruments import self_test
+from gatescope.instruments.decay import state_measurements
 from gatescope.instruments.gradient_flow import GradientFlow
 from gatescope.instruments.gradient_paths import lag_contributions
-from gatescope.instruments.lag_curves import state_measurements
 from gatescope.instruments.measurements import Curve, Heatmap, Scalar, Undefined
 from gatescope.instruments.probe import probe_model
 from gatescope.models.attention import Additive, Pooling

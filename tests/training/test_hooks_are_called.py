@@ -49,7 +49,8 @@ SPELT_LIKE_HOOKS = ("on_", "configure_", "optimizer_", "lr_scheduler_")
 """A method so named of a class of Lightning's is meant as a hook."""
 
 NOT_CALLED = {
-    "gatescope.export._ExportedEncoder.forward": "torch.export calls it, after training: see tests/test_export.py",
+    "gatescope.export._ExportedEncoder.forward": "torch.export calls it, after training: see "
+    "tests/test_export.py",
     "gatescope.data.examples.Examples.__getitem__": "torch asks for __getitems__ where there is one; a "
     "Dataset must have both",
     "gatescope.training.waiting.WaitingMetrics.update": "SequenceTask calls it, where it would call "
