@@ -1,4 +1,4 @@
-"""Decay rate, half-life and reach of a norm by lag (docs/instruments.md, "Readings on gradients")."""
+"""Decay rate, half-life and reach of a norm by lag (docs/instruments.md, "Measurements on gradients")."""
 
 from __future__ import annotations
 
