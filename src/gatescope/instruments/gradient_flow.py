@@ -1,7 +1,7 @@
 """Gradients through time: how the gradient at earlier states decays with the lag.
 
-See docs/instruments.md, "Measurements on gradients". Sources: Hochreiter 1991; Bengio et al. 1994; Pascanu et al.
-2013.
+See docs/instruments.md, "Measurements on gradients". Sources: Hochreiter 1991; Bengio et al. 1994; Pascanu et
+al. 2013.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Curves over lags, from log norms by lag (B, T).
 
 Means are geometric: norms by lag are log-normal, and an arithmetic mean is dominated by the few largest
-(docs/instruments.md, "Measurements on gradients"). A norm of exactly 0 has no logarithm and is left out of every
-mean and fit, and so is a norm that overflows. `dead_share` and `exploded_share` measure how many examples are
-left out.
+(docs/instruments.md, "Measurements on gradients"). A norm of exactly 0 has no logarithm and is left out of
+every mean and fit, and so is a norm that overflows. `dead_share` and `exploded_share` measure how many
+examples are left out.
 """
 
 from __future__ import annotations
