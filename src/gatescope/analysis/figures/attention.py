@@ -15,7 +15,7 @@ from gatescope.analysis.tables import Tables
 TITLE = "Attention over training"
 CURVES = Curves("step", "step", "", ("quantity",))
 QUANTITIES = {
-    "entropy": "entropy / ln length",
+    "entropy": "entropy (share of ln length)",
     "effective_length": "effective length (positions)",
     "distance": "distance from the query (steps)",
 }

@@ -93,7 +93,7 @@ def commands(tables: Tables) -> list[str]:
 
 def _command(words: tuple[str, ...]) -> str:
     program = Path(words[0]).name
-    start = ["python", program] if program.endswith(".py") else [program]
+    start = ["python", program] if program.endswith(".py") else program.split()  # "gatescope train"
     return shlex.join([*start, *words[1:]])
 
 
