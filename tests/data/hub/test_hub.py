@@ -124,10 +124,10 @@ def test_without_a_network_one_message_follows_immediately(
     assert time.perf_counter() - started < 10
     assert before == datasets.config.HF_HUB_OFFLINE
     assert tell(caught.value) == USAGE
-    message = capsys.readouterr().err
+    told = capsys.readouterr().err
     for word in ("stanfordnlp/imdb", "HF_HOME", "cannot be reached", "data=tweets"):
-        assert word in message
-    assert len(message.splitlines()) == 1
+        assert word in told
+    assert len(told.splitlines()) == 1
 
 
 def test_the_offline_mode_of_the_user(datasets: Any, monkeypatch: pytest.MonkeyPatch) -> None:
