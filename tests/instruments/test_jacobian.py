@@ -4,10 +4,10 @@ import pytest
 import torch
 from small_models import encoder, feature_batch, squared_error
 
-from gatescope.cells.base import State
 from gatescope.cells.gru import GRU
 from gatescope.cells.lstm import LSTM
 from gatescope.cells.rnn import RNN
+from gatescope.cells.state import State
 from gatescope.instruments.jacobian import JacobianNorms, log_spaced
 from gatescope.instruments.measurements import Curve, Scalar, Undefined
 from gatescope.instruments.probe import probe_model

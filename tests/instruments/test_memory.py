@@ -7,8 +7,8 @@ from sklearn.linear_model import RidgeClassifier
 from small_models import Leaky, encoder, feature_batch, feature_task, squared_error
 from torch import nn
 
-from gatescope.cells.base import State
 from gatescope.cells.lstm import LSTM
+from gatescope.cells.state import State
 from gatescope.instruments.measurements import Curve, Scalar, Undefined
 from gatescope.instruments.memory import KINDS, Retention, squared_correlations, token_accuracy
 from gatescope.instruments.probe import probe_model

@@ -16,13 +16,12 @@ from gatescope.cells.gru import GRU
 from gatescope.cells.lstm import LSTM
 from gatescope.cells.mingru import MinGRU
 from gatescope.cells.rnn import RNN
-from gatescope.data.pairs import first_answer
 from gatescope.models.attention import Additive, Dot, FrozenRandom, General, Pooling, ScaledDot, Uniform
 from gatescope.models.decoder import Decoding, shift_right
 from gatescope.models.encoder import sizes
 from gatescope.models.search import beam_search, greedy_search
 from gatescope.models.seq2seq import Seq2Seq, teacher_forcing_share
-from gatescope.sequences import END, IGNORE, Batch, TaskSpec, valid_mask
+from gatescope.sequences import END, IGNORE, Batch, TaskSpec, first_answer, valid_mask
 
 TASK = TaskSpec(
     "transduction", "tokens", 9, 6, "exact_match", "max", padding_index=0, target_vocabulary=tuple("$abcde")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gatescope.cells.base import Adjoint, State, join, reverse_within
+from gatescope.cells.adjoint import Adjoint
+from gatescope.cells.state import State, join
+from gatescope.cells.tensors import reverse_within
 from gatescope.models.traces import LayerTrace
 
 RELATIVE = "‖∂L/∂state‖ relative to lag 0"

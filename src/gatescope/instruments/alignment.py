@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gatescope.data.pairs import first_answer
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.measurements import Heatmap, Measurements, scalar
 from gatescope.instruments.probe import Probe
-from gatescope.sequences import IGNORE, TaskSpec
+from gatescope.sequences import IGNORE, TaskSpec, first_answer
 
 NO_SOURCE = "no target symbol of the batch has a known source"
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gatescope.data.pairs import first_answer
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.measurements import Measurements, Scalar, Undefined, scalar
 from gatescope.instruments.probe import Probe
-from gatescope.sequences import IGNORE
+from gatescope.sequences import IGNORE, first_answer
 
 
 class AttentionStatistics(ProbeInstrument):

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatescope.cells.base import Adjoint
+from gatescope.cells.adjoint import Adjoint
 from gatescope.instruments.probe import readout_gradient
 from gatescope.models.encoder import Encoder, SequenceModel
 from gatescope.models.traces import LayerTrace

@@ -13,7 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gatescope.cells.base import Adjoint, State, split
+from gatescope.cells.adjoint import Adjoint
+from gatescope.cells.state import State, split
 from gatescope.instruments.adjoint_norms import LOSS_FREE, RELATIVE, adjoint_logs, last_state_adjoint
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.decay import state_measurements

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from gatescope.cells.base import RecurrentLayer
+from gatescope.cells.layer import RecurrentLayer
 from gatescope.instruments.base import Update, UpdateInstrument
 from gatescope.instruments.measurements import Measurements, Scalar, Undefined, scalar
 from gatescope.models.encoder import SequenceModel

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from gatescope.cells.base import RecurrentLayer, State, join, reverse_within, split
+from gatescope.cells.layer import RecurrentLayer
+from gatescope.cells.state import State, join, split
+from gatescope.cells.tensors import reverse_within
 from gatescope.instruments.adjoint_norms import log_norm
 from gatescope.instruments.lag_curves import lag_logs
 from gatescope.instruments.measurements import Heatmap, Measurement, Scalar, Undefined, scalar
@@ -82,11 +84,11 @@ def lag_contributions(
         The gradient (B, T, H) for k = 0 … lags − 1.
     """
     state_grad = join(State(output_grad, torch.zeros_like(output_grad) if cell.has_memory_cell else None))
-    to_pull, end = cell.for_pull_back(saved), torch.zeros_like(state_grad[:, :1])
+    to_pull, end = cell.prepare_vjp(saved), torch.zeros_like(state_grad[:, :1])
     for lag in range(lags):
         if lag:
             # The gradient at state_{t+1} passes through step t + 1 to state_t.
-            state_grad = torch.cat([cell.pull_back(state_grad, to_pull)[:, 1:], end], dim=1)
+            state_grad = torch.cat([cell.state_vjp(state_grad, to_pull)[:, 1:], end], dim=1)
         yield cell.total(split(cell, state_grad), saved)
 
 

@@ -1,7 +1,7 @@
 """Norms of the Jacobian ∂state_T / ∂state_{T−k}: the effect of a change of the state k steps later.
 
 Source: Pascanu et al. 2013. The state is (h, c) for cells with a memory cell. Products with the Jacobian and
-its transpose use the cell's own `jvp` and `pull_back`. For a small state the whole Jacobian is computed and
+its transpose use the cell's own `jvp` and `state_vjp`. For a small state the whole Jacobian is computed and
 its norms are exact; for a large one they are estimated from products alone.
 """
 

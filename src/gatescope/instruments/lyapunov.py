@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gatescope.cells.base import join, split
+from gatescope.cells.state import join, split
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.measurements import Curve, Measurements, Scalar, Undefined, scalar
 from gatescope.instruments.probe import Probe, undisturbed

@@ -14,7 +14,7 @@ from pydantic import Field
 from sklearn.linear_model import RidgeCV
 from threadpoolctl import threadpool_limits
 
-from gatescope.cells.base import reverse_within
+from gatescope.cells.tensors import reverse_within
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.measurements import Curve, Measurements, Undefined, scalar
 from gatescope.instruments.probe import Probe, undisturbed

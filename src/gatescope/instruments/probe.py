@@ -15,7 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from gatescope.cells.base import Adjoint
+from gatescope.cells.adjoint import Adjoint
 from gatescope.models.encoder import Prediction, SequenceModel
 from gatescope.models.traces import LayerTrace
 from gatescope.sequences import Batch, TaskSpec, valid_mask

@@ -15,8 +15,8 @@ from gatescope.instruments.callback_base import InstrumentCallback, Sink, is_due
 from gatescope.instruments.measurements import TESTED, Measurements
 from gatescope.instruments.probe import probe_model
 from gatescope.sequences import Batch
-from gatescope.training.housekeeping import counted_as_overhead
-from gatescope.training.loop import tested_at
+from gatescope.training.best_checkpoint import tested_step_and_epoch
+from gatescope.training.timing import add_overhead
 
 
 class ProbeCallback(InstrumentCallback):
@@ -63,7 +63,7 @@ class ProbeCallback(InstrumentCallback):
 
     def on_test_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Measure the tested weights, or send their measurements again where they were the last ones."""
-        step, epoch = tested_at(trainer)
+        step, epoch = tested_step_and_epoch(trainer)
         if step == self._last and self._measurements:
             self._send(self._measurements, step, epoch, TESTED)
         else:
@@ -80,7 +80,7 @@ class ProbeCallback(InstrumentCallback):
     def _probe(self, module: Any, step: int, epoch: int, prefix: str = "") -> Measurements:
         if not self.instruments:
             return {}
-        with counted_as_overhead(self):
+        with add_overhead(self):
             batch, model = self.batch.to(module.device), module.model
             if any(p.dtype != torch.float32 for p in model.parameters()):
                 model = copy.deepcopy(model).float()  # training in double or half precision

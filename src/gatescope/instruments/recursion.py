@@ -15,7 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatescope.cells.base import RecurrentLayer, State, States, by_step, join, reverse_within, split
+from gatescope.cells.layer import RecurrentLayer
+from gatescope.cells.state import State, States, join, split
+from gatescope.cells.tensors import by_step, reverse_within
 from gatescope.models.traces import LayerTrace
 
 
@@ -26,7 +28,7 @@ class Recursion:
     Attributes:
         cell: the layer.
         by_lag: for each lag, what `cell.jvp` needs of that step, (B, H) each.
-        vjp_by_lag: for each lag, what `cell.pull_back` needs of that step.
+        vjp_by_lag: for each lag, what `cell.state_vjp` needs of that step.
         lengths: (B,).
     """
 
@@ -59,7 +61,7 @@ class Recursion:
         """
         norms = vectors.new_ones(len(lags), *vectors.shape[:-1])
         for step, lag in enumerate(lags):
-            vectors, norms[step] = normalise(self.cell.pull_back(vectors, self.vjp_by_lag[lag]))
+            vectors, norms[step] = normalise(self.cell.state_vjp(vectors, self.vjp_by_lag[lag]))
         return vectors, norms.double().log().sum(0)
 
     def vjp_to(self, vectors: Tensor, lags: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -75,7 +77,7 @@ class Recursion:
         vectors, norms = vectors.clone(), vectors.new_ones(lags[-1], *vectors.shape[:-1])
         for lag in range(lags[-1]):
             first = bisect_right(lags, lag)
-            products = self.cell.pull_back(vectors[first:], self.vjp_by_lag[lag])
+            products = self.cell.state_vjp(vectors[first:], self.vjp_by_lag[lag])
             vectors[first:], norms[lag, first:] = normalise(products)
         return vectors, norms.double().log().sum(0)
 
@@ -112,7 +114,7 @@ def recursion(layer: LayerTrace) -> Recursion:
     lengths = layer.lengths
     saved = layer.cell.linearise(layer.x, layer.states)
     reversed_saved = {name: reverse_within(values, lengths) for name, values in saved.items()}
-    vjp_by_lag = by_step(layer.cell.for_pull_back(reversed_saved))
+    vjp_by_lag = by_step(layer.cell.prepare_vjp(reversed_saved))
     return Recursion(layer.cell, by_step(reversed_saved), vjp_by_lag, lengths)
 
 

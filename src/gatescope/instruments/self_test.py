@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from gatescope.cells.base import Adjoint, State, reverse_within, shift
+from gatescope.cells.adjoint import Adjoint
+from gatescope.cells.state import State
+from gatescope.cells.tensors import reverse_within, shift
 from gatescope.instruments.measurements import Measurements, Scalar, Undefined, scalar
 from gatescope.instruments.probe import Probe
 from gatescope.models.traces import LayerTrace

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from gatescope.instruments.base import Update, UpdateInstrument
 from gatescope.instruments.callback_base import InstrumentCallback, Sink, is_due
 from gatescope.models.traces import LayerPass
-from gatescope.training.housekeeping import counted_as_overhead
+from gatescope.training.timing import add_overhead
 
 
 class UpdateCallback(InstrumentCallback):
@@ -44,7 +44,7 @@ class UpdateCallback(InstrumentCallback):
         """Copy gradients and weights before clipping and the update."""
         if not self._is_due(trainer):
             return
-        with counted_as_overhead(self):
+        with add_overhead(self):
             try:
                 self._layers = module.model.stack.collect_gradients()
             except Exception:
@@ -57,7 +57,7 @@ class UpdateCallback(InstrumentCallback):
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
         """Measure the update that was recorded."""
         if self._before:
-            with counted_as_overhead(self):
+            with add_overhead(self):
                 self._measure_update(trainer, module)
 
     def _measure_update(self, trainer: pl.Trainer, module: Any) -> None:

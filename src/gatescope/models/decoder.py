@@ -21,7 +21,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gatescope.cells.base import RecurrentLayer, State
+from gatescope.cells.layer import RecurrentLayer
+from gatescope.cells.state import State
 from gatescope.models.attention import Attention, AttentionMemory, Pooling, Readout, last_state
 from gatescope.models.encoder import AttentionFactory
 from gatescope.models.stack import CellFactory

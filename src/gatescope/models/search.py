@@ -7,9 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatescope.data.pairs import first_answer
 from gatescope.models.decoder import Decoder, DecoderState, Source
-from gatescope.sequences import END, IGNORE
+from gatescope.sequences import END, IGNORE, first_answer
 
 
 class Hypotheses(NamedTuple):

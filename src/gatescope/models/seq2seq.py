@@ -12,12 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gatescope.data.pairs import first_answer
 from gatescope.models.decoder import Decoder, DecoderOutput, DecoderState, Decoding, Source, shift_right
 from gatescope.models.encoder import AttentionFactory, Prediction, SequenceModel
 from gatescope.models.search import Hypotheses, beam_search, greedy_search
 from gatescope.models.stack import CellFactory, RecurrentStack
-from gatescope.sequences import Batch, TaskSpec
+from gatescope.sequences import Batch, TaskSpec, first_answer
 
 
 class Seq2Seq(SequenceModel):

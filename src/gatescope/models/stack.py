@@ -9,8 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gatescope.cells.base import Adjoint, RecurrentLayer, State, States, reverse_within
-from gatescope.cells.scaled import add_scaled
+from gatescope.cells.adjoint import Adjoint
+from gatescope.cells.layer import RecurrentLayer
+from gatescope.cells.log_scaled import add_scaled
+from gatescope.cells.state import State, States
+from gatescope.cells.tensors import reverse_within
 from gatescope.models.traces import LayerPass, LayerTrace
 
 CellFactory = Callable[[int, int], RecurrentLayer]
@@ -135,7 +138,7 @@ class RecurrentStack(nn.Module):
         if hidden_state is not None:
             hidden_state[name] = _detached_last_state(cell, inputs, states)
         if not torch.compiler.is_compiling() and self.recorded is not None and torch.is_grad_enabled():
-            cell.watch(states)
+            cell.record_gradients(states)
             self.recorded[name] = LayerTrace(cell, inputs.detach(), states, backward)
         if traces is not None:
             traces[name] = LayerTrace(cell, inputs, states, backward)
@@ -155,7 +158,7 @@ class RecurrentStack(nn.Module):
         recorded, self.recorded = self.recorded or {}, None
         result: dict[str, LayerPass] = {}
         for name, trace in recorded.items():
-            collected = trace.cell.passed(trace.x, trace.states)
+            collected = trace.cell.collect_gradients(trace.x, trace.states)
             if collected is not None:
                 states, adjoint = collected
                 gates = trace.cell.gates(trace.x, states)
@@ -199,7 +202,7 @@ class RecurrentStack(nn.Module):
                     None if output_grad is None else trace.align_time(output_grad.chunk(len(names), -1)[i]),
                     last=None if last is None else State(last.chunk(len(names), dim=-1)[i]),
                     renormalise=renormalise,
-                    direct_log_scale=None if log is None else trace.align_time(log),
+                    output_grad_log_scale=None if log is None else trace.align_time(log),
                     inputs=inputs or depth > 0,
                 )
                 adjoints[name] = adjoint

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from gatescope.cells.base import Adjoint, RecurrentLayer, States, last_index, reverse_within
+from gatescope.cells.adjoint import Adjoint
+from gatescope.cells.layer import RecurrentLayer
+from gatescope.cells.state import States, last_index
+from gatescope.cells.tensors import reverse_within
 
 
 @dataclass

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gatescope.cells.base import padded_lengths
+from gatescope.cells.tensors import padded_lengths
 from gatescope.sequences import valid_mask
 
 Heads = Annotated[int, Field(ge=1)]
