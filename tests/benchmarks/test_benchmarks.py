@@ -12,7 +12,7 @@ import pytest
 import torch
 from benchmarks import adjoint_cost, instruments_overhead, loop, peak_memory, probe_vs_loop, report_scale
 from benchmarks.__main__ import main
-from benchmarks.result import Bar, Result
+from benchmarks.result import Result, Target
 from benchmarks.setting import CELLS, Size, loss, make
 from benchmarks.timing import interleaved, ratio
 
@@ -136,7 +136,7 @@ def test_the_ratio_is_that_of_pairs() -> None:
 
 
 def test_bars_are_held_against_the_ratio() -> None:
-    result = Result("x", "?", {}, {"speed": Bar(at_least=1.5)})
+    result = Result("x", "?", {}, {"speed": Target(at_least=1.5)})
     result.add_value("gru", "speed", 1.4)
     result.add_value("gru", "other", 1.4)
     assert result.rows[0]["met"] is False

@@ -47,7 +47,7 @@ def test_recurrence_speed() -> None:
     ]
     assert all(row["ratio"] > 0 for row in result.rows)
     assert all(0 < row["of_product"] < 1 for row in result.rows if "ms" in row)
-    assert next(r for r in result.rows if r["measure"].startswith("JAX scan over"))["bar"] == ">= 1.2"
+    assert next(r for r in result.rows if r["measure"].startswith("JAX scan over"))["target"] == ">= 1.2"
 
 
 def test_operations_are_those_of_the_matrix_products() -> None:
@@ -58,7 +58,7 @@ def test_operations_are_those_of_the_matrix_products() -> None:
 
 def test_every_size_has_its_bar() -> None:
     for size in recurrence_speed.SIZES:
-        assert f"native over nn, H={size.hidden}" in recurrence_speed.BARS
+        assert f"native over nn, H={size.hidden}" in recurrence_speed.TARGETS
 
 
 @needs_kernel
@@ -103,12 +103,12 @@ def test_without_the_extra_one_line_says_so(monkeypatch, capsys) -> None:
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """Of a speed and a memory measurement, without measuring."""
-    speed = Result("recurrence_speed", "how fast", {"sizes": [asdict(TINY)]}, recurrence_speed.BARS)
+    speed = Result("recurrence_speed", "how fast", {"sizes": [asdict(TINY)]}, recurrence_speed.TARGETS)
     seconds = {"native": 1.0, "nn": 2.0, "JAX scan": 1.5, "Keras + JAX": 1.6, "product": 0.1}
     for cell in ("gru", "mingru"):
         taken = {way: np.full(2, value) for way, value in (seconds | {"gates and adjoint": 0.5}).items()}
         recurrence_speed.add(speed, cell, TINY, taken)
-    memory = Result("recurrence_memory", "how much", {}, recurrence_memory.BARS)
+    memory = Result("recurrence_memory", "how much", {}, recurrence_memory.TARGETS)
     memory.add_value("gru", "peak", 1.25, megabytes_native=125.0, megabytes_nn=100.0)
     for result in (speed, memory):
         result.write(tmp_path / "results")
