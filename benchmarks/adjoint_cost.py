@@ -12,7 +12,7 @@ from benchmarks.timing import Way, interleaved, ratio
 from gatescope.cells.state import State
 from gatescope.instruments.probe import probe_model
 from gatescope.models.traces import LayerTrace
-from gatescope.training.housekeeping import keep_freed_pages
+from gatescope.training.lightning_internals import keep_freed_pages
 
 QUESTION = (
     "seconds relative to one training step (forward and backward) of: a training step that also records "

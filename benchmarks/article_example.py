@@ -19,8 +19,8 @@ from benchmarks.result import Result, Target
 from benchmarks.timing import ratio
 from gatescope.instruments.callbacks import instrument_callbacks
 from gatescope.run import build_module, load_data
-from gatescope.tracking.lifecycle import tracked
-from gatescope.training.loop import make_trainer
+from gatescope.tracking.lifecycle import track_run
+from gatescope.training.trainer import make_trainer
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 QUESTION = (
@@ -116,8 +116,8 @@ def our_fit(given: Arrays, epochs: int, root: Path, *overrides: str) -> Fit:
         with tempfile.TemporaryDirectory() as runs:
             cfg = config(root, epochs, *overrides, f"root={runs}")
             pl.seed_everything(cfg.seed, workers=True, verbose=False)
-            with tracked(cfg) as tracking:
-                probes = instrument_callbacks(cfg.instruments, data, tracking.measurements)
+            with track_run(cfg) as tracking:
+                probes = instrument_callbacks(cfg.instruments, data, tracking.log_measurements)
                 callbacks = [*probes, tracking.checkpoints]
                 directory = tracking.record.directory
                 trainer = make_trainer(cfg, data.task, directory, tracking.loggers, callbacks)

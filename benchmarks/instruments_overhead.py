@@ -18,8 +18,8 @@ from benchmarks.timing import ratio
 from gatescope.data.datamodule import SequenceData
 from gatescope.instruments.callbacks import instrument_callbacks
 from gatescope.run import build_module, load_data
-from gatescope.tracking.lifecycle import tracked
-from gatescope.training.loop import make_trainer
+from gatescope.tracking.lifecycle import track_run
+from gatescope.training.trainer import make_trainer
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 QUESTION = (
@@ -68,9 +68,9 @@ def epoch(cell: str, variant: str, overrides: tuple[str, ...], data: SequenceDat
     with tempfile.TemporaryDirectory() as root:
         cfg = config(variant, cell, overrides, Path(root))
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
-        with tracked(cfg) as tracking:
+        with track_run(cfg) as tracking:
             module = build_module(cfg, data)
-            probes = instrument_callbacks(cfg.instruments, data, tracking.measurements)
+            probes = instrument_callbacks(cfg.instruments, data, tracking.log_measurements)
             directory = tracking.record.directory
             trainer = make_trainer(cfg, data.task, directory, tracking.loggers, probes)
             # Lightning stores its Trainer in the data module.

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from benchmarks.timing import Ratio
-from gatescope.tracking.record import git_state, versions
+from gatescope.tracking.provenance import git_state, versions
 
 
 @dataclass

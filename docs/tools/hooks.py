@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
+import logging
+import re
 from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
+log = logging.getLogger("mkdocs.plugins.gatescope")
 TOOLS = Path(__file__).parent
 PACKAGE = TOOLS.parents[1] / "src" / "gatescope"
 
@@ -31,12 +34,6 @@ def parts(path: Path) -> list[str]:
 def dotted(path: Path) -> str:
     """Return a module's dotted name."""
     return ".".join(["gatescope", *parts(path)])
-
-
-def summary(path: Path) -> str:
-    """Return the first line of a module's docstring."""
-    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return text.partition("\n\n")[0].replace("\n", " ")
 
 
 def reference() -> dict[str, str]:
@@ -87,3 +84,19 @@ def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
         files.append(File.generated(config, f"reference/{name}.md", content=text))
     files.append(File.generated(config, "assets/packages.svg", content=picture()))
     return files
+
+
+external: dict[str, set[str]] = {}
+"""Pages by the external link that they have."""
+
+
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> None:
+    """Collect the external links of a page."""
+    for link in re.findall(r"https?://[^\s)>\"'`]+", markdown):
+        external.setdefault(link, set()).add(page.file.src_uri)
+
+
+def on_post_build(**_: Any) -> None:
+    """List the external links; they are not fetched, so that the site builds without a network."""
+    for link, pages in sorted(external.items()):
+        log.info("external link, not fetched: %s (%s)", link, ", ".join(sorted(pages)))

@@ -15,11 +15,11 @@ CHARACTER, PADDING = 7.6, 24
 
 
 def imports(package: Path) -> dict[str, set[str]]:
-    """Return for each package or module directly below `package` the others that it imports at import time."""
+    """Return which others each package or module directly below `package` imports at import time."""
     graph: dict[str, set[str]] = {}
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package).parts[0].removesuffix(".py")
-        if name != "__init__":
+        if not name.startswith("_"):
             tree = ast.parse(path.read_text(encoding="utf-8"))
             graph.setdefault(name, set()).update(imported(tree, package.name))
     return {name: (used & set(graph)) - {name} for name, used in graph.items()}
@@ -49,7 +49,7 @@ def statements(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def ranks(graph: dict[str, set[str]]) -> dict[str, int]:
-    """Return for each node the length of the longest chain of imports below it; imports in a circle are cut."""
+    """Return the length of the longest chain of imports below each node; circles are cut."""
     found: dict[str, int] = {}
 
     def rank(name: str, above: frozenset[str]) -> int:

@@ -177,7 +177,7 @@ class StudyConfig:
     select: SelectConfig | None
     published: list[PublishedConfig]
     figures: list[ModulePath]
-    findings: Name
+    findings: ModulePath
 
 
 @dataclass(config=STRICT)

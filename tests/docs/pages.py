@@ -12,7 +12,8 @@ from conftest import ROOT
 DOCS = ROOT / "docs"
 PAGES = {str(path.relative_to(ROOT)): path for path in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]}
 FENCE = re.compile(
-    r"(?:^<!-- (?P<mark>[\w. -]+) -->\n)?^```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<code>.*?)^```",
+    r"(?:^<!-- (?P<mark>[\w. -]+) -->\n)?"
+    r"^```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<code>.*?)^```",
     re.DOTALL | re.MULTILINE,
 )
 

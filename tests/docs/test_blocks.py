@@ -15,6 +15,7 @@ import pytest
 import yaml
 from conftest import ROOT, Compose
 
+from gatescope.commands import COMMANDS as SUBCOMMANDS
 from gatescope.config import check
 
 from .pages import DOCS, PAGES, Block, blocks, every
@@ -30,10 +31,12 @@ COMMANDS = [
     if not block.page.startswith(OWN_PROJECT)
     for words in block.commands
 ]
+# tests/test_readme.py has the commands of the README.
 TRAIN = [
     (block, words)
     for block, words in {tuple(words): (block, words) for block, words in COMMANDS}.values()
-    if words[:2] == ["python", "train.py"] and block.page != "README.md"  # tests/test_readme.py has those
+    if words[:2] in (["python", "train.py"], ["gatescope", "train"])
+    and block.page != "README.md"  # tests/test_readme.py has those
 ]
 SCRIPTS = [(block, words) for block, words in COMMANDS if words[0] == "python" and "scripts/" in words[1]]
 
@@ -101,10 +104,11 @@ def test_a_script_knows_the_words_of_its_command(config: Compose, block: Block, 
 
 
 def test_other_commands_are_known() -> None:
-    known = {"make", "python", "pip", "wandb", "export"}
+    known = {"make", "python", "pip", "wandb", "export", "gatescope"}
     assert {words[0] for block in every("sh") for words in block.commands} <= known
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert {words[1] for _, words in COMMANDS if words[0] == "make"} <= set(targets)
+    assert {words[1] for _, words in COMMANDS if words[0] == "gatescope"} <= set(SUBCOMMANDS)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -15,7 +15,7 @@ from .pages import blocks, write_files
 
 
 def follow(page: str, folder: Path) -> None:
-    """Write the files of a page, and run its commands in order, with the time of a test's machine in mind."""
+    """Write the files of a page, and run its commands in order."""
     write_files(page, folder)
     environment = {
         **os.environ,
@@ -57,9 +57,6 @@ def test_dataset(tmp_path: Path) -> None:
 
 
 def test_cell(tmp_path: Path) -> None:
-    pytest.importorskip(
-        "gatescope.cells.layer", reason="the page is written for the contract of step and gates"
-    )
     follow("docs/extend/cell.md", tmp_path)
     found = measured(only_run(tmp_path))
     assert found["gradient_flow/self_test"] is not None
@@ -67,6 +64,7 @@ def test_cell(tmp_path: Path) -> None:
     assert {"gates/layer1_backward/keep/mean", "gradient_norm/layer0/input_weights/candidate"} <= set(found)
 
 
+@pytest.mark.slow
 def test_instrument(tmp_path: Path) -> None:
     follow("docs/extend/instrument.md", tmp_path)
     found = measured(only_run(tmp_path))
@@ -86,5 +84,7 @@ def test_study_and_figure(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("runs/memory/*/run.json"))) == 6
     page = (tmp_path / "reports" / "memory" / "README.md").read_text(encoding="utf-8")
     assert "Does a gate help to remember" in page
+    assert "## Does a gate help?" in page
+    assert "remembers best; it is significantly ahead of 0 of 1 others." in page
     follow("docs/extend/figure.md", tmp_path)
     assert (tmp_path / "reports" / "memory" / "reach_by_variant.svg").exists()

@@ -64,7 +64,7 @@ class Drawing:
 def draw(name: str, tables: Tables, folder: Path, paper: bool) -> Drawing:
     """Draw a figure and write its files.
 
-    A figure that has no data or raises an exception does not cost the report: the reason takes its place.
+    A figure that has no data or raises an exception does not prevent the report: the reason takes its place.
 
     Args:
         name: the figure, as `study.figures` names it.

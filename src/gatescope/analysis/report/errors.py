@@ -180,7 +180,7 @@ def _worst_errors(
         run_id, predictions = next(iter(group.runs.items()))
         texts = find_texts(comparison.tables.configs.get(run_id, {}), predictions)
         if texts is None:
-            notes.append(f"the texts of {group.condition or 'the test split'} are not at hand")
+            notes.append(f"the texts of {group.condition or 'the test split'} are not available")
     table = errors.worst_over_seeds(runs, MAX_ERRORS, texts)
     return WorstErrors(group.variant, group.condition, table)
 
