@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test slow check bench clean
+.PHONY: demo test slow check docs bench clean
 
 demo: $(STAMP) ## train and compare rnn, gru and lstm, with and without attention, and write the report
 	$(BIN)/python train.py study=first_light
@@ -21,6 +21,9 @@ check: $(STAMP) ## check lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(STAMP) ## build the documentation into build/docs; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(STAMP) ## measure speed and memory; writes benchmarks/results/ and reports/performance/
 	$(BIN)/python -m benchmarks

@@ -6,13 +6,17 @@ import difflib
 import importlib
 import inspect
 import json
+import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, get_type_hints
 
 from hydra.utils import get_object
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+
+from gatescope.moved import MOVED
 
 INSTRUCTIONS = frozenset({"_target_", "_partial_", "_convert_", "_recursive_", "_args_"})
 """Keys that Hydra reads itself."""
@@ -54,6 +58,9 @@ def component_problems(node: Any, key: str) -> Iterator[str]:
 
 
 def _target_problems(node: Mapping[str, Any], key: str) -> Iterator[str]:
+    if str(node["_target_"]) in MOVED:
+        yield f"{key}._target_: {node['_target_']} has moved, write {MOVED[node['_target_']]}"
+        return
     try:
         target = _locate(str(node["_target_"]))
     except ImportError as error:
@@ -62,6 +69,17 @@ def _target_problems(node: Mapping[str, Any], key: str) -> Iterator[str]:
     arguments = {name: value for name, value in node.items() if name not in INSTRUCTIONS}
     partial = bool(node.get("_partial_")) or "_args_" in node
     yield from argument_problems(target, arguments, key, partial)
+
+
+def import_from_working_directory() -> None:
+    """Let Python import modules in the working directory, after those that are installed.
+
+    `python train.py` and the console command have the folder of the script on the path instead.
+    """
+    importlib.invalidate_caches()  # the file may be newer than the last import
+    folder = os.getcwd()
+    if not {"", folder} & set(sys.path):
+        sys.path.append(folder)
 
 
 @cache

@@ -60,6 +60,7 @@ Limit = Annotated[int, Field(ge=-1)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[\w-]+$")]
+ModulePath = Annotated[str, Field(pattern=r"^[\w-]+(\.\w+)*$")]
 
 
 @dataclass(config=STRICT)
@@ -175,8 +176,8 @@ class StudyConfig:
     baseline: str | list[Name] | None
     select: SelectConfig | None
     published: list[PublishedConfig]
-    figures: list[Name]
-    findings: Name
+    figures: list[ModulePath]
+    findings: ModulePath
 
 
 @dataclass(config=STRICT)

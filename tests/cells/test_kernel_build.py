@@ -92,7 +92,7 @@ def test_the_place_depends_on_compiler_and_flags(monkeypatch):
 @needs_compiler
 def test_python_and_cpp_agree_on_the_call():
     """A field too many on either side would shift every pointer after it."""
-    from gatescope.cells.kernels.walk import _Call
+    from gatescope.cells.kernels.recurrence import _Call
 
     size = build.library().call_size
     size.restype = ctypes.c_int64

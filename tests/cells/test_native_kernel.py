@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gatescope.cells.base import RecurrentLayer, State
-from gatescope.cells.kernels import walk
+from gatescope.cells.kernels import recurrence
 from gatescope.cells.kernels.build import available
 from gatescope.cells.kernels.layer import NativeLayer
 from gatescope.cells.kernels.layout import layout
+from gatescope.cells.layer import RecurrentLayer
+from gatescope.cells.state import State
 
 pytestmark = pytest.mark.skipif(not available(), reason="no C++ compiler")
 KINDS = ["rnn", "rnn_relu", "irnn", "gru", "gru_article", "lstm", "peephole_lstm", "mingru", "minlstm"]
@@ -93,7 +94,7 @@ def test_gradcheck(cell):
 def test_threads_change_no_bit(cell, monkeypatch):
     """Of a whole training step: states, gradients of the input and of every weight. Nor does it change one
     that nothing is kept where no gradient is asked for."""
-    monkeypatch.setattr(walk, "PER_THREAD", 1)
+    monkeypatch.setattr(recurrence, "MULTIPLICATIONS_PER_THREAD", 1)
     torch.manual_seed(2)
     layer, x = native(cell, 40, 72, torch.float32), torch.randn(33, 77, 40, requires_grad=True)
     lengths, direct = torch.randint(1, 78, (33,)), torch.randn(33, 77, 72)
@@ -207,7 +208,7 @@ def test_not_a_number_stays_one(cell):
 
 def test_a_second_derivative_is_refused():
     layer, x = native("gru", 2, 3), torch.randn(1, 4, 2, dtype=torch.float64, requires_grad=True)
-    with pytest.raises(RuntimeError, match="no second derivative: choose kernel=torch"):
+    with pytest.raises(RuntimeError, match="no second derivative: set kernel=torch"):
         torch.autograd.grad(layer(x).h.sum(), x, create_graph=True)
 
 

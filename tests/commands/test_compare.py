@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from analysis.conftest import write_lines, write_run
 
-from gatescope.analysis.pair import Pair, find
+from gatescope.analysis.record_files import find_run
+from gatescope.analysis.run_diff import RunDiff
 from gatescope.analysis.runs import NoRuns
 from gatescope.commands.compare import main
 
@@ -19,18 +20,18 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_only_what_differs_in_the_configs_is_listed(two: tuple[Path, Path]) -> None:
-    config = Pair(*two).config()
+    config = RunDiff(*two).config()
     assert config.loc["data.batch_size"].tolist() == ["(absent)", 32]
     assert set(config.index) == {"data.batch_size", "data._target_"}
 
 
 def test_metrics_are_subtracted(two: tuple[Path, Path]) -> None:
-    metrics = Pair(*two).metrics()
+    metrics = RunDiff(*two).metrics()
     assert metrics.loc["test/accuracy"].tolist() == pytest.approx([0.7, 0.75, 0.05])
 
 
 def test_curves_are_those_that_were_logged(two: tuple[Path, Path]) -> None:
-    curves = Pair(*two).over_training()
+    curves = RunDiff(*two).over_training()
     assert set(curves) == {"train/loss", "validation/accuracy", "validation/loss"}
     accuracy = curves["validation/accuracy"]
     assert accuracy.index.tolist() == [10, 20, 30, 40]
@@ -39,7 +40,7 @@ def test_curves_are_those_that_were_logged(two: tuple[Path, Path]) -> None:
 
 
 def test_readings_can_be_curves_too(two: tuple[Path, Path]) -> None:
-    curves = Pair(*two, curves="gradient_norm/before_clip").over_training()
+    curves = RunDiff(*two, curves="gradient_norm/before_clip").over_training()
     assert len(curves["gradient_norm/before_clip"].A.dropna()) == 40
     assert curves["gradient_norm/before_clip"].B.isna().all()
 
@@ -60,7 +61,7 @@ def test_it_is_printed_and_drawn(
 
 
 def test_equal_runs_have_no_differences(two: tuple[Path, Path]) -> None:
-    text = Pair(two[0], two[0]).text()
+    text = RunDiff(two[0], two[0]).text()
     assert "config: no differences" in text
 
 
@@ -70,18 +71,18 @@ def test_a_run_without_anything_logged_is_compared_all_the_same(tmp_path: Path) 
         tmp_path, "gru-none", 1, status="failed", measurements=[], reason="NonFiniteLoss: at step 3"
     )
     write_lines(bare / "metrics.jsonl", [])
-    text = Pair(whole, bare).text()
+    text = RunDiff(whole, bare).text()
     assert "NonFiniteLoss" in text
     with pytest.raises(NoRuns, match="neither run"):
-        Pair(bare, bare).draw()
+        RunDiff(bare, bare).draw()
 
 
 @pytest.mark.parametrize("name", ["naïve run [1]", "a b"])
 def test_odd_names_are_found(tmp_path: Path, name: str) -> None:
     folder = write_run(tmp_path, "gru-none", 0)
     renamed = folder.rename(folder.parent / name)
-    assert find(tmp_path, name) == renamed
-    assert Pair(renamed, renamed).facts().A["status"] == "finished"
+    assert find_run(tmp_path, name) == renamed
+    assert RunDiff(renamed, renamed).facts().A["status"] == "finished"
 
 
 def test_an_unknown_run_names_the_nearest(
@@ -97,7 +98,7 @@ def test_an_unknown_run_names_the_nearest(
 def test_a_run_of_two_studies_needs_a_path(two: tuple[Path, Path], tmp_path: Path) -> None:
     write_run(tmp_path, "gru-none", 0, study={"name": "other"})
     with pytest.raises(NoRuns, match="several studies"):
-        find(tmp_path, two[0].name)
+        find_run(tmp_path, two[0].name)
 
 
 @pytest.mark.parametrize(

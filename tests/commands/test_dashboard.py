@@ -18,6 +18,8 @@ from analysis.conftest import flow_readings, sample_readings, write_run
 from wandb_standin import StandIn, serving
 
 from gatescope.analysis import dashboard
+from gatescope.analysis.dashboard.push import without_ids
+from gatescope.analysis.dashboard.workspaces import wr
 from gatescope.analysis.runs import RecordSource, Tables
 from gatescope.commands.dashboard import main
 
@@ -75,7 +77,7 @@ def test_the_spec_does_not_depend_on_chance(tables: Tables) -> None:
 def test_sections_hold_what_was_logged(tables: Tables) -> None:
     built = dashboard.build(tables)
     assert list(built.panels) == ["outcome", "gradients", "gates", "attention", "cost"]
-    lines = [p for s in built.workspace.sections for p in s.panels if isinstance(p, dashboard.wr.LinePlot)]
+    lines = [p for s in built.workspace.sections for p in s.panels if isinstance(p, wr.LinePlot)]
     drawn = {name for panel in lines for name in panel.y}
     assert {"validation/accuracy", "gradient_norm/before_clip", "attention/entropy"} <= drawn
     assert "attention/reach" not in drawn
@@ -111,7 +113,7 @@ def test_a_push_arrives_and_the_next_one_updates_it(
     kept = json.loads((tmp_path / "toy" / "dashboard.json").read_text())
     assert [kept["workspace"], kept["report"]] == urls
     assert {view["type"] for view in server.views.values()} == {"project-view", "runs"}
-    sent = {view["type"]: dashboard._without_ids(json.loads(view["spec"])) for view in server.views.values()}
+    sent = {view["type"]: without_ids(json.loads(view["spec"])) for view in server.views.values()}
     assert sent["project-view"] == specs(tables)["workspace"]
 
     write_run(tmp_path, "lstm-none", 0, measurements=[])
@@ -120,8 +122,8 @@ def test_a_push_arrives_and_the_next_one_updates_it(
     assert len(server.views) == 2
     report = next(view for view in server.views.values() if view["type"] == "runs")
     assert "lstm-none" in report["spec"]
-    read = dashboard.wr.Report.from_url(kept["report"])
-    assert dashboard._without_ids(json.loads(report["spec"]))["blocks"] == dashboard.spec(read)["blocks"]
+    read = wr.Report.from_url(kept["report"])
+    assert without_ids(json.loads(report["spec"]))["blocks"] == dashboard.spec(read)["blocks"]
 
 
 def test_a_deleted_dashboard_is_made_anew(tmp_path: Path, server: StandIn) -> None:
@@ -164,7 +166,8 @@ def test_the_missing_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run(tmp_path, "gru-none", 0)
-    monkeypatch.delitem(sys.modules, "gatescope.analysis.dashboard")
+    for name in [name for name in sys.modules if name.startswith("gatescope.analysis.dashboard")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr("gatescope.analysis.dashboard")
     monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
     assert main(["study=toy", f"root={tmp_path}"]) == 1

@@ -1,4 +1,4 @@
-"""Errors of the commands, and the source of the runs that a command reads."""
+"""Errors that commands report in one line, and the source of runs that their arguments name."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ from gatescope.analysis.runs import RecordSource, Source
 
 
 class UsageError(Exception):
-    """A wrong argument; the message names it, what is allowed, and the nearest valid name."""
+    """An argument is wrong; the message names it, what is allowed, and the most similar valid name."""
 
 
 class CommandFailed(Exception):
-    """What was asked for cannot be done; the message says why and what to do."""
+    """A command cannot do its task; the message says why and what to do."""
 
 
-def source(given: Mapping[str, str]) -> Source:
-    """The runs of `study` under `root`, or in W&B's `project`."""
-    if given["source"] == "records":
-        return RecordSource(given["root"], given["study"])
-    from gatescope.analysis.wandb_source import WandbSource  # takes a second to import
+def source(arguments: Mapping[str, str]) -> Source:
+    """Return the source of the runs of a study.
 
-    return WandbSource(given["project"], given["study"])
+    Args:
+        arguments: The values of `study` and `source`, and of `root` for source=records, or of `project` (a W&B
+            project) for source=wandb.
+    """
+    if arguments["source"] == "records":
+        return RecordSource(arguments["root"], arguments["study"])
+    from gatescope.analysis.wandb_source import WandbSource  # its import takes a second
+
+    return WandbSource(arguments["project"], arguments["study"])

@@ -15,7 +15,8 @@ import re
 from collections.abc import Sequence
 
 from gatescope.analysis.commands import UsageError
-from gatescope.analysis.pair import CURVES, Pair, find
+from gatescope.analysis.record_files import find_run
+from gatescope.analysis.run_diff import CURVES, RunDiff
 from gatescope.commands.arguments import Text, execute, runs_dir
 
 
@@ -33,10 +34,10 @@ def compare(*runs: str, root: Text | None = None, curves: Text = CURVES, png: Te
         re.compile(curves)
     except re.error as error:
         raise UsageError(f"curves={curves} is no regular expression: {error}") from error
-    first, second = (find(root or runs_dir(), run) for run in runs)
-    pair = Pair(first, second, curves)
-    text = pair.text()
+    first, second = (find_run(root or runs_dir(), run) for run in runs)
+    diff = RunDiff(first, second, curves)
+    text = diff.text()
     if png:
-        pair.draw().savefig(png, dpi=200)
+        diff.draw().savefig(png, dpi=200)
         text += f"\n\n{png}"
     return text

@@ -22,7 +22,7 @@ from typing import Literal
 
 from gatescope.analysis.commands import CommandFailed
 from gatescope.analysis.commands import source as source_of
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.tables import Tables
 from gatescope.commands.arguments import Text, execute, runs_dir
 
 MISSING = "needs wandb-workspaces: pip install -c constraints.txt 'gatescope[dashboard]'"
@@ -79,7 +79,7 @@ def save_on_wandb(tables: Tables, project: str, folder: Path) -> list[str]:
     import wandb
 
     try:
-        urls = module.push(tables, project, folder / module.KEPT)
+        urls = module.push(tables, project, folder / module.ADDRESS_FILE)
     except (wandb.Error, ValueError) as error:
         raise CommandFailed(
             f"W&B does not take the dashboard in {project}: {str(error).splitlines()[0]}; "

@@ -19,7 +19,7 @@ from typing import Annotated
 from pydantic import Field
 
 from gatescope.analysis import error_tables
-from gatescope.analysis.pair import find
+from gatescope.analysis.record_files import find_run
 from gatescope.analysis.runs import NoRuns, RunSource
 from gatescope.commands.arguments import Text, execute, runs_dir
 
@@ -40,7 +40,7 @@ def errors(
     Raises:
         NoRuns: There is no such run, or it has no predictions.
     """
-    directory = find(root or runs_dir(), run)
+    directory = find_run(root or runs_dir(), run)
     tables = RunSource(directory).tables()
     run_id = str(tables.runs.run_id.iloc[0])
     predictions = tables.predictions(run_id)
@@ -54,7 +54,7 @@ def errors(
         from gatescope.texts import texts_of  # loads the data, and torch
 
         inputs = texts_of(tables.configs[run_id], predictions)
-    parts = error_tables.parts(predictions, n, inputs)
+    parts = error_tables.error_tables(predictions, n, inputs)
     text = f"{run_id}\n\n{error_tables.terminal(parts)}"
     if out is None:
         return text

@@ -58,7 +58,7 @@ def explain(
     else:
         name = f"{split} {index}"
         batch = trained.example(index, split)
-    explanation = explanation_of(trained, batch, name, knows_target=index is not None)
+    explanation = explanation_of(trained, batch, name, has_target=index is not None)
     coloured = colour and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     sys.stdout.write(strip(explanation, colour=coloured))
     slug = re.sub(r"\W+", "-", name.lower()).strip("-")[:40] or "text"
