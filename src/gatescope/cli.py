@@ -27,13 +27,14 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from gatescope.components import import_from_working_directory
-from gatescope.composition import CONFIG, add_config_dir, compose, config_dir, make_loader
+from gatescope.composition import CONFIG, add_config_dir, compose, config_dir, job_config, make_loader
 from gatescope.config import ConfigError, check, check_structure
 from gatescope.distributed import device_count, refuse_foreign_torchrun, spread
 from gatescope.processes import die_with_sweep
-from gatescope.tracking.directory import held, make_writable
+from gatescope.startup import import_libraries
+from gatescope.tracking.directory import ensure_writable, run_lock
 from gatescope.tracking.identity import run_dir
-from gatescope.tracking.outcomes import UNDER_WAY, SweepFailed, finished, monitored
+from gatescope.tracking.outcomes import RUNNING_ELSEWHERE, SweepFailed, is_finished, monitored_value
 
 log = logging.getLogger(__name__)
 
@@ -86,15 +87,16 @@ def check_command_line() -> None:
     overrides = add_config_dir(args.overrides, args.config_dir)
     sweep = compose(loader, overrides, sweep=True)
     if args.cfg is None and (args.multirun or sweep.hydra.mode == RunMode.MULTIRUN):
-        make_writable(Path(sweep.hydra.sweep.dir))
+        ensure_writable(Path(sweep.hydra.sweep.dir))
         return
-    cfg = compose(loader, overrides)
+    cfg = job_config(loader, overrides, sweep)
     if args.cfg is None:
         check_structure(cfg)
-        if not finished(cfg):
+        if not is_finished(cfg):
+            import_libraries(cfg)
             check(cfg)
             device_count(cfg)
-            make_writable(run_dir(cfg))
+            ensure_writable(run_dir(cfg))
 
 
 def flags_parser() -> argparse.ArgumentParser:
@@ -117,27 +119,27 @@ def job(cfg: DictConfig) -> float | str:
 
     A run that another process executes is waited for, and then executed if that process did not finish it. In
     a sweep of `StudySweeper` the sweeper waits, so that other runs go first; the job then returns
-    `UNDER_WAY`.
+    `RUNNING_ELSEWHERE`.
     """
     die_with_sweep()
     directory = run_dir(cfg)
-    if not finished(cfg):  # of a finished run nothing is written, so that its study can be read-only
-        with held(directory) as locked:
+    if not is_finished(cfg):  # of a finished run nothing is written, so that its study can be read-only
+        with run_lock(directory) as locked:
             if locked:
                 return _run_unless_finished(cfg)
         if _sweeper_waits():
-            return UNDER_WAY
+            return RUNNING_ELSEWHERE
         log.info(
             "another process executes this run: waiting until it ends (Ctrl-C stops waiting): %s", directory
         )
-        with held(directory, wait=True):
+        with run_lock(directory, wait=True):
             return _run_unless_finished(cfg)
     return _recorded_metric(cfg)
 
 
 def _run_unless_finished(cfg: DictConfig) -> float:
     """Execute the run whose lock this process has, unless another process finished it before."""
-    if finished(cfg):
+    if is_finished(cfg):
         return _recorded_metric(cfg)
     log.info("run: %s", run_dir(cfg))
     return _run(cfg)
@@ -145,7 +147,7 @@ def _run_unless_finished(cfg: DictConfig) -> float:
 
 def _recorded_metric(cfg: DictConfig) -> float:
     log.info("finished already: %s (force=true runs it again)", run_dir(cfg))
-    return monitored(run_dir(cfg))
+    return monitored_value(run_dir(cfg))
 
 
 def _sweeper_waits() -> bool:
@@ -159,6 +161,7 @@ def _run(cfg: DictConfig) -> float:
 
     In a sweep the error is raised again for the sweeper to count; otherwise it ends the process.
     """
+    import_libraries(cfg)
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
     from gatescope.run import run

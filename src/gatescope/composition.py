@@ -103,6 +103,15 @@ def compose(loader: ConfigLoader, overrides: Sequence[str], sweep: bool = False)
     return cfg if sweep else OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"])
 
 
+def job_config(loader: ConfigLoader, overrides: Sequence[str], sweep: DictConfig) -> DictConfig:
+    """Return what `compose(loader, overrides)` returns, taken from `sweep` if no override is swept."""
+    if any(
+        override.is_sweep_override() for override in OverridesParser.create().parse_overrides(list(overrides))
+    ):
+        return compose(loader, overrides)
+    return OmegaConf.masked_copy(sweep, [str(k) for k in sweep if k != "hydra"])
+
+
 def grid(loader: ConfigLoader, words: Sequence[str]) -> list[list[str]]:
     """Return the overrides of every job of a sweep, in the order of the grid.
 

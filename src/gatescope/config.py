@@ -60,8 +60,7 @@ Limit = Annotated[int, Field(ge=-1)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[\w-]+$")]
-DottedPath = Annotated[str, Field(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*$")]
-"""Name of a module of the package, or the dotted path of a module or an object that Python can import."""
+ModulePath = Annotated[str, Field(pattern=r"^[\w-]+(\.\w+)*$")]
 
 
 @dataclass(config=STRICT)
@@ -177,8 +176,8 @@ class StudyConfig:
     baseline: str | list[Name] | None
     select: SelectConfig | None
     published: list[PublishedConfig]
-    figures: list[DottedPath]
-    findings: Name
+    figures: list[ModulePath]
+    findings: ModulePath
 
 
 @dataclass(config=STRICT)

@@ -70,7 +70,7 @@ def _has_targets(data: SequenceData, predictions: pd.DataFrame) -> bool:
 def recorded_targets(data: SequenceData, ids: Sequence[int]) -> list[Any]:
     """Return the targets of test examples as predictions are recorded: class names, values or symbols."""
     from gatescope.training.classification import class_names
-    from gatescope.training.transduction import answers
+    from gatescope.training.transduction import sequences
 
     assert data.splits is not None
     targets = [data.splits.test.targets[i] for i in ids]
@@ -78,5 +78,5 @@ def recorded_targets(data: SequenceData, ids: Sequence[int]) -> list[Any]:
         names = class_names(data.task)
         return [names[int(target)] for target in targets]
     if data.task.kind == "transduction":
-        return [next(answers(target, data.task)) for target in targets]
+        return [next(sequences(target, data.task)) for target in targets]
     return [float(target) for target in targets]

@@ -61,7 +61,10 @@ def test_nothing_to_report_is_one_line(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["studdy=toy"], "report: studdy: unknown key, did you mean study? Allowed: by, figures, out, paper"),
+        (
+            ["studdy=toy"],
+            "report: studdy: unknown key, did you mean study? Allowed: by, figures, findings, out",
+        ),
         (["study=toy", "source=disk"], "source: given \"disk\", allowed: 'records' or 'wandb'"),
         (["toy"], "'toy' is not of the form key=value"),
         (["study="], 'study: given "", allowed: String should have at least 1 character'),

@@ -16,7 +16,7 @@ import pytest
 from conftest import Compose
 
 from gatescope.commands import status
-from gatescope.tracking.directory import held, is_held
+from gatescope.tracking.directory import is_locked, run_lock
 from gatescope.tracking.identity import run_dir
 
 WORDS = ("model=gru,lstm", "seed=0,1,2,3")
@@ -33,7 +33,7 @@ def written(config: Compose) -> Iterator[Any]:
             run = {"status": state, "seconds": None, "summary": {}, "task": {"metric": "accuracy"}, **fields}
             (directory / "run.json").write_text(json.dumps(run))
             if at_work:
-                assert holding.enter_context(held(directory))
+                assert holding.enter_context(run_lock(directory))
             return directory
 
         yield write
@@ -108,25 +108,25 @@ def test_watch_shows_a_bar_until_all_is_finished(
 
 
 def test_looking_takes_no_run_from_one_who_starts(tmp_path: Path) -> None:
-    assert not is_held(tmp_path / "none")
+    assert not is_locked(tmp_path / "none")
     stop = threading.Event()
 
     def keep_looking() -> None:
         while not stop.is_set():
-            is_held(tmp_path)
+            is_locked(tmp_path)
 
     looking = threading.Thread(target=keep_looking)
-    with held(tmp_path):
-        assert is_held(tmp_path)
+    with run_lock(tmp_path):
+        assert is_locked(tmp_path)
     looking.start()
     try:
         for _ in range(50):
-            with held(tmp_path) as mine:
+            with run_lock(tmp_path) as mine:
                 assert mine
     finally:
         stop.set()
         looking.join()
-    assert not is_held(tmp_path)
+    assert not is_locked(tmp_path)
 
 
 def test_no_torch_is_loaded() -> None:

@@ -22,7 +22,7 @@ from gatescope.cli import FAILED, INTERRUPTED, USAGE, job, report_error
 from gatescope.config import ConfigError
 from gatescope.data.errors import DataError
 from gatescope.data.examples import Examples, collate
-from gatescope.tracking.directory import RecordError, held, make_writable
+from gatescope.tracking.directory import RecordError, ensure_writable, run_lock
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import SweepFailed
 
@@ -128,7 +128,7 @@ def test_an_unwritable_place_is_told_before_anything_is_trained(tmp_path: Path) 
 
 def test_a_run_that_is_finished_is_not_run_again(small: Callable[..., DictConfig]) -> None:
     cfg = small()
-    make_writable(run_dir(cfg))
+    ensure_writable(run_dir(cfg))
     metric = job(cfg)
     assert isinstance(metric, float)
     record = (run_dir(cfg) / "run.json").read_text()
@@ -163,12 +163,12 @@ def test_a_run_that_is_under_way_elsewhere_is_waited_for(
     small: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = small()
-    make_writable(run_dir(cfg))
+    ensure_writable(run_dir(cfg))
     said: list[str] = []
     monkeypatch.setattr("gatescope.cli.log.info", lambda *words: said.append(words[0] % words[1:]))
     code = (
-        "import sys, time; from pathlib import Path; from gatescope.tracking.directory import held\n"
-        "with held(Path(sys.argv[1])): print('held', flush=True); sys.stdin.readline()"
+        "import sys, time; from pathlib import Path; from gatescope.tracking.directory import run_lock\n"
+        "with run_lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.readline()"
     )
     command = [sys.executable, "-c", code, str(run_dir(cfg))]
     pipe = subprocess.PIPE
@@ -224,20 +224,20 @@ def test_a_fault_of_ours_is_shown_in_full(capsys: pytest.CaptureFixture[str]) ->
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RecordError, match="file/runs: Not a directory; choose another place"):
-        make_writable(tmp_path / "file" / "runs")
+        ensure_writable(tmp_path / "file" / "runs")
 
 
 def test_a_run_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from gatescope.tracking.directory import held\n"
-        "with held(Path(sys.argv[1])) as mine: print(mine)"
+        "import sys; from pathlib import Path; from gatescope.tracking.directory import run_lock\n"
+        "with run_lock(Path(sys.argv[1])) as mine: print(mine)"
     )
 
     def elsewhere() -> str:
         command = [sys.executable, "-c", code, str(tmp_path)]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-    with held(tmp_path) as mine:
+    with run_lock(tmp_path) as mine:
         assert mine
         assert elsewhere() == "False"
     assert elsewhere() == "True"

@@ -180,9 +180,9 @@ def test_each_job_returns_its_metric_in_the_order_of_the_grid(sweep: Sweep) -> N
 
 
 HOLDER = """
-import sys, time; from pathlib import Path; from gatescope.tracking.directory import held
+import sys, time; from pathlib import Path; from gatescope.tracking.directory import run_lock
 directory = Path(sys.argv[1])
-with held(directory):
+with run_lock(directory):
     print("held", flush=True)
     sys.stdin.readline()
     (directory / "run.json").write_text(sys.argv[2])

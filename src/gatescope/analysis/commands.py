@@ -1,4 +1,4 @@
-"""Errors of the commands, and the source of the runs that a command reads."""
+"""Errors that commands report in one line, and the source of runs that their arguments name."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ class CommandFailed(Exception):
     """A command cannot do its task; the message says why and what to do."""
 
 
-def source(given: Mapping[str, str]) -> Source:
-    """Return the source of the runs of `study`: under `root`, or in the W&B project `project`."""
-    if given["source"] == "records":
-        return RecordSource(given["root"], given["study"])
+def source(arguments: Mapping[str, str]) -> Source:
+    """Return the source of the runs of a study.
+
+    Args:
+        arguments: The values of `study` and `source`, and of `root` for source=records, or of `project` (a W&B
+            project) for source=wandb.
+    """
+    if arguments["source"] == "records":
+        return RecordSource(arguments["root"], arguments["study"])
     from gatescope.analysis.wandb_source import WandbSource  # its import takes a second
 
-    return WandbSource(given["project"], given["study"])
+    return WandbSource(arguments["project"], arguments["study"])

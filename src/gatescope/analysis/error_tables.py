@@ -11,11 +11,11 @@ import pandas as pd
 from gatescope.analysis import errors
 from gatescope.analysis.report import numbers
 from gatescope.analysis.report.tables import markdown as markdown_table
-from gatescope.tracking.outcomes import aligned
-from gatescope.tracking.predictions import classes, safe
+from gatescope.tracking.outcomes import align_columns
+from gatescope.tracking.predictions import classes, escape_formula
 
 MAX_CLASSES = 12
-"""Classes up to which the confusion matrix is shown; with more, the commonest confusions are."""
+"""Classes up to which the confusion matrix is shown; with more, the most frequent confusions are."""
 MAX_PAIRS = 20
 """Confusions that are shown."""
 MAX_WIDTH = 100
@@ -55,9 +55,9 @@ def classification_tables(predictions: pd.DataFrame) -> list[TitledTable]:
         note = "Rows: the true class; columns: the predicted one."
         confusion = TitledTable("Confusion matrix", matrix, note)
     else:
-        pairs = errors.confused(counts).head(MAX_PAIRS)
+        pairs = errors.confused_pairs(counts).head(MAX_PAIRS)
         note = f"{len(counts)} classes; share: of the true class."
-        confusion = TitledTable("Commonest confusions", pairs, note)
+        confusion = TitledTable("Most frequent confusions", pairs, note)
     bins = errors.calibration(predictions)
     note = f"Confidence: probability of the predicted class; {len(bins)} bins, those with examples are shown."
     return [
@@ -72,7 +72,7 @@ def terminal(tables: Sequence[TitledTable], width: int = MAX_WIDTH) -> str:
     parts = []
     for one in tables:
         head = f"{one.title}. {one.note}".rstrip() if one.note else one.title
-        parts.append("\n".join([head, *(f"  {line}" for line in aligned(rows(one.table, width)))]))
+        parts.append("\n".join([head, *(f"  {line}" for line in align_columns(rows(one.table, width)))]))
     return "\n\n".join(parts)
 
 
@@ -99,7 +99,7 @@ def csv(table: pd.DataFrame) -> str:
 
 
 def _safe(value: Any) -> Any:
-    return safe(value) if isinstance(value, str) else value
+    return escape_formula(value) if isinstance(value, str) else value
 
 
 def rows(table: pd.DataFrame, width: int | None = None) -> list[tuple[str, ...]]:

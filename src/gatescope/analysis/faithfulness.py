@@ -64,7 +64,9 @@ def evaluations(tables: Tables) -> list[AttentionEvaluation]:
     """
     result = [*_scalar_evaluations(tables), *seed_differences(tables)]
     if not result:
-        raise NoData("no finished run has readings of attention on trial (instruments=full)")
+        raise NoData(
+            "no finished run has measurements of the faithfulness of attention: choose instruments=full"
+        )
     return sorted(result, key=lambda one: QUANTITIES.index(one.quantity))
 
 

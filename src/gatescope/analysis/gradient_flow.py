@@ -1,7 +1,7 @@
 """Measurements of gradient flow for figures and findings: top layer, without the loss, by variant and seed.
 
 A seed has no decay rate where its gradient is exactly 0 ("dead") or overflows ("exploded"). Means are over
-the other seeds. Their number is always shown with the mean, because a mean over the remaining seeds is biased.
+the other seeds. Their number is always shown with the mean, as a mean over the remaining seeds is biased.
 docs/instruments.md defines the quantities.
 """
 
@@ -199,7 +199,9 @@ def measurements(tables: Tables, quantity: str) -> pd.DataFrame:
     """
     table = study.contenders(tables).with_tested(rf"gradient_flow/[^/]+/{quantity}")
     if table.empty:
-        raise NoData(f"no finished run has readings of gradient_flow ({quantity}): choose instruments=full")
+        raise NoData(
+            f"no finished run has measurements of gradient_flow ({quantity}): choose instruments=full"
+        )
     layer = table.name.str.split("/").str[1]
     depth = layer.str.extract(r"(\d+)", expand=False).fillna("0").astype(int)
     top = depth.groupby(table.run_id).transform("max")

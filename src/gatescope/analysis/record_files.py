@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gatescope.tracking.runfile import CONFIG, NAME, numbered_rows, read_config, rebuilt, sound
+from gatescope.tracking.runfile import CONFIG, NAME, numbered_rows, read_config, read_valid_run, rebuild_run
 
 RECORD = (NAME, "metrics.jsonl", CONFIG)
 """Files of a record; any one of them shows that a directory is that of a run."""
@@ -24,7 +24,7 @@ class RunRecord:
 
     Attributes:
         directory: Directory of the run.
-        run: Content of run.json, or what was rebuilt of it.
+        run: Content of run.json, or what could be rebuilt of it.
         config: Resolved config; empty where config.yaml is missing or damaged.
     """
 
@@ -105,10 +105,10 @@ def find_run(root: str | Path, name: str) -> Path:
 
 
 def _read_run(directory: Path, notes: list[str]) -> dict[str, Any]:
-    run = sound(directory)
+    run = read_valid_run(directory)
     if run is not None:
         return run
-    run, path = rebuilt(directory), directory / NAME
+    run, path = rebuild_run(directory), directory / NAME
     problem = "damaged" if path.exists() else "missing"
     result = "the run is shown from the rest of its record" if run else "the run is left out"
     notes.append(f"{path} is {problem}: {result}; running the command of the run again rebuilds the file")

@@ -62,7 +62,7 @@ def build_tables(study: str, records: Sequence[RunRecord], notes: Sequence[str] 
 
 
 def _identity(record: RunRecord) -> variants.Run:
-    """Return what defines the result of the run: as recorded, or for older records derived from the config."""
+    """Return what defines the result of the run, as recorded or, for older records, as its config has it."""
     tags = {"variant": record.run_id} | (record.run.get("tags") or {})
     if isinstance(data := record.config.get("data"), dict) and "_target_" in data:
         tags["data"] = data_name(data)
@@ -81,8 +81,8 @@ def _without_superseded(records: Sequence[RunRecord], notes: list[str]) -> list[
         )  # fmt: skip
         if (older := current.get(key)) is not None:
             notes.append(
-                f"run {older.run_id} ({older.run.get('status')}) in {older.directory} is superseded by another "
-                f"run of the same config, {record.run_id}"
+                f"run {older.run_id} ({older.run.get('status')}) in {older.directory} is superseded by "
+                f"another run of the same config, {record.run_id}"
             )
         current[key] = record
     return sorted(current.values(), key=lambda record: record.directory)
@@ -90,8 +90,8 @@ def _without_superseded(records: Sequence[RunRecord], notes: list[str]) -> list[
 
 def _trial_notes(identities: dict[str, variants.Run]) -> list[str]:
     return [
-        f"run {run_id} was a trial (trainer.fast_dev_run={variants.value_text(value)}): it has a condition of "
-        "its own"
+        f"run {run_id} was a trial (trainer.fast_dev_run={variants.value_text(value)}): it has a condition "
+        "of its own"
         for run_id, identity in identities.items()
         if (value := (identity.result.get("trainer") or {}).get("fast_dev_run"))
     ]

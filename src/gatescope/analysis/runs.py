@@ -27,8 +27,8 @@ class RecordSource:
     """The records of a study on disk, `<root>/<study>/<run id>/`: run.json, config.yaml and two .jsonl files.
 
     Lines that were not written to their end are skipped, with a note that names file and line. Steps that a
-    resumed run repeated are recorded twice; the last values count. Of runs of the same config and seed the one
-    that finished last counts; runs that differ in anything that defines a result all count.
+    resumed run repeated are recorded twice; the last values count. Of runs of the same config and seed the
+    one that finished last counts; runs that differ in anything that defines a result all count.
 
     Args:
         root: Folder of all studies.

@@ -65,7 +65,7 @@ class Selection:
     def against(self, variant: str, other: str, condition: str) -> str:
         """Format the values of two compared variants, such as "lr=0.01 against lr=0.001"."""
         own, others = (self.chosen.get((name, condition), "") for name in (variant, other))
-        return own if own == others else f"{own or 'as it is'} against {others or 'as it is'}"
+        return own if own == others else f"{own or 'no selection'} against {others or 'no selection'}"
 
 
 def select(tables: Tables) -> Selection | None:

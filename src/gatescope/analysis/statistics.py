@@ -56,7 +56,7 @@ ROUNDING = 4 * float(np.finfo(np.float32).eps)
 
 AHEAD = "ahead"
 BEHIND = "behind"
-NO_DIFFERENCE = "no difference beyond seeds"
+NO_DIFFERENCE = "no significant difference"
 NO_SPREAD = "no spread over seeds"
 TOO_FEW_SEEDS = "not enough seeds"
 

@@ -1,7 +1,8 @@
 """The style of each variant in figures: the cell sets colour and marker, the attention line style and fill.
 
-Colours differ in luminance, so that they can be distinguished in greyscale and by colour-blind readers; markers
-and line styles repeat the information. A variant that is not listed gets a style that depends on its name only.
+Colours differ in luminance, so that they can be distinguished in greyscale and by colour-blind readers;
+markers and line styles repeat the information. A variant that is not listed gets a style that depends on its
+name only.
 """
 
 from __future__ import annotations
@@ -166,7 +167,7 @@ def escape(text: str) -> str:
 
 
 def _fallback_styles(cell: str) -> list[tuple[str, str]]:
-    """Return all (colour, marker) for a cell that is not listed, beginning at one that depends on its name."""
+    """Return all (colour, marker) for an unlisted cell, beginning at one that depends on its name."""
     options = [(c, m) for m, c in product(FALLBACK_MARKERS, FALLBACK_COLORS)]
     start = int(hashlib.sha256(cell.encode()).hexdigest(), 16) % len(options)
     return options[start:] + options[:start]

@@ -29,16 +29,17 @@ class Tables:
     """The runs of one study, as data frames.
 
     Attributes:
-        study: The `study:` node of the config of the runs (name, question, primary, direction, baseline, ...).
+        study: The `study:` node of the config of the runs (name, question, primary, direction, baseline,
+            ...).
         task: The `task` of the run that started last (kind, metric, direction, labels, notes).
-        runs: One row per run: `RUN_COLUMNS` and one column per summary value (`test/accuracy`, ...). `variant`
-            and `condition` are defined in `gatescope.tracking.variants`: the condition names everything else
-            that differs within the study ("lag=50, lr=0.01"), "" where nothing does. `lag` is the lag of the
-            task in time steps, NaN where it has none.
+        runs: One row per run: `RUN_COLUMNS` and one column per summary value (`test/accuracy`, ...).
+            `variant` and `condition` are defined in `gatescope.tracking.variants`: the condition names
+            everything else that differs within the study ("lag=50, lr=0.01"), "" where nothing does. `lag` is
+            the lag of the task in time steps, NaN where it has none.
         metrics: One row per logged value: `METRIC_COLUMNS`; a value that was not finite is NaN.
-        measurements: One row per measurement: `MEASUREMENT_COLUMNS`. `value` is set for scalars, `payload` (the
-            recorded object) for all. `tested` tells whether the measurement is of the weights that were tested,
-            or of weights during training.
+        measurements: One row per measurement: `MEASUREMENT_COLUMNS`. `value` is set for scalars, `payload`
+            (the recorded object) for all. `tested` tells whether the measurement is of the weights that were
+            tested, or of weights during training.
         configs: Resolved config by run id.
         tasks: `task` by run id; the runs of a study may have data of several kinds.
         versions: Versions of packages by run id.

@@ -5,10 +5,10 @@ there. run.json and config.yaml come from the config of the run, metrics.jsonl f
 (`scan_history` returns every row; `history` returns a sample), readings.jsonl and the predictions from the
 files that a run uploads at its end. A run that has not changed on W&B is not downloaded again.
 
-Differences from the records on disk: `time` is the clock of W&B, which starts a little later; `directory` is in
-the cache; in configs 1.0 becomes 1 and empty values are missing. For a run that was killed before it uploaded
-its measurements, these are taken from the history: scalars and histograms as recorded, points only as one
-histogram per column (`<name>/<column>`); curves, heatmaps and undefined measurements are missing.
+Differences from the records on disk: `time` is the clock of W&B, which starts a little later; `directory` is
+in the cache; in configs 1.0 becomes 1 and empty values are missing. For a run that was killed before it
+uploaded its measurements, these are taken from the history: scalars and histograms as recorded, points only
+as one histogram per column (`<name>/<column>`); curves, heatmaps and undefined measurements are missing.
 """
 
 from __future__ import annotations
@@ -93,8 +93,9 @@ class WandbSource:
             return self._restore(root, path, runs)
         except (wandb.Error, ValueError, OSError) as error:
             raise WandbUnreachable(
-                f"W&B cannot be queried for the runs of {self.study} in {self.project}: {_first_line(error)}; "
-                "check project=ENTITY/PROJECT, `wandb login` or WANDB_API_KEY, and the network"
+                f"W&B cannot be queried for the runs of {self.study} in {self.project}: "
+                f"{_first_line(error)}; check project=ENTITY/PROJECT, `wandb login` or WANDB_API_KEY, and "
+                "the network"
             ) from error
 
     def _restore(self, root: Path, path: str, runs: Iterable[Run]) -> Path:

@@ -12,7 +12,7 @@ from torch import Tensor
 from gatescope.data.examples import Examples, Splits, collate
 from gatescope.sequences import Batch, TaskSpec
 from gatescope.training.objective import objective_for
-from gatescope.training.predictions import Columns, batch_columns, joined
+from gatescope.training.predictions import Columns, batch_columns, concatenate
 
 CHUNK = 1024
 """Examples that are padded together: bounds the memory, changes no number."""
@@ -55,7 +55,7 @@ def evaluate(baseline: Baseline, splits: Splits) -> tuple[dict[str, float], Colu
                 tested.append(batch_columns(batch.ids, losses[-1], own))
         scores[f"{name}/loss"] = float(torch.cat(losses).mean())
         scores |= {metric: float(value) for metric, value in metrics.compute().items()}
-    return scores, joined(tested)
+    return scores, concatenate(tested)
 
 
 def batches(examples: Examples, task: TaskSpec) -> Iterator[Batch]:

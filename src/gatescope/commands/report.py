@@ -2,14 +2,16 @@
 
 `gatescope report index` only writes the list of reports, <out>/README.md.
 
-    study=NAME       the study, a folder under root root=PATH        where the runs are (default: the
-    environment variable RUNS_DIR, else runs) out=PATH         where reports are written, in a folder named
-    after the study (default: reports) source=wandb     read the runs from W&B instead of from root (default:
-    records) figures=A,B      which figures, in order, or all (default: those of the study's file) paper=false
-    do not write the figures in one and two columns (default: true) select=KEY,KEY   keys that are tuned: each
-    variant gets the value that is best on validation (optimizer.lr) by=METRIC        the metric of this
-    selection, such as validation/accuracy (default of both: study.select) project=NAME     the W&B project,
-    or ENTITY/PROJECT (default: gatescope)
+    study=NAME       the study, a folder under root
+    root=PATH        where the runs are (default: the environment variable RUNS_DIR, else runs)
+    out=PATH         where reports are written, in a folder named after the study (default: reports)
+    source=wandb     read the runs from W&B instead of from root (default: records)
+    project=NAME     the W&B project, or ENTITY/PROJECT (default: gatescope)
+    figures=A,B      which figures, in order, or all (default: study.figures)
+    findings=MODULE  the module that writes the findings, by its dotted path (default: study.findings)
+    paper=false      do not write the figures in one and two columns (default: true)
+    select=KEY,KEY   keys of which each variant gets the value that is best on validation (optimizer.lr)
+    by=METRIC        the metric of this selection, such as validation/accuracy (default of both: study.select)
 
 Exit code: 0 written, 1 nothing to report, 2 wrong arguments.
 """
@@ -49,6 +51,7 @@ def report(
     source: Literal["records", "wandb"] = "records",
     project: Text = "gatescope",
     figures: list[str] | None = None,
+    findings: Text | None = None,
     paper: bool = True,
     select: list[str] | None = None,
     by: Text | None = None,
@@ -59,6 +62,6 @@ def report(
     runs = source_of({"source": source, "root": root or runs_dir(), "study": study, "project": project})
     selection = {"over": select, "by": by} if by else None
     names = FIGURES if figures == ["all"] else figures or []
-    readme = write_report(runs, out, paper, names, texts_of, selection)
+    readme = write_report(runs, out, paper, names, texts_of, selection, findings)
     write_index(out)
     return readme

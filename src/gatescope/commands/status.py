@@ -18,7 +18,7 @@ from tqdm import tqdm
 from gatescope.cli import USAGE, flags_parser
 from gatescope.composition import add_config_dir, make_loader
 from gatescope.config import ConfigError
-from gatescope.tracking.progress import Job, Progress, jobs, look, report, summary
+from gatescope.tracking.progress import Job, Progress, jobs, read_progress, report, summary
 
 EVERY_SECONDS = 2.0
 
@@ -36,13 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"status: {error}", file=sys.stderr)
         return USAGE
-    print(report(watch(listed) if args.watch else [look(job) for job in listed]))
+    print(report(watch(listed) if args.watch else [read_progress(job) for job in listed]))
     return 0
 
 
 def watch(listed: Sequence[Job]) -> list[Progress]:
     """Show a progress bar until all runs are finished or Ctrl-C, and return the progress of each job."""
-    progress = [look(job) for job in listed]
+    progress = [read_progress(job) for job in listed]
     with tqdm(total=len(listed), unit="run", bar_format="{n_fmt}/{total_fmt} |{bar:30}| {desc}") as bar:
         try:
             while True:
@@ -51,6 +51,6 @@ def watch(listed: Sequence[Job]) -> list[Progress]:
                 if bar.n == len(listed):
                     return progress
                 time.sleep(EVERY_SECONDS)
-                progress = [look(job) for job in listed]
+                progress = [read_progress(job) for job in listed]
         except KeyboardInterrupt:
             return progress

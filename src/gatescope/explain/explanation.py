@@ -205,7 +205,7 @@ def _alignment(trained: Trained, prediction: Prediction) -> Alignment | None:
     """Return the attention weights of a decoder, averaged over heads."""
     if not isinstance(trained.model, Seq2Seq) or prediction.attention is None:
         return None
-    symbols = trained.written(prediction.values[0].argmax(-1).tolist())
+    symbols = trained.symbol_names(prediction.values[0].argmax(-1).tolist())
     weights = prediction.attention[0, : len(symbols)].mean(1)
     return Alignment(symbols, _rounded(weights)) if symbols else None
 
@@ -216,7 +216,7 @@ def _target(trained: Trained, target: Tensor) -> str:
         return trained.labels[int(target)]
     if trained.task.kind == "regression":
         return f"{float(target):.4g}"
-    return " ".join(trained.written(target.tolist()))
+    return " ".join(trained.symbol_names(target.tolist()))
 
 
 def _row(name: str, values: Tensor, description: str) -> Row:

@@ -21,8 +21,8 @@ from gatescope.instruments.measurements import TESTED, Measurements
 from gatescope.instruments.probe import probe_model
 from gatescope.models.traces import LayerPass
 from gatescope.sequences import Batch
-from gatescope.training.housekeeping import counted_as_overhead
-from gatescope.training.loop import tested_at
+from gatescope.training.best_checkpoint import tested_step_and_epoch
+from gatescope.training.timing import add_overhead
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ class ProbeCallback(InstrumentCallback):
 
     def on_test_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Measure the tested weights, or send their measurements again where they were the last ones."""
-        step, epoch = tested_at(trainer)
+        step, epoch = tested_step_and_epoch(trainer)
         if step == self._last and self._measurements:
             self._send(self._measurements, step, epoch, TESTED)
         else:
@@ -146,7 +146,7 @@ class ProbeCallback(InstrumentCallback):
     def _probe(self, module: Any, step: int, epoch: int, prefix: str = "") -> Measurements:
         if not self.instruments:
             return {}
-        with counted_as_overhead(self):
+        with add_overhead(self):
             batch, model = self.batch.to(module.device), module.model
             if any(p.dtype != torch.float32 for p in model.parameters()):
                 model = copy.deepcopy(model).float()  # training in double or half precision
@@ -184,7 +184,7 @@ class UpdateCallback(InstrumentCallback):
         """Copy gradients and weights before clipping and the update."""
         if not self._is_due(trainer):
             return
-        with counted_as_overhead(self):
+        with add_overhead(self):
             try:
                 self._layers = module.model.stack.collect_gradients()
             except Exception:
@@ -197,7 +197,7 @@ class UpdateCallback(InstrumentCallback):
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
         """Measure the update that was recorded."""
         if self._before:
-            with counted_as_overhead(self):
+            with add_overhead(self):
                 self._measure_update(trainer, module)
 
     def _measure_update(self, trainer: pl.Trainer, module: Any) -> None:

@@ -25,17 +25,19 @@ from gatescope.composition import JobConfigs, grid, quoted
 from gatescope.config import ConfigError, check, check_structure
 from gatescope.distributed import device_count
 from gatescope.processes import die_with_sweep
-from gatescope.tracking.directory import is_held
+from gatescope.startup import import_libraries
+from gatescope.tracking.directory import is_locked
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import (
-    UNDER_WAY,
+    RUNNING_ELSEWHERE,
     SweepFailed,
-    finished,
-    monitored,
-    one_line,
-    table,
+    first_line,
+    is_finished,
+    monitored_value,
+    sweep_table,
 )
-from gatescope.tracking.variants import check_sweep, labels_of
+from gatescope.tracking.sweep_checks import check_sweep
+from gatescope.tracking.variants import labels_of
 
 log = logging.getLogger(__name__)
 
@@ -104,16 +106,16 @@ class StudySweeper(Sweeper):
             for job, result in self.launch(missing, jobs):
                 returns[str(run_dir(job.cfg))] = result
                 if (error := error_of(result)) is not None:
-                    reasons[str(run_dir(job.cfg))] = one_line(error)
+                    reasons[str(run_dir(job.cfg))] = first_line(error)
         except (
             Exception
         ) as error:  # not an error of a job, which is in its result: a worker died, for example
             raise SweepFailed(
-                f"the sweep was cut short, {type(error).__name__}: {one_line(error)}; "
+                f"the sweep was cut short, {type(error).__name__}: {first_line(error)}; "
                 "the same command runs what is missing"
             ) from error
         finally:  # also when the sweep is interrupted
-            print(table([job.cfg for job in jobs], reasons))
+            print(sweep_table([job.cfg for job in jobs], reasons))
         if reasons:
             raise SweepFailed(
                 f"{len(reasons)} of {len(missing)} runs failed; the same command runs them again"
@@ -133,7 +135,7 @@ class StudySweeper(Sweeper):
             options["initializer"] = die_with_sweep  # also for workers that never get a job
         logged = False
         while pending:
-            free = [job for job in pending if not is_held(run_dir(job.cfg))]
+            free = [job for job in pending if not is_locked(run_dir(job.cfg))]
             if free:
                 results = self.launcher.launch(named(jobs, free), initial_job_idx=0)
                 done = [pair for pair in zip(free, results, strict=True) if not _is_under_way(pair[1])]
@@ -144,7 +146,7 @@ class StudySweeper(Sweeper):
                     log.info("%d runs are under way in another process: waiting until they end", len(pending))
                     logged = True
                 time.sleep(WAIT_SECONDS)
-                ended = [job for job in pending if finished(job.cfg)]
+                ended = [job for job in pending if is_finished(job.cfg)]
                 yield from ((job, recorded(job)) for job in ended)
                 pending = [job for job in pending if all(job is not other for other in ended)]
 
@@ -180,8 +182,9 @@ class StudySweeper(Sweeper):
             try:
                 cfg = composed.resolved([*fixed, *overrides])
                 check_structure(cfg)
-                done = finished(cfg)
+                done = is_finished(cfg)
                 if not done:
+                    import_libraries(cfg)
                     check(cfg)
                     if self.runs_here:
                         device_count(cfg)
@@ -232,12 +235,12 @@ def recorded(job: Job) -> JobReturn:
         working_dir=os.getcwd(),
         status=JobStatus.COMPLETED,
     )
-    result.return_value = monitored(run_dir(job.cfg))
+    result.return_value = monitored_value(run_dir(job.cfg))
     return result
 
 
 def _is_under_way(result: JobReturn) -> bool:
-    return result.status == JobStatus.COMPLETED and result.return_value == UNDER_WAY
+    return result.status == JobStatus.COMPLETED and result.return_value == RUNNING_ELSEWHERE
 
 
 def _format_problems(problems: dict[str, list[str]]) -> list[str]:

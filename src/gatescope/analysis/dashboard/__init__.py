@@ -3,8 +3,8 @@
     dashboard = build(tables)        # no network; `spec` shows what would be sent
     push(tables, project, path)      # saves it on W&B, or updates the one that was saved before
 
-Only metrics and measurements that the runs of the study have logged are drawn, grouped by variant and condition
-over seeds.
+Only metrics and measurements that the runs of the study have logged are drawn, grouped by variant and
+condition over seeds.
 """
 
 from gatescope.analysis.dashboard.build import Dashboard, build

@@ -35,8 +35,8 @@ def build(tables: Tables, entity: str = "", project: str = "") -> Dashboard:
 
     Args:
         tables: The runs.
-        entity: W&B account. With an entity and a project, wandb-workspaces looks the project up on the server;
-            without them nothing is sent.
+        entity: W&B account. With an entity and a project, wandb-workspaces looks the project up on the
+            server; without them nothing is sent.
         project: W&B project.
     """
     name, keys = str(tables.study["name"]), group_keys(tables)
@@ -78,7 +78,7 @@ def _group_count(tables: Tables) -> int:
 
 
 def _summary(tables: Tables) -> str:
-    """Return Markdown: the question, a table with one row per variant, and the command that makes the report."""
+    """Return the question, a table with one row per variant, and the command to rebuild, as Markdown."""
     metric, name = study.primary(tables), tables.study["name"]
     selection = select(tables)
     final = (tables.finished() if selection is None else selection.tables).final(metric)

@@ -9,9 +9,9 @@ A study names its figures: `study.figures: [learning_curves, my_package.my_figur
     def draw(tables: Tables, width: float | None = None) -> Figure: ...
 
 All three compute from the tables only, and raise `NoData("why")` where they cannot. `draw` opens
-`with canvas(width, height) as figure:` and takes the style of each variant from `gatescope.analysis.style`. It
-must be legible one column and two columns wide (3.3 and 6.9 inches), and chooses a width where none is given.
-If the numbers are curves, `CURVES = Curves(...)` adds an interactive chart to the page.
+`with canvas(width, height) as figure:` and takes the style of each variant from `gatescope.analysis.style`.
+It must be legible one column and two columns wide (3.3 and 6.9 inches), and chooses a width where none is
+given. If the numbers are curves, `CURVES = Curves(...)` adds an interactive chart to the page.
 """
 
 from gatescope.analysis.figures.base import Curves, NoData, failure, load, title

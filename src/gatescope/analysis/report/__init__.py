@@ -9,8 +9,9 @@ function to any module that can be imported,
         best = comparison.leaders[""].variant
         return Findings(title="Which cell is best?", headline=f"{best} is.", paragraphs=[f"**{best}** is."])
 
-and name the module in the study's file by its dotted path: `study.findings: my_package.my_findings`. A name
-without a dot is a module of `analysis/report/findings/`; the default is `comparison`.
+and name the module by its dotted path: `study.findings: my_package.my_findings` in the study's file, or
+`gatescope report study=my_study findings=my_package.my_findings`. A name without a dot is a module of
+`analysis/report/findings/`; the default is `comparison`.
 """
 
 from gatescope.analysis.comparison import Comparison, compare

@@ -41,6 +41,7 @@ def write_report(
     figures: Sequence[str] | None = None,
     find_texts: report_errors.FindTexts | None = None,
     selecting: dict[str, Any] | None = None,
+    findings: str | None = None,
 ) -> Path:
     """Write the report of a study.
 
@@ -52,6 +53,7 @@ def write_report(
         find_texts: returns a lookup of the texts of a run's test examples, given its config and predictions,
             such as `gatescope.texts.texts_of`. Without it errors are shown by their ids.
         selecting: {"over": keys, "by": metric on validation}; default: `study.select` of the runs.
+        findings: the module that writes the findings; default: `study.findings` of the runs.
 
     Returns:
         The path of the README.
@@ -69,14 +71,14 @@ def write_report(
     report_tables.write(comparison, folder / "tables")
     errors = report_errors.error_section(comparison, find_texts)
     report_errors.write(errors, folder / "tables")
-    findings = write_findings(comparison)
+    written = write_findings(comparison, findings)
     names = figures or comparison.study.get("figures") or FIGURES
     drawings = [draw(name, comparison.tables, folder, paper) for name in names]
-    shared = shared_context(comparison, findings, errors)
+    shared = shared_context(comparison, written, errors)
     own = page_context(comparison, drawings, folder) | {"paper": paper}
     _render("report.html.j2", folder / "report.html", shared | own)
     _render("README.md.j2", folder / "README.md", shared | {"figures": drawings})
-    write_summary(folder, _summary(comparison, findings.headline))
+    write_summary(folder, _summary(comparison, written.headline))
     return folder / "README.md"
 
 

@@ -27,7 +27,7 @@ def shared_context(comparison: Comparison, findings: Findings, errors: ErrorSect
         "comparison": comparison,
         "selection": selection,
         "level": f"{LEVEL:.0%}",
-        "direction": "high" if comparison.higher_is_better else "low",
+        "direction": "higher" if comparison.higher_is_better else "lower",
         "findings": findings,
         "errors": errors,
         "commands": commands(recorded),
@@ -93,7 +93,7 @@ def commands(tables: Tables) -> list[str]:
 
 def _command(words: tuple[str, ...]) -> str:
     program = Path(words[0]).name
-    start = ["python", program] if program.endswith(".py") else [program]
+    start = ["python", program] if program.endswith(".py") else program.split()  # "gatescope train"
     return shlex.join([*start, *words[1:]])
 
 

@@ -64,7 +64,7 @@ class Drawing:
 def draw(name: str, tables: Tables, folder: Path, paper: bool) -> Drawing:
     """Draw a figure and write its files.
 
-    A figure that has no data or raises an exception does not cost the report: the reason takes its place.
+    A figure that has no data or raises an exception does not prevent the report: the reason takes its place.
 
     Args:
         name: the figure, as `study.figures` names it.
@@ -112,6 +112,6 @@ def _remove_files(name: str, folder: Path) -> None:
     """Remove the files of a figure that an older report drew."""
     stems = (name, f"{name}_one_column", f"{name}_two_columns")
     names = {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg", "pdf", "csv")}
-    for path in folder.rglob("*"):
+    for path in list(folder.rglob("*")):
         if path.name in names:
             path.unlink()

@@ -180,7 +180,7 @@ def _worst_errors(
         run_id, predictions = next(iter(group.runs.items()))
         texts = find_texts(comparison.tables.configs.get(run_id, {}), predictions)
         if texts is None:
-            notes.append(f"the texts of {group.condition or 'the test split'} are not at hand")
+            notes.append(f"the texts of {group.condition or 'the test split'} are not available")
     table = errors.worst_over_seeds(runs, MAX_ERRORS, texts)
     return WorstErrors(group.variant, group.condition, table)
 
@@ -217,7 +217,7 @@ def _calibration_table(section: ErrorSection) -> pd.DataFrame:
 
 
 def _confusion(group: errors.Group) -> pd.DataFrame:
-    return errors.cells(errors.confusion(group.pooled)).assign(**group.key).drop(columns="share")
+    return errors.confusion_cells(errors.confusion(group.pooled)).assign(**group.key).drop(columns="share")
 
 
 def _concat(parts: list[pd.DataFrame]) -> pd.DataFrame:

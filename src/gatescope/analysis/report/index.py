@@ -33,10 +33,10 @@ def write_index(out: str | Path) -> Path:
         question = f"**{summary['notice']}** {question}" if "notice" in summary else question
         runs = f"{summary['finished']} of {summary['runs']}" if "runs" in summary else NOTHING
         lines.append([link, f"{question}{summary['finding']}", runs])
-    body = "There is none yet: `python scripts/report.py study=first_light` writes one."
+    body = "No report yet: `python scripts/report.py study=first_light` writes one."
     if lines:
         body = markdown(["study", "finding", "runs"], lines)
-    about = "Generated from the records of their runs, as this list is, by `scripts/report.py`."
+    about = "`scripts/report.py` generates the reports and this list from the records of runs."
     readme = root / "README.md"
     readme.write_text(f"# Reports\n\n{about}\n\n{body}\n", encoding="utf-8")
     return readme

@@ -54,33 +54,33 @@ def charts(numbers: pd.DataFrame, curves: Curves) -> list[tuple[str, dict[str, A
     if curves.panels:
         groups = list(numbers.groupby(list(curves.panels), sort=False))
     places = np.unique(np.linspace(0, len(groups) - 1, min(len(groups), MAX_PANELS)).round().astype(int))
-    looks = style.styles_of(numbers.variant)
+    styles = style.styles_of(numbers.variant)
     result = []
     for place in places:
         names, part = groups[place]
         title = ", ".join(str(name) for name in names if str(name))
         label = curves.y_label or re.sub(r"[/_]+", " ", part["quantity"].iloc[0])
-        result.append((title, _chart(part, curves, label, title, looks)))
+        result.append((title, _chart(part, curves, label, title, styles)))
     return result
 
 
 def _chart(
-    table: pd.DataFrame, curves: Curves, label: str, title: str, looks: dict[str, style.VariantStyle]
+    table: pd.DataFrame, curves: Curves, label: str, title: str, styles: dict[str, style.VariantStyle]
 ) -> dict[str, Any]:
     import altair as alt
 
     log_y = curves.log_y and bool((table["mean"].dropna() > 0).all())
-    shown = alt.param("shown", value=list(looks))
+    shown = alt.param("shown", value=list(styles))
     hovered = alt.selection_point(on="pointerover", empty=False)
     base = alt.Chart(alt.Data(values=_rows(table, curves.x, log_y))).transform_filter(
         "indexof(shown, datum.variant) >= 0"
     )
-    domain = list(looks)
+    domain = list(styles)
     colour = alt.Color(
-        "variant:N", legend=None, scale=alt.Scale(domain=domain, range=[looks[v].color for v in domain])
+        "variant:N", legend=None, scale=alt.Scale(domain=domain, range=[styles[v].color for v in domain])
     )
     dash = alt.StrokeDash(
-        "variant:N", legend=None, scale=alt.Scale(domain=domain, range=[dashes(looks[v]) for v in domain])
+        "variant:N", legend=None, scale=alt.Scale(domain=domain, range=[dashes(styles[v]) for v in domain])
     )
     x = alt.X(f"{curves.x}:Q", title=curves.x_label, **_horizontal(table[curves.x], curves.log_x))
     lowest = alt.Undefined if curves.floor is None else max(curves.floor, table["mean"].min())
@@ -136,9 +136,9 @@ def _horizontal(values: pd.Series, log: bool) -> dict[str, Any]:
     return {"scale": alt.Scale(type="symlog"), "axis": alt.Axis(values=[0, *powers], labelExpr=PLAIN)}
 
 
-def dashes(look: style.VariantStyle) -> list[float]:
-    """Return the dash pattern of an SVG line for a look's line style."""
-    return [1, 0] if isinstance(look.linestyle, str) else [2 * length for length in look.linestyle[1]]
+def dashes(variant: style.VariantStyle) -> list[float]:
+    """Return the dash pattern of an SVG line for the line style of a variant."""
+    return [1, 0] if isinstance(variant.linestyle, str) else [2 * length for length in variant.linestyle[1]]
 
 
 def _rows(table: pd.DataFrame, x: str, log_y: bool) -> list[dict[str, Any]]:

@@ -148,11 +148,11 @@ def variants(names: Iterable[str]) -> list[dict[str, str]]:
     return [
         {
             "name": name,
-            "label": look.label.replace(r"\$", "$"),
-            "color": look.color,
-            "dashes": " ".join(f"{length:g}" for length in interactive.dashes(look)),
+            "label": own.label.replace(r"\$", "$"),
+            "color": own.color,
+            "dashes": " ".join(f"{length:g}" for length in interactive.dashes(own)),
         }
-        for name, look in style.styles_of(names).items()
+        for name, own in style.styles_of(names).items()
     ]
 
 

@@ -56,15 +56,19 @@ def load(name: str) -> FindingsModule:
     return cast(FindingsModule, import_module(name))
 
 
-def write_findings(comparison: Comparison) -> Findings:
-    """Write the findings of a study with the module that it names.
+def write_findings(comparison: Comparison, module: str | None = None) -> Findings:
+    """Write the findings of a study.
 
-    An exception does not cost the report: its message takes the place of the findings.
+    An exception does not prevent the report: its message takes the place of the findings.
+
+    Args:
+        comparison: the comparison.
+        module: the module that writes them; default: `study.findings`, else `DEFAULT`.
     """
-    name = str(comparison.study.get("findings") or DEFAULT)
+    name = module or str(comparison.study.get("findings") or DEFAULT)
     try:
         return load(name).findings(comparison)
     except Exception as error:
-        log.exception("study.findings=%s", name)
+        log.exception("the findings of %s could not be written", name)
         message = f"The findings could not be written: {name} raised {type(error).__name__}: {error}"
         return Findings("Findings", message, [literal(message)])

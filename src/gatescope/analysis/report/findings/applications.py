@@ -13,7 +13,7 @@ from gatescope.analysis.report.numbers import NOTHING, interval, join_words, num
 from gatescope.analysis.report.tables import markdown
 from gatescope.analysis.statistics import LEVEL, MIN_SEEDS, Estimate, mean_interval
 
-TITLE = "One row a dataset"
+TITLE = "Results by dataset"
 
 
 @dataclass(frozen=True)
@@ -115,13 +115,11 @@ def _published(entry: dict[str, Any]) -> str:
 def _method(results: Sequence[DatasetResult]) -> str:
     seeds = min(estimate.n for one in results for estimate in one.estimates.values())
     low = sorted({one.metric.removeprefix("test/") for one in results if not one.higher_is_better})
-    text = (
-        f"Test split; mean over seeds and {LEVEL:.0%} t interval; bold: the best mean of a row, no verdict."
-    )
+    text = f"Test split; mean over seeds and {LEVEL:.0%} t interval. Bold: best mean of a row, not tested."
     if low:
-        text += f" Low is good of {join_words(low)}."
+        text += f" Lower is better for {join_words(low)}."
     if seeds < MIN_SEEDS:
-        text += f" With {seeds} seeds there are not enough for verdicts between architectures."
+        text += f" {seeds} seeds are not enough seeds for verdicts between architectures."
     return text
 
 
@@ -129,8 +127,8 @@ def _against_baselines(results: Sequence[DatasetResult]) -> Iterator[str]:
     """Yield the datasets on which a network is at least as good as the baseline, and the others."""
     judged = [(one, one.baseline) for one in results if one.baseline]
     groups = {
-        "Better than the baseline in the mean": [r for r, b in judged if r.reaches(r.best, b.value)],
-        "Worse than it": [r for r, b in judged if not r.reaches(r.best, b.value)],
+        "Mean at least as good as the baseline's": [r for r, b in judged if r.reaches(r.best, b.value)],
+        "Mean worse than the baseline's": [r for r, b in judged if not r.reaches(r.best, b.value)],
     }
     for phrase, group in groups.items():
         if group:

@@ -18,7 +18,7 @@ from gatescope.analysis.statistics import (
     TOO_FEW_SEEDS,
 )
 
-TITLE = "In words"
+TITLE = "Summary"
 
 
 def findings(comparison: Comparison) -> Findings:
@@ -28,6 +28,8 @@ def findings(comparison: Comparison) -> Findings:
 
 def paragraphs(comparison: Comparison) -> list[str]:
     """Return a paragraph per condition, then one per condition on its baseline."""
+    if not comparison.conditions:
+        return [_no_value(comparison, "")]
     best = [_best(comparison, condition) for condition in comparison.conditions]
     baselines = [_baseline(comparison, condition) for condition in comparison.conditions]
     return [*best, *filter(None, baselines)]
@@ -45,7 +47,7 @@ def headline(comparison: Comparison) -> str:
     if any(one.verdict == TOO_FEW_SEEDS for one in contrasts):
         return f"{text}; not enough seeds for a verdict."
     ahead = sum(one.verdict == AHEAD for one in contrasts)
-    return f"{text}; ahead of {ahead} of {len(contrasts)} others beyond seeds."
+    return f"{text}; significantly ahead of {ahead} of {len(contrasts)} others."
 
 
 def _best(comparison: Comparison, condition: str) -> str:
@@ -81,17 +83,14 @@ def _contrast_sentences(contrasts: Iterable[Contrast]) -> list[str]:
         by_verdict.setdefault(one.verdict, []).append(one)
     sentences = []
     if ahead := by_verdict.get(AHEAD):
-        sentences.append(f"It is ahead of {_references(ahead)}.")
+        sentences.append(f"It is significantly ahead of {_references(ahead)}.")
     if level := by_verdict.get(NO_DIFFERENCE):
-        sentences.append(f"Against {_references(level)} there is no difference beyond seeds.")
+        sentences.append(f"There is no significant difference from {_references(level)}.")
     if constant := by_verdict.get(NO_SPREAD):
-        sentences.append(
-            f"Against {_references(constant)} no verdict: the difference is the same in all seeds, which "
-            "leaves no spread to test it with."
-        )
+        sentences.append(f"No test against {_references(constant)}: the difference is the same in all seeds.")
     if few := by_verdict.get(TOO_FEW_SEEDS):
         sentences.append(
-            f"Against {_references(few)}: not enough seeds for a verdict (fewer than {MIN_SEEDS} pairs)."
+            f"Not enough seeds for a verdict against {_references(few)} (fewer than {MIN_SEEDS} pairs)."
         )
     return sentences
 
@@ -108,16 +107,18 @@ def _baseline(comparison: Comparison, condition: str) -> str:
     baseline = comparison.baselines.get(condition)
     if baseline is None:
         named = comparison.study.get("baseline")
-        missing = f"The baseline, {named}, has no finished run{under(condition)}: nothing is said against it."
+        missing = (
+            f"The baseline, {named}, has no finished run{under(condition)}: nothing is compared with it."
+        )
         return missing if named else ""
     source = f" ({baseline.source})" if baseline.source else ""
-    text = f"The baseline, {baseline.name}{source}, stands at {number(baseline.value)}{under(condition)}."
-    better, worse = ("Above", "Below") if comparison.higher_is_better else ("Below", "Above")
+    text = f"The baseline, {baseline.name}{source}, reaches {number(baseline.value)}{under(condition)}."
+    better, worse = ("above", "below") if comparison.higher_is_better else ("below", "above")
     phrases = {
-        AHEAD: f"{better} it beyond seeds",
-        NO_DIFFERENCE: "Not told apart from it by these seeds",
-        BEHIND: f"{worse} it beyond seeds",
-        NO_SPREAD: "No verdict, as all seeds differ from it alike",
+        AHEAD: f"Significantly {better} it",
+        NO_DIFFERENCE: "No significant difference from it",
+        BEHIND: f"Significantly {worse} it",
+        NO_SPREAD: "No test, as the difference is the same in all seeds",
         TOO_FEW_SEEDS: "Not enough seeds for a verdict",
     }
     contrasts = comparison.baseline_contrasts[condition]

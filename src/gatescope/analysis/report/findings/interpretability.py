@@ -18,7 +18,7 @@ from gatescope.analysis.report.numbers import interval, join_words, number
 from gatescope.analysis.report.tables import markdown
 from gatescope.analysis.statistics import MIN_SEEDS, mean_interval
 
-TITLE = "What gates do, and whether attention explains"
+TITLE = "Gates by part of the input, and attention as an explanation"
 ABLATIONS = ("uniform", "frozen_random", "mean", "max", "none")
 """Attentions whose weights are not learned."""
 MIN_CHANGE = 0.1
@@ -38,8 +38,10 @@ def findings(comparison: Comparison) -> Findings:
     general = [*_gates(comparison), *variants.paragraphs(comparison)]
     learned = _learned(comparison)
     if not learned:
-        why = "no finished run has readings of attention on trial (instruments=interpretability)"
-        missing = f"Nothing can be said of attention: {why}."
+        missing = (
+            "No findings on attention: no finished run has measurements of the faithfulness of attention "
+            "(choose instruments=interpretability)."
+        )
         return Findings(TITLE, variants.headline(comparison), [missing, *general])
     paragraphs: list[str] = []
     headline = ""
@@ -80,7 +82,7 @@ def passed_tests(evaluations: Evaluations, variant: str) -> dict[str, bool]:
 
 
 def _verdict(evaluations: Evaluations, condition: str) -> str:
-    question = f"**How far may attention be read as an explanation{under(condition)}?**"
+    question = f"**Does attention explain predictions{under(condition)}?**"
     if any(not one.estimate.has_enough_seeds for one in evaluations):
         return f"{question} Not enough seeds for a verdict (fewer than {MIN_SEEDS} for some variant)."
     groups: dict[str, list[str]] = {"all": [], "some": [], "none": []}
@@ -88,20 +90,20 @@ def _verdict(evaluations: Evaluations, condition: str) -> str:
         passed = passed_tests(evaluations, variant)
         failed = [name for name, good in passed.items() if not good]
         key = "all" if not failed else "none" if len(failed) == len(passed) else "some"
-        groups[key].append(variant if key != "some" else f"{variant} (not: {join_words(failed)})")
+        groups[key].append(variant if key != "some" else f"{variant} (failed: {join_words(failed)})")
     phrases = {
-        "all": "as a ranking of what the prediction rests on, by all tests, in",
+        "all": "by all tests in",
         "some": "by some tests only in",
-        "none": "by none of the tests in",
+        "none": "by no test in",
     }
     text = "; ".join(f"{phrases[key]} {join_words(names)}" for key, names in groups.items() if names)
     return (
         f"{question} {text[0].upper()}{text[1:]}. "
-        "The tests, each on its interval over seeds: agreement with leave-one-out beyond the spread that "
-        f"chance gives an example; weight, a median change of the prediction above {number(MIN_CHANGE)} when "
-        "weights are permuted; erasure, comprehensiveness and sufficiency above those of a random ranking. "
-        "τ compares the order of all steps: where one decides and no other matters, it is near 0 for any "
-        "weights."
+        "A test is passed where the whole interval over seeds passes it. Agreement: τ with leave-one-out "
+        "exceeds one standard deviation of an example's τ under independence. Weight: the median change of "
+        f"the prediction exceeds {number(MIN_CHANGE)} when weights are permuted. Erasure: comprehensiveness "
+        "and sufficiency exceed those of a random ranking. τ compares the order of all steps: where a single "
+        "step decides, τ is near 0 for any weights."
     )
 
 
@@ -145,7 +147,7 @@ def _ablations(comparison: Comparison, condition: str) -> str:
         ]
         for one in contrasts.paired_contrasts(condition, scores, pairs, comparison.higher_is_better)
     ]
-    about = f"Ablations, what learning the weights is worth on `{comparison.primary}`{under(condition)}:\n\n"
+    about = f"Ablations: learned minus fixed weights on `{comparison.primary}`{under(condition)}:\n\n"
     return about + markdown(["variant", "minus", "difference", "pairs", "verdict"], rows)
 
 
@@ -162,8 +164,8 @@ def _truth(comparison: Comparison, condition: str) -> str:
         for own in [table[table.variant == variant]]
     ]
     about = (
-        "Here the step that decides is known. Share of examples in which a measure is highest at that step, "
-        f"of the steps compared{under(condition)}:\n\n"
+        "In this task the deciding step is known. Share of examples in which a measure is highest at that "
+        f"step, among the compared steps{under(condition)}:\n\n"
     )
     measures = [name.rsplit("/", 1)[1].replace("_", " ") for name in names]
     return about + markdown(["variant", *measures], rows)
@@ -179,8 +181,8 @@ def _gates(comparison: Comparison) -> list[str]:
     parts = [part for part in ("start", "negation", "elsewhere", "end") if part in set(table.part)]
     about = (
         "Gates by part of the input: mean over units and positions, then over seeds. `update` is the share "
-        "of the new candidate that is written, `keep` the share of the old memory that stays (the forget "
-        "gate of an LSTM)."
+        "of the new candidate that is written, `keep` the share of the previous state that is kept (the "
+        "forget gate of an LSTM)."
     )
     return [about, markdown(["variant", "gate", *parts], _gate_rows(table, parts))]
 

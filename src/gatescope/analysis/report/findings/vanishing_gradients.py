@@ -13,7 +13,7 @@ from gatescope.analysis.report.numbers import interval, join_words, number
 from gatescope.analysis.report.tables import markdown
 from gatescope.analysis.statistics import MIN_SEEDS, Estimate
 
-TITLE = "Which architectures carry a signal how far"
+TITLE = "How far gradients reach back in time"
 
 ByVariant = dict[str, dict[str, SignalReach]]
 """Estimates by variant and time."""
@@ -25,7 +25,7 @@ def findings(comparison: Comparison) -> Findings:
     try:
         flow = comparison.gradient_flow
     except NoData as why:
-        missing = f"Nothing can be said: {why}."
+        missing = f"No findings on gradient flow: {why}."
         return Findings(TITLE, variants.headline(comparison), [missing, *general])
     paragraphs = [_method(flow.seeds)]
     headline = variants.headline(comparison)
@@ -39,15 +39,15 @@ def findings(comparison: Comparison) -> Findings:
 
 
 def _method(seeds: int) -> str:
-    few = "" if seeds >= MIN_SEEDS else f" With {seeds} there are **not enough seeds** for any verdict."
+    few = "" if seeds >= MIN_SEEDS else f" {seeds} seeds are **not enough seeds** for a verdict."
     return (
-        "Before training, and at the weights that are tested (the best on validation). "
-        "Measured without the loss: a random unit vector on the last state of the top layer, carried back by "
-        "the exact Jacobians. Decay rate λ in nats a step; half-life ln 2 / −λ with the interval of λ "
-        "carried over; reach, the largest lag at which more than 1 % of the norm is left, is bounded by the "
-        f"length of the sequences (≥ where a seed reaches that bound). Mean over seeds and 95 % t "
-        "interval. A seed in which the vector becomes exactly 0 for half of the sequences or more (dead), or "
-        f"overflows (exploded), has no rate and is in no mean: n says how many there are.{few}"
+        "Measured before training and at the tested weights (the best on validation), without the loss: a "
+        "random unit vector at the last state of the top layer is propagated backwards by the exact "
+        "Jacobians. λ: decay rate in nats per step. Half-life: ln 2 / −λ, with the interval of λ. Reach: the "
+        "largest lag at which more than 1 % of the norm remains, bounded by the length of the sequences "
+        "(≥ where a seed reaches that bound). Mean over seeds and 95 % t interval. A seed whose vector "
+        "becomes exactly 0 in at least half of the sequences (dead) or overflows (exploded) has no rate and "
+        f"is in no mean; n is the number of seeds in the means.{few}"
     )
 
 
@@ -110,16 +110,17 @@ def _ranking(after: dict[str, SignalReach]) -> list[str]:
         if one.lost or one.grows
     }
     ranked = sorted((v for v in after if v not in unranked), key=lambda v: abs(after[v].rate.mean))
-    others = f"Without a place: {join_words(f'{variant} ({why})' for variant, why in unranked.items())}."
+    others = f"Not ranked: {join_words(f'{variant} ({why})' for variant, why in unranked.items())}."
     if not ranked:
-        return ["After training no variant carries a signal in all its seeds without growth.", others]
+        text = "After training, every variant has a gradient that grows, or is dead or exploded in some seed."
+        return [text, others]
     first, last = ranked[0], ranked[-1]
     rate = after[first].rate
     text = (
-        f"After training **{first}** loses least of a signal a step "
+        f"After training, the gradient decays most slowly in **{first}** "
         f"(λ = {interval(rate, sign=True)}, n = {rate.n})"
     )
-    text += f", {last} most ({interval(after[last].rate, sign=True)})." if last != first else "."
+    text += f" and fastest in {last} ({interval(after[last].rate, sign=True)})." if last != first else "."
     return [text, others] if unranked else [text]
 
 
@@ -134,29 +135,29 @@ def _reach_and_lag(reach: ByVariant, lag: float) -> list[str]:
     short = [v for v, one in after.items() if one.reach.high < lag]
     undecided = [v for v in after if v not in (*beyond, *short, *constant)]
     phrases = {
-        "reach over the task's lag": beyond,
-        "do not": short,
-        "cannot be placed by these seeds": undecided,
+        "the gradient reaches over it in": beyond,
+        "it does not in": short,
+        "the intervals do not decide in": undecided,
+        "there is no interval, as all seeds agree, in": [
+            f"{v} ({_reach(after[v])} in all {after[v].reach.n})" for v in constant
+        ],
     }
-    parts = [f"{join_words(names)} {phrase}" for phrase, names in phrases.items() if names]
-    if constant:
-        reaches = (f"{v} ({_reach(after[v])} in all {after[v].reach.n})" for v in constant)
-        parts.append(f"{join_words(reaches)} without a spread over seeds that a verdict could rest on")
-    return [f"Of {lag:g} steps: {'; '.join(parts)}."] if parts else []
+    parts = [f"{phrase} {join_words(names)}" for phrase, names in phrases.items() if names]
+    return [f"The task's lag is {lag:g} steps: {'; '.join(parts)}."] if parts else []
 
 
 def _changes(changes: tuple[RateChange, ...]) -> list[str]:
     """Return how training changed the decay rates."""
     untested = [one for one in changes if not one.tested]
     groups = {
-        "Training made a signal last longer in": [
+        "Training slowed the decay in": [
             one for one in changes if one.significant and one.difference.estimate.mean > 0
         ],
-        "Training made a signal fade sooner in": [
+        "Training accelerated the decay in": [
             one for one in changes if one.significant and not one.difference.estimate.mean > 0
         ],
-        "No change beyond seeds in": [one for one in changes if one.tested and not one.significant],
-        "The same change in all seeds, and so no verdict, in": untested,
+        "No significant change in": [one for one in changes if one.tested and not one.significant],
+        "No test, as the change is the same in all seeds, in": untested,
     }
     return [
         f"{phrase} "

@@ -1,4 +1,4 @@
-"""What training does, read off real runs: order of batches, schedules, validation, steps, seconds."""
+"""Training in real runs: order of batches, schedules, validation, steps, seconds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gatescope.models.seq2seq import Seq2Seq
 from gatescope.run import run
 from gatescope.sequences import Batch
 from gatescope.tracking.identity import run_dir
-from gatescope.training import housekeeping, loop
+from gatescope.training import timing
 from gatescope.training.module import SequenceTask
 
 STEPS_OF_AN_EPOCH = 4
@@ -32,7 +32,7 @@ Order = list[tuple[int, int, list[int]]]
 
 @pytest.fixture
 def order(monkeypatch: pytest.MonkeyPatch) -> Order:
-    """What is trained on from now on."""
+    """Return a list of all training batches from now on."""
     seen: Order = []
     step = SequenceTask.training_step
 
@@ -45,12 +45,12 @@ def order(monkeypatch: pytest.MonkeyPatch) -> Order:
 
 
 def by_epoch(order: Order) -> list[list[list[int]]]:
-    """The batches of each epoch."""
+    """Return the ids of the batches of each epoch."""
     return [[ids for epoch, _, ids in order if epoch == e] for e in sorted({epoch for epoch, *_ in order})]
 
 
 def lasting(order: Order) -> Order:
-    """Without what was trained on twice: the last time counts, as in the record of a resumed run."""
+    """Return the batches without repeated ones, of which the last counts, as in the record."""
     return list({(epoch, tuple(ids)): (epoch, step, ids) for epoch, step, ids in order}.values())
 
 
@@ -58,7 +58,7 @@ def lasting(order: Order) -> Order:
 
 
 @pytest.mark.parametrize("more", [[], ["data.workers=1"], ["+trainer.val_check_interval=2"]])
-def test_each_epoch_sees_every_example_once_in_another_order(
+def test_each_epoch_has_every_example_once_in_a_new_order(
     small: Compose, order: Order, more: list[str]
 ) -> None:
     run(small("trainer.max_epochs=4", "instruments=off", *more))
@@ -68,7 +68,7 @@ def test_each_epoch_sees_every_example_once_in_another_order(
     assert len({str(epoch) for epoch in epochs}) == 4
 
 
-def test_the_order_follows_from_seed_and_epoch_alone(small: Compose, order: Order, tmp_path: Path) -> None:
+def test_the_order_depends_on_seed_and_epoch_alone(small: Compose, order: Order, tmp_path: Path) -> None:
     orders = []
     for where, more in (("a", ()), ("b", ("model=lstm", "optimizer.lr=0.1")), ("c", ("seed=1",))):
         run(small("trainer.max_epochs=2", "instruments=off", f"root={tmp_path}/{where}", *more))
@@ -94,7 +94,7 @@ def test_overfit_batches_keeps_the_same_batches(small: Compose, order: Order) ->
         (3, ["+trainer.accumulate_grad_batches=2"]),
     ],
 )
-def test_a_resumed_run_goes_on_in_the_order_of_one_that_was_not_stopped(
+def test_a_resumed_run_continues_in_the_same_order(
     small: Compose,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -115,7 +115,7 @@ def test_a_resumed_run_goes_on_in_the_order_of_one_that_was_not_stopped(
 # Evaluation
 
 
-def test_a_part_of_evaluation_holds_short_and_long_sequences(
+def test_a_part_of_the_evaluation_has_short_and_long_sequences(
     config: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lengths: dict[str, list[np.ndarray]] = {"validation": [], "test": []}
@@ -150,7 +150,7 @@ def test_a_part_of_evaluation_holds_short_and_long_sequences(
 
 
 def rates(directory: Path) -> list[float]:
-    """The rate of each update."""
+    """Return the learning rate of each update."""
     return [row["learning_rate"] for row in rows(directory) if "learning_rate" in row]
 
 
@@ -175,7 +175,7 @@ def test_cosine_ends_with_the_run(small: Compose, limits: list[str], updates: in
 
 
 def test_cosine_ends_with_the_time(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each training step takes a second of a clock that the test sets."""
+    """Each training step takes a second of a fake clock."""
     clock = Clock(monkeypatch, "pytorch_lightning.callbacks.timer.time.monotonic")
     step = SequenceTask.training_step
 
@@ -191,7 +191,7 @@ def test_cosine_ends_with_the_time(small: Compose, monkeypatch: pytest.MonkeyPat
 
 
 class Clock:
-    """A clock that stands still unless it is moved."""
+    """A clock that only the test advances."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         self.now = 0.0
@@ -199,9 +199,9 @@ class Clock:
 
 
 def fake_validation(monkeypatch: pytest.MonkeyPatch, **values: dict[int, float]) -> None:
-    """Have a metric of validation after so many updates be this, after others the one before.
+    """Replace validation metrics: values by number of updates, which hold until the next given one.
 
-    Replaces what the module logs, and nothing of what Lightning makes of it.
+    Only the values that the module logs are replaced, not what Lightning does with them.
     """
     log = SequenceTask.log
 
@@ -230,7 +230,7 @@ def fake_validation(monkeypatch: pytest.MonkeyPatch, **values: dict[int, float])
     ("direction", "metric", "data"),
     [("max", "accuracy", "delayed_recall"), ("min", "mse", "adding")],
 )
-def test_plateau_lowers_the_rate_where_the_metric_does_not_get_better(
+def test_plateau_lowers_the_rate_if_the_metric_does_not_improve(
     config: Compose, monkeypatch: pytest.MonkeyPatch, direction: str, metric: str, data: str
 ) -> None:
     rising = {4 * (e + 1): float(e + 1) for e in range(6)}
@@ -281,7 +281,7 @@ def test_plateau_and_early_stopping_count_validations(
 # Validation
 
 
-def test_the_last_weights_are_validated_and_can_be_chosen(small: Compose) -> None:
+def test_the_last_weights_are_validated_and_can_be_the_best(small: Compose) -> None:
     result = run(small("trainer.max_epochs=-1", "trainer.max_steps=6", "optimizer.lr=0.01"))
     validated = {
         row["step"]: row["validation/mse"] for row in rows(result.directory) if "validation/mse" in row
@@ -319,7 +319,7 @@ def test_the_last_weights_are_validated_and_can_be_chosen(small: Compose) -> Non
         ),
     ],
 )
-def test_each_run_is_validated_when_it_ends_and_once(
+def test_each_run_is_validated_once_at_its_end(
     small: Compose, settings: list[str], validated: list[int]
 ) -> None:
     result = run(small("instruments=off", *settings))
@@ -335,12 +335,12 @@ def test_without_validation_the_last_weights_are_tested(small: Compose) -> None:
 
 
 @pytest.mark.parametrize("group", ["early_stopping.patience=1", "scheduler=plateau"])
-def test_what_waits_for_validation_needs_some(small: Compose, group: str) -> None:
+def test_plateau_and_early_stopping_need_validation(small: Compose, group: str) -> None:
     with pytest.raises(ConfigError, match=r"needs validation, and trainer.limit_val_batches is 0"):
         run(small("+trainer.limit_val_batches=0", group))
 
 
-def test_of_equal_validation_metrics_the_lower_loss_is_chosen(
+def test_the_lower_loss_breaks_ties_of_the_validation_metric(
     small: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_validation(monkeypatch, mse={0: 0.5}, loss={4: 3.0, 8: 1.0, 12: 2.0})
@@ -366,7 +366,9 @@ def test_rows_carry_the_number_of_updates_done(small: Compose) -> None:
     assert norms == [1, 2, 4, 6, 8]
 
 
-def test_wandb_has_the_same_steps(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def wandb_rows(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Return a list of all rows that are logged on W&B from now on."""
     import wandb
 
     logged: list[dict[str, Any]] = []
@@ -377,12 +379,26 @@ def test_wandb_has_the_same_steps(small: Compose, monkeypatch: pytest.MonkeyPatc
         log(self, data, *arguments, **options)
 
     monkeypatch.setattr(wandb.Run, "log", logging)
+    return logged
+
+
+def test_wandb_has_the_same_steps(small: Compose, wandb_rows: list[dict[str, Any]]) -> None:
     result = run(small("trainer.max_epochs=2", "tracking=offline"))
     for name in ("train/loss", "validation/loss", "test/loss", "gates/layer0/update/mean", "learning_rate"):
         kind = "readings" if name.startswith("gates") else "metrics"
         here = [row["step"] for row in rows(result.directory, kind) if name in (*row, row.get("name"))]
         assert here
-        assert here == [row["trainer/global_step"] for row in logged if name in row], name
+        assert here == [row["trainer/global_step"] for row in wandb_rows if name in row], name
+
+
+def test_predictions_on_wandb_carry_the_step_of_the_tested_weights(
+    small: Compose, monkeypatch: pytest.MonkeyPatch, wandb_rows: list[dict[str, Any]]
+) -> None:
+    fake_validation(monkeypatch, mse={4: 0.0, 8: 1.0})
+    result = run(small("trainer.max_epochs=2", "tracking=offline", "instruments=off"))
+    assert (result.summary["best/step"], result.summary["steps"]) == (4, 8)
+    (row,) = [row for row in wandb_rows if "test/worst_errors" in row]
+    assert row["trainer/global_step"] == 4
 
 
 def test_the_loss_of_an_update_is_the_mean_over_all_its_batches(
@@ -404,7 +420,7 @@ def test_the_loss_of_an_update_is_the_mean_over_all_its_batches(
     assert found == pytest.approx([float(update.mean()) for update in updates], rel=1e-5)
 
 
-def test_epochs_and_their_seconds_are_those_of_whole_epochs(small: Compose) -> None:
+def test_only_complete_epochs_are_counted_and_timed(small: Compose) -> None:
     summary = run(small("trainer.max_steps=6", "trainer.max_epochs=-1", "instruments=off")).summary
     assert (summary["epochs"], summary["steps"]) == (1, 6)
     assert summary["seconds_per_epoch"] > 0
@@ -413,10 +429,10 @@ def test_epochs_and_their_seconds_are_those_of_whole_epochs(small: Compose) -> N
     assert math.isnan(summary["seconds_per_epoch"])
 
 
-def test_seconds_of_an_epoch_are_those_of_training(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock that only the test moves: a training step takes 1 s, all else 100 s."""
+def test_seconds_per_epoch_are_those_of_training(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training step takes 1 s of a fake clock, everything else 100 s."""
     clock = Clock(monkeypatch, "time.perf_counter")
-    assert loop.time.perf_counter is housekeeping.time.perf_counter is time.perf_counter
+    assert timing.time.perf_counter is time.perf_counter
 
     def lasting(owner: Any, name: str, seconds: float) -> None:
         act: Callable[..., Any] = getattr(owner, name)
@@ -461,15 +477,13 @@ def test_teacher_forcing_counts_updates(config: Compose, monkeypatch: pytest.Mon
 
 
 def of_tested_weights(directory: Path) -> dict[str, dict[str, Any]]:
-    """The readings of the tested weights by their names, without the mark."""
+    """Return the measurements of the tested weights by name, without the prefix."""
     found = [row for row in rows(directory, "readings") if row["name"].startswith("tested/")]
     return {row["name"].removeprefix("tested/"): row for row in found}
 
 
 @pytest.mark.parametrize("best", [4, 8, 12])
-def test_the_weights_that_are_tested_are_looked_at(
-    small: Compose, monkeypatch: pytest.MonkeyPatch, best: int
-) -> None:
+def test_the_tested_weights_are_measured(small: Compose, monkeypatch: pytest.MonkeyPatch, best: int) -> None:
     fake_validation(monkeypatch, mse={step: float(step != best) for step in (4, 8, 12)})
     result = run(small("trainer.max_epochs=3", "instruments.every_n_steps=4", "optimizer.lr=0.01"))
     assert result.summary["best/step"] == best
@@ -489,7 +503,7 @@ def test_the_weights_that_are_tested_are_looked_at(
     assert all(torch.equal(kept[name], value) for name, value in module.state_dict().items())
 
 
-def test_weights_that_were_just_looked_at_are_not_looked_at_again(
+def test_weights_that_were_just_measured_are_not_measured_again(
     small: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[int] = []
@@ -503,7 +517,7 @@ def test_weights_that_were_just_looked_at_are_not_looked_at_again(
 
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
-def test_a_run_in_another_precision_is_looked_at_in_single(small: Compose, precision: str) -> None:
+def test_a_run_in_another_precision_is_measured_in_float32(small: Compose, precision: str) -> None:
     result = run(small(f"trainer.precision={precision}", "kernel=torch", "optimizer.fused=false"))
     found = of_tested_weights(result.directory)
     assert 0 < found["gates/layer0/update/mean"]["value"] < 1
