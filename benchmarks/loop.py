@@ -17,10 +17,11 @@ from benchmarks.loop_cells import STEPS, input_product
 from gatescope.cells.layer import RecurrentLayer
 from gatescope.cells.state import State, States, join
 from gatescope.instruments.adjoint_norms import LOSS_FREE, RELATIVE
+from gatescope.instruments.decay import state_measurements
 from gatescope.instruments.gates import GateStatistics
 from gatescope.instruments.gradient_flow import GradientFlow
 from gatescope.instruments.gradient_paths import shortcut_share
-from gatescope.instruments.lag_curves import LagLogs, state_measurements
+from gatescope.instruments.lag_curves import LagLogs
 from gatescope.instruments.measurements import Measurements, Scalar
 from gatescope.instruments.probe import Loss, Probe
 from gatescope.instruments.recursion import normalise

@@ -45,7 +45,7 @@ def test_only_sequences_of_one_step():
     assert measurements["attention/distance"].value == 0
 
 
-def test_no_attention_gives_no_reading():
+def test_no_measurement_without_attention():
     probe = probe_model(encoder(Leaky), feature_batch([3, 2], 3), squared_error)
     assert AttentionStatistics().read(probe) == {}
 

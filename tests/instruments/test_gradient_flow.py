@@ -17,17 +17,17 @@ from gatescope.cells.minlstm import MinLSTM
 from gatescope.cells.peephole_lstm import PeepholeLSTM
 from gatescope.cells.rnn import RNN
 from gatescope.instruments import self_test
+from gatescope.instruments.decay import state_measurements
 from gatescope.instruments.gradient_flow import GradientFlow
 from gatescope.instruments.gradient_paths import lag_contributions
-from gatescope.instruments.lag_curves import state_measurements
 from gatescope.instruments.measurements import Curve, Heatmap, Scalar, Undefined
 from gatescope.instruments.probe import probe_model
 from gatescope.models.attention import Additive, Pooling
 from gatescope.models.traces import LayerTrace
 
 
-def silent(model, lengths, **options):
-    """A probe of zero inputs, and its readings."""
+def zero_input_measurements(model, lengths, **options):
+    """Return the measurements for inputs of zeros."""
     batch = feature_batch(lengths, 3)
     probe = probe_model(model, batch._replace(inputs=torch.zeros_like(batch.inputs)), squared_error)
     return GradientFlow(**options).read(probe)
@@ -51,7 +51,7 @@ def orthogonal_rnn(rho, hidden=8, **options):
 @settings(deadline=None, max_examples=5)
 @given(st.floats(0.3, 1.5))
 def test_orthogonal_rnn_decays_by_its_factor(rho):
-    measurements = silent(orthogonal_rnn(rho), [40, 30, 12])
+    measurements = zero_input_measurements(orthogonal_rnn(rho), [40, 30, 12])
     for kind in ("vanishing", "loss_free"):
         curve = measurements[f"gradient_flow/layer0/{kind}_curve"]
         assert curve.y == pytest.approx([rho**k for k in range(len(curve.y))], rel=1e-4)
@@ -61,7 +61,7 @@ def test_orthogonal_rnn_decays_by_its_factor(rho):
 
 
 def test_half_life_and_reach_of_the_orthogonal_rnn():
-    measurements = silent(orthogonal_rnn(0.9), [60, 60])
+    measurements = zero_input_measurements(orthogonal_rnn(0.9), [60, 60])
     assert measurements["gradient_flow/layer0/half_life"].value == pytest.approx(
         -math.log(2) / math.log(0.9), rel=1e-4
     )
@@ -70,8 +70,8 @@ def test_half_life_and_reach_of_the_orthogonal_rnn():
 
 
 @pytest.mark.parametrize("rho", [1.0, 1.1])
-def test_what_does_not_vanish_has_no_half_life(rho):
-    measurements = silent(orthogonal_rnn(rho), [30, 30])
+def test_a_gradient_that_does_not_vanish_has_no_half_life(rho):
+    measurements = zero_input_measurements(orthogonal_rnn(rho), [30, 30])
     half_life = measurements["gradient_flow/layer0/half_life"]
     assert isinstance(half_life, Undefined)
     assert "does not vanish" in half_life.why
@@ -84,7 +84,7 @@ def test_gru_with_a_constant_keep():
     _, _, b_ih, _ = zero_weights(model)
     with torch.no_grad():
         b_ih[5:10] = math.log(9.0)  # σ = 0.9
-    measurements = silent(model, [50, 50], gate_path=True)
+    measurements = zero_input_measurements(model, [50, 50], gate_path=True)
     assert measurements["gradient_flow/layer0/half_life"].value == pytest.approx(6.578813, rel=1e-5)
     assert measurements["gradient_flow/layer0/loss_free_half_life"].value == pytest.approx(6.578813, rel=1e-5)
     share = measurements["gradient_flow/layer0/gate_path_share"]
@@ -96,7 +96,7 @@ def test_lstm_with_a_constant_forget_gate():
     _, _, b_ih, _ = zero_weights(model)
     with torch.no_grad():
         b_ih[5:10] = math.log(0.8 / 0.2)
-    measurements = silent(model, [30, 30], gate_path=True)
+    measurements = zero_input_measurements(model, [30, 30], gate_path=True)
     for name in ("vanishing_curve_c", "loss_free_curve_c"):
         y = measurements[f"gradient_flow/layer0/{name}"].y
         assert y == pytest.approx([0.8**k for k in range(30)], rel=1e-4)
@@ -106,7 +106,7 @@ def test_lstm_with_a_constant_forget_gate():
 
 
 def test_long_lags_do_not_underflow():
-    measurements = silent(orthogonal_rnn(0.2), [300, 300], fit_to=299)
+    measurements = zero_input_measurements(orthogonal_rnn(0.2), [300, 300], fit_to=299)
     assert measurements["gradient_flow/layer0/decay_rate"].value == pytest.approx(math.log(0.2), rel=1e-5)
     assert "gradient_flow/layer0/underflow_lag" not in measurements
 
@@ -115,8 +115,8 @@ def test_a_gradient_that_becomes_exactly_zero_is_dead():
     model = encoder(RNN, hidden=4)
     _, u, _, _ = zero_weights(model)
     with torch.no_grad():
-        u.copy_(torch.diag(torch.full((3,), 0.5), 1))  # nilpotent: nothing is left after four steps
-    measurements = silent(model, [20, 20])
+        u.copy_(torch.diag(torch.full((3,), 0.5), 1))  # nilpotent: 0 after four steps
+    measurements = zero_input_measurements(model, [20, 20])
     assert measurements["gradient_flow/layer0/underflow_lag"] == Scalar(4.0)
     assert len(measurements["gradient_flow/layer0/vanishing_curve"].y) == 4
     for kind in ("", "loss_free_"):
@@ -126,13 +126,11 @@ def test_a_gradient_that_becomes_exactly_zero_is_dead():
         for name in ("decay_rate", "half_life"):
             assert measurements[f"{prefix}{name}"].why.startswith("dead: ")
         assert measurements[f"{prefix}reach"] == Scalar(3.0)
-        assert measurements[f"{prefix}reach_censored"] == Scalar(0.0), (
-            "nothing is left beyond, it is not unknown"
-        )
+        assert measurements[f"{prefix}reach_censored"] == Scalar(0.0), "the norm is 0 beyond, not unknown"
 
 
 @pytest.mark.parametrize(("dying", "rate"), [(1, True), (2, False), (4, False)])
-def test_examples_that_die_are_counted_and_in_no_mean(dying, rate):
+def test_dead_examples_are_counted_and_left_out_of_means(dying, rate):
     logs = torch.log(0.9 ** torch.arange(12.0, dtype=torch.float64)).expand(4, 12).clone()
     logs[:dying, 5:] = -torch.inf
     lengths = torch.full((4,), 12)
@@ -149,7 +147,7 @@ def test_examples_that_die_are_counted_and_in_no_mean(dying, rate):
     assert short["decay_rate"].value == pytest.approx(math.log(0.9))
 
 
-def test_examples_that_explode_are_counted():
+def test_exploded_examples_are_counted():
     logs = torch.zeros(4, 6, dtype=torch.float64)
     logs[0, 3:], logs[1, 4:] = torch.inf, torch.nan
     measurements, _ = state_measurements(
@@ -160,7 +158,7 @@ def test_examples_that_explode_are_counted():
 
 
 @pytest.mark.parametrize("jacobian", [False, True])
-def test_the_record_of_a_dead_relu_network_says_so(small, recorded, jacobian):
+def test_a_dead_relu_network_is_recorded_as_dead(small, recorded, jacobian):
     # Biases of -9 shut every unit for good, in every example.
     measurements = recorded(
         small(f"model.cell._target_={__name__}.ShutIRNN", "model=irnn", "instruments=full", "data.steps=16")
@@ -218,7 +216,7 @@ CELLS = [RNN, IRNN, GRU, GRUArticle, LSTM, PeepholeLSTM, MinGRU, MinLSTM]
 
 
 @pytest.mark.parametrize("cell", [MinGRU, MinLSTM])
-def test_where_gates_see_inputs_only_the_gate_path_is_everything(cell):
+def test_gate_path_is_the_full_product_where_gates_depend_on_inputs_only(cell):
     probe = probe_model(encoder(cell), feature_batch([20, 20], 3), squared_error)
     share = GradientFlow(gate_path=True).read(probe)["gradient_flow/layer0/gate_path_share"]
     assert share.y == pytest.approx([1.0] * 20, rel=1e-5)
@@ -226,7 +224,7 @@ def test_where_gates_see_inputs_only_the_gate_path_is_everything(cell):
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("attention", [Pooling, Additive])
-def test_self_test_agrees_with_autograd_and_leaves_no_trace(cell, attention):
+def test_self_test_agrees_with_autograd_and_does_not_change_the_model(cell, attention):
     model = encoder(cell, layers=2, bidirectional=True, dropout=0.3, hidden=4, attention=attention)
     model.train()
     batch = feature_batch([9, 4, 1, 7], 3)
@@ -242,7 +240,7 @@ def test_self_test_agrees_with_autograd_and_leaves_no_trace(cell, attention):
     assert GradientFlow(gate_path=True, lags=4).read(probe) == measurements
 
 
-def test_a_wrong_adjoint_is_warned_of(monkeypatch, caplog):
+def test_a_wrong_adjoint_logs_a_warning(monkeypatch, caplog):
     model = encoder(GRU)
     right = GRU.vjp
 
@@ -250,7 +248,7 @@ def test_a_wrong_adjoint_is_warned_of(monkeypatch, caplog):
         step = right(self, adjoint, saved)
         return step._replace(delta=step.delta * 1.01)
 
-    # With the native kernel the deltas come the one way, without it the other.
+    # The first is for the native kernel, the second for torch.
     monkeypatch.setattr(GRU, "_own_rows", lambda self, deltas: 1.01 * deltas)
     monkeypatch.setattr(GRU, "vjp", wrong)
     with caplog.at_level(logging.WARNING):
@@ -260,7 +258,7 @@ def test_a_wrong_adjoint_is_warned_of(monkeypatch, caplog):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_states_that_are_not_the_equations_are_warned_of(cell, monkeypatch, caplog):
+def test_states_that_differ_from_the_equations_log_a_warning(cell, monkeypatch, caplog):
     right = cell.step
 
     def other(self, x_t, state):
@@ -275,11 +273,11 @@ def test_states_that_are_not_the_equations_are_warned_of(cell, monkeypatch, capl
     assert "self_test" in caplog.text
 
 
-def test_gradients_that_are_lost_between_layers_are_warned_of(monkeypatch, caplog):
+def test_gradients_lost_between_layers_log_a_warning(monkeypatch, caplog):
     monkeypatch.setattr(LayerTrace, "align_time", lambda trace, values: values)
     model = encoder(GRU, layers=2, bidirectional=True)
     with caplog.at_level(logging.WARNING):
-        measurements = silent(model, [5, 3])
+        measurements = zero_input_measurements(model, [5, 3])
     assert measurements["gradient_flow/self_test"].value > 0.1
     assert "self_test" in caplog.text
 
@@ -298,9 +296,9 @@ def test_lag_contributions_sum_to_the_adjoint(cell):
         torch.testing.assert_close(sum(p.c for p in parts), total.c, rtol=1e-4, atol=1e-7)
 
 
-def test_lag_map_of_a_last_state_loss_is_one_diagonal():
+def test_lag_map_of_a_loss_at_the_last_step_is_one_diagonal():
     model = orthogonal_rnn(0.5)
-    measurement = silent(model, [6, 6], lags=6)["gradient_flow/layer0/lag_map"]
+    measurement = zero_input_measurements(model, [6, 6], lags=6)["gradient_flow/layer0/lag_map"]
     assert isinstance(measurement, Heatmap)
     values = torch.tensor(measurement.values)
     for k in range(6):
@@ -308,7 +306,7 @@ def test_lag_map_of_a_last_state_loss_is_one_diagonal():
     assert int((values > 0).sum()) == 6
 
 
-def test_shortcut_share_is_zero_without_attention_and_not_with_it():
+def test_shortcut_share_is_zero_only_without_attention():
     batch = feature_batch([9, 9], 3)
     none = GradientFlow().read(probe_model(encoder(GRU), batch, squared_error))
     some = GradientFlow().read(probe_model(encoder(GRU, attention=Additive), batch, squared_error))
@@ -351,7 +349,7 @@ def test_a_loss_that_does_not_depend_on_the_state(cell):
 
 
 def test_an_adjoint_beyond_float32():
-    measurements = silent(orthogonal_rnn(1e30), [8, 8], **FULL)
+    measurements = zero_input_measurements(orthogonal_rnn(1e30), [8, 8], **FULL)
     check_no_nan(measurements)
     assert measurements["gradient_flow/self_test"].value < self_test.TOLERANCE
     rate = measurements["gradient_flow/layer0/decay_rate"].value
@@ -368,7 +366,7 @@ def test_weights_that_are_not_finite(cell):
     assert isinstance(measurements["gradient_flow/layer0/vanishing_curve"], Undefined)
 
 
-def test_a_frozen_stack_is_tested_as_well():
+def test_self_test_of_a_frozen_stack():
     model = encoder(GRU)
     model.stack.requires_grad_(False)
     measurements = GradientFlow().read(probe_model(model, feature_batch([5, 3], 3), squared_error))
@@ -376,5 +374,7 @@ def test_a_frozen_stack_is_tested_as_well():
 
 
 def test_a_cell_without_gates_has_no_gate_path():
-    measurement = silent(encoder(RNN), [5, 3], gate_path=True)["gradient_flow/layer0/gate_path_share"]
+    measurement = zero_input_measurements(encoder(RNN), [5, 3], gate_path=True)[
+        "gradient_flow/layer0/gate_path_share"
+    ]
     assert isinstance(measurement, Undefined)

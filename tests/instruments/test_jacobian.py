@@ -95,7 +95,7 @@ def test_both_ways_agree_on_sequences_of_different_lengths(cell):
         assert found.y == pytest.approx(exact[name].y, rel=0.05)
 
 
-def test_the_random_state_is_left_alone():
+def test_random_state_is_unchanged():
     probe = probe_model(encoder(GRU), feature_batch([6, 6], 3), squared_error)
     before = torch.get_rng_state()
     for instrument in (JacobianNorms(), JacobianNorms(exact_up_to=0)):

@@ -12,7 +12,7 @@ from gatescope.instruments.measurements import Curve, Scalar, Undefined
 from gatescope.instruments.probe import probe_model
 
 
-def silent_rnn(u, steps):
+def linear_rnn(u, steps):
     """A tanh RNN that stays at 0, where it is linear with recurrent weights `u`."""
     model = encoder(RNN, hidden=len(u))
     weights = model.stack.layers["layer0"].weights
@@ -29,7 +29,7 @@ def test_exponents_of_a_linear_network_are_the_logs_of_its_eigenvalues():
     generator = torch.Generator().manual_seed(0)
     basis = torch.randn(4, 4, generator=generator)
     u = basis @ torch.diag(eigenvalues) @ torch.linalg.inv(basis)
-    measurements = LyapunovSpectrum(burn_in=60).read(silent_rnn(u, 160))
+    measurements = LyapunovSpectrum(burn_in=60).read(linear_rnn(u, 160))
     spectrum = measurements["lyapunov/layer0/spectrum"]
     assert spectrum.y == pytest.approx(eigenvalues.abs().log().tolist(), abs=1e-4)
     assert measurements["lyapunov/layer0/largest"].value == pytest.approx(math.log(1.1), abs=1e-4)
@@ -48,14 +48,14 @@ def test_exponents_sum_to_the_log_determinant(cell):
         assert measurements[f"lyapunov/{layer}/collapsed"] == Scalar(0.0)
 
 
-def test_a_network_that_forgets_all_at_once():
-    measurements = LyapunovSpectrum().read(silent_rnn(torch.zeros(3, 3), 20))
+def test_a_network_without_memory_has_no_exponents():
+    measurements = LyapunovSpectrum().read(linear_rnn(torch.zeros(3, 3), 20))
     assert isinstance(measurements["lyapunov/layer0/spectrum"], Undefined)
     assert measurements["lyapunov/layer0/collapsed"] == Scalar(3.0)
 
 
 def test_a_singular_network_keeps_its_finite_exponents():
-    measurements = LyapunovSpectrum().read(silent_rnn(torch.diag(torch.tensor([0.5, 0.0])), 20))
+    measurements = LyapunovSpectrum().read(linear_rnn(torch.diag(torch.tensor([0.5, 0.0])), 20))
     assert measurements["lyapunov/layer0/spectrum"].y == pytest.approx([math.log(0.5)])
     assert isinstance(measurements["lyapunov/layer0/determinant_error"], Undefined)
 
@@ -69,5 +69,5 @@ def test_too_few_steps_are_undefined(lengths):
 
 
 def test_weights_that_are_not_finite():
-    probe = silent_rnn(torch.full((3, 3), math.inf), 20)
+    probe = linear_rnn(torch.full((3, 3), math.inf), 20)
     assert all(isinstance(measurement, Undefined) for measurement in LyapunovSpectrum().read(probe).values())

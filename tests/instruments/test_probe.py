@@ -17,7 +17,7 @@ def model_in_training():
     return model, batch
 
 
-def test_looking_leaves_mode_gradients_weights_and_random_state_as_they_were():
+def test_probing_does_not_change_mode_gradients_weights_or_random_state():
     model, batch = model_in_training()
     modes = [m.training for m in model.modules()]
     weights = copy.deepcopy(model.state_dict())
@@ -33,7 +33,7 @@ def test_looking_leaves_mode_gradients_weights_and_random_state_as_they_were():
     assert torch.get_float32_matmul_precision() == precision
 
 
-def test_modes_come_back_after_an_exception():
+def test_modes_are_restored_after_an_exception():
     model, _ = model_in_training()
     modes = [m.training for m in model.modules()]
     with pytest.raises(RuntimeError, match="boom"), undisturbed(model):
@@ -41,7 +41,7 @@ def test_modes_come_back_after_an_exception():
     assert [m.training for m in model.modules()] == modes
 
 
-def test_direct_is_the_gradient_of_the_loss():
+def test_output_grad_is_the_gradient_of_the_loss():
     model, batch = model_in_training()
     probe = probe_model(model, batch, squared_error)
     model.eval()
@@ -60,7 +60,7 @@ def test_float32_under_autocast():
     assert torch.equal(probe.outputs, probe_model(model, batch, squared_error).outputs)
 
 
-def test_a_loss_without_the_states():
+def test_output_grad_is_zero_for_a_loss_without_the_states():
     model, batch = model_in_training()
     probe = probe_model(model, batch, lambda values, targets: targets.square())
     assert torch.equal(probe.output_grad, torch.zeros_like(probe.outputs))

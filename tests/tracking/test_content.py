@@ -110,7 +110,7 @@ def test_a_missing_file_is_named_in_one_message(own: Own, capsys: pytest.Capture
     with pytest.raises(DataError) as caught:
         run(cfg)
     assert report_error(caught.value) == 2
-    assert capsys.readouterr().err == f"{path}: there is no such file\n"
+    assert capsys.readouterr().err == f"{path}: no such file\n"
 
 
 def test_loading_a_run_reports_appended_rows(own: Own) -> None:

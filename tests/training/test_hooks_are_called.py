@@ -49,7 +49,8 @@ HOOK_PREFIXES = ("on_", "configure_", "optimizer_", "lr_scheduler_")
 """Prefixes of hooks of Lightning's classes."""
 
 NOT_CALLED = {
-    "gatescope.export._ExportedEncoder.forward": "torch.export calls it, after training: see tests/test_export.py",
+    "gatescope.export._ExportedEncoder.forward": "torch.export calls it, after training: see "
+    "tests/test_export.py",
     "gatescope.data.examples.Examples.__getitem__": "torch asks for __getitems__ where there is one; a "
     "Dataset must have both",
     "gatescope.training.buffered_metrics.BufferedMetrics.update": "SequenceTask calls it, where "

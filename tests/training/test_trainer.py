@@ -509,7 +509,7 @@ def test_weights_that_were_just_measured_are_not_measured_again(
     looks: list[int] = []
     whole = probe.probe_model
     monkeypatch.setattr(
-        "gatescope.instruments.callbacks.probe_model", lambda *a: looks.append(a[-1]) or whole(*a)
+        "gatescope.instruments.probe_callback.probe_model", lambda *a: looks.append(a[-1]) or whole(*a)
     )
     fake_validation(monkeypatch, mse={0: 1.0, 8: 0.0})
     assert of_tested_weights(run(small("trainer.max_epochs=2", "instruments.every_n_steps=100")).directory)

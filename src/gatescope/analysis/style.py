@@ -30,6 +30,8 @@ CELLS: dict[str, tuple[str, str, str]] = {
     "peephole_lstm": ("Peephole LSTM", "#0b3c78", "h"),
     "mingru": ("minGRU", "#e8a33d", "D"),
     "minlstm": ("minLSTM", "#4fc7a6", "P"),
+    "rglru": ("RG-LRU", "#2e7d32", "H"),
+    "lru": ("LRU", "#a3195b", "d"),
     "tfidf_logistic": ("TF-IDF + logistic regression", "#555555", "x"),
     "series_logistic": ("summaries + logistic regression", "#6b6b6b", "+"),
     "series_ridge": ("summaries + ridge regression", "#828282", "1"),

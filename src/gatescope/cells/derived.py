@@ -82,15 +82,14 @@ def vjp(step: Step, state_grad: State, saved: dict[str, Tensor]) -> StepVjp:
         h, c = new[0], new[1]
         total[1] += _through(h, c, grads[0])
         total[0] += _through(c, h, grads[1])
-    inputs, *previous = torch.autograd.grad(new, arguments, grads, materialize_grads=True)
+    inputs, *previous = _grad(new, arguments, grads)
     return StepVjp(_state(previous, shape), _state(total, shape), inputs.reshape(*shape, inputs.shape[-1]))
 
 
 def state_vjp(step: Step, state_grad: State, saved: dict[str, Tensor]) -> State:
     """Return the `previous` of `vjp`, without the rest; arguments as there."""
     shape, arguments, new, grads = _evaluate(step, state_grad, saved)
-    previous = torch.autograd.grad(new, arguments[1:], grads, materialize_grads=True)
-    return _state(previous, shape)
+    return _state(_grad(new, arguments[1:], grads), shape)
 
 
 def jvp(step: Step, tangent: State, saved: dict[str, Tensor]) -> State:
@@ -103,14 +102,26 @@ def jvp(step: Step, tangent: State, saved: dict[str, Tensor]) -> State:
     """
     shape = _leading_shape(tangent.h, saved)
     x_t, *previous = (_rows(values, shape) for values in saved.values())
-    tangents = tuple(_rows(part, shape) for part in tangent if part is not None)
+    previous = [values.requires_grad_() for values in previous]
+    # The vector-Jacobian product is linear in its vector v, and its derivative with respect to v is the
+    # Jacobian. torch.func.jvp would first compile torch's decompositions, which takes a second and warns.
+    with torch.enable_grad():
+        new = [part for part in step(x_t, State(*previous)) if part is not None]
+        vectors = [torch.zeros_like(part).requires_grad_() for part in new]
+        products = _grad(new, previous, vectors, create_graph=True)
+    tangents = [_rows(part, shape).to(new[0].dtype) for part in tangent if part is not None]
+    return _state(_grad(products, vectors, tangents), shape)
 
-    def of_state(*state: Tensor) -> tuple[Tensor, ...]:
-        return tuple(part for part in step(x_t, State(*state)) if part is not None)
 
-    with torch.no_grad():
-        result = torch.func.jvp(of_state, tuple(previous), tangents)
-    return _state(result[1], shape)
+def _grad(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], grads: Sequence[Tensor], create_graph: bool = False
+) -> tuple[Tensor, ...]:
+    """Return the gradients of the inputs; zeros for those that no output depends on."""
+    pairs = [(output, grad) for output, grad in zip(outputs, grads, strict=True) if output.requires_grad]
+    if not pairs:
+        return tuple(torch.zeros_like(values) for values in inputs)
+    outputs, grads = zip(*pairs, strict=True)
+    return torch.autograd.grad(outputs, inputs, grads, create_graph=create_graph, materialize_grads=True)
 
 
 def _evaluate(
@@ -135,6 +146,8 @@ def _evaluate(
 
 def _through(output: Tensor, inner: Tensor, grad: Tensor) -> Tensor | float:
     """Return what reaches one result of a step through the other one, 0 where it is not part of it."""
+    if not (output.requires_grad and inner.requires_grad):
+        return 0.0
     (through,) = torch.autograd.grad(output, inner, grad, retain_graph=True, allow_unused=True)
     return 0.0 if through is None else through
 

@@ -5,8 +5,8 @@
     h_t = [Re s_t; Im s_t]
 
 The paper's output Re(C s_t) is linear in h_t, so the next layer or the head contains it. At the start λ is
-uniform on a ring of the complex plane, and γ = √(1 - |λ|²) normalises the states. `keep` = |λ| is the share of
-a state's norm that stays; it is the same at every step.
+uniform on a ring of the complex plane, and γ = √(1 - |λ|²) normalises the states. `keep` = |λ| is the share
+of a state's norm that stays; it is the same at every step.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Real-gated linear recurrent unit, the recurrence of Griffin (De et al. 2024, arXiv 2402.19427, eqs. 1 to 4).
+"""Real-gated linear recurrent unit, the recurrence of Griffin (De et al. 2024, arXiv 2402.19427, eqs. 1-4).
 
     r_t = σ(W_r x_t + b_r)                                recurrence gate
     i_t = σ(W_i x_t + b_i)                                input gate
     a_t = a^(8 r_t),  a = σ(Λ)                            the share of the old state kept
     h_t = a_t ⊙ h_{t-1} + √(1 - a_t²) ⊙ (i_t ⊙ u_t),  u_t = W_u x_t + b_u
 
-In the paper u_t, a linear map of the block's input, is also what the gates read; a linear map of u_t is one of
-x_t. With W_u = I and b_u = 0 the equations are the paper's own. The gates are published as `recurrence` = r_t,
-`input` = i_t, `keep` = a_t and `candidate` = √(1 - a_t²) ⊙ u_t.
+In the paper the gates read u_t, a linear map of the block's input; a linear map of u_t is one of x_t. With
+W_u = I and b_u = 0 these are the paper's equations. The gates are published as `recurrence` = r_t, `input` =
+i_t, `keep` = a_t and `candidate` = √(1 - a_t²) ⊙ u_t.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class RGLRU(RecurrentLayer):
     Args:
         input_size: D.
         hidden_size: H.
-        least: lower bound of a^c at the start; Λ is drawn so that a^c is uniform between the bounds, as in the
-            paper (section 2.4).
+        least: lower bound of a^8 at the start. Λ is drawn so that a^8 is uniform between the bounds, as in
+            the paper (section 2.4).
         most: upper bound.
     """
 

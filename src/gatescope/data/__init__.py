@@ -46,6 +46,6 @@ or, inside this repository, by the name of a file, conf/data/shift.yaml:
     seed: 0
     workers: 0
 
-If an argument names a file or folder (`path`, `…_path`, or any text with the form of a path), the content of that
-file is part of the run's identity (`gatescope.tracking.content`).
+If an argument names a file or folder (`path`, `…_path`, or any text with the form of a path), the content of
+that file is part of the run's identity (`gatescope.tracking.content`).
 '''

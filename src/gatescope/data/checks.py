@@ -21,8 +21,10 @@ def check_splits(splits: Splits) -> None:
 
     Raises:
         DataError: a split or a sequence is empty, a value is NaN or infinite, or a token id or label is out
-            of range; the message names the split, the first five rows and the number of all.
+            of range; the message names the split, the first five rows and the number of all. Or the task
+            names another number of tokens, symbols or classes than it has.
     """
+    _check_names(splits.task)
     for name in ("train", "validation", "test"):
         examples: Examples = getattr(splits, name)
         if len(examples) == 0:
@@ -30,6 +32,19 @@ def check_splits(splits: Splits) -> None:
         _refuse(name, np.flatnonzero(examples.lengths == 0), "the sequence is empty", "drop these rows")
         _check_inputs(name, examples, splits.task)
         _check_targets(name, examples, splits.task)
+
+
+def _check_names(task: TaskSpec) -> None:
+    """Check the number of names; tokens and classes need none, the symbols of a transduction do."""
+    expected = {"target_vocabulary": task.output_size} if task.kind == "transduction" else {}
+    if task.vocabulary and task.inputs == "tokens":
+        expected["vocabulary"] = task.input_size
+    if task.labels:
+        expected["labels"] = max(task.output_size, 2)
+    for name, size in expected.items():
+        names = getattr(task, name)
+        if len(names) != size:
+            raise DataError(f"the task has {len(names)} names in {name}, expected {size}: one per id")
 
 
 def _check_inputs(split: str, examples: Examples, task: TaskSpec) -> None:

@@ -95,16 +95,17 @@ def explain(trained: Trained, batch: Batch, title: str, has_target: bool = False
         prediction = trained.model.readout(states, batch.lengths)
         output = attribution.explained_output(trained.task, prediction.values)
         gradients = attribution.gradients(trained.model, embedded, batch.lengths, output)
+        gates = {name: dict(_gates(trace)) for name, trace in gradients.layers.items()}
         rows = [
             *_attention_rows(prediction),
             *_attribution_rows(trained, batch, embedded, gradients),
-            *(row for name in gradients.layers for row in _layer_rows(name, gradients)),
+            *(row for name in gates for row in _layer_rows(name, gradients, gates[name])),
         ]
-        units = {
-            f"{name}: {gate}": _rounded(values[0].T)
-            for name, trace in gradients.layers.items()
-            for gate, values in _gates(trace)
-        }
+    units = {
+        f"{name}: {gate}": _rounded(values[0].T)
+        for name, layer_gates in gates.items()
+        for gate, values in layer_gates.items()
+    }
     tokens = trained.data.tokens(batch)
     text = answer.label or (" ".join(answer.symbols) if answer.value is None else f"{answer.value:.4g}")
     return Explanation(
@@ -167,10 +168,9 @@ def _attribution_rows(
     )
 
 
-def _layer_rows(name: str, gradients: attribution.Gradients) -> Iterator[Row]:
+def _layer_rows(name: str, gradients: attribution.Gradients, gates: dict[str, Tensor]) -> Iterator[Row]:
     """Yield the main gate of a layer, and the norms of its state, of the change and of the gradient."""
     trace, adjoint = gradients.layers[name], gradients.adjoints[name]
-    gates = dict(_gates(trace))
     for gate in MAIN_GATES:
         if gate in gates:
             share = "the new candidate that is written" if gate == "update" else "the old memory that is kept"
@@ -179,7 +179,7 @@ def _layer_rows(name: str, gradients: attribution.Gradients) -> Iterator[Row]:
                 gates[gate][0].mean(-1),
                 f"Share of {share}, averaged over hidden units.",
             )
-    h = trace.align_time(trace.states.h)[0]
+    h = gates["state"][0]
     previous = trace.align_time(trace.states.previous_h)[0]
     yield _row(f"{name}: ‖h‖", h.norm(dim=-1), "Norm of the hidden state.")
     yield _row(

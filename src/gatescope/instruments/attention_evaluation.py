@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 
 from gatescope.instruments import ablation, attribution
-from gatescope.instruments.erasure import SHARES, erase, normalised
+from gatescope.instruments.erasure import erase, erasure_measurements
 from gatescope.instruments.measurements import (
-    Curve,
     Heatmap,
-    Measurement,
     Measurements,
     Points,
     Undefined,
@@ -189,7 +187,7 @@ class AttentionEvaluation:
         measurements: Measurements = {}
         for kind, best in (("comprehensiveness", "max"), ("sufficiency", "min")):
             values: dict[str, Tensor] = {name: getattr(one, kind) for name, one in results.items()}
-            measurements |= _erasure_measurements(kind, values, normalised(values, best), list(rankings))
+            measurements |= erasure_measurements(kind, values, best, list(rankings))
         return measurements
 
     def weights_of_examples(self) -> Measurements:
@@ -210,28 +208,6 @@ def _tau_measurements(name: str, tau: Tensor, spread: Tensor) -> Measurements:
         return {name: why, f"{name}/beyond_chance": why}
     beyond = (tau[defined].abs() > NORMAL_975 * spread[defined]).double().mean()
     return {name: scalar(tau[defined].mean().item()), f"{name}/beyond_chance": scalar(beyond.item())}
-
-
-def _erasure_measurements(
-    kind: str, values: dict[str, Tensor], shares: dict[str, float], rankings: list[str]
-) -> Measurements:
-    """Return the normalised mean and the curve of each ranking, and of the mean of all random rankings."""
-    random = [name for name in values if name.startswith("random ")]
-    groups = {name: [name] for name in rankings} | {"random": random}
-    measurements: Measurements = {}
-    for ranking, members in groups.items():
-        number: Measurement = Undefined("no ranking changes the prediction: there is no scale")
-        if shares:
-            number = scalar(sum(shares[name] for name in members) / len(members))
-        mean = torch.stack([values[name].double().mean(0) for name in members]).mean(0)
-        measurements[f"{kind}/{ranking}"] = number
-        measurements[f"{kind}/{ranking}/curve"] = Curve(
-            [100 * share for share in SHARES],
-            mean.tolist(),
-            "steps by rank (%)",
-            f"{kind}: change of the predicted class's probability",
-        )
-    return measurements
 
 
 def random_subset(valid: Tensor, limit: int, generator: torch.Generator) -> Tensor:

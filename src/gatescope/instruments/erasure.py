@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gatescope.instruments.ablation import predict, subsequences
 from gatescope.instruments.attribution import distribution
+from gatescope.instruments.measurements import Curve, Measurement, Measurements, Undefined, scalar
 from gatescope.models.encoder import Encoder
 from gatescope.sequences import valid_mask
 
@@ -97,3 +98,33 @@ def normalised(values: dict[str, Tensor], best: str) -> dict[str, float]:
         return {}
     share = {name: ((area.mean() - low) / (high - low)).item() for name, area in areas.items()}
     return share if best == "max" else {name: 1 - value for name, value in share.items()}
+
+
+def erasure_measurements(
+    kind: str, values: dict[str, Tensor], best: str, rankings: list[str]
+) -> Measurements:
+    """Return the normalised mean and the curve of each ranking, and of the mean of all random rankings.
+
+    Args:
+        kind: "comprehensiveness" or "sufficiency".
+        values: (B, SHARES) by ranking; the names of random rankings begin with "random ".
+        best: "max" or "min", as in `normalised`.
+        rankings: names of the rankings that are reported besides the random ones.
+    """
+    shares = normalised(values, best)
+    random = [name for name in values if name.startswith("random ")]
+    groups = {name: [name] for name in rankings} | {"random": random}
+    measurements: Measurements = {}
+    for ranking, members in groups.items():
+        number: Measurement = Undefined("no ranking changes the prediction: there is no scale")
+        if shares:
+            number = scalar(sum(shares[name] for name in members) / len(members))
+        mean = torch.stack([values[name].double().mean(0) for name in members]).mean(0)
+        measurements[f"{kind}/{ranking}"] = number
+        measurements[f"{kind}/{ranking}/curve"] = Curve(
+            [100 * share for share in SHARES],
+            mean.tolist(),
+            "steps by rank (%)",
+            f"{kind}: change of the predicted class's probability",
+        )
+    return measurements

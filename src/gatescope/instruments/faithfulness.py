@@ -80,7 +80,7 @@ class Faithfulness(ProbeInstrument):
         if probe.attention is None:
             return {}
         if not isinstance(probe.model, Encoder):
-            why = "a decoder attends at every target step: there is no single prediction to explain"
+            why = "a decoder looks at every target step: there is not one answer to explain"
             return {"attention/tau": Undefined(why)}
         rows = (probe.batch.lengths > 1).nonzero()[: self.examples, 0]
         if not len(rows):

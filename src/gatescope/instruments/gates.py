@@ -1,4 +1,4 @@
-"""Statistics of gates over valid positions (docs/instruments.md, "Readings on gates").
+"""Statistics of gates over valid positions (docs/instruments.md, "Measurements on gates").
 
 `update` is the share of the new candidate that is written, `keep` the share of the old state that is kept.
 Sources: Karpathy et al. 2015 (saturation of each unit); Tallec & Ollivier 2018 (1 / (1 − mean keep)).

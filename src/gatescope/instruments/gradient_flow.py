@@ -1,7 +1,7 @@
 """Gradients through time: how the gradient at earlier states decays with the lag.
 
-See docs/instruments.md, "Readings on gradients". Sources: Hochreiter 1991; Bengio et al. 1994; Pascanu et al.
-2013.
+See docs/instruments.md, "Measurements on gradients". Sources: Hochreiter 1991; Bengio et al. 1994; Pascanu et
+al. 2013.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from gatescope.cells.adjoint import Adjoint
 from gatescope.cells.state import State, split
 from gatescope.instruments.adjoint_norms import LOSS_FREE, RELATIVE, adjoint_logs, last_state_adjoint
 from gatescope.instruments.base import ProbeInstrument
+from gatescope.instruments.decay import state_measurements
 from gatescope.instruments.gradient_paths import gate_path_share, lag_map, shortcut_share
-from gatescope.instruments.lag_curves import LagLogs, state_measurements
+from gatescope.instruments.lag_curves import LagLogs
 from gatescope.instruments.measurements import Measurements, Scalar, Undefined
 from gatescope.instruments.probe import Probe, undisturbed
 from gatescope.instruments.recursion import random_units, state_size
@@ -43,7 +44,7 @@ class GradientFlow(ProbeInstrument):
       before and after training.
     - `…_h`, `…_c`: the same for the parts of the state of a cell with a memory cell.
     - `decay_rate` (nats a step), `half_life` (steps), `reach` (steps), `reach_censored`: see
-      `lag_curves.rate_measurements`; with the prefix `loss_free_` for the loss-free curve.
+      `decay.rate_measurements`; with the prefix `loss_free_` for the loss-free curve.
     - `dead_share`, `exploded_share`: share of examples with a gradient of exactly 0 at a lag up to `fit_to`,
       or with an overflow; both are left out of means. Where half are dead, or any has exploded, there is no
       decay rate.

@@ -1,6 +1,6 @@
 """Norms of training gradients before and after clipping, for the whole model and by part.
 
-See docs/instruments.md, "Readings on gradients".
+See docs/instruments.md, "Measurements on gradients".
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The probe: one pass of a model over a fixed batch, with everything that instruments measure.
 
-Protocol (docs/instruments.md, "Readings on gradients"): eval mode, float32, no autograd through time. The
+Protocol (docs/instruments.md, "Measurements on gradients"): eval mode, float32, no autograd through time. The
 output of the top layer becomes a leaf tensor, head and loss are computed from it, and the adjoint starts from
 ∂L/∂output. The model's mode, gradients, parameters and random state do not change.
 """

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from gatescope.instruments.adjoint_norms import RELATIVE, adjoint_logs
 from gatescope.instruments.base import Update, UpdateInstrument
+from gatescope.instruments.decay import state_measurements
 from gatescope.instruments.gates import recorded_name
-from gatescope.instruments.lag_curves import state_measurements
 from gatescope.instruments.measurements import Measurements, Scalar, Undefined, scalar
 from gatescope.models.traces import LayerPass
 from gatescope.sequences import valid_mask

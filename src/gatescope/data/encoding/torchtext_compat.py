@@ -6,8 +6,8 @@ as the C++ class does (tests/data/encoding/torchtext_vocab_golden.json was recor
 other compiled class, one that raises when it is used. Tokenizers, vocabularies and transforms then work
 unchanged.
 
-`gatescope.data` imports this module, so that it runs before torchtext in every process, including loader
-workers. No other module may import torchtext; they import it from here:
+This module must be imported before torchtext in every process. No other module may import torchtext; they
+import it from here:
 `from gatescope.data.encoding.torchtext_compat import get_tokenizer, build_vocab_from_iterator`.
 """
 

@@ -66,8 +66,8 @@ def unavailable(dataset: str, why: str) -> str:
     """Return the message for a dataset that neither cache nor hub has."""
     home = os.environ.get("HF_HOME", "~/.cache/huggingface")
     return (
-        f"{dataset} is not in the cache ({home}, set by HF_HOME), and {why}. Download it once with a network, "
-        "or set data.path= to a folder written by save_to_disk. Without a network: data=tweets and "
+        f"{dataset} is not in the cache ({home}, set by HF_HOME), and {why}. Download it once with a "
+        "network, or set data.path= to a folder written by save_to_disk. Without a network: data=tweets and "
         "data=bbc_news (texts), data=japanese_vowels (speech)"
     )
 

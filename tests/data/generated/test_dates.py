@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatescope.data.generated.dates import FIRST, FORMS, LAST, PLACES, Dates, write
+from gatescope.data.generated.dates import FIRST, FORMS, ISO_POSITIONS, LAST, Dates, write
 from gatescope.sequences import END, IGNORE
 
 DIRECTIVES = {
@@ -85,8 +85,8 @@ def test_the_alignment_points_at_the_parts(data: Dates) -> None:
     for row in range(3):
         iso = "".join(vocabulary[i] for i in batch.targets[row, :-1])
         date = datetime.date.fromisoformat(iso)
-        for part, places in PLACES.items():
-            for place in places:
+        for part, positions in ISO_POSITIONS.items():
+            for place in positions:
                 source = "".join(words[row][t] for t in known[row, place].nonzero()[:, 0])
                 assert source
                 if source.isdigit():

@@ -13,8 +13,8 @@ from gatescope.data.generated.moving_digits import (
     MOTIONS,
     VOCABULARY,
     MovingDigits,
+    describe,
     draw,
-    sentence,
 )
 from gatescope.sequences import END
 
@@ -94,5 +94,5 @@ def test_actions_are_classes_of_the_same_clips(data: MovingDigits) -> None:
 
 
 def test_sentences() -> None:
-    assert " ".join(sentence(3, ("up", "left"))) == "a three moves up , then left"
-    assert {sentence(i, MOTIONS[0])[0] for i in range(len(DIGITS))} == {"a", "an"}
+    assert " ".join(describe(3, ("up", "left"))) == "a three moves up , then left"
+    assert {describe(i, MOTIONS[0])[0] for i in range(len(DIGITS))} == {"a", "an"}

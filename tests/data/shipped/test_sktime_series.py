@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from gatescope.data.encoding.series import folded
-from gatescope.data.shipped.sktime_series import SktimeSeries, read
+from gatescope.data.encoding.series import fold
+from gatescope.data.shipped.sktime_series import SktimeSeries, read_sktime
 
 
 def made(dataset, **settings):
@@ -68,16 +68,16 @@ def test_seed_moves_the_validation_split_and_leaves_test(data):
 
 
 def test_test_series_stand_in_the_order_of_the_source_with_its_labels(data):
-    series, classes = read("japanese_vowels", "test")
+    series, classes = read_sktime("japanese_vowels", "test")
     assert [len(x) for x in series] == data.splits.test.lengths.tolist()
     assert [data.task.labels[i] for i in data.splits.test.targets] == list(classes)
 
 
 def test_folding_loses_no_step():
     x = torch.arange(10.0).reshape(5, 2)
-    assert folded(x, 2).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 0]]
-    assert folded(x, 1) is not x
-    torch.testing.assert_close(folded(x, 1), x)
+    assert fold(x, 2).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 0]]
+    assert fold(x, 1) is not x
+    torch.testing.assert_close(fold(x, 1), x)
     whole, short = made("gunpoint"), made("gunpoint", fold=7)
     assert short.task.input_size == 7
     torch.testing.assert_close(

@@ -11,9 +11,8 @@ import sktime
 import torch
 from sktime.datasets import load_from_tsfile
 
-from gatescope.data.errors import DataError
+from gatescope.data.errors import DataError, Problems
 from gatescope.data.files.series_file import SeriesFile
-from gatescope.data.files.table_reader import Problems
 from gatescope.data.files.ts_format import read_ts
 from gatescope.data.ragged import Ragged
 
@@ -107,7 +106,7 @@ def test_ts_files_are_read_as_sktime_reads_them(name: str) -> None:
     ours = list(read_ts(path, problems))
     problems.check()
     table, labels = load_from_tsfile(str(path))
-    assert [example.answer.lower() for example in ours] == labels.tolist()  # sktime has no capitals
+    assert [example.label.lower() for example in ours] == labels.tolist()  # sktime has no capitals
     for example, (_, row) in zip(ours, table.iterrows(), strict=True):
         np.testing.assert_allclose(example.values, np.stack([np.asarray(c) for c in row], axis=1), rtol=1e-5)
 
@@ -123,20 +122,20 @@ def test_ts_files_of_train_and_test() -> None:
 @pytest.mark.parametrize(
     ("arrays", "told"),
     [
-        ({"x": None}, "no array 'x'; it has y, lengths: data.x names it"),
-        ({"y": None}, "no array 'y'; it has x, lengths: data.y names it"),
-        ({"y": np.zeros(39)}, "y is (39,), and (40,) is due, as x has it"),
-        ({"y": np.zeros(40, dtype=int)}, "column y: one class only, '0', in all 40 rows"),
+        ({"x": None}, "no array 'x'; it has y, lengths: set data.x"),
+        ({"y": None}, "no array 'y'; it has x, lengths: set data.y"),
+        ({"y": np.zeros(39)}, "y is (39,), expected (40,) as in x"),
+        ({"y": np.zeros(40, dtype=int)}, "column y: all 40 rows have the label '0'"),
         ({"lengths": np.full(40, 7)}, "40 problems, the first 5:\n  lengths[0]: a length outside 1 to 6"),
-        ({"lengths": np.full(40, 2.0)}, "lengths is float64, and whole numbers are due"),
+        ({"lengths": np.full(40, 2.0)}, "lengths is float64, expected integers"),
         (
             {"x": np.zeros((40, 6, 2, 2))},
-            "x is float64 (40, 6, 2, 2), and numbers (N, T, F) or (N, T) are due",
+            "x is float64 (40, 6, 2, 2), expected numbers (N, T, F) or (N, T)",
         ),
-        ({"x": np.full((40, 6), "a")}, "x is <U1 (40, 6), and numbers"),
+        ({"x": np.full((40, 6), "a")}, "x is <U1 (40, 6), expected numbers"),
         (
             {"x": np.array([np.zeros(2), np.zeros(3)], dtype=object)},
-            "an array of Python objects: series of unlike",
+            "an array of Python objects: store series of different",
         ),
         ({"y": np.array([0.5, np.nan] * 20)}, "y[1], column y: NaN or infinity"),
     ],
@@ -163,20 +162,20 @@ def test_files_that_do_not_go_together(path: Path) -> None:
     assert "3 features, and my.npz has 2" in refused(path, test_path=str(other))
     save(other, y=np.array([0, 1, 2, 5] * 10))
     assert "label '2' is not in my.npz (10 rows)" in refused(path, test_path=str(other))
-    assert "given together" in refused(path, x_test="x")
+    assert "data.x_test needs data.y_test" in refused(path, x_test="x")
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    assert "there is no such file" in refused(tmp_path / "none.npz")
+    assert "no such file" in refused(tmp_path / "none.npz")
     assert "must end in .npz or .ts" in refused(tmp_path / "my.mat")
     torn = save(tmp_path / "torn.npz")
     torn.write_bytes(torn.read_bytes()[:400])
-    assert "torn.npz: cannot be unpacked" in refused(torn)
+    assert "torn.npz: cannot be decompressed" in refused(torn)
     with (tmp_path / "one.npz").open("wb") as file:
         np.save(file, np.zeros(3))
     assert "one array without a name" in refused(tmp_path / "one.npz")
     (tmp_path / "empty.npz").touch()
-    assert "empty.npz: cannot be unpacked" in refused(tmp_path / "empty.npz")
+    assert "empty.npz: cannot be decompressed" in refused(tmp_path / "empty.npz")
 
 
 HEADER = "# a comment\n@problemName Mine\n@timestamps false\n@classLabel true a b\n@data\n"
@@ -185,19 +184,19 @@ HEADER = "# a comment\n@problemName Mine\n@timestamps false\n@classLabel true a 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (HEADER + "1,2:3,4:a\n1,2:b\n", "row 2 (line 7): 1 dimensions, and 2 are due"),
-        (HEADER + "1,2:3,4:a\n1,2:3:b\n", "row 2 (line 7): its dimensions have unlike lengths: 2, 1"),
-        (HEADER + "1,x,2:3,4,5:a\n", "row 1 (line 6), dimension 1, step 2: 'x' is no finite number"),
+        (HEADER + "1,2:3,4:a\n1,2:b\n", "row 2 (line 7): expected 2 dimensions, found 1"),
+        (HEADER + "1,2:3,4:a\n1,2:3:b\n", "row 2 (line 7): its dimensions differ in length: 2, 1"),
+        (HEADER + "1,x,2:3,4,5:a\n", "row 1 (line 6), dimension 1, step 2: 'x' is not a finite number"),
         (HEADER + "1,2:3,?:a\n", "row 1 (line 6), dimension 2, step 2: '?' is missing"),
-        (HEADER + "1,2:NaN,inf:a\n", "step 1: 'NaN' is no finite number (and 1 more in this dimension)"),
+        (HEADER + "1,2:NaN,inf:a\n", "step 1: 'NaN' is not a finite number (and 1 more in this dimension)"),
         (HEADER + "1,2:3,4:\n", "row 1 (line 6), column y: missing"),
-        (HEADER + "1,2:a\n3,4:a\n", "one class only, 'a', in all 2 rows"),
-        (HEADER + "a\n", "row 1 (line 6): 0 dimensions, and some are due"),
+        (HEADER + "1,2:a\n3,4:a\n", "all 2 rows have the label 'a'"),
+        (HEADER + "a\n", "row 1 (line 6): expected some dimensions, found 0"),
         (HEADER, "no example after @data"),
         (HEADER.replace("true", "false"), "neither @classLabel true nor @targetLabel true"),
         (HEADER.replace("stamps false", "stamps true"), "it has time stamps"),
-        ("1,2,3\n", "line 1: a line of the header starts with @ or #"),
-        ("", "no line @data: is it a .ts file?"),
+        ("1,2,3\n", "line 1: a line of the header must start with @ or #"),
+        ("", "no line @data; is it a .ts file?"),
     ],
 )
 def test_ts_files_that_are_wrong(tmp_path: Path, text: str, told: str) -> None:
@@ -208,5 +207,5 @@ def test_ts_files_that_are_wrong(tmp_path: Path, text: str, told: str) -> None:
 
 def test_items_of_a_ragged_tensor_are_chosen_in_order() -> None:
     parts = [torch.full((n, 2), float(n)) for n in (3, 0, 1, 2)]
-    chosen = Ragged(parts).chosen(np.array([3, 1, 0]))
+    chosen = Ragged(parts).subset(np.array([3, 1, 0]))
     assert [x.tolist() for x in chosen] == [parts[i].tolist() for i in (3, 1, 0)]

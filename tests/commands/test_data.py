@@ -1,14 +1,12 @@
-"""scripts/describe_data.py: what it prints is what the data are."""
+"""`gatescope data` describes the data as they are."""
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
-main = runpy.run_path(str(ROOT / "scripts" / "describe_data.py"))["main"]
+from gatescope.commands.data import main
 
 
 def test_a_dataset_of_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,7 +35,7 @@ def test_a_dataset_of_features(tmp_path: Path, capsys: pytest.CaptureFixture[str
     [
         (["data=none"], "none"),
         (["data=text_file"], "data.path: needs a value"),
-        (["data=text_file", "data.path=none.csv"], "none.csv: there is no such file"),
+        (["data=text_file", "data.path=none.csv"], "none.csv: no such file"),
     ],
 )
 def test_what_is_wrong(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:

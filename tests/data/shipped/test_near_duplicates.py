@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from gatescope.data.shipped.near_duplicates import (
+    character_shingles,
     near_duplicate_groups,
-    of_characters,
-    of_words,
     similar_pairs,
+    word_shingles,
 )
 
 TWEET = "draw a conclusion then search for stats that support that conclusion"
@@ -48,7 +48,8 @@ def test_the_pairs_are_those_of_comparing_each_with_each(by: str, above: float) 
         for j in range(i + 1, len(texts))
         if jaccard(shingles[i], shingles[j]) > above
     }
-    first, second = similar_pairs({"characters": of_characters, "words": of_words}[by](texts), above)
+    shingles_of = {"characters": character_shingles, "words": word_shingles}[by]
+    first, second = similar_pairs(shingles_of(texts), above)
     assert set(zip(first.tolist(), second.tolist(), strict=True)) == expected
     assert expected
 

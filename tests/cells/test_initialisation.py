@@ -85,17 +85,17 @@ def test_irnn_starts_as_the_identity():
 
 def count(cell):
     with torch.device("meta"):
-        return sum(p.numel() for p in cell(7, 11).parameters())
+        return sum(p.numel() for p in cell(7, 12).parameters())
 
 
 @pytest.mark.parametrize(("name", "blocks"), [("rnn", 1), ("irnn", 1), ("gru", 3), ("lstm", 4)])
 def test_parameters_follow_the_formula_on_the_meta_device(name, blocks):
-    assert count(CELLS[name]) == blocks * (11 * 11 + 11 * 7 + 2 * 11)
+    assert count(CELLS[name]) == blocks * (12 * 12 + 12 * 7 + 2 * 12)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_meta_device_counts_what_the_real_one_holds(cell):
-    assert count(CELLS[cell]) == sum(p.numel() for p in CELLS[cell](7, 11).parameters())
+    assert count(CELLS[cell]) == sum(p.numel() for p in CELLS[cell](7, 12).parameters())
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)

@@ -13,10 +13,11 @@ import pytest
 from scipy.io import wavfile
 
 from gatescope.cli import USAGE, report_error
-from gatescope.data import hub
 from gatescope.data.errors import DataError
+from gatescope.data.hub import loading
+from gatescope.data.hub.loading import load_hub, reachable
 from gatescope.data.hub.speech import HubSpeech
-from gatescope.data.hub.texts import HubTexts, load_hub, reachable
+from gatescope.data.hub.texts import HubTexts
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_what_is_wrong_with_a_dataset(saved: Path, options: dict[str, Any], told
 
 
 def test_a_folder_that_is_no_dataset(datasets: Any, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no dataset that save_to_disk wrote"):
+    with pytest.raises(DataError, match="no dataset written by save_to_disk"):
         load(tmp_path)
 
 
@@ -114,7 +115,7 @@ def test_clips_of_a_local_dataset(datasets: Any, tmp_path: Path, monkeypatch: py
 def test_without_a_network_there_is_one_message_at_once(
     datasets: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(hub, "reachable", lambda endpoint: False)
+    monkeypatch.setattr(loading, "reachable", lambda endpoint: False)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
     before = datasets.config.HF_HUB_OFFLINE
     started = time.perf_counter()

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scipy.io import wavfile
 
-from gatescope.data import audio_folder
 from gatescope.data.encoding.audio import LogMel, Sound, read_wav
 from gatescope.data.errors import DataError
-from gatescope.data.files.audio_folder import AudioFolder, pattern_of
+from gatescope.data.files import audio_folder
+from gatescope.data.files.audio_folder import AudioFolder, compile_pattern
 
 pytest.importorskip("kaldi_native_fbank")
 RATE = 8000
@@ -145,28 +145,28 @@ def test_a_manifest(folder: Path, tmp_path: Path) -> None:
     assert load(folder, manifest=str(manifest)).task.labels == ("0", "1", "2", "3")
     manifest.write_text("file,label,speaker\nnone.wav,a,b\n" + rows[0].replace("s0", ""))
     told = refused(folder, manifest=str(manifest), split_by="speaker")
-    assert "row 1 (line 2), column file: there is no 'none.wav' in" in told
+    assert "row 1 (line 2), column file: no file 'none.wav' in" in told
 
 
 def test_patterns() -> None:
-    match = pattern_of("{label}/{speaker}_nohash_{take}.wav").fullmatch("yes/0a7c_nohash_1.WAV")
+    match = compile_pattern("{label}/{speaker}_nohash_{take}.wav").fullmatch("yes/0a7c_nohash_1.WAV")
     assert match is not None
     assert match.groupdict() == {"label": "yes", "speaker": "0a7c", "take": "1"}
-    assert pattern_of("{label}_{take}.wav").fullmatch("turn_left_1.wav") is None, "two ways to read it"
+    assert compile_pattern("{label}_{take}.wav").fullmatch("turn_left_1.wav") is None, "two ways to read it"
     for wrong in ("{word}.wav", "{label}_{label}.wav", "{take}.wav"):
         with pytest.raises(DataError, match=r"data\.pattern"):
-            pattern_of(wrong)
+            compile_pattern(wrong)
 
 
 def test_what_is_wrong_with_a_folder(folder: Path, tmp_path: Path) -> None:
-    assert "there is no such folder" in refused(tmp_path / "none")
+    assert "no such folder" in refused(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    assert "there is no WAV file" in refused(tmp_path / "empty")
+    assert "no WAV file" in refused(tmp_path / "empty")
     assert "{label}/{take}.wav holds no {speaker}" in refused(
         folder, pattern="{label}/{take}.wav", split_by="speaker"
     )
     (folder / "odd.wav").write_bytes(b"")
-    assert "odd.wav: its name is not as the pattern {label}_{speaker}_{take}.wav has it" in refused(folder)
+    assert "odd.wav: the name does not match the pattern {label}_{speaker}_{take}.wav" in refused(folder)
 
 
 def test_what_is_wrong_with_files(folder: Path) -> None:
@@ -179,17 +179,17 @@ def test_what_is_wrong_with_files(folder: Path) -> None:
     (folder / "low_s1_1.wav").write_bytes(b"RIFF" + struct.pack("<I", 4) + b"WAVE")
     told = refused(folder)
     assert "6 problems, the first 5:" in told
-    assert "low_s0_0.wav: no WAV file that can be read" in told
-    assert "low_s0_1.wav: no WAV file that can be read" in told
+    assert "low_s0_0.wav: not a readable WAV file" in told
+    assert "low_s0_1.wav: not a readable WAV file" in told
     assert "low_s0_2.wav: 20 ms long, shorter than a window of 25 ms" in told
     assert "low_s0_3.wav: 16000 Hz, and the first file has 8000 Hz: data.rate=8000 resamples" in told
-    assert "low_s1_0.wav: NaN or infinity among the samples" in told
+    assert "low_s1_0.wav: NaN or infinity in the samples" in told
 
 
 def test_one_label_only(folder: Path) -> None:
     for path in folder.glob("high*"):
         path.unlink()
-    assert "one class only, 'low', in all 20 rows" in refused(folder)
+    assert "all 20 rows have the label 'low'" in refused(folder)
 
 
 def test_a_missing_package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

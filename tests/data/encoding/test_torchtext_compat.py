@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gatescope.data import torchtext_compat
+from gatescope.data.encoding import torchtext_compat
 from gatescope.data.encoding.torchtext_compat import Vocab, build_vocab_from_iterator, get_tokenizer
 
 GOLDEN = json.loads((Path(__file__).parent / "torchtext_vocab_golden.json").read_text())
@@ -69,7 +69,12 @@ def test_other_compiled_classes_give_one_clear_error(name):
 
 
 def test_import_warns_of_nothing():
-    done = python("import gatescope.data, torchtext.vocab, torchtext.transforms", "-W", "error", "-B")
+    done = python(
+        "import gatescope.data.encoding.torchtext_compat, torchtext.vocab, torchtext.transforms",
+        "-W",
+        "error",
+        "-B",
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
 
@@ -78,7 +83,7 @@ def test_another_version_of_torchtext_is_refused_with_the_remedy():
     done = python(
         "import importlib.metadata as m; real = m.version\n"
         "m.version = lambda name: '0.17.0' if name == 'torchtext' else real(name)\n"
-        "import gatescope.data"
+        "import gatescope.data.encoding.torchtext_compat"
     )
     assert done.returncode == 1
     assert "ImportError: torchtext 0.17.0 is installed" in done.stderr
@@ -110,7 +115,8 @@ def test_vocabulary_reaches_a_spawned_loader_worker(tmp_path):
 def test_vocabulary_is_rebuilt_from_a_checkpoint_that_holds_no_code(tmp_path):
     path = tmp_path / "checkpoint.pt"
     python(
-        "import torch, sys\nfrom gatescope.data.encoding.torchtext_compat import build_vocab_from_iterator as build\n"
+        "import torch\n"
+        "from gatescope.data.encoding.torchtext_compat import build_vocab_from_iterator as build\n"
         f"torch.save({{'vocabulary': build([['b', 'a', 'b']]).get_itos()}}, {str(path)!r})"
     )
     done = python(

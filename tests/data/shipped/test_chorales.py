@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from gatescope.data import chorales
 from gatescope.data.encoding.polyphony import KEYS, LOWEST
 from gatescope.data.errors import DataError
+from gatescope.data.shipped import chorales
 from gatescope.data.shipped.chorales import Chorales, read_chorales
 
 PIECES = ["bach/bwv269", "bach/bwv347", "bach/bwv153.1", "bach/bwv86.6", "bach/bwv267", "bach/bwv269"]

@@ -11,12 +11,14 @@ from conftest import Compose
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatescope.data.encoding.text import PADDING, UNKNOWN, Corpus, Encoding, Texts
+from gatescope.data.encoding.corpus import Corpus
+from gatescope.data.encoding.text import LabelledTexts, TextEncoding
 from gatescope.data.encoding.torchtext_compat import build_vocab_from_iterator, get_tokenizer
-from gatescope.data.encoding.vectors import embed, read_vectors
+from gatescope.data.encoding.vectors import load_embeddings, read_vectors
 from gatescope.data.errors import DataError
 from gatescope.models.embedding import make_embedding
 from gatescope.run import run
+from gatescope.sequences import PADDING, UNKNOWN
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "d", "e", "é", "日本"]), max_size=6)
 DOCUMENTS = st.lists(WORDS.map(" ".join), min_size=1, max_size=8)
@@ -25,8 +27,8 @@ DOCUMENTS = st.lists(WORDS.map(" ".join), min_size=1, max_size=8)
 @settings(deadline=None, max_examples=60)
 @given(DOCUMENTS, DOCUMENTS, st.integers(1, 3), st.sampled_from([None, 3, 5]), st.sampled_from([None, 2]))
 def test_ids_are_those_of_torchtexts_own_vocabulary(train, test, min_freq, max_tokens, max_length) -> None:
-    encoding = Encoding(max_tokens, min_freq, max_length)
-    train_texts, test_texts = Texts(train, [0] * len(train)), Texts(test, [1] * len(test))
+    encoding = TextEncoding(max_tokens, min_freq, max_length)
+    train_texts, test_texts = LabelledTexts(train, [0] * len(train)), LabelledTexts(test, [1] * len(test))
     splits = encoding.splits(train_texts, test_texts, test_texts, ("x", "y"), {})
     tokenize = get_tokenizer("basic_english")
     tokens = [[tokenize(text)[:max_length] for text in part] for part in (train, test)]
@@ -44,17 +46,17 @@ def test_ids_are_those_of_torchtexts_own_vocabulary(train, test, min_freq, max_t
 
 def test_rows_of_a_corpus_in_any_order() -> None:
     corpus = Corpus().extend(["one two", "", "two", "three one two"])
-    ids, lengths, empty = corpus.chosen(np.array([3, 1, 0]))
+    ids, lengths, empty = corpus.subset(np.array([3, 1, 0]))
     assert [corpus.tokens[i] for i in ids] == ["three", "one", "two", UNKNOWN, "one", "two"]
     assert lengths.tolist() == [3, 1, 2]
     assert empty == 1
 
 
 def test_specials_are_kept_whether_they_occur_or_not() -> None:
-    texts = Texts(["<url> a a", "b <pad>"], [0, 1])
-    task = Encoding(specials=["<user>", "<url>"]).splits(texts, texts, texts, ("x", "y"), {}).task
+    texts = LabelledTexts(["<url> a a", "b <pad>"], [0, 1])
+    task = TextEncoding(specials=["<user>", "<url>"]).splits(texts, texts, texts, ("x", "y"), {}).task
     assert task.vocabulary == ("<pad>", "<unk>", "<user>", "<url>", "a", "b")
-    assert Encoding(max_tokens=4, specials=["<user>"]).splits(
+    assert TextEncoding(max_tokens=4, specials=["<user>"]).splits(
         texts, texts, texts, ("x", "y"), {}
     ).task.vocabulary == ("<pad>", "<unk>", "<user>", "a")
 
@@ -65,8 +67,8 @@ def test_split_keeps_case_and_punctuation() -> None:
 
 
 def test_without_labels_the_task_is_a_regression() -> None:
-    corpus = Encoding().corpus().extend(["a", "b", "c"])
-    splits = Encoding().encode(
+    corpus = TextEncoding().corpus().extend(["a", "b", "c"])
+    splits = TextEncoding().encode(
         corpus, [np.array([i]) for i in (2, 0, 1)], torch.tensor([0.5, 1.5, 2.5]), (), {}
     )
     assert (splits.task.kind, splits.task.metric, splits.task.output_size) == ("regression", "mse", 1)
@@ -85,12 +87,12 @@ def glove(tmp_path: Path) -> Path:
 
 def test_vectors_are_those_of_the_file(glove: Path) -> None:
     words = ("<pad>", "<unk>", "cat", "owl", "the")
-    table, notes = embed(str(glove), words, np.array([0, 1, 6, 2, 1]), 0)
+    table, notes = load_embeddings(str(glove), words, np.array([0, 1, 6, 2, 1]), 0)
     assert table[2].tolist() == [4, 5, 6]
     assert table[4].tolist() == [1, 2, 3]
     assert table[0].tolist() == [0, 0, 0]
     assert table[3].abs().sum() > 0
-    assert torch.equal(table, embed(str(glove), words, np.ones(5), 0)[0])
+    assert torch.equal(table, load_embeddings(str(glove), words, np.ones(5), 0)[0])
     assert notes == {"vectors": "glove.txt", "vectors_cover_words": 0.4, "vectors_cover_tokens": 0.7}
 
 
@@ -103,12 +105,12 @@ def test_words_with_blanks_and_the_header_of_word2vec(glove: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("the 1 2 3\ncat 4 5\n", "line 2: 2 numbers, and 3 are due"),
+        ("the 1 2 3\ncat 4 5\n", "line 2: expected 3 numbers, found 2"),
         ("the 1 2 3\ncat 4 x 6\n", "line 2: could not convert string to float: 'x'"),
         ("the 1 nan 3\ncat 1 1 1\n", "line 1: NaN or infinity"),
-        ("owl 1 2 3\n", "none of the train texts' words"),
-        ("", "none of the train texts' words"),
-        ("the\n", "line 1: 0 numbers, and some are due"),
+        ("owl 1 2 3\n", "none of the words of train"),
+        ("", "none of the words of train"),
+        ("the\n", "line 1: expected some numbers, found 0"),
     ],
 )
 def test_vectors_that_are_wrong(tmp_path: Path, text: str, told: str) -> None:
@@ -120,8 +122,8 @@ def test_vectors_that_are_wrong(tmp_path: Path, text: str, told: str) -> None:
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_model_starts_from_the_vectors(glove: Path, frozen: bool) -> None:
-    texts = Texts(["the cat", "a cat"], [0, 1])
-    task = Encoding(vectors=str(glove), frozen=frozen).splits(texts, texts, texts, ("x", "y"), {}).task
+    texts = LabelledTexts(["the cat", "a cat"], [0, 1])
+    task = TextEncoding(vectors=str(glove), frozen=frozen).splits(texts, texts, texts, ("x", "y"), {}).task
     embedding = make_embedding(task, 100)
     assert embedding.weight.shape == (5, 3)
     assert embedding.weight.requires_grad is not frozen

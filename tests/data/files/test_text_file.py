@@ -17,8 +17,8 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatescope.data.errors import DataError
-from gatescope.data.files.table_reader import Problems, Row, Table
+from gatescope.data.errors import DataError, Problems
+from gatescope.data.files.table_reader import Row, Table
 from gatescope.data.files.text_file import TextFile
 
 TEXTS = [("good day", "5"), ("bad day", "1")] * 20
@@ -168,13 +168,13 @@ def test_missing_labels_are_named_with_row_line_and_column(path: Path) -> None:
 def test_a_number_that_cannot_be_parsed(path: Path) -> None:
     write(path, [*TEXTS, ("fine", "five"), ("odd", "nan")])
     told = refused(path, kind="regression")
-    assert "row 41 (line 42), column stars: 'five' is no number" in told
+    assert "row 41 (line 42), column stars: 'five' is not a number" in told
     assert "row 42 (line 43), column stars: NaN or infinity" in told
 
 
 def test_one_class_only(path: Path) -> None:
     told = refused(write(path, [("a", "1")] * 9))
-    assert "column stars: one class only, '1', in all 9 rows" in told
+    assert "column stars: all 9 rows have the label '1'" in told
 
 
 def test_a_label_in_test_that_train_lacks(path: Path) -> None:
@@ -188,15 +188,15 @@ def test_a_label_in_test_that_train_lacks(path: Path) -> None:
 def test_rows_of_another_width(path: Path) -> None:
     path.write_text("review,stars\na,1\nb,2,3\nc\n")
     told = refused(path)
-    assert "row 2 (line 3): 3 fields, and 2 are due" in told
-    assert "row 3 (line 4): 1 fields, and 2 are due" in told
+    assert "row 2 (line 3): expected 2 fields, found 3" in told
+    assert "row 3 (line 4): expected 2 fields, found 1" in told
 
 
 def test_too_few_of_a_class(path: Path) -> None:
     told = refused(write(path, [*TEXTS, ("odd", "3")]))
-    assert "41 rows of 3 classes in column stars, label '3' in 1 of them, not enough to cut from" in told
+    assert "41 rows of 3 classes in column stars, label '3' in 1 of them, too few to split" in told
     told = refused(write(path, [(f"t {i}", str(i / 7)) for i in range(50)]))
-    assert "is it a number? then data.kind=regression" in told
+    assert "for numbers use data.kind=regression" in told
 
 
 @pytest.mark.parametrize(
@@ -208,10 +208,10 @@ def test_too_few_of_a_class(path: Path) -> None:
         (b"review,stars,stars\na,1,2\n", "the header holds column 'stars' twice"),
         (
             b"review,stars\ncaf\xe9,1\nb,2\n",
-            "row 1 (line 2), column review: not utf-8; name the file's encoding",
+            "row 1 (line 2), column review: not utf-8; give the file's encoding",
         ),
-        (b'review,stars\n"a,1\nb,2\n', "row 1 (line 2): unexpected end of data; within quotes"),
-        (b'review,stars\n"a"b,1\nb,2\n', "row 1 (line 2): ',' expected after '\"'; within quotes"),
+        (b'review,stars\n"a,1\nb,2\n', "row 1 (line 2): unexpected end of data; a quoted field"),
+        (b'review,stars\n"a"b,1\nb,2\n', "row 1 (line 2): ',' expected after '\"'; a quoted field"),
     ],
 )
 def test_files_that_are_no_table(path: Path, content: bytes, told: str) -> None:
@@ -223,15 +223,15 @@ def test_files_that_are_no_table(path: Path, content: bytes, told: str) -> None:
     ("content", "told"),
     [
         (b"\n \n", "the file is empty"),
-        (b'{"review": "a", "stars": 1}\n{"review": "b"\n', "row 2 (line 2): no JSON: Expecting ','"),
-        (b'{"review": "a", "stars": 1}\n[1]\n', "row 2 (line 2): a JSON object is due, this is a list"),
+        (b'{"review": "a", "stars": 1}\n{"review": "b"\n', "row 2 (line 2): not JSON: Expecting ','"),
+        (b'{"review": "a", "stars": 1}\n[1]\n', "row 2 (line 2): expected a JSON object, found a list"),
         (b'{"review": "a", "stars": 1}\n{"stars": 1}\n', "row 2 (line 2), column review: missing"),
-        (b'{"review": 3, "stars": 1}\n', "column review: 3 is no text"),
+        (b'{"review": 3, "stars": 1}\n', "column review: 3 is not a text"),
         (b'{"review": "a", "stars": null}\n', "column stars: missing"),
-        (b'{"review": "a", "stars": [1]}\n', "column stars: a list is no label"),
+        (b'{"review": "a", "stars": [1]}\n', "column stars: a list is not a label"),
         (b'{"review": "a", "stars": NaN}\n', "column stars: NaN or infinity"),
         (b'{"review": "\\ud800", "stars": 1}\n', "column review: not utf-8"),
-        (b"[" * 100_000 + b"\n", "row 1 (line 1): no JSON that can be read: nested too deep"),
+        (b"[" * 100_000 + b"\n", "row 1 (line 1): not readable as JSON: nested too deep"),
     ],
 )
 def test_jsonl_that_is_wrong(path: Path, content: bytes, told: str) -> None:
@@ -241,21 +241,21 @@ def test_jsonl_that_is_wrong(path: Path, content: bytes, told: str) -> None:
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    assert "there is no such file" in refused(tmp_path / "none.csv")
+    assert "no such file" in refused(tmp_path / "none.csv")
     assert "its name must end in one of .csv, .tsv, .jsonl" in refused(tmp_path / "my.xlsx")
     (tmp_path / "folder.csv").mkdir()
-    assert "a file is due, this is a folder" in refused(tmp_path / "folder.csv")
+    assert "expected a file, this is a folder" in refused(tmp_path / "folder.csv")
     torn = tmp_path / "torn.csv.gz"
     torn.write_bytes(gzip.compress(b"review,stars\n" + b"some text,1\n" * 9000)[:60])
-    assert "the archive cannot be unpacked" in refused(torn)
+    assert "the archive cannot be decompressed" in refused(torn)
     torn.write_bytes(b"review,stars\na,1\n")
-    assert "the archive cannot be unpacked" in refused(torn)
+    assert "the archive cannot be decompressed" in refused(torn)
 
 
 def test_other_encodings(path: Path) -> None:
     path.write_bytes(b"review,stars\n" + "caf\xe9,1\nth\xe9,2\n".encode("latin-1") * 20)
     assert "café" in words(load(path, encoding="latin-1"))
-    with pytest.raises(DataError, match=r"data\.encoding: latin-7 is no encoding"):
+    with pytest.raises(DataError, match=r"data\.encoding: Python has no encoding latin-7"):
         load(path, encoding="latin-7")
 
 
@@ -283,5 +283,5 @@ def test_the_command_line_tells_it_in_one_message(path: Path, tmp_path: Path) ->
     command = [sys.executable, "train.py", *given, f"root={tmp_path}/runs", "tracking=off"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"{path}, column stars: one class only")
+    assert done.stderr.startswith(f"{path}, column stars: all 9 rows have the label")
     assert len(done.stderr.splitlines()) == 1

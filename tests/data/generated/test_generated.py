@@ -168,5 +168,5 @@ def test_too_short_for_three_splits():
         for seed in range(30):
             Parity(lag=4, seed=seed, **SIZES).setup()
 
-    with pytest.raises(DataError, match="lengthen the lag"):
+    with pytest.raises(DataError, match="increase the lag"):
         build_each()

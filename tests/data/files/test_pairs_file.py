@@ -84,10 +84,10 @@ def test_characters_and_files_of_their_own(tmp_path: Path) -> None:
 
 
 WRONG = {
-    "an unpaired line": (["one\t1", "two", "three\t3"], r"row 2 \(line 3\): 1 fields, and 2 are due"),
+    "an unpaired line": (["one\t1", "two", "three\t3"], r"row 2 \(line 3\): expected 2 fields, found 1"),
     "no target": (
         ["one\t1", "two\t"],
-        r"row 2 \(line 3\), column target: missing: each source needs a target",
+        r"row 2 \(line 3\), column target: missing: each row needs a source and a target",
     ),
     "no symbol": (["one\t1", "two\t  "], r"row 2 \(line 3\), column target: '  ' holds no word"),
     "too few": (["one\t1", "two\t2"], "2 different sources are too few"),

@@ -62,15 +62,18 @@ def odd(value: float) -> np.ndarray:
     ("cells", "told"),
     [
         ({"testdata": None}, "no cell 'testdata'; it has traindata, validdata"),
-        ({"testdata": roll(5)}, "testdata: uint8 (5, 88), and a cell of piano rolls is due"),
-        ({"testdata": cell(np.zeros((4, 12)), roll(5))}, "testdata, piece 1: 12 columns, and 88 are due"),
-        ({"validdata": cell(roll(5), roll(1))}, "validdata, piece 2: 1 frame(s), and two are needed"),
+        ({"testdata": roll(5)}, "testdata: expected a cell of piano rolls, found uint8 (5, 88)"),
+        (
+            {"testdata": cell(np.zeros((4, 12)), roll(5))},
+            "testdata, piece 1: 12 columns, expected 88",
+        ),
+        ({"validdata": cell(roll(5), roll(1))}, "validdata, piece 2: 1 frame(s), at least two are needed"),
         (
             {"testdata": cell(odd(2), roll(4))},
             "testdata, piece 1: frame 3, column 4: 2 is neither 0 nor 1 (1 such",
         ),
         ({"testdata": cell(odd(np.nan), roll(4))}, "frame 3, column 4: nan is neither"),
-        ({"testdata": cell("notes", roll(4))}, "testdata, piece 1: no matrix of numbers"),
+        ({"testdata": cell("notes", roll(4))}, "testdata, piece 1: not a matrix of numbers"),
     ],
 )
 def test_cells_that_are_wrong(tmp_path: Path, cells: dict[str, Any], told: str) -> None:
@@ -79,10 +82,10 @@ def test_cells_that_are_wrong(tmp_path: Path, cells: dict[str, Any], told: str) 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
     path = tmp_path / "my.mat"
-    assert "there is no such file" in refused(path)
+    assert "no such file" in refused(path)
     path.write_bytes(b"")
-    assert "no .mat file that can be read" in refused(path)
+    assert "not a readable .mat file" in refused(path)
     path.write_bytes(b"words, and more words " * 20)
-    assert "no .mat file that can be read" in refused(path)
+    assert "not a readable .mat file" in refused(path)
     path.write_bytes(save(path).read_bytes()[:300])
-    assert "no .mat file that can be read" in refused(path)
+    assert "not a readable .mat file" in refused(path)
