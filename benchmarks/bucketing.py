@@ -1,4 +1,4 @@
-"""What batches of like length are worth."""
+"""Gain from batches of sequences of similar length."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from gatescope.composition import compose, make_loader
 from gatescope.run import build_module, load_data
 
 QUESTION = (
-    "seconds of an epoch on the tweets, bucketed by length over batches as a plain shuffle has them: loading "
-    "and training in a bare loop, from the same weights on"
+    "seconds of an epoch on the tweets, bucketed by length over shuffled without buckets: loading and "
+    "training in a plain loop, from the same initial weights"
 )
 BARS = {"torch": Bar(at_most=0.8)}
-"""The native kernel computes nothing at padding, whatever the batches: there is less left to gain."""
+"""The native kernel skips padding in all batches, so that there is less to gain."""
 
 
 def measure(rounds: int = 5, cells: tuple[str, ...] = ("gru",), limit: int | None = None) -> Result:
-    """`limit`: train on so many texts alone."""
+    """Run the benchmark, on `limit` texts if it is given."""
     result = Result("bucketing", QUESTION, {"overrides": list(OVERRIDES), "rounds": rounds}, BARS)
     few = () if limit is None else (f"data.limit={limit}",)
     for cell in cells:
@@ -31,7 +31,7 @@ def measure(rounds: int = 5, cells: tuple[str, ...] = ("gru",), limit: int | Non
 
 
 def add(result: Result, cell: str, kernel: str, rounds: int, few: tuple[str, ...]) -> None:
-    """One row of a cell on a kernel, and the padding that is saved."""
+    """Add the rows of a cell on a kernel: the ratio of seconds, and that of padding."""
     cfg = compose(make_loader(CONF), [*OVERRIDES, f"model={cell}", f"kernel={kernel}", *few])
     pl.seed_everything(cfg.seed, verbose=False)
     data = load_data(cfg)

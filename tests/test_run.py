@@ -1,4 +1,4 @@
-"""One whole run, and what a run leaves behind when it goes wrong."""
+"""One complete run, and the record of runs that fail."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def only_run(root: Path) -> Path:
     return found.parent
 
 
-def test_the_record_tells_the_whole_story(small: Compose) -> None:
+def test_the_record_is_complete(small: Compose) -> None:
     result = run(small("attention=additive"))
     told = record(result.directory)
     assert (told["status"], told["exit_code"], told["reason"]) == ("finished", 0, None)
@@ -55,7 +55,7 @@ def test_the_record_tells_the_whole_story(small: Compose) -> None:
     assert (result.directory / "config.yaml").read_text().count("${") == 0
 
 
-def test_a_run_without_validation_says_so(small: Compose, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_without_validation_logs_a_warning(small: Compose, caplog: pytest.LogCaptureFixture) -> None:
     result = run(small("+trainer.limit_val_batches=0"))
     assert "no validation ran: the last weights are tested" in caplog.text
     assert "test/mse" in result.summary
@@ -87,7 +87,7 @@ def test_instruments_change_nothing(small: Compose, tmp_path: Path) -> None:
         assert torch.equal(value, alone.module.state_dict()[name]), name
 
 
-def test_a_diverged_loss_ends_the_run_and_keeps_what_was_measured(small: Compose, tmp_path: Path) -> None:
+def test_a_diverged_loss_ends_the_run_and_keeps_the_measurements(small: Compose, tmp_path: Path) -> None:
     cfg = small("optimizer=sgd", "optimizer.lr=1e30", "trainer.gradient_clip_val=null")
     with pytest.raises(
         NonFiniteLoss, match=r"loss became (nan|inf) at step \d+ .*gradient norms of the last steps"
@@ -117,7 +117,7 @@ def test_online_without_credentials_fails_before_training(
 
 
 class Broken(ProbeInstrument):
-    """Fails at its second look."""
+    """An instrument that fails at its second probe."""
 
     looks = 0
 
@@ -141,7 +141,7 @@ def test_an_instrument_that_raises_is_switched_off(small: Compose, caplog: pytes
     assert {row["step"] for row in rows(result.directory, "readings")} == {0, 1, 2, 3, 4}
 
 
-def test_a_pass_of_training_that_cannot_be_read_is_told_once(
+def test_a_training_pass_that_cannot_be_read_is_reported_once(
     small: Compose, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def passed(self: RecurrentStack) -> None:

@@ -1,4 +1,4 @@
-"""A finished run as a model: the same answers as in training, and one message for whatever is wrong."""
+"""The model of a finished run: the same predictions as in its test, and one message per failure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from trained_runs import SERIES, TEXTS, trained_run
 
 import gatescope
 from gatescope.analysis.runs import NoRuns
-from gatescope.data import tweets
 from gatescope.data.errors import DataError
+from gatescope.data.shipped import tweets
 from gatescope.run import build_module, load_data
 from gatescope.trained import LoadError, Trained
 
@@ -33,13 +33,13 @@ def trained(directory: Path) -> Trained:
 
 @pytest.fixture
 def copied(directory: Path, tmp_path: Path) -> Path:
-    """A copy of the run, to be damaged."""
+    """Return the directory of a copy of the run."""
     copy = tmp_path / "study" / directory.name
     shutil.copytree(directory, copy)
     return copy
 
 
-def test_it_answers_as_it_did_when_it_was_tested(trained: Trained) -> None:
+def test_predictions_equal_those_of_the_test(trained: Trained) -> None:
     summary = json.loads((trained.directory / "run.json").read_text())["summary"]
     assert trained.data.splits is not None
     indices = range(len(trained.data.splits.test))
@@ -49,8 +49,8 @@ def test_it_answers_as_it_did_when_it_was_tested(trained: Trained) -> None:
     assert sum(right) / len(right) == pytest.approx(summary["test/accuracy"], abs=1e-6)
 
 
-def test_texts_are_read_as_they_were_in_training(trained: Trained) -> None:
-    # A link and a handle are masked, letters made small, punctuation taken apart; unknown words are <unk>.
+def test_texts_are_preprocessed_as_in_training(trained: Trained) -> None:
+    # Links and handles are masked, letters lowercased, punctuation split; unknown words are <unk>.
     batch = trained.encode(["@someone The day, http://t.co/x qqzzx", "the"])
     assert trained.data.tokens(batch) == [["<user>", "the", "day", ",", "<url>", "<unk>"], ["the"]]
     alone = trained.predict(["the"])[0]
@@ -74,12 +74,12 @@ def test_an_unknown_run_names_the_nearest(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "holds no token"),
-        ("  \n", "holds no token"),
+        ("", "contains no token"),
+        ("  \n", "contains no token"),
         ("qqzzx xxqqz", "none of the tokens of 'qqzzx xxqqz' occurs in training"),
     ],
 )
-def test_a_text_that_says_nothing(trained: Trained, text: str, said: str) -> None:
+def test_a_text_without_known_tokens(trained: Trained, text: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         trained.predict([text])
 
@@ -101,7 +101,7 @@ def test_indices_end_where_the_split_ends(trained: Trained) -> None:
         trained.example(last + 1)
 
 
-def test_features_are_not_text_and_the_other_way_round(trained: Trained) -> None:
+def test_features_and_texts_are_not_interchangeable(trained: Trained) -> None:
     with pytest.raises(DataError, match="the model reads a text"):
         trained.predict([[[0.1, 0.2]]])
     with pytest.raises(DataError, match="at least one"):
@@ -133,22 +133,22 @@ def test_a_config_of_another_version(copied: Path) -> None:
         gatescope.load(copied)
 
 
-def test_data_that_have_changed_since(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Another version of the package that the data come from: the config is the same.
+def test_data_that_have_changed(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The data change, as with another version, without changing the config.
     clean = tweets.clean
     monkeypatch.setattr(tweets, "clean", lambda rows: clean(rows[:-2000]))
     with pytest.raises(
-        LoadError, match=r"not those of its training \(.*test split: .*vocabulary: .*\): bring"
+        LoadError, match=r"not those of its training \(.*test split: .*vocabulary: .*\): restore"
     ):
         gatescope.load(copied)
 
 
-def test_a_checkpoint_that_does_not_tell_its_data(copied: Path) -> None:
+def test_a_checkpoint_without_data_identity(copied: Path) -> None:
     path = copied / "checkpoints" / "best.ckpt"
     saved = torch.load(path, weights_only=True)
     del saved["data"]
     torch.save(saved, path)
-    with pytest.raises(LoadError, match=r"of an older version, .* run it again"):
+    with pytest.raises(LoadError, match=r"by an older version, .* run it again"):
         gatescope.load(copied)
 
 
@@ -168,7 +168,7 @@ def test_features_and_a_regression(tmp_path: Path) -> None:
     (answer,) = trained.predict([batch.inputs[0]])
     assert answer.value == pytest.approx(trained.answers(batch)[0].value)
     assert answer.label is None
-    with pytest.raises(DataError, match="2 features a step and not text"):
+    with pytest.raises(DataError, match="2 features per step and not text"):
         trained.predict(["a text"])
     with pytest.raises(DataError, match=r"features of shape \(steps, 2\)"):
         trained.predict([torch.zeros(4, 3)])
@@ -176,17 +176,17 @@ def test_features_and_a_regression(tmp_path: Path) -> None:
         trained.predict([torch.full((4, 2), torch.nan)])
 
 
-def test_a_transduction_writes_symbols(tmp_path: Path) -> None:
+def test_a_transduction_generates_symbols(tmp_path: Path) -> None:
     sizes = ("data=dates", "data.train=64", "data.validation=16", "data.test=16", "model.hidden_size=6")
     trained = gatescope.load(trained_run(tmp_path, *sizes, "attention=dot", "trainer.max_epochs=1"))
     (answer,) = trained.predict(["3 May 1999"])
     assert set(answer.symbols) <= set(trained.task.target_vocabulary) - {"<end>"}
 
 
-def test_a_task_that_answers_at_every_step(tmp_path: Path) -> None:
+def test_a_task_with_a_prediction_at_every_step(tmp_path: Path) -> None:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("config", ["data=copy", "data.lag=3", "data.train=8", "model.hidden_size=4"])
     data = load_data(cfg)
     trained = Trained(tmp_path, cfg, build_module(cfg, data).model.eval(), data)
-    with pytest.raises(DataError, match="answers at every step"):
+    with pytest.raises(DataError, match="prediction at every step"):
         trained.answers(trained.example(0))

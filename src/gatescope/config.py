@@ -17,7 +17,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from gatescope.components import argument_problems, component_problems, disallowed, unknown
+from gatescope.components import argument_problems, component_problems, disallowed, unknown_key
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 OPEN = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
@@ -60,6 +60,7 @@ Limit = Annotated[int, Field(ge=-1)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[\w-]+$")]
+ModulePath = Annotated[str, Field(pattern=r"^[\w-]+(\.\w+)*$")]
 
 
 @dataclass(config=STRICT)
@@ -175,8 +176,8 @@ class StudyConfig:
     baseline: str | list[Name] | None
     select: SelectConfig | None
     published: list[PublishedConfig]
-    figures: list[Name]
-    findings: Name
+    figures: list[ModulePath]
+    findings: ModulePath
 
 
 @dataclass(config=STRICT)
@@ -269,7 +270,7 @@ def _key(error: Any, plain: Mapping[str, Any]) -> str:
 def _sentence(key: str, errors: list[Any], plain: Mapping[str, Any]) -> str:
     kinds = {e["type"] for e in errors}
     if kinds & {"unexpected_keyword_argument", "extra_forbidden"}:
-        return unknown(key, allowed_keys(key.rpartition(".")[0], plain))
+        return unknown_key(key, allowed_keys(key.rpartition(".")[0], plain))
     if kinds & {"missing", "missing_argument"}:
         return f"{key}: missing, and needed"
     value: Any = plain

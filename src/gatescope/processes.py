@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them. No torch here."""
+"""Processes that end when their parent ends. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -10,34 +10,35 @@ import sys
 import threading
 import time
 
-PR_SET_PDEATHSIG = 1
-EVERY_SECONDS = 1.0
-"""Between two looks at the parent, where the system does not tell of its death."""
+PR_SET_PDEATHSIG = 1  # sys/prctl.h
+POLL_SECONDS = 1.0
+"""Interval between two checks of the parent, if the system does not signal its end."""
 
 
 def die_with_parent(parent: int | None = None) -> None:
-    """Has this process killed when the one that started it dies: none works on that nobody waits for.
+    """Kill this process when its parent ends.
 
     Args:
-        parent: id of the process that started this one, where it is known; it may have died before this call.
+        parent: Process id of the parent, if known; it may have ended before this call.
     """
-    started_by = os.getppid() if parent is None else parent
+    parent_id = os.getppid() if parent is None else parent
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     else:
-        threading.Thread(target=_watch, args=(started_by,), daemon=True).start()
-    if os.getppid() != started_by or started_by == 1:
-        os._exit(1)  # it died before we asked
+        threading.Thread(target=_poll_parent, args=(parent_id,), daemon=True).start()
+    if os.getppid() != parent_id or parent_id == 1:
+        os._exit(1)  # the parent ended before this call
 
 
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(EVERY_SECONDS)
+def _poll_parent(parent_id: int) -> None:
+    """Kill this process once its parent has changed."""
+    while os.getppid() == parent_id:
+        time.sleep(POLL_SECONDS)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def die_with_sweep() -> None:
-    """In a worker of joblib, which would wait minutes for work after the sweep was killed; else nothing."""
+    """Kill this process when the sweep ends, if it is a joblib worker, which would wait for minutes."""
     if "loky" in type(multiprocessing.current_process()).__module__:
         sweep = multiprocessing.parent_process()
         die_with_parent(None if sweep is None else sweep.pid)

@@ -1,4 +1,4 @@
-"""run(cfg) -> RunResult: the whole way of one run, callable without Hydra."""
+"""One run from config to result, without Hydra: `run(cfg)`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gatescope.baselines.base import Baseline, evaluate
 from gatescope.cells.kernels.layer import kernel_of
+from gatescope.components import import_from_working_directory
 from gatescope.config import ConfigError, check
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.errors import DataError
@@ -20,34 +21,36 @@ from gatescope.distributed import device_count
 from gatescope.instruments.callbacks import instrument_callbacks
 from gatescope.models.build import build_model
 from gatescope.models.encoder import sizes
-from gatescope.tracking.content import inputs
+from gatescope.tracking.checkpoint_files import AtomicCheckpointIO, read_checkpoint, weights_path
+from gatescope.tracking.content import find_inputs
 from gatescope.tracking.identity import run_dir, run_id
-from gatescope.tracking.lifecycle import Tracked, complete_wandb, describe, tracked
-from gatescope.tracking.outcomes import finished, monitored
+from gatescope.tracking.lifecycle import TrackedRun, track_run, write_metadata
+from gatescope.tracking.outcomes import is_finished, monitored_value
 from gatescope.tracking.ranks import rank, under_torchrun
-from gatescope.tracking.record import Record, result_text
-from gatescope.tracking.resume import AtomicIO, read_checkpoint, weights_of
-from gatescope.tracking.runfile import best, mend, read_rows
-from gatescope.tracking.steps import count_updates
-from gatescope.training.housekeeping import older_objects_left_alone
-from gatescope.training.loop import (
-    best_checkpoint,
-    best_score,
-    epoch_seconds,
-    make_trainer,
-    seconds_per_epoch,
-    tested_at,
-)
-from gatescope.training.module import SequenceTask, refuse_other_data
+from gatescope.tracking.record import Record, result_json
+from gatescope.tracking.runfile import best_value, read_rows, repair_run
+from gatescope.tracking.steps import log_update_steps
+from gatescope.tracking.wandb_upload import complete_upload
+from gatescope.training.best_checkpoint import best_checkpoint_path, best_score, tested_step_and_epoch
+from gatescope.training.data_identity import check_same_data
+from gatescope.training.lightning_internals import gc_frozen
+from gatescope.training.module import SequenceTask
+from gatescope.training.timing import epoch_seconds, seconds_per_epoch
+from gatescope.training.trainer import make_trainer
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class RunResult:
-    """What a caller gets back: where the record is, what was measured, and the objects themselves.
+    """The result of a run.
 
-    `monitored` is the task's metric on validation at its best: what a sweep may select on.
+    Attributes:
+        directory: Directory of its record.
+        summary: Final values, among them the metrics of the test split.
+        monitored: Best validation value of the task's metric, which a sweep may select by.
+        module: The trained module; None for a baseline, or if its weights were deleted.
+        data: The data.
     """
 
     directory: Path
@@ -58,125 +61,163 @@ class RunResult:
 
 
 def run(cfg: DictConfig) -> RunResult:
-    """Trains, probes and tests one model, recorded from start to end; goes on where an earlier try stopped,
-    and returns what is recorded where it is finished already, unless `force=true`.
+    """Train and test one model, and record everything.
+
+    A run that was stopped continues from its last checkpoint. For a finished run, the recorded result is
+    returned, unless `force=true`.
+
+    Args:
+        cfg: The composed config.
 
     Raises:
-        ConfigError: the config is not valid, or asks for devices that this machine does not have or that
-            `gatescope.distributed.spread` must spread it over; nothing was written.
-        DataError: the data are missing or wrong, or not those that a checkpoint of this run was trained on.
-        NonFiniteLoss: training diverged; the record keeps what was measured before.
+        ConfigError: The config is invalid, requests devices that this machine does not have, or several
+            devices, for which `gatescope.distributed.spread` is needed; nothing was written.
+        DataError: The data are missing or invalid, or differ from those that a checkpoint was trained on.
+        NonFiniteLoss: Training diverged; the record contains everything that was measured before.
     """
     check(cfg)
     devices = device_count(cfg)
     if devices > 1 and not under_torchrun():
         raise ConfigError(
-            [f"trainer.devices: given {devices}; gatescope.distributed.spread runs such a config"]
+            [f"trainer.devices: given {devices}; use gatescope.distributed.spread for several devices"]
         )
-    kept = None if under_torchrun() else recorded(cfg)
-    if kept is not None:
-        return kept
-    with tracked(cfg) as tracking:
+    result = None if under_torchrun() else recorded_result(cfg)
+    if result is not None:
+        return result
+    with track_run(cfg) as tracking:
         torch.set_num_threads(cfg.trainer.threads or torch.get_num_threads())
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
         data = load_data(cfg)
         if run_id(cfg) != tracking.record.directory.name:
-            raise DataError("a file of the data was edited while it was read: give the same command again")
+            raise DataError("a file of the data was changed while it was read: repeat the command")
         tracking.record.update(data=data.identity)
         if "baseline" in cfg.model:
             return fit_baseline(cfg, tracking, data)
-        module = build_module(cfg, data)
-        if cfg.trainer.compile:
-            torch._logging.set_logs(dynamo=logging.ERROR)  # else it tells of each branch on lengths
-            module.model.compile()
-        tracking.describe(data.task, sizes(module.model), kernel_of(module.model, cfg.trainer.accelerator))
-        # All ranks hold the same weights and gradients, so that one of them reads what any would.
-        probes = instrument_callbacks(cfg.instruments, data, tracking.measurements) if rank() == 0 else []
-        callbacks = [*probes, tracking.checkpoints]
-        trainer = make_trainer(
-            cfg, data.task, tracking.record.directory, tracking.loggers, callbacks, [AtomicIO()], devices
-        )
-        count_updates(trainer)
-        with older_objects_left_alone():
-            trainer.fit(module, datamodule=data, ckpt_path=tracking.checkpoint)
-            weights = best_checkpoint(trainer)
-            if weights is None:
-                log.warning("no validation ran: the last weights are tested")
-            trainer.test(module, datamodule=data, ckpt_path=weights, verbose=False)
-        tracking.keep_predictions(module.predictions, data, trainer.global_step)
-        return finish(tracking, trainer, module, data)
+        return train_and_test(cfg, tracking, data, devices)
 
 
-def recorded(cfg: DictConfig) -> RunResult | None:
-    """The result of a finished run, with its weights; None where something is left to train, or `force=true`.
+def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, devices: int) -> RunResult:
+    """Train a model, test its best weights, and record both.
 
-    What its record lacks is made up for: run.json is rebuilt from config, data, rows and weights, and W&B is
-    given what has not arrived there.
+    Args:
+        cfg: The composed config.
+        tracking: The open run.
+        data: The data.
+        devices: Number of processes.
+    """
+    module = build_module(cfg, data)
+    if cfg.trainer.compile:
+        # Documented in torch's "torch._logging"; otherwise dynamo prints each branch on lengths.
+        torch._logging.set_logs(dynamo=logging.ERROR)
+        module.model.compile()
+    kernel = kernel_of(module.model, cfg.trainer.accelerator)
+    tracking.write_metadata(data.task, sizes(module.model), kernel)
+    # All ranks have the same weights and gradients, so that one of them suffices for measurements.
+    probes = instrument_callbacks(cfg.instruments, data, tracking.log_measurements) if rank() == 0 else []
+    callbacks = [*probes, tracking.checkpoints]
+    directory, plugins = tracking.record.directory, [AtomicCheckpointIO()]
+    trainer = make_trainer(cfg, data.task, directory, tracking.loggers, callbacks, plugins, devices)
+    log_update_steps(trainer)
+    with gc_frozen():
+        trainer.fit(module, datamodule=data, ckpt_path=tracking.checkpoint)
+        best = best_checkpoint_path(trainer)
+        if best is None:
+            log.warning("no validation ran: the last weights are tested")
+        trainer.test(module, datamodule=data, ckpt_path=best, verbose=False)
+    tested_step, _ = tested_step_and_epoch(trainer)
+    tracking.write_predictions(module.predictions, data, tested_step)
+    return summarise(tracking, trainer, module, data)
+
+
+def recorded_result(cfg: DictConfig) -> RunResult | None:
+    """Return the result of a finished run with its weights; None if it is not finished, or `force=true`.
+
+    What its record lacks is added: run.json is rebuilt from config, data, rows and weights, and W&B receives
+    the rest of an incomplete upload.
+
+    Args:
+        cfg: The composed config.
     """
     directory = run_dir(cfg)
-    found = {} if cfg.force else mend(directory)
-    if found.get("status") != "finished":
+    content = {} if cfg.force else repair_run(directory)
+    if content.get("status") != "finished":
         return None
     data = load_data(cfg)
     module = None if "baseline" in cfg.model else build_module(cfg, data)
-    if not finished(cfg):
+    if not is_finished(cfg):
         record = Record(directory)
-        record.run, record.summary = found, found.setdefault("summary", {})
-        if not found.get("task"):
-            record.update(result_config=result_text(cfg))
-            describe_rebuilt(record, data, module)
-        if not finished(cfg):
-            complete_wandb(cfg, record)
+        record.run, record.summary = content, content.setdefault("summary", {})
+        if not content.get("task"):
+            record.update(result_config=result_json(cfg))
+            complete_rebuilt_record(record, data, module)
+        if not is_finished(cfg):
+            complete_upload(cfg, record)
     if module is not None and not load_weights(module, directory, data):
-        log.warning("%s has no weights any more: its scores are as recorded, force=true trains it", directory)
+        log.warning("%s has no weights: the recorded scores are returned; force=true trains it", directory)
         module = None
-    return RunResult(directory, found.get("summary", {}), monitored(directory), module, data)
+    return RunResult(directory, content.get("summary", {}), monitored_value(directory), module, data)
 
 
 def load_weights(module: SequenceTask, directory: Path, data: SequenceData) -> bool:
     """Load the weights of a finished run; return whether there were any.
 
+    Args:
+        module: Module that receives the weights.
+        directory: Directory of the run.
+        data: The data, which must be those that the weights were trained on.
+
     Raises:
-        DataError: they are damaged, or were trained on other data.
+        DataError: The file is damaged, or the weights were trained on other data.
     """
-    path = weights_of(directory)
+    path = weights_path(directory)
     if path is None:
         return False
     try:
-        saved = read_checkpoint(path)
-    except Exception as error:  # whatever a torn file makes torch, zipfile or pickle raise
-        raise DataError(f"{path} is damaged: force=true trains the run anew") from error
-    refuse_other_data(data, saved)
-    module.load_state_dict(saved["state_dict"])
+        checkpoint = read_checkpoint(path)
+    except Exception as error:  # a damaged file makes torch, zipfile or pickle raise many types
+        raise DataError(f"{path} is damaged: force=true trains the run again") from error
+    check_same_data(data, checkpoint)
+    module.load_state_dict(checkpoint["state_dict"])
     return True
 
 
-def describe_rebuilt(record: Record, data: SequenceData, module: SequenceTask | None) -> None:
-    """Adds to a run.json that was rebuilt what the data and the model tell."""
+def complete_rebuilt_record(record: Record, data: SequenceData, module: SequenceTask | None) -> None:
+    """Add what depends on data and model to a run.json that was rebuilt.
+
+    Args:
+        record: Record of the run.
+        data: The data.
+        module: The module; None for a baseline.
+    """
     name = f"validation/{data.task.metric}"
     rows = read_rows(record.directory / "metrics.jsonl")
-    record.summary[f"best/{name}"] = best(rows, name, data.task.direction)
+    record.summary[f"best/{name}"] = best_value(rows, name, data.task.direction)
     if module is None:
-        describe(record, data.task, {})
+        write_metadata(record, data.task, {})
     else:
-        describe(record, data.task, sizes(module.model), kernel_of(module.model, "cpu"))
+        write_metadata(record, data.task, sizes(module.model), kernel_of(module.model, "cpu"))
 
 
 def load_data(cfg: DictConfig) -> SequenceData:
-    """The datamodule, set up; the order of its batches follows the run's seed, its content the data's own."""
+    """Return the datamodule after `setup`; the order of its batches depends on the seed of the run."""
+    import_from_working_directory()
     data: SequenceData = instantiate(cfg.data)
     data.order_seed = cfg.seed
-    named = inputs(OmegaConf.to_container(cfg.data, resolve=True), "data")
-    data.sources = {key: (str(path.absolute()), digest) for key, path, digest in named}
+    files = find_inputs(OmegaConf.to_container(cfg.data, resolve=True), "data")
+    data.sources = {key: (str(path.absolute()), digest) for key, path, digest in files}
     data.setup()
     return data
 
 
 def build_module(cfg: DictConfig, data: SequenceData) -> SequenceTask:
-    """The LightningModule for this data, from the model, attention, decoder, optimizer, scheduler groups.
+    """Return the LightningModule from the model, attention, decoder, optimizer and scheduler groups.
+
+    Args:
+        cfg: The composed config.
+        data: Data with the task that the model is built for.
 
     Raises:
-        ConfigError: the data have sequences as targets, and there is no decoder.
+        ConfigError: The targets are sequences, and there is no decoder.
     """
     if data.task.kind == "transduction" and not cfg.get("decoder"):
         raise ConfigError(["decoder: given none, and these data need one; Allowed: input_feeding, recurrent"])
@@ -188,15 +229,21 @@ def build_module(cfg: DictConfig, data: SequenceData) -> SequenceTask:
     return SequenceTask(model, instantiate(cfg.optimizer), scheduler)
 
 
-def fit_baseline(cfg: DictConfig, tracking: Tracked, data: SequenceData) -> RunResult:
-    """A model without recurrence on the same splits, recorded as any other run."""
+def fit_baseline(cfg: DictConfig, tracking: TrackedRun, data: SequenceData) -> RunResult:
+    """Fit and test a model without recurrence on the same splits, and record it like any other run.
+
+    Args:
+        cfg: The composed config.
+        tracking: The open run.
+        data: The data.
+    """
     assert data.splits is not None
     baseline: Baseline = instantiate(cfg.model.baseline)
     scores, predictions = evaluate(baseline, data.splits)
-    tracking.describe(data.task, {"total": baseline.parameters, "between": 0, "stack": 0})
+    tracking.write_metadata(data.task, {"total": baseline.parameters, "between": 0, "stack": 0})
     for logger in tracking.loggers:
         logger.log_metrics(scores, 0)
-    tracking.keep_predictions(predictions, data, 0)
+    tracking.write_predictions(predictions, data, 0)
     score = scores[f"validation/{data.task.metric}"]
     tracking.record.summary |= {
         **{name: value for name, value in scores.items() if name.startswith("test/")},
@@ -205,19 +252,27 @@ def fit_baseline(cfg: DictConfig, tracking: Tracked, data: SequenceData) -> RunR
     return RunResult(tracking.record.directory, dict(tracking.record.summary), score, None, data)
 
 
-def finish(tracking: Tracked, trainer: pl.Trainer, module: SequenceTask, data: SequenceData) -> RunResult:
-    """Write the summary: test metrics, the best validation value and its step, time of a whole epoch.
+def summarise(
+    tracking: TrackedRun, trainer: pl.Trainer, module: SequenceTask, data: SequenceData
+) -> RunResult:
+    """Write the summary of a run and return its result.
 
-    `epochs` counts the whole ones.
+    The summary contains the test metrics, the best validation value and its step, the number of complete
+    epochs and their median time.
+
+    Args:
+        tracking: The open run.
+        trainer: The trainer after the test.
+        module: The module with the tested weights.
+        data: The data.
     """
     score = best_score(trainer)
+    metrics = trainer.callback_metrics
     tracking.record.summary |= {
-        **{
-            name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")
-        },
+        **{name: float(value) for name, value in metrics.items() if name.startswith("test/")},
         f"best/validation/{data.task.metric}": score,
         "seconds_per_epoch": seconds_per_epoch(trainer),
-        "best/step": float(tested_at(trainer)[0]),
+        "best/step": float(tested_step_and_epoch(trainer)[0]),
         "epochs": float(len(epoch_seconds(trainer))),
         "steps": float(trainer.global_step),
     }

@@ -30,7 +30,7 @@ def test_the_matrix_counts_every_example(table: pd.DataFrame) -> None:
     for true in LABELS:
         for said in LABELS:
             assert counts.loc[true, said] == ((table.target == true) & (table.prediction == said)).sum()
-    pairs = errors.confused(counts)
+    pairs = errors.confused_pairs(counts)
     assert pairs.n.sum() == (table.target != table.prediction).sum()
     first = pairs.iloc[0]
     assert first.n == pairs.n.max() == counts.loc[first.true, first.predicted]
@@ -130,7 +130,7 @@ def test_groups_are_the_finished_runs_that_kept_predictions(tmp_path: Path) -> N
         write_run(tmp_path, "lstm-none", seed)
     (group,) = errors.groups(RecordSource(tmp_path, "toy").tables().finished())
     assert (group.variant, group.condition, len(group.pooled)) == ("gru-none", "", 240)
-    assert errors.seeds([group]) == "2 seeds"
+    assert errors.seed_text([group]) == "2 seeds"
 
 
 @pytest.mark.parametrize("classes", [2, 26, 100])

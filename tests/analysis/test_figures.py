@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import pkgutil
 from itertools import combinations
 from pathlib import Path
 
@@ -10,9 +9,11 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from gatescope.analysis import figures, style
+from gatescope.analysis import style
 from gatescope.analysis.figures import NoData, load, save
-from gatescope.analysis.figures.base import canvas, mean_over_seeds, spread
+from gatescope.analysis.figures.base import figure_names
+from gatescope.analysis.figures.drawing import canvas
+from gatescope.analysis.figures.summaries import evenly_spaced, mean_over_seeds
 from gatescope.analysis.gradient_flow import mean_curve
 from gatescope.analysis.runs import RecordSource, Tables
 
@@ -46,8 +47,7 @@ def toy_tables(root: Path) -> Tables:
 
 
 def test_every_figure_is_tested() -> None:
-    found = {m.name for m in pkgutil.iter_modules(figures.__path__)} - {"base"}
-    assert found == {*COMPARISON, *VANISHING}
+    assert set(figure_names()) == {*COMPARISON, *VANISHING}
 
 
 @pytest.mark.parametrize("name", COMPARISON)
@@ -91,7 +91,7 @@ def check_legible(figure: Figure, asked: float | None) -> None:
 def test_the_curves_drawn_are_the_closed_form(vanishing: Tables) -> None:
     # The records hold exp(rate·lag): the drawn mean must be that line again.
     figure = load("vanishing_curves").draw(vanishing)
-    color = style.look("gru-none").color
+    color = style.style_of("gru-none").color
     for axes, rate in zip(figure.axes, RATES["gru"], strict=True):
         (line,) = [line for line in axes.lines if line.get_color() == color]
         x, y = (np.asarray(data, dtype=float) for data in line.get_data())
@@ -100,7 +100,7 @@ def test_the_curves_drawn_are_the_closed_form(vanishing: Tables) -> None:
 
 def test_the_half_life_drawn_is_the_rates(vanishing: Tables) -> None:
     figure = load("half_life_over_training").draw(vanishing)
-    color = style.look("rnn-none").color
+    color = style.style_of("rnn-none").color
     line = next(line for line in figure.axes[0].lines if line.get_color() == color)
     first, last = np.asarray(line.get_ydata(), dtype=float)[[0, -1]]
     start, end = RATES["rnn"]
@@ -130,7 +130,7 @@ def test_figures_say_how_many_seeds_are_dead_or_exploded(tmp_path: Path) -> None
         for line in axes.lines
         if line.get_marker() == "x" and len(line.get_xdata())
     }
-    assert crosses == {style.look(f"{cell}-none").color: [16, 64] for cell in ("irnn", "gru")}
+    assert crosses == {style.style_of(f"{cell}-none").color: [16, 64] for cell in ("irnn", "gru")}
 
 
 def test_gradient_norms_of_zero_and_beyond_numbers_are_counted(tmp_path: Path) -> None:
@@ -215,9 +215,9 @@ def test_curves_are_averaged_as_logs_over_common_lags() -> None:
 
 
 def test_spread_keeps_the_ends() -> None:
-    assert spread(list("abcdefg"), 3) == ["a", "d", "g"]
-    assert spread(["a"], 3) == ["a"]
-    assert spread(["a", "b"], 1) == ["b"]
+    assert evenly_spaced(list("abcdefg"), 3) == ["a", "d", "g"]
+    assert evenly_spaced(["a"], 3) == ["a"]
+    assert evenly_spaced(["a", "b"], 1) == ["b"]
 
 
 def test_the_canvas_leaves_no_settings_behind() -> None:

@@ -4,16 +4,19 @@ import json
 import math
 import subprocess
 import sys
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gatescope.analysis.report import write_report
 from gatescope.analysis.runs import NoRuns, RecordSource, Tables
 
-from .conftest import write_lines, write_run
+from .conftest import write_lines, write_predictions, write_run
 
 
 def tables(root: Path, study: str = "toy") -> Tables:
@@ -38,7 +41,9 @@ def test_every_run_and_value_is_read(tmp_path: Path) -> None:
     assert read.notes == ()
 
 
-def test_torn_lines_are_named_and_the_rest_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_lines_are_named_and_the_rest_is_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = write_run(tmp_path, "gru-none", 0)
     path = folder / "metrics.jsonl"
     whole = len(tables(tmp_path).metrics)
@@ -46,8 +51,9 @@ def test_torn_lines_are_named_and_the_rest_is_kept(tmp_path: Path, caplog: pytes
     path.write_text("\n".join([lines[0], '{"step": 3, "train/lo', *lines[1:]]) + '\n{"step": 9')
     read = tables(tmp_path)
     assert len(read.metrics) == whole
-    assert read.notes == (f"{path} line 2 is torn: skipped", f"{path} line {len(lines) + 2} is torn: skipped")
-    assert f"{path} line 2 is torn" in caplog.text
+    damaged = (2, len(lines) + 2)
+    assert read.notes == tuple(f"{path} line {number} is damaged and was skipped" for number in damaged)
+    assert f"{path} line 2 is damaged" in caplog.text
 
 
 @settings(deadline=None, max_examples=20)
@@ -102,7 +108,7 @@ def test_runs_that_differ_all_count_whatever_differs(tmp_path: Path) -> None:
         "lr=0.1": 0.7,
     }
     (note,) = read.notes
-    assert "was a trial (trainer.fast_dev_run=true): it stands under a condition of its own" in note
+    assert "was a trial (trainer.fast_dev_run=true): it has a condition of its own" in note
 
 
 def test_the_recorded_identity_counts_before_the_config(tmp_path: Path) -> None:
@@ -145,8 +151,28 @@ def test_unreadable_records_are_named(tmp_path: Path) -> None:
     (write_run(tmp_path, "gru-none", 2) / "config.yaml").unlink()
     read = tables(tmp_path)
     assert sorted(read.runs.status) == ["finished", "finished", "running"], "not one is left out"
-    assert any(f"{bad}/run.json is damaged: shown from the rest" in note for note in read.notes)
+    assert any(f"{bad}/run.json is damaged: the run is shown from the rest" in note for note in read.notes)
     assert any("config.yaml is missing" in note for note in read.notes)
+
+
+def test_a_report_reads_each_file_of_a_record_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(4):
+        write_predictions(write_run(tmp_path / "runs", "gru-none", seed), seed)
+    opened: Counter[Path] = Counter()
+    open_file = Path.open
+
+    def count(path: Path, *arguments: Any, **options: Any) -> Any:
+        opened[path] += path.is_relative_to(tmp_path / "runs")
+        return open_file(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", count)
+    figures = ["metric_by_variant", "calibration", "confusion_matrix", "learning_curves"]
+    write_report(RecordSource(tmp_path / "runs", "toy"), tmp_path / "out", paper=False, figures=figures)
+    reads = Counter(path.name for path in opened.elements())
+    assert reads == dict.fromkeys(("run.json", "config.yaml", "metrics.jsonl", "readings.jsonl"), 4) | {
+        path.name: 4 for path in opened if path.name.startswith("predictions")
+    }
+    assert max(opened.values()) == 1
 
 
 def test_no_runs_says_where_and_what_to_do(tmp_path: Path) -> None:

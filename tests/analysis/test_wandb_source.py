@@ -98,7 +98,7 @@ def test_pages_are_all_read(server: StandIn, tmp_path: Path) -> None:
     for seed in range(5):
         logged(server, write_run(tmp_path, "gru-none", seed))
     logged(server, write_run(tmp_path, "gru-none", 9, study={"name": "another"}))
-    theirs = WandbSource("tester/gatescope", "toy", runs_a_page=2, rows_a_page=7).tables()
+    theirs = WandbSource("tester/gatescope", "toy", runs_per_page=2, rows_per_page=7).tables()
     assert_equal(RecordSource(tmp_path, "toy").tables(), theirs)
     assert server.operations.count("Runs") == 3
     assert server.operations.count("HistoryPage") > 5 * 2
@@ -173,7 +173,7 @@ def test_a_report_can_be_written_from_wandb(server: StandIn, tmp_path: Path) -> 
 
 
 def test_both_sides_use_the_same_names() -> None:
-    from gatescope.analysis import wandb_source as measurement
+    from gatescope.analysis import wandb_source
 
-    names = ("RECORD_KEY", "READING_MARK", "READINGS")
-    assert [getattr(measurement, n) for n in names] == [getattr(tracking, n) for n in names]
+    read = (wandb_source.RECORD_KEY, wandb_source.MEASUREMENT_MARK, wandb_source.MEASUREMENTS)
+    assert read == (tracking.RECORD_KEY, tracking.READING_MARK, tracking.READINGS)

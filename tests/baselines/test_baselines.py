@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from gatescope.baselines import base
 from gatescope.baselines.base import Baseline, batches, evaluate
 from gatescope.baselines.majority import Majority
-from gatescope.baselines.series import Summary, resampled, statistics
+from gatescope.baselines.series import Summary, resample, statistics
 from gatescope.baselines.series_logistic import SeriesLogistic
 from gatescope.baselines.series_ridge import SeriesRidge
 from gatescope.baselines.tfidf_logistic import TfidfLogistic
@@ -111,7 +111,7 @@ def test_resampling_is_numpys_interpolation(steps: int) -> None:
     x = RNG.normal(size=(steps, 2))
     at = np.linspace(0, steps - 1, 7)
     expected = np.concatenate([np.interp(at, np.arange(steps), x[:, i]) for i in range(2)])
-    np.testing.assert_allclose(resampled(torch.from_numpy(x), 7), expected, atol=1e-9)
+    np.testing.assert_allclose(resample(torch.from_numpy(x), 7), expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
@@ -183,13 +183,13 @@ PAIRS = same(SYMBOLS.train, TaskSpec("transduction", "tokens", 4, 3, "accuracy",
 @pytest.mark.parametrize(
     ("baseline", "splits", "told"),
     [
-        (TfidfLogistic(), classes([0, 1], 1), "reads tokens: choose text data, or model=series_logistic"),
-        (TfidfLogistic(), SYMBOLS, "one class a sequence, and these data ask for a next_step"),
-        (SeriesLogistic(), TOKENS, "reads features: choose series, or model=tfidf_logistic"),
+        (TfidfLogistic(), classes([0, 1], 1), "needs tokens: choose texts, or model=series_logistic"),
+        (TfidfLogistic(), SYMBOLS, "one class per sequence, and these data are a next_step"),
+        (SeriesLogistic(), TOKENS, "needs features: choose series, or model=tfidf_logistic"),
         (SeriesLogistic(), SYMBOLS, "one symbol: choose model=majority"),
-        (SeriesLogistic(), PAIRS, "these data ask for a transduction"),
-        (SeriesRidge(), classes([0, 1], 1), "ask for a classification: choose model=series_logistic"),
-        (Majority(), PAIRS, "answers no transduction"),
+        (SeriesLogistic(), PAIRS, "these data are a transduction"),
+        (SeriesRidge(), classes([0, 1], 1), "are a classification: choose model=series_logistic"),
+        (Majority(), PAIRS, "cannot be used for a transduction"),
     ],
 )
 def test_data_that_a_baseline_does_not_fit(baseline: Baseline, splits: Splits, told: str) -> None:

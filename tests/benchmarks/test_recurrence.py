@@ -96,7 +96,7 @@ def test_article_example() -> None:
 
 def test_without_the_extra_one_line_says_so(monkeypatch, capsys) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    one_core.say_what_is_missing()
+    one_core.warn_without_jax()
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -117,7 +117,7 @@ def results(tmp_path: Path) -> Path:
 
 def test_the_report_of_what_was_measured(results: Path, tmp_path: Path) -> None:
     text = report.write(results, tmp_path / "out").read_text(encoding="utf-8")
-    assert "1 of 2 bars are met. Not met:\n\n- gru: peak 1.250, asked <= 1" in text
+    assert "1 of 2 targets are met. Not met:\n\n- gru: peak 1.250; target <= 1" in text
     (gru,) = [line for line in text.splitlines() if line.startswith("| GRU |")]
     assert gru.split(" | ")[1:6] == ["6, 4, 3, 5", "1000", "2000", "1500", "1600"]
     assert ">= 1.2 met" in gru
@@ -130,7 +130,7 @@ def test_the_report_of_what_was_measured(results: Path, tmp_path: Path) -> None:
         "summary.json",
     }
     index = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert index.endswith("1 of 2 bars are met. | – |\n")
+    assert index.endswith("1 of 2 targets are met. | – |\n")
 
 
 def test_a_report_of_growth_is_drawn(tmp_path: Path) -> None:

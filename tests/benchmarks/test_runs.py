@@ -22,7 +22,7 @@ def test_run_cost() -> None:
 
 def test_runs_that_are_finished_are_found_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeps, "RUNS", 3)
-    sweeps.finish_all(tmp_path)
+    sweeps.write_finished_runs(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     assert len(list(tmp_path.rglob("run.json"))) == 3
     assert sweeps.finished_sweep(tmp_path) > 0

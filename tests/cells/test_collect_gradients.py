@@ -52,7 +52,7 @@ def test_gates_and_gradients_at_all_states_are_collected(cell, kernel, lengths, 
     _, traces = stack.trace(x, lengths)
     stack.zero_grad()
 
-    stack.recorded = {}
+    stack.record_gradients()
     output, last = stack.run(x, lengths)
     assert (last is not None) == (kernel == "native")
     ends = last_state(output, lengths, bidirectional) if last is None else last
@@ -94,7 +94,7 @@ def test_a_layer_without_gradient_is_left_out(kernel):
     stack = stack_of("lstm", kernel, torch.float32, depth=2)
     for parameter in stack.layers["layer0"].parameters():
         parameter.requires_grad_(False)
-    stack.recorded = {}
+    stack.record_gradients()
     stack(torch.randn(2, 4, 3)).sum().backward()
     assert list(stack.collect_gradients()) == ["layer1"]
 
@@ -111,7 +111,7 @@ def test_a_pass_that_is_not_recorded_keeps_no_buffers():
 
 def test_a_pass_without_autograd_is_not_recorded():
     stack = stack_of("gru", "native", torch.float32)
-    stack.recorded = {}
+    stack.record_gradients()
     with torch.no_grad():
         stack(torch.randn(2, 4, 3))
     assert stack.collect_gradients() == {}

@@ -16,13 +16,13 @@ from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from gatescope.cli import FAILED, INTERRUPTED, USAGE, job, tell
+from gatescope.cli import FAILED, INTERRUPTED, USAGE, job, report_error
 from gatescope.config import ConfigError
 from gatescope.data.errors import DataError
 from gatescope.data.examples import Examples, collate
-from gatescope.tracking.directory import RecordError, held, make_writable
+from gatescope.tracking.directory import RecordError, ensure_writable, run_lock
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import SweepFailed
 
@@ -85,6 +85,38 @@ def test_a_flag_may_stand_between_overrides(tmp_path: Path) -> None:
     assert "lstm" in done.stdout
 
 
+def write_options(folder: Path) -> None:
+    """Write two models of one's own, as a user of `--config-dir` has them."""
+    (folder / "model").mkdir(parents=True)
+    for name, size in (("small", 5), ("tiny", 3)):
+        (folder / "model" / f"{name}.yaml").write_text(
+            f"defaults: [gru]\nname: {name}\nhidden_size: {size}\n"
+        )
+
+
+def test_config_dir_adds_options_to_a_run_and_to_a_sweep(tmp_path: Path) -> None:
+    write_options(tmp_path / "it's mine")
+    command = (*SMALL, *FAST[1:], "instruments=off", "--config-dir", "it's mine")
+    done = train("model=small", *command, runs=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = train("-m", "model=small,tiny", *command, runs=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "2 runs, 1 finished already, 1 to run" in done.stdout
+    configs = [OmegaConf.load(path).model for path in tmp_path.rglob("config.yaml")]
+    assert {(model.name, model.hidden_size) for model in configs} == {("small", 5), ("tiny", 3)}
+
+
+def test_options_of_config_dir_are_named_where_one_is_wrong(tmp_path: Path) -> None:
+    write_options(tmp_path / "mine")
+    done = train("model=smal", "--config-dir", "mine", runs=tmp_path)
+    assert done.returncode == USAGE
+    assert "did you mean model=small?" in done.stderr
+    assert "tiny" in done.stderr
+    done = train("--config-dir", "missing", runs=tmp_path)
+    assert done.returncode == USAGE
+    assert done.stderr.startswith("--config-dir missing: no such directory")
+
+
 def test_an_unwritable_place_is_told_before_anything_is_trained(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = train("-m", "seed=0,1", f"root={tmp_path}/file/runs", runs=tmp_path)
@@ -96,7 +128,7 @@ def test_an_unwritable_place_is_told_before_anything_is_trained(tmp_path: Path) 
 
 def test_a_run_that_is_finished_is_not_run_again(small: Callable[..., DictConfig]) -> None:
     cfg = small()
-    make_writable(run_dir(cfg))
+    ensure_writable(run_dir(cfg))
     metric = job(cfg)
     assert isinstance(metric, float)
     record = (run_dir(cfg) / "run.json").read_text()
@@ -131,12 +163,12 @@ def test_a_run_that_is_under_way_elsewhere_is_waited_for(
     small: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = small()
-    make_writable(run_dir(cfg))
+    ensure_writable(run_dir(cfg))
     said: list[str] = []
     monkeypatch.setattr("gatescope.cli.log.info", lambda *words: said.append(words[0] % words[1:]))
     code = (
-        "import sys, time; from pathlib import Path; from gatescope.tracking.directory import held\n"
-        "with held(Path(sys.argv[1])): print('held', flush=True); sys.stdin.readline()"
+        "import sys, time; from pathlib import Path; from gatescope.tracking.directory import run_lock\n"
+        "with run_lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.readline()"
     )
     command = [sys.executable, "-c", code, str(run_dir(cfg))]
     pipe = subprocess.PIPE
@@ -155,7 +187,9 @@ def test_a_run_that_is_under_way_elsewhere_is_waited_for(
         said.clear()
         Timer(0.5, lambda: holder.communicate("\n")).start()
         assert isinstance(job(cfg), float)
-    assert said[0].startswith("another process is at it: waiting until it ends (Ctrl-C stops waiting): ")
+    assert said[0].startswith(
+        "another process executes this run: waiting until it ends (Ctrl-C stops waiting): "
+    )
     assert json.loads((run_dir(cfg) / "run.json").read_text())["status"] == "finished"
 
 
@@ -172,38 +206,38 @@ def raised_elsewhere() -> BaseException:
 
 
 def test_each_failure_has_its_exit_code_and_its_words(capsys: pytest.CaptureFixture[str]) -> None:
-    assert tell(ConfigError(["model.layers: given 0"])) == USAGE
+    assert report_error(ConfigError(["model.layers: given 0"])) == USAGE
     assert "model.layers: given 0" in capsys.readouterr().err
-    assert tell(KeyboardInterrupt()) == INTERRUPTED
+    assert report_error(KeyboardInterrupt()) == INTERRUPTED
     assert "interrupted" in capsys.readouterr().err
-    assert tell(SweepFailed("1 of 2 runs failed")) == FAILED
+    assert report_error(SweepFailed("1 of 2 runs failed")) == FAILED
     assert capsys.readouterr().err == "1 of 2 runs failed\n"
-    assert tell(raised_by_us()) == USAGE
+    assert report_error(raised_by_us()) == USAGE
     assert capsys.readouterr().err == "0 inputs but 1 targets\n"
 
 
 def test_a_fault_of_ours_is_shown_in_full(capsys: pytest.CaptureFixture[str]) -> None:
-    assert tell(raised_elsewhere()) == FAILED
+    assert report_error(raised_elsewhere()) == FAILED
     assert "Traceback" in capsys.readouterr().err
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RecordError, match="file/runs: Not a directory; choose another place"):
-        make_writable(tmp_path / "file" / "runs")
+        ensure_writable(tmp_path / "file" / "runs")
 
 
 def test_a_run_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from gatescope.tracking.directory import held\n"
-        "with held(Path(sys.argv[1])) as mine: print(mine)"
+        "import sys; from pathlib import Path; from gatescope.tracking.directory import run_lock\n"
+        "with run_lock(Path(sys.argv[1])) as mine: print(mine)"
     )
 
     def elsewhere() -> str:
         command = [sys.executable, "-c", code, str(tmp_path)]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-    with held(tmp_path) as mine:
+    with run_lock(tmp_path) as mine:
         assert mine
         assert elsewhere() == "False"
     assert elsewhere() == "True"

@@ -66,7 +66,7 @@ def test_ragged_is_a_list_of_tensors(lengths, flag):
     if flag < len(owners):
         flags = torch.zeros(len(owners), dtype=torch.bool)
         flags[flag] = True
-        assert ragged.rows(flags) == [owners[flag]]
+        assert ragged.containing(flags) == [owners[flag]]
 
 
 @settings(deadline=None, max_examples=50)
@@ -160,7 +160,7 @@ def test_a_large_split_reaches_a_loader_worker_as_one_tensor():
 
 def test_ragged_of_one_tensor_is_the_same():
     parts = [torch.tensor([1, 2]), torch.tensor([3]), torch.tensor([4, 5, 6])]
-    made, listed = Ragged.of(torch.arange(1, 7), np.array([2, 1, 3], dtype=np.int32)), Ragged(parts)
+    made, listed = Ragged.from_flat(torch.arange(1, 7), np.array([2, 1, 3], dtype=np.int32)), Ragged(parts)
     assert torch.equal(made.flat, listed.flat)
     assert made.lengths.tolist() == listed.lengths.tolist()
     assert [x.tolist() for x in made] == [x.tolist() for x in listed]

@@ -51,7 +51,7 @@ def test_made_once_for_a_version_and_settings():
 def test_a_torn_entry_is_made_again(data):
     make = Maker()
     ask(make)
-    (entry,) = cache.folder().glob("*.npz")
+    (entry,) = cache.cache_folder().glob("*.npz")
     whole = entry.read_bytes()
     at = data.draw(st.integers(0, len(whole) - 1))
     if data.draw(st.booleans(), label="cut"):
@@ -82,7 +82,7 @@ def test_a_folder_that_cannot_be_written_only_costs_time(tmp_path, monkeypatch, 
     ask(make)
     ask(make)
     assert make.calls == 2
-    assert "GATESCOPE_CACHE names another folder" in caplog.text
+    assert "set GATESCOPE_CACHE to another folder" in caplog.text
 
 
 CHILD = """
@@ -113,4 +113,4 @@ def test_processes_that_start_at_once_make_it_once(tmp_path):
 def test_the_users_cache_folder_is_the_default(monkeypatch, tmp_path):
     monkeypatch.delenv("GATESCOPE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache.folder() == tmp_path / "gatescope"
+    assert cache.cache_folder() == tmp_path / "gatescope"

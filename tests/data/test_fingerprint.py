@@ -73,7 +73,7 @@ def test_the_same_data_differ_in_nothing(make: Callable[[], Splits]) -> None:
         ),
         (
             lambda s: setattr(
-                s, "train", Examples(Ragged.of(flat(s), s.train.lengths[::-1]), s.train.targets)
+                s, "train", Examples(Ragged.from_flat(flat(s), s.train.lengths[::-1]), s.train.targets)
             ),
             "train split: other inputs",
         ),

@@ -1,4 +1,4 @@
-"""A task, a batch and a model to look at, small enough to check by hand."""
+"""A task, a batch and a model that are small enough to check by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two processes train as one does; a rank that fails takes its run with it, and no other."""
+"""Two processes give the results of one; a failing rank ends its run and no other."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from gatescope.tracking import predictions
 from gatescope.tracking.identity import run_dir
 
 TWO = ("trainer=ddp_cpu", "trainer.max_epochs=2")
-# 15 is shared as 8 and 7, and 31 leaves a last batch of one example, which joins the batch before it.
+# 15 is split into 8 and 7; 31 leaves a last batch of one example, which is added to the previous batch.
 UNEVEN = ("data.train=70", "data.validation=30", "data.test=31", "data.batch_size=15")
 
 
 def assert_near(one: Any, two: Any, where: str) -> None:
-    """Equal, numbers to 1e-5."""
+    """Check equality, of numbers up to 1e-5."""
     if isinstance(one, dict):
         assert one.keys() == two.keys(), where
         for key in one:
@@ -44,7 +44,7 @@ def assert_near(one: Any, two: Any, where: str) -> None:
         assert one == two, where
 
 
-def test_two_processes_measure_what_one_does(small: Compose, tmp_path: Path) -> None:
+def test_two_processes_give_the_measurements_of_one(small: Compose, tmp_path: Path) -> None:
     settings = (*UNEVEN, "trainer.max_epochs=2", "attention=additive", "instruments.every_n_steps=1")
     one = run(small(*settings, f"root={tmp_path}/one"))
     cfg = small("trainer=ddp_cpu", *settings, f"root={tmp_path}/two", "tracking=offline")
@@ -119,7 +119,7 @@ def test_a_run_on_two_processes_that_is_stopped(
     assert bool(saved) == (status == "preempted")
 
 
-def test_devices_are_looked_up_before_anything_starts(
+def test_devices_are_checked_before_anything_starts(
     small: Compose, config: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert device_count(small("trainer.devices=auto")) == 1
@@ -133,7 +133,7 @@ def test_devices_are_looked_up_before_anything_starts(
         device_count(small("trainer=ddp", "trainer.devices=8"))
 
 
-def test_a_gpu_that_is_not_there_is_told(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gpu_is_reported(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "count_gpus", lambda: 0)
     cfg = small("trainer=gpu", "trainer.precision=bf16-mixed")
     check(cfg)  # a cluster's own machines may have one
@@ -142,7 +142,7 @@ def test_a_gpu_that_is_not_there_is_told(small: Compose, monkeypatch: pytest.Mon
     assert not run_dir(cfg).exists()
 
 
-def test_the_model_is_compiled_where_it_is_asked_for(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_model_is_compiled_if_configured(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[Encoder] = []
     monkeypatch.setattr(Encoder, "compile", lambda model: compiled.append(model))
     module = run(small("trainer.compile=true", "instruments=off")).module
@@ -150,7 +150,7 @@ def test_the_model_is_compiled_where_it_is_asked_for(small: Compose, monkeypatch
     assert compiled == [module.model]
 
 
-def test_a_run_is_spread_by_the_job_alone(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_refuses_several_devices(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"distributed\.spread"):
         run(small("trainer=ddp_cpu"))
     monkeypatch.setitem(os.environ, "TORCHELASTIC_RUN_ID", "mine")
@@ -158,7 +158,7 @@ def test_a_run_is_spread_by_the_job_alone(small: Compose, monkeypatch: pytest.Mo
         distributed.refuse_foreign_torchrun()
 
 
-def test_a_failure_of_ours_in_a_rank_is_shown_in_full(
+def test_a_bug_in_a_rank_is_printed_with_its_traceback(
     small: Compose, capfd: pytest.CaptureFixture[str]
 ) -> None:
     zero = "{_target_: torch.optim.lr_scheduler.StepLR, _partial_: true, step_size: 0}"

@@ -1,4 +1,4 @@
-"""What tests of resumed runs share: records compared but for durations, and an instrument that does harm."""
+"""Shared by tests of resumed runs: comparison of records, and interruption at a given step."""
 
 from __future__ import annotations
 
@@ -18,30 +18,32 @@ from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.measurements import Measurements
 from gatescope.instruments.probe import Probe
 from gatescope.run import run
+from gatescope.tracking.checkpoint_callback import ResumeCheckpoint
 from gatescope.tracking.identity import run_dir
-from gatescope.tracking.resume import Checkpoints
 
 TIMES = ("time", "seconds_per_epoch")
 
 
 def rows(directory: Path, name: str = "metrics") -> list[dict[str, Any]]:
-    """The rows of a record without durations; none where nothing was recorded."""
+    """Return the rows of a record without durations."""
     path = directory / f"{name}.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
 
 
 def record(directory: Path) -> dict[str, Any]:
+    """Return the content of run.json."""
     return json.loads((directory / "run.json").read_text())  # type: ignore[no-any-return]
 
 
 def weights(directory: Path, name: str) -> dict[str, torch.Tensor]:
+    """Return the weights in a checkpoint."""
     path = directory / "checkpoints" / name
     return torch.load(path, weights_only=True)["state_dict"]  # type: ignore[no-any-return]
 
 
 def assert_same(one: Path, other: Path) -> None:
-    """Equal rows, equal summaries, and bit-equal weights, the last (`checkpoint.keep=all`) and the best."""
+    """Check that rows and summaries are equal, and the last and best weights bit-equal."""
     assert rows(one) == rows(other)
     assert rows(one, "readings") == rows(other, "readings")
     first, second = ({k: v for k, v in record(d)["summary"].items() if k not in TIMES} for d in (one, other))
@@ -53,28 +55,28 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 class Stop(Exception):
-    """Raised in the middle of a run by `stop_at`."""
+    """Raised by `stop_at` to end a run."""
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, cfg: DictConfig, checkpoint: int) -> Path:
-    """Run until the checkpoint of this number is written; where the record is."""
-    save, saves = Checkpoints._save, []
+    """Run until this number of checkpoints was written, and return the directory of the run."""
+    save, saves = ResumeCheckpoint._save, []
 
-    def saving(self: Checkpoints, trainer: Trainer) -> None:
+    def saving(self: ResumeCheckpoint, trainer: Trainer) -> None:
         save(self, trainer)
         saves.append(trainer.global_step)
         if len(saves) == checkpoint:
             raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "_save", saving)
+        patch.setattr(ResumeCheckpoint, "_save", saving)
         with pytest.raises(Stop):
             run(cfg)
     return run_dir(cfg)
 
 
 class AtStep(ProbeInstrument):
-    """Does `act` at one step, and reads nothing. Not a part of a run's identity, as all instruments."""
+    """Instrument that calls `act` at one step; like all instruments, no part of a run's identity."""
 
     act: Callable[[], object]
     step: int = 0
@@ -85,14 +87,15 @@ class AtStep(ProbeInstrument):
         return {}
 
 
-AT_STEP = ("+instruments.readers.harm={_target_: tracking.records.AtStep}", "instruments.every_n_steps=1")
+AT_STEP = ("+instruments.readers.at_step={_target_: tracking.records.AtStep}", "instruments.every_n_steps=1")
 
 
 def at_step(step: int, act: Callable[[], object]) -> tuple[str, ...]:
-    """Overrides with which a run in this process does `act` at the look after `step` updates."""
+    """Return overrides with which a run in this process calls `act` at the probe after `step` updates."""
     AtStep.step, AtStep.act = step, staticmethod(act)  # type: ignore[assignment]
     return AT_STEP
 
 
 def send(number: signal.Signals) -> Callable[[], None]:
+    """Return a function that sends this process a signal."""
     return lambda: os.kill(os.getpid(), number)

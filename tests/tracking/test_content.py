@@ -1,4 +1,4 @@
-"""A run of own files is known by what they hold: moved files keep their run, edited ones get another."""
+"""Runs are identified by the content of their files: moved files keep their run, edited ones do not."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from omegaconf import DictConfig
 from tracking.records import at_step, record, rows, send
 
 import gatescope
-from gatescope.cli import job, tell
+from gatescope.cli import job, report_error
 from gatescope.config import resolved
 from gatescope.data.errors import DataError
 from gatescope.run import run
 from gatescope.tracking import content
-from gatescope.tracking.content import by_content, inputs
+from gatescope.tracking.content import find_inputs, replace_paths
 from gatescope.tracking.identity import run_dir, run_id
-from gatescope.tracking.outcomes import finished
+from gatescope.tracking.outcomes import is_finished
 
 TEXTS = "text,label\n" + "good day here,1\nbad day there,0\n" * 20
 Own = Callable[..., DictConfig]
@@ -31,7 +31,7 @@ Own = Callable[..., DictConfig]
 
 @pytest.fixture
 def own(config: Compose, tmp_path: Path) -> Own:
-    """`own(folder)`: a run of the texts in folder/my.csv, which are written where there are none."""
+    """Return a function that composes a run with the texts in folder/my.csv, which it creates."""
 
     def configured(folder: str = "here", *overrides: str) -> DictConfig:
         path = tmp_path / folder / "my.csv"
@@ -49,15 +49,15 @@ def edit(cfg: DictConfig, old: str = "good", new: str = "fine") -> None:
     path.write_text(path.read_text().replace(old, new))
 
 
-def test_an_edited_file_gets_another_run_and_a_moved_one_keeps_its_own(own: Own) -> None:
+def test_an_edited_file_gets_a_new_run_and_a_moved_one_keeps_its_run(own: Own) -> None:
     cfg = own()
     first = run(cfg).directory
-    assert finished(cfg)
+    assert is_finished(cfg)
     moved = own("there")
-    assert finished(moved)
+    assert is_finished(moved)
     assert run_dir(moved) == first
     edit(cfg)
-    assert not finished(cfg)
+    assert not is_finished(cfg)
     second = run(cfg).directory
     assert second != first
     assert second.name.rpartition("-")[0] == first.name.rpartition("-")[0]
@@ -66,7 +66,7 @@ def test_an_edited_file_gets_another_run_and_a_moved_one_keeps_its_own(own: Own)
     assert run_dir(cfg) == first
 
 
-def test_an_interrupted_run_of_a_file_that_was_edited_since_begins_anew(
+def test_an_interrupted_run_starts_again_if_its_file_was_edited(
     own: Own, caplog: pytest.LogCaptureFixture
 ) -> None:
     long = ("trainer.max_epochs=3", "checkpoint.every_n_steps=1", "instruments=default")
@@ -80,17 +80,15 @@ def test_an_interrupted_run_of_a_file_that_was_edited_since_begins_anew(
     result = run(cfg)
     assert result.directory != stopped
     assert record(result.directory)["resumed"] == []
-    assert "goes on from step" not in caplog.text
+    assert "continues from step" not in caplog.text
     assert rows(result.directory)[0]["step"] == 1
     edit(cfg, ",2", ",1")
     assert run(cfg).directory == stopped
     assert [one["step"] for one in record(stopped)["resumed"]] == [6]
 
 
-def test_a_file_that_is_edited_while_it_is_read_ends_the_run(
-    own: Own, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from gatescope.data.text_file import TextFile
+def test_editing_a_file_while_it_is_read_fails_the_run(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gatescope.data.files.text_file import TextFile
 
     build, cfg = TextFile.build, own()
 
@@ -100,9 +98,9 @@ def test_a_file_that_is_edited_while_it_is_read_ends_the_run(
         return splits
 
     monkeypatch.setattr(TextFile, "build", edited_meanwhile)
-    with pytest.raises(DataError, match="was edited while it was read") as caught:
+    with pytest.raises(DataError, match="was changed while it was read") as caught:
         run(cfg)
-    assert tell(caught.value) == 2
+    assert report_error(caught.value) == 2
 
 
 def test_a_missing_file_is_named_in_one_message(own: Own, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,11 +109,11 @@ def test_a_missing_file_is_named_in_one_message(own: Own, capsys: pytest.Capture
     path.unlink()
     with pytest.raises(DataError) as caught:
         run(cfg)
-    assert tell(caught.value) == 2
-    assert capsys.readouterr().err == f"{path}: there is no such file\n"
+    assert report_error(caught.value) == 2
+    assert capsys.readouterr().err == f"{path}: no such file\n"
 
 
-def test_appended_rows_are_named_when_the_run_is_loaded(own: Own) -> None:
+def test_loading_a_run_reports_appended_rows(own: Own) -> None:
     cfg = own()
     directory = run(cfg).directory
     assert gatescope.load(directory).predict(["good day"])
@@ -132,7 +130,7 @@ def test_appended_rows_are_named_when_the_run_is_loaded(own: Own) -> None:
     assert gatescope.load(directory).predict(["good day"])
 
 
-def test_a_moved_file_is_asked_for_when_the_run_is_loaded(own: Own) -> None:
+def test_loading_a_run_reports_a_moved_file(own: Own) -> None:
     cfg = own()
     directory = run(cfg).directory
     Path(cfg.data.path).rename(Path(cfg.data.path).with_name("elsewhere.csv"))
@@ -141,7 +139,7 @@ def test_a_moved_file_is_asked_for_when_the_run_is_loaded(own: Own) -> None:
         gatescope.load(directory)
 
 
-def test_a_sweep_repeats_what_was_edited_alone(own: Own) -> None:
+def test_a_sweep_repeats_only_runs_with_edited_files(own: Own) -> None:
     first, second = own(), own("there")
     edit(second)
     assert run_id(first) != run_id(second)
@@ -149,7 +147,7 @@ def test_a_sweep_repeats_what_was_edited_alone(own: Own) -> None:
         assert isinstance(job(cfg), float)
     edit(first)
     assert run_id(first) == run_id(second)
-    assert finished(first)
+    assert is_finished(first)
 
 
 @pytest.mark.parametrize(
@@ -190,14 +188,14 @@ def test_each_key_that_names_a_file(config: Compose, tmp_path: Path, data: str, 
 NEED_A_PATH = ("text_file", "pairs_file", "series_file", "polyphonic_file", "audio_folder")
 
 
-def test_a_folder_counts_by_its_names_and_what_its_files_hold(config: Compose, tmp_path: Path) -> None:
+def test_a_folder_is_identified_by_names_and_contents_of_its_files(config: Compose, tmp_path: Path) -> None:
     folder = tmp_path / "recordings"
     (folder / "yes").mkdir(parents=True)
     (folder / "yes" / "1.wav").write_bytes(b"one")
     (folder / "no.wav").write_bytes(b"two")
 
     def identity(at: Path = folder) -> str:
-        content._folders.clear()
+        content._folder_digests.clear()
         return run_id(config("data=audio_folder", f"data.path={at}"))
 
     before = identity()
@@ -211,7 +209,7 @@ def test_a_folder_counts_by_its_names_and_what_its_files_hold(config: Compose, t
     assert identity() not in (before, edited)
 
 
-def test_words_that_are_no_paths_do_not_depend_on_the_working_directory(
+def test_values_that_are_not_paths_do_not_depend_on_the_working_directory(
     config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = run_id(config())
@@ -225,11 +223,11 @@ def test_relative_paths_and_the_home_folder(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "my.csv").write_text("x")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    found = [by_content({"path": p}) for p in ("my.csv", "./my.csv", "~/my.csv", str(tmp_path / "my.csv"))]
+    found = [replace_paths({"path": p}) for p in ("my.csv", "./my.csv", "~/my.csv", str(tmp_path / "my.csv"))]
     assert found[0]["path"].startswith("sha256:")
     assert found[0]["path"].endswith(".csv"), "another ending is read as another format"
     assert all(one == found[0] for one in found)
-    assert [key for key, _, _ in inputs({"a": {"path": "my.csv", "b": "none.csv"}}, "data")] == [
+    assert [key for key, _, _ in find_inputs({"a": {"path": "my.csv", "b": "none.csv"}}, "data")] == [
         "data.a.path"
     ]
 
@@ -239,26 +237,26 @@ def test_a_file_is_read_once_and_again_when_it_has_changed(
 ) -> None:
     path = tmp_path / "my.csv"
     path.write_text("one")
-    time.sleep(content.SETTLED / 1e9 * 1.5)
+    time.sleep(content.CLOCK_RESOLUTION / 1e9 * 1.5)
     digested: list[Path] = []
     digest = content.hashlib.file_digest
     monkeypatch.setattr(
         content.hashlib, "file_digest", lambda file, kind: digested.append(path) or digest(file, kind)
     )
-    first = by_content({"path": str(path)})
+    first = replace_paths({"path": str(path)})
     for _ in range(1000):
-        assert by_content({"path": str(path)}) == first
+        assert replace_paths({"path": str(path)}) == first
     assert len(digested) == 1
     stat = path.stat()
     path.write_text("two")
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # same size, and its time set back
-    assert by_content({"path": str(path)}) != first
+    assert replace_paths({"path": str(path)}) != first
 
 
 def test_a_sweep_of_a_thousand_jobs_is_identified_in_a_second(own: Own) -> None:
     cfg = own()
     Path(cfg.data.path).write_bytes(np.random.default_rng(0).bytes(20_000_000))
-    time.sleep(content.SETTLED / 1e9 * 1.5)
+    time.sleep(content.CLOCK_RESOLUTION / 1e9 * 1.5)
     plain = resolved(cfg)
     started = time.perf_counter()
     for seed in range(1000):

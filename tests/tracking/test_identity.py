@@ -1,4 +1,4 @@
-"""A run's name changes with what defines its result, and with nothing else."""
+"""The id of a run depends on everything that defines its result, and on nothing else."""
 
 from __future__ import annotations
 
@@ -85,19 +85,19 @@ def test_a_baseline_depends_on_model_data_and_seed_alone(config: Compose, overri
         ("data=audio_folder data.path=recordings/", "recordings"),
     ],
 )
-def test_data_are_named_as_their_file_is(config: Compose, words: str, name: str) -> None:
+def test_data_have_the_name_of_their_config_file(config: Compose, words: str, name: str) -> None:
     cfg = config(*re.split(r" (?=data\.)", words))
     assert tags(cfg)["data"] == name
     assert f"-{name}-s0-" in run_id(cfg)
 
 
-def test_the_name_of_data_changes_no_result(config: Compose) -> None:
+def test_the_name_of_data_does_not_change_the_identity(config: Compose) -> None:
     words = ("data=text_file", "data.path=reviews.csv")
     renamed = config(*words, "data.name=stars")
     assert result_config(renamed) == result_config(config(*words))
 
 
-def test_the_name_reads(config: Compose) -> None:
+def test_run_ids_are_readable(config: Compose) -> None:
     cfg = config("model=lstm", "attention=additive", "seed=3")
     assert run_id(cfg).startswith("lstm-additive-tweets-s3-")
     assert tags(cfg) == {
@@ -113,11 +113,11 @@ def test_the_name_reads(config: Compose) -> None:
 @pytest.mark.parametrize(
     "name", ["additive", "dot", "general", "scaled_dot", "uniform", "frozen_random", "none"]
 )
-def test_an_attention_is_named_as_its_file_is(config: Compose, name: str) -> None:
+def test_attention_has_the_name_of_its_config_file(config: Compose, name: str) -> None:
     assert tags(config(f"attention={name}"))["variant"] == f"gru-{name}"
 
 
-def test_a_run_is_found_by_a_readable_name(small: Compose, tmp_path: Path) -> None:
+def test_a_run_has_a_link_with_a_readable_name(small: Compose, tmp_path: Path) -> None:
     first = run(small("tracking.name=mine")).directory
     link = tmp_path / "default" / "by_name" / "mine"
     assert link.resolve() == first.resolve()

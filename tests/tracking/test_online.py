@@ -1,4 +1,4 @@
-"""W&B without W&B: online logging, `wandb sync`, resuming and artifacts, against the stand-in."""
+"""Online logging, `wandb sync`, resuming and artifacts, with a local stand-in for W&B's server."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def arrived(server: StandIn, name: str) -> list[dict[str, float]]:
     ]
 
 
-def test_an_online_run_arrives_whole(small: Compose, server: StandIn) -> None:
+def test_an_online_run_is_received_completely(small: Compose, server: StandIn) -> None:
     result = run(small("tracking=online", *LOOKING))
     name = result.directory.name
     stored = server.runs[name]
@@ -70,13 +70,13 @@ def test_an_online_run_arrives_whole(small: Compose, server: StandIn) -> None:
 
 
 def media(server: StandIn, name: str, key: str) -> dict[str, Any]:
-    """A table that a run has logged, as W&B holds it."""
+    """Return a table that a run has logged, as W&B received it."""
     rows = [row for row in map(json.loads, server.runs[name].history) if key in row]
     (row,) = rows
     return json.loads(server.runs[name].files[row[key]["path"]])  # type: ignore[no-any-return]
 
 
-def test_the_confusion_matrix_and_the_worst_errors_are_there(config: Compose, server: StandIn) -> None:
+def test_the_confusion_matrix_and_the_worst_errors_are_received(config: Compose, server: StandIn) -> None:
     data = ("data=tweets", "data.limit=300", "instruments=off", *FAST, "model.embedding_size=8")
     result = run(config(*data, "tracking=online"))
     name, kept = result.directory.name, predictions.read(result.directory / "predictions.csv")
@@ -96,7 +96,7 @@ def test_the_confusion_matrix_and_the_worst_errors_are_there(config: Compose, se
     assert arrived(server, name) == recorded(result.directory)
 
 
-def test_a_table_that_cannot_be_made_costs_nothing_else(
+def test_an_error_in_a_table_does_not_affect_the_rest(
     small: Compose, server: StandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(**_: Any) -> None:
@@ -110,7 +110,7 @@ def test_a_table_that_cannot_be_made_costs_nothing_else(
     assert "predictions.csv" in server.runs[directory.name].files
 
 
-def test_a_failed_run_is_failed_there_too(small: Compose, server: StandIn) -> None:
+def test_a_failed_run_has_failed_on_wandb(small: Compose, server: StandIn) -> None:
     with pytest.raises(Exception, match="loss"):
         run(small("tracking=online", "optimizer=sgd", "optimizer.lr=1e30", "trainer.gradient_clip_val=null"))
     (stored,) = server.runs.values()
@@ -131,7 +131,7 @@ def test_an_offline_run_can_be_synced_later(small: Compose, server: StandIn, tmp
     assert server.runs[name].state == "finished"
 
 
-def test_a_resumed_run_goes_on_where_it_stood(server: StandIn, tmp_path: Path) -> None:
+def test_a_resumed_run_continues_its_history(server: StandIn, tmp_path: Path) -> None:
     for steps in ((0, 1), (2, 3)):
         settings = wandb.Settings(silent=True, console="off")
         with wandb.init(project="p", id="r", resume="allow", dir=tmp_path, settings=settings) as logged:
@@ -143,7 +143,7 @@ def test_a_resumed_run_goes_on_where_it_stood(server: StandIn, tmp_path: Path) -
 
 
 def assert_whole(server: StandIn, directory: Path) -> None:
-    """One finished run that holds each row of the record once, in its order, and each look's scalars."""
+    """Check that one finished run has each row of the record once, in its order, with all scalars."""
     (stored,) = server.runs.values()
     assert (stored.name, stored.state) == (directory.name, "finished")
     history = [json.loads(row) for row in stored.history]
@@ -180,7 +180,7 @@ LONGER = ("trainer.max_epochs=3", "instruments=default", "instruments.every_n_st
 
 
 @pytest.mark.parametrize("mode", ["offline", "online"])
-def test_a_run_that_was_killed_and_went_on_arrives_whole(
+def test_a_killed_and_resumed_run_is_received_completely(
     small: Compose, server: StandIn, tmp_path: Path, mode: str
 ) -> None:
     often = ("checkpoint.every_n_steps=5", "instruments.every_n_steps=8")
@@ -202,9 +202,7 @@ def test_a_run_that_was_killed_and_went_on_arrives_whole(
 
 
 @pytest.mark.parametrize("lost", [0, 5, 100])
-def test_what_a_server_lacks_is_sent_and_what_it_has_is_not_sent_again(
-    small: Compose, server: StandIn, lost: int
-) -> None:
+def test_only_missing_rows_are_sent(small: Compose, server: StandIn, lost: int) -> None:
     stop = at_step(8, send(signal.SIGINT))[0]
     words = (*LONGER, stop, "tracking=online", "checkpoint.every_n_steps=3")
     cfg = small(*words)
@@ -217,7 +215,7 @@ def test_what_a_server_lacks_is_sent_and_what_it_has_is_not_sent_again(
     assert_whole(server, run(cfg).directory)
 
 
-def test_a_run_that_ended_before_all_had_arrived_is_completed(
+def test_an_incomplete_upload_is_completed(
     small: Compose, server: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = small(*LONGER, "tracking=offline")
@@ -227,7 +225,7 @@ def test_a_run_that_ended_before_all_had_arrived_is_completed(
         raise SystemExit
 
     with monkeypatch.context() as patch:
-        patch.setattr("gatescope.tracking.lifecycle.close_wandb", killed)
+        patch.setattr("gatescope.tracking.lifecycle.finish_upload", killed)
         with pytest.raises(SystemExit):
             run(cfg)
     before = (run_dir(cfg) / "metrics.jsonl").read_bytes()
@@ -249,6 +247,6 @@ def test_an_artifact_is_committed(server: StandIn, tmp_path: Path) -> None:
     assert b"0.5" in server.uploads.values()
 
 
-def test_what_is_unknown_is_an_error_at_once(server: StandIn) -> None:
+def test_an_unknown_artifact_is_an_error(server: StandIn) -> None:
     with pytest.raises((ValueError, wandb.Error), match="not found"):
         wandb.Api(timeout=5).run(f"{ENTITY}/gatescope/none").load(force=True)

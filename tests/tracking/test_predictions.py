@@ -1,4 +1,4 @@
-"""The predictions of a run: every metric of its test follows from them, and no cell is a formula."""
+"""The predictions of a run: its test metrics follow from them, and no cell is a formula."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from gatescope.run import run
 from gatescope.sequences import END, IGNORE, TaskSpec
 from gatescope.tracking import predictions
 from gatescope.training.objective import objective_for
-from gatescope.training.predictions import batch_columns, joined
+from gatescope.training.predictions import batch_columns, concatenate
 
 NASTY = ['=HYPERLINK("http://x",1)', "+1 or,more", "NA", "-1", "'quoted", "two\nlines", "ünï"]
-"""Names of classes that a spreadsheet or a parser could take for something else."""
+"""Names of classes that a spreadsheet or a parser could misinterpret."""
 
 
 def texts(path: Path, labels: list[str], rows: int = 60) -> tuple[str, ...]:
-    """A file of texts with these labels, as overrides."""
+    """Write a file of texts with these labels, and return overrides for it."""
     rng = np.random.default_rng(0)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -61,7 +61,7 @@ def summary(directory: Path) -> dict[str, float]:
 
 
 def recomputed(table: pd.DataFrame) -> dict[str, float]:
-    """What the file says of the run's metrics, as its documentation has it."""
+    """Compute the metrics of a run from its file of predictions, as its documentation defines them."""
     found = {"loss": table.loss.mean()}
     if predictions.classes(table):
         found["accuracy"] = (table.target == table.prediction).mean()
@@ -135,7 +135,7 @@ def test_a_transduction_of_characters_and_of_words(config: Compose, tmp_path: Pa
 
 
 @pytest.mark.parametrize("stateful", [False, True])
-def test_a_symbol_a_step(config: Compose, tmp_path: Path, stateful: bool) -> None:
+def test_one_symbol_per_step(config: Compose, tmp_path: Path, stateful: bool) -> None:
     if stateful:
         (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog, and again: " * 30)
         data = ("data=characters", f"data.path={tmp_path}/text.txt", "data.steps=20", "data.batch_size=4")
@@ -146,7 +146,7 @@ def test_a_symbol_a_step(config: Compose, tmp_path: Path, stateful: bool) -> Non
     assert len(table) == len(result.data.splits.test)
 
 
-def test_several_outputs_a_step(config: Compose, tmp_path: Path) -> None:
+def test_several_outputs_per_step(config: Compose, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     cells = {}
     for part, count in (("traindata", 8), ("validdata", 3), ("testdata", 5)):
@@ -181,13 +181,13 @@ def test_a_baseline(config: Compose, tmp_path: Path, model: str, data: str) -> N
     assert len(table) == len(result.data.splits.test)
 
 
-def test_only_what_was_tested_is_kept(small: Compose) -> None:
+def test_only_tested_examples_are_written(small: Compose) -> None:
     result = run(small("+trainer.limit_test_batches=2", "data.test=256", "instruments=off"))
     assert len(assert_the_metrics_follow(result.directory, {"mse"})) == 2 * 4 * 16
 
 
-def test_the_tested_weights_have_made_them(small: Compose) -> None:
-    """Those of the best epoch, which is not the last."""
+def test_predictions_are_those_of_the_tested_weights(small: Compose) -> None:
+    """The tested weights are those of the best epoch, which is not the last."""
     result = run(small("trainer.max_epochs=4", "optimizer.lr=0.5", "instruments=off"))
     values = [r["validation/mse"] for r in _rows(result.directory) if "validation/mse" in r]
     assert values[-1] > min(values)
@@ -211,7 +211,7 @@ def test_a_run_that_is_stopped_after_its_test_is_tested_again(
 
     cfg = small("trainer.max_epochs=2", f"root={tmp_path}/a", "instruments=off")
     with monkeypatch.context() as patch:
-        patch.setattr("gatescope.tracking.lifecycle.Tracked.keep_predictions", stop)
+        patch.setattr("gatescope.tracking.lifecycle.TrackedRun.write_predictions", stop)
         with pytest.raises(KeyboardInterrupt):
             run(cfg)
     again = run(cfg)
@@ -222,9 +222,7 @@ def test_a_run_that_is_stopped_after_its_test_is_tested_again(
     ).read_bytes()
 
 
-def test_a_run_that_begins_anew_has_none_of_the_old_ones(
-    small: Compose, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_attempt_has_no_earlier_predictions(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = run(small("instruments=off")).directory
     assert (directory / "predictions.csv").exists()
 
@@ -237,7 +235,7 @@ def test_a_run_that_begins_anew_has_none_of_the_old_ones(
     assert predictions.find(directory) is None
 
 
-def test_tables_give_them(small: Compose, tmp_path: Path) -> None:
+def test_tables_contain_predictions(small: Compose, tmp_path: Path) -> None:
     directory = run(small("instruments=off")).directory
     tables = RecordSource(tmp_path, "default").tables()
     pd.testing.assert_frame_equal(tables.predictions(directory.name), kept(directory))
@@ -250,7 +248,7 @@ names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 
 @given(labels=st.lists(st.one_of(names, st.sampled_from(NASTY)), min_size=2, max_size=4, unique=True))
-def test_any_name_comes_back_and_none_is_a_formula(
+def test_any_name_is_read_back_and_none_is_a_formula(
     tmp_path_factory: pytest.TempPathFactory, labels: list[str]
 ) -> None:
     count = len(labels)
@@ -269,7 +267,7 @@ def test_any_name_comes_back_and_none_is_a_formula(
         assert cell[:1] not in set("=+-@\t\r\n") or predictions.NUMBER.fullmatch(cell)
 
 
-def test_accepted_answers_all_come_back() -> None:
+def test_all_accepted_answers_are_read_back() -> None:
     vocabulary = ("<end>", "=a", "b", "c")
     task = TaskSpec("transduction", "tokens", 4, 4, "exact_match", "max", target_vocabulary=vocabulary)
     objective = objective_for(task)
@@ -283,29 +281,27 @@ def test_accepted_answers_all_come_back() -> None:
     assert text.splitlines()[1] == '0,1,\'=a b,b,"[""b""]",0,1'
 
 
-def test_batches_are_joined_in_order_of_id() -> None:
+def test_batches_are_concatenated_in_order_of_id() -> None:
     parts = [
         {"id": np.array([3, 0]), "target": ["d", "a"], "p": np.array([0.3, 0.0])},
         {"id": np.array([2, 1]), "target": ["c", "b"], "p": np.array([0.2, 0.1])},
     ]
-    found = joined(parts)
+    found = concatenate(parts)
     assert (found["id"].tolist(), found["target"]) == ([0, 1, 2, 3], ["a", "b", "c", "d"])
     assert found["p"].tolist() == [0.0, 0.1, 0.2, 0.3]
-    assert joined([]) == {}
+    assert concatenate([]) == {}
 
 
-def test_a_file_too_large_for_a_spreadsheet_is_packed(
-    small: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_large_file_is_compressed(small: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     plain = kept(run(small("instruments=off", f"root={tmp_path}/a")).directory)
-    monkeypatch.setattr(predictions, "MOST_PLAIN", 100)
+    monkeypatch.setattr(predictions, "MAX_PLAIN_BYTES", 100)
     directory = run(small("instruments=off", f"root={tmp_path}/b")).directory
     assert not (directory / "predictions.csv").exists()
     pd.testing.assert_frame_equal(kept(directory), plain)
     pd.testing.assert_frame_equal(pd.read_csv(directory / "predictions.csv.gz"), plain)
 
 
-def test_the_worst_come_first_and_what_is_right_not_at_all() -> None:
+def test_worst_predictions_come_first_without_correct_ones() -> None:
     classified = {
         "id": [0, 1, 2, 3], "loss": [0.1, 3.0, 1.0, 3.0],
         "target": ["a", "a", "b", "b"], "prediction": ["a", "b", "a", "a"], "p(a)": [0] * 4, "p(b)": [0] * 4,

@@ -1,4 +1,4 @@
-"""A run that was stopped goes on as if it had not been: the same weights to the last bit, the same record."""
+"""A stopped run continues as if it had not been stopped: bit-equal weights and the same record."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from tracking.records import assert_same, at_step, record, rows, send, stop_at
 
-from gatescope.cli import tell
+from gatescope.cli import report_error
 from gatescope.config import ConfigError
-from gatescope.data.adding import Adding
 from gatescope.data.errors import DataError
 from gatescope.data.examples import Splits
+from gatescope.data.generated.adding import Adding
 from gatescope.data.ragged import Ragged
 from gatescope.run import load_data, run
-from gatescope.tracking.directory import RecordError
+from gatescope.tracking.checkpoint_files import find_checkpoint
+from gatescope.tracking.directory import RecordError, write_atomically
 from gatescope.tracking.identity import run_dir, run_id
-from gatescope.tracking.resume import find, write_bytes
 from gatescope.trained import load
 
 Stopped = Callable[..., Path]
@@ -37,12 +37,12 @@ HARD = (
     "checkpoint.every_n_steps=1",
     "checkpoint.keep=all",
 )
-"""Three epochs of four steps that draw from torch's generator, with a checkpoint after each step."""
+"""Three epochs of four steps that use torch's random generator, with a checkpoint after each step."""
 
 
 @pytest.fixture
 def stopped(monkeypatch: pytest.MonkeyPatch) -> Stopped:
-    """`stopped(cfg, 3)` runs until its third checkpoint is written; where its record is."""
+    """Return a function that runs a config until a number of checkpoints was written."""
 
     return partial(stop_at, monkeypatch)
 
@@ -59,7 +59,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> Stopped:
         (["data.workers=1"], (4, 6)),
     ],
 )
-def test_the_same_weights_and_the_same_record(
+def test_a_resumed_run_has_the_same_weights_and_record(
     small: Compose, tmp_path: Path, stopped: Stopped, overrides: list[str], checkpoints: tuple[int, ...]
 ) -> None:
     whole = run(small(*HARD, *overrides, f"root={tmp_path}/whole")).directory
@@ -70,7 +70,7 @@ def test_the_same_weights_and_the_same_record(
         assert len(record(run_dir(cfg))["resumed"]) == 1
 
 
-def test_stopped_again_and_again(small: Compose, tmp_path: Path, stopped: Stopped) -> None:
+def test_a_run_that_is_stopped_repeatedly(small: Compose, tmp_path: Path, stopped: Stopped) -> None:
     whole = run(small(*HARD, f"root={tmp_path}/whole")).directory
     cfg = small(*HARD, f"root={tmp_path}/halting")
     for _ in range(3):
@@ -79,7 +79,7 @@ def test_stopped_again_and_again(small: Compose, tmp_path: Path, stopped: Stoppe
     assert [one["step"] for one in record(run_dir(cfg))["resumed"]] == [2, 4, 6]
 
 
-def test_work_after_the_last_checkpoint_is_done_again_and_recorded_once(
+def test_steps_after_the_last_checkpoint_are_repeated_and_recorded_once(
     small: Compose, tmp_path: Path
 ) -> None:
     whole = run(small(*HARD, "instruments.every_n_steps=1", f"root={tmp_path}/whole")).directory
@@ -128,7 +128,7 @@ def empty(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_byte, empty])
 @pytest.mark.parametrize("damaged", [["last.ckpt"], ["last.ckpt", "last-1.ckpt"]])
-def test_a_damaged_checkpoint_is_named_set_aside_and_the_one_before_used(
+def test_a_damaged_checkpoint_is_renamed_and_the_previous_one_used(
     small: Compose,
     tmp_path: Path,
     stopped: Stopped,
@@ -150,17 +150,17 @@ def test_a_damaged_checkpoint_is_named_set_aside_and_the_one_before_used(
     assert resumed == ([5] if len(damaged) == 1 else [])
 
 
-def test_a_record_shorter_than_its_checkpoint_says_is_not_gone_on_with(
+def test_a_checkpoint_is_not_used_if_the_record_is_shorter(
     small: Compose, stopped: Stopped, caplog: pytest.LogCaptureFixture
 ) -> None:
     directory = stopped(small(*HARD), 6)
     (directory / "metrics.jsonl").write_text("")
-    assert find(directory) is None
+    assert find_checkpoint(directory) is None
     assert caplog.text.count("metrics.jsonl is shorter than when it was saved") == 2
 
 
 def other_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another version of the package that the data come from: the config is the same."""
+    """Change the generated data, as another version would, without changing the config."""
     build = Adding.build
 
     def built(self: Adding) -> Splits:
@@ -172,16 +172,16 @@ def other_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Adding, "build", built)
 
 
-def test_weights_of_other_data_are_not_gone_on_with(
+def test_a_checkpoint_of_other_data_is_not_continued(
     small: Compose, stopped: Stopped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = stopped(small(*HARD), 6)
     other_data(monkeypatch)
     with pytest.raises(
-        DataError, match=r"begun on other data \(test split: other inputs\).*force=true"
+        DataError, match=r"started with other data \(test split: other inputs\).*force=true"
     ) as caught:
         run(small(*HARD))
-    assert tell(caught.value) == 2
+    assert report_error(caught.value) == 2
     told = record(directory)
     assert (told["status"], told["exit_code"]) == ("failed", 2)
     assert "test/mse" not in told["summary"]
@@ -200,25 +200,25 @@ def test_weights_of_other_data_are_not_tested(small: Compose) -> None:
         trainer.test(result.module, datamodule=other, ckpt_path=best, verbose=False)
 
 
-def test_a_checkpoint_that_does_not_tell_its_data_is_not_gone_on_with(
-    small: Compose, stopped: Stopped
-) -> None:
+def test_a_checkpoint_without_data_identity_is_not_continued(small: Compose, stopped: Stopped) -> None:
     path = stopped(small(*HARD), 6) / "checkpoints" / "last.ckpt"
     saved = torch.load(path, weights_only=True)
     del saved["data"]
     torch.save(saved, path)
-    with pytest.raises(DataError, match=r"of an older version.*force=true"):
+    with pytest.raises(DataError, match=r"by an older version.*force=true"):
         run(small(*HARD))
 
 
-def test_force_starts_anew(small: Compose, tmp_path: Path, stopped: Stopped) -> None:
+def test_force_starts_again(small: Compose, tmp_path: Path, stopped: Stopped) -> None:
     whole = run(small(*HARD, f"root={tmp_path}/whole")).directory
     directory = stopped(small(*HARD, f"root={tmp_path}/b"), 6)
     assert_same(whole, run(small(*HARD, f"root={tmp_path}/b", "force=true")).directory)
     assert record(directory)["resumed"] == []
 
 
-def test_a_run_whose_directory_was_moved_goes_on(small: Compose, tmp_path: Path, stopped: Stopped) -> None:
+def test_a_run_continues_after_its_directory_was_moved(
+    small: Compose, tmp_path: Path, stopped: Stopped
+) -> None:
     whole = run(small(*HARD, f"root={tmp_path}/whole")).directory
     stopped(small(*HARD, f"root={tmp_path}/here"), 6)
     shutil.move(tmp_path / "here", tmp_path / "there")
@@ -226,7 +226,7 @@ def test_a_run_whose_directory_was_moved_goes_on(small: Compose, tmp_path: Path,
     assert not (tmp_path / "here").exists()
 
 
-def test_a_best_checkpoint_of_the_lost_part_is_taken_back(
+def test_a_best_checkpoint_of_repeated_steps_is_replaced(
     small: Compose, tmp_path: Path, stopped: Stopped
 ) -> None:
     cfg = small(*HARD, f"root={tmp_path}/b")
@@ -238,7 +238,7 @@ def test_a_best_checkpoint_of_the_lost_part_is_taken_back(
     assert all(torch.equal(kept[name], found[name]) for name in kept)
 
 
-def test_seconds_count_the_time_at_work(small: Compose, stopped: Stopped) -> None:
+def test_seconds_exclude_the_time_between_stop_and_resume(small: Compose, stopped: Stopped) -> None:
     cfg = small(*HARD)
     directory = stopped(cfg, 6)
     before = [row for row in (directory / "metrics.jsonl").read_text().splitlines()]
@@ -251,7 +251,7 @@ def test_seconds_count_the_time_at_work(small: Compose, stopped: Stopped) -> Non
     assert record(directory)["seconds"] >= seconds[-1]
 
 
-def test_the_cadence_of_checkpoints_is_no_part_of_a_runs_identity(small: Compose) -> None:
+def test_checkpoint_intervals_are_no_part_of_the_identity(small: Compose) -> None:
     assert run_id(small()) == run_id(small("checkpoint.every_n_steps=7", "checkpoint.every_seconds=1.5"))
 
 
@@ -269,25 +269,25 @@ def test_a_finished_run_keeps_the_weights_that_were_tested(
     words = tuple(f"+{word}" if word.startswith("trainer") else word for word in words)
     cfg = small("checkpoint.every_n_steps=2", *words)
     (run_dir(cfg) / "checkpoints").mkdir(parents=True)
-    (run_dir(cfg) / "checkpoints" / ".last.ckpt.12345").write_bytes(b"half written by a try that was killed")
+    (run_dir(cfg) / "checkpoints" / ".last.ckpt.12345").write_bytes(b"incomplete file of a killed process")
     directory = run(cfg).directory
     assert {path.name for path in (directory / "checkpoints").iterdir()} == kept
     assert load(directory).model is not None
 
 
-def test_what_is_kept_of_a_finished_run_is_one_of_two(small: Compose) -> None:
+def test_checkpoint_keep_has_two_values(small: Compose) -> None:
     with pytest.raises(ConfigError, match=r'checkpoint\.keep: given "none", allowed: .best. or .all.'):
         run(small("checkpoint.keep=none"))
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_file_is_written_completely_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
-    write_bytes(path, b"first")
-    write_bytes(path, b"second", keep=tmp_path / "last-1.ckpt")
+    write_atomically(path, b"first")
+    write_atomically(path, b"second", previous=tmp_path / "last-1.ckpt")
     assert [p.read_bytes() for p in (path, tmp_path / "last-1.ckpt")] == [b"second", b"first"]
     (tmp_path / "file").touch()
     with pytest.raises(
-        RecordError, match=r"cannot write .*/file/last.ckpt: .*; what was recorded before is kept"
+        RecordError, match=r"cannot write .*/file/last.ckpt: .*; earlier rows and checkpoints are kept"
     ):
-        write_bytes(tmp_path / "file" / "last.ckpt", b"third")
+        write_atomically(tmp_path / "file" / "last.ckpt", b"third")
     assert {p.name for p in tmp_path.iterdir()} == {"last.ckpt", "last-1.ckpt", "file"}

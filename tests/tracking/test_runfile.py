@@ -1,4 +1,4 @@
-"""A run.json that cannot be trusted costs nothing that was measured."""
+"""An invalid run.json is rebuilt, and no measurement is lost."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from gatescope.data.errors import DataError
 from gatescope.run import run
 from gatescope.tracking import directory as on_disk
 from gatescope.tracking.identity import run_dir
-from gatescope.tracking.outcomes import finished, monitored, table
-from gatescope.tracking.progress import Job, look, report
-from gatescope.tracking.runfile import mend, read_run, sound
+from gatescope.tracking.outcomes import is_finished, monitored_value, sweep_table
+from gatescope.tracking.progress import Job, read_progress, report
+from gatescope.tracking.runfile import read_run, read_valid_run, repair_run
 
 DAMAGED = {
     "missing": None,
@@ -48,14 +48,14 @@ def damage(directory: Path, data: bytes | None) -> None:
 
 
 def kept(directory: Path) -> dict[str, bytes]:
-    """Rows and checkpoints of a run, in bytes."""
+    """Return the content of rows and checkpoints of a run."""
     files = [*directory.glob("*.jsonl"), *directory.glob("checkpoints/*.ckpt")]
     return {str(path.relative_to(directory)): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Callable[..., Any], Path]:
-    """A finished run, of which tests take copies; `composed(root)` is its config there."""
+    """Return a function that composes a config for a root, and the directory of a finished run to copy."""
     from conftest import FAST, ROOT, SMALL
     from hydra import compose, initialize_config_dir
 
@@ -79,7 +79,7 @@ def test_a_finished_run_stays_finished(
     if isinstance(data, tuple):
         data = json.dumps(told | {data[0]: data[1]}).encode()
     damage(directory, data)
-    assert not finished(cfg)
+    assert not is_finished(cfg)
     assert job(cfg) == told["summary"]["best/validation/mse"]
     assert kept(directory) == before
     assert (directory / "run.json.broken").exists() == (data is not None)
@@ -89,11 +89,11 @@ def test_a_finished_run_stays_finished(
     assert {name: again[name] for name in same} == {name: told[name] for name in same}
     for name in ("test/mse", "test/loss", "best/validation/mse", "seconds_per_epoch"):
         assert again["summary"][name] == pytest.approx(told["summary"][name])
-    assert finished(cfg)
+    assert is_finished(cfg)
 
 
 @pytest.mark.parametrize("data", [None, b"", b"[]"])
-def test_a_stopped_run_goes_on_from_its_checkpoint(
+def test_a_stopped_run_continues_from_its_checkpoint(
     small: Compose, tmp_path: Path, data: bytes | None
 ) -> None:
     often = ("checkpoint.every_n_steps=1", "instruments.every_n_steps=1", "checkpoint.keep=all")
@@ -112,7 +112,7 @@ def test_a_stopped_run_goes_on_from_its_checkpoint(
 def test_a_baseline_stays_finished(config: Compose) -> None:
     cfg = config("data=gunpoint", "model=majority", "tracking=off")
     expected = run(cfg)
-    assert expected.monitored == monitored(expected.directory)
+    assert expected.monitored == monitored_value(expected.directory)
     damage(expected.directory, b"[]")
     before = kept(expected.directory)
     found = run(cfg)
@@ -121,7 +121,7 @@ def test_a_baseline_stays_finished(config: Compose) -> None:
     assert kept(expected.directory) == before
 
 
-def test_without_a_checkpoint_what_was_measured_is_set_aside(
+def test_without_a_checkpoint_the_earlier_record_is_kept(
     small: Compose, caplog: pytest.LogCaptureFixture
 ) -> None:
     cfg = small("checkpoint.every_seconds=null", *at_step(3, send(signal.SIGINT)), "trainer.max_epochs=2")
@@ -134,7 +134,7 @@ def test_without_a_checkpoint_what_was_measured_is_set_aside(
     run(cfg)
     assert kept(run_dir(cfg) / "earlier" / "1") == before
     assert rows(run_dir(cfg))[0]["step"] <= 1
-    assert "what was recorded before is kept in" in caplog.text
+    assert "the earlier record is kept in" in caplog.text
 
 
 def test_a_finished_run_is_not_run_again_from_python_either(small: Compose) -> None:
@@ -150,7 +150,7 @@ def test_a_finished_run_is_not_run_again_from_python_either(small: Compose) -> N
     assert kept(first.directory).keys() == before.keys()
 
 
-def test_readers_show_a_damaged_record_and_leave_it_alone(
+def test_readers_show_a_damaged_record_without_changing_it(
     whole: tuple[Callable[..., Any], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     composed, root = whole
@@ -192,29 +192,29 @@ def test_any_value_of_any_field_is_read_without_a_traceback(
 
 
 def read_all(cfg: Any, data: bytes) -> None:
-    """All that reads a run.json, and then the process that holds the run."""
+    """Call every reader of run.json, then `repair_run`."""
     directory = run_dir(cfg)
     before = kept(directory)
     damage(directory, data)
     found = read_run(directory)
     assert found["status"] in ("running", "finished", "failed", "preempted", "interrupted")
-    report([look(Job("gru-none", cfg, directory))])
-    table([cfg], {})
-    finished(cfg)
-    monitored(directory)
+    report([read_progress(Job("gru-none", cfg, directory))])
+    sweep_table([cfg], {})
+    is_finished(cfg)
+    monitored_value(directory)
     RecordSource(directory.parents[1], "default").tables()
-    assert mend(directory) == found
-    assert sound(directory) == json.loads(json.dumps(found))
+    assert repair_run(directory) == found
+    assert read_valid_run(directory) == json.loads(json.dumps(found))
     assert kept(directory) == before
 
 
-def test_what_a_run_writes_is_sound(whole: tuple[Callable[..., Any], Path]) -> None:
+def test_a_run_writes_a_valid_file(whole: tuple[Callable[..., Any], Path]) -> None:
     composed, root = whole
     directory = run_dir(composed(root))
-    assert sound(directory) == record(directory)
+    assert read_valid_run(directory) == record(directory)
 
 
-def test_run_json_is_on_the_disk_before_and_after_it_is_renamed(
+def test_run_json_is_flushed_before_and_after_it_is_renamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = []
@@ -242,21 +242,21 @@ def test_a_finished_run_without_its_weights_returns_none(
     best = run_dir(cfg) / "checkpoints" / "best.ckpt"
     assert run(cfg).module is not None
     best.write_bytes(b"xx")
-    with pytest.raises(DataError, match=r"best.ckpt is damaged: force=true trains the run anew"):
+    with pytest.raises(DataError, match=r"best.ckpt is damaged: force=true trains the run again"):
         run(cfg)
     best.unlink()
     result = run(cfg)
     assert result.module is None
     assert result.summary == record(run_dir(cfg))["summary"]
-    assert "has no weights any more" in caplog.text
+    assert "has no weights: the recorded scores" in caplog.text
 
 
-def test_a_reason_that_is_no_text_is_recorded(config: Compose, tmp_path: Path) -> None:
+def test_a_reason_with_bytes_that_are_not_text_is_recorded(config: Compose, tmp_path: Path) -> None:
     path = tmp_path / "bytes.csv"
     path.write_bytes(b"\x80\xff,label\n\xfe,1\n")
     cfg = config("data=text_file", f"data.path={path}", "tracking=off")
     with pytest.raises(DataError):
         run(cfg)
-    told = sound(run_dir(cfg))
+    told = read_valid_run(run_dir(cfg))
     assert told is not None
     assert told["status"] == "failed"

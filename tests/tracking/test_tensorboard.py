@@ -1,4 +1,4 @@
-"""TensorBoard in addition: the same metrics and scalar readings as the record."""
+"""TensorBoard has the same metrics and scalar measurements as the record."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def recorded(directory: Path) -> dict[tuple[str, int], float]:
     return values | {(r["name"], r["step"]): r["value"] for r in measurements if r["kind"] == "scalar"}
 
 
-def test_it_shows_what_was_recorded(small: Compose) -> None:
+def test_it_contains_the_recorded_values(small: Compose) -> None:
     directory = run(small(*ASKED)).directory
     assert shown(directory) == pytest.approx(recorded(directory), rel=1e-6, nan_ok=True)
 
 
-def test_a_run_made_again_starts_afresh(small: Compose) -> None:
+def test_a_repeated_run_starts_with_empty_files(small: Compose) -> None:
     directory = run(small(*ASKED)).directory
     before = set((directory / "tensorboard").glob("events.*"))
     run(small(*ASKED, "force=true"))
@@ -50,12 +50,12 @@ def test_a_run_made_again_starts_afresh(small: Compose) -> None:
     assert shown(directory) == pytest.approx(recorded(directory), rel=1e-6, nan_ok=True)
 
 
-def test_what_was_written_after_the_checkpoint_goes(tmp_path: Path) -> None:
+def test_rows_after_the_checkpoint_are_discarded(tmp_path: Path) -> None:
     first = make_tensorboard(tmp_path)
     for step in range(4):
         first.log_metrics({"loss": 1.0}, step)
     first.finalize("failed")
-    # TensorBoard reads files in the order of their names, which hold the second and a count without zeros.
+    # TensorBoard reads files in the order of their names, which contain the second and an unpadded count.
     for file in (tmp_path / "tensorboard").glob("events.*"):
         file.rename(file.with_name("events.out.tfevents.1000000000.earlier"))
     resumed = make_tensorboard(tmp_path, resumed_at=1)
@@ -64,11 +64,11 @@ def test_what_was_written_after_the_checkpoint_goes(tmp_path: Path) -> None:
     assert shown(tmp_path) == {("loss", 0): 1.0, ("loss", 1): 1.0, ("loss", 2): 2.0}
 
 
-def test_off_unless_asked_for(small: Compose) -> None:
+def test_it_is_off_by_default(small: Compose) -> None:
     assert not (run(small("tracking=off")).directory / "tensorboard").exists()
 
 
-def test_the_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_message_names_the_missing_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
         monkeypatch.setattr(f"lightning_fabric.loggers.tensorboard.{name}", False)
     monkeypatch.setitem(sys.modules, "tensorboard", None)

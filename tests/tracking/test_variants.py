@@ -1,4 +1,4 @@
-"""Variants and conditions: what differs is told, and what is told tells runs apart."""
+"""Variants and conditions contain every difference between runs."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from hypothesis import strategies as st
 
 from gatescope.config import ConfigError, resolved
 from gatescope.tracking.identity import data_name, digest
-from gatescope.tracking.variants import Run, check_sweep, display_name, labels, labels_of, short_names
+from gatescope.tracking.run_names import display_name
+from gatescope.tracking.sweep_checks import check_sweep
+from gatescope.tracking.variants import Run, labels, labels_of, short_names
 
 
 def told(config: Compose, *commands: str) -> list[str]:
-    """The labels of the runs that these words, a string a run, ask for."""
+    """Return the labels of runs, given a string of overrides for each."""
     return [label.text for label in labels_of([config(*words.split()) for words in commands])]
 
 
-def test_what_is_the_same_or_a_seed_is_not_told(config: Compose) -> None:
+def test_equal_values_and_seeds_are_not_in_the_label(config: Compose) -> None:
     assert told(config, "seed=0", "seed=1", "model=lstm") == ["gru-none", "gru-none", "lstm-none"]
 
 
-def test_every_key_that_differs_is_told_with_a_short_name(config: Compose) -> None:
+def test_every_differing_key_is_in_the_label_with_a_short_name(config: Compose) -> None:
     assert told(
         config,
         "optimizer.lr=0.1 seed=1",
@@ -39,7 +41,7 @@ def test_every_key_that_differs_is_told_with_a_short_name(config: Compose) -> No
 
 
 def test_a_models_own_keys_belong_to_its_name(config: Compose) -> None:
-    """A hidden size or an argument of a cell that only comes with the model."""
+    """A hidden size or an argument of a cell that differs only with the model is left out."""
     words = (
         "model=gru model.hidden_size=8",
         "model=lstm model.hidden_size=6",
@@ -55,7 +57,7 @@ def test_a_models_own_keys_belong_to_its_name(config: Compose) -> None:
     ]
 
 
-def test_two_models_of_one_name_are_told_apart(config: Compose) -> None:
+def test_two_models_with_the_same_name_have_different_labels(config: Compose) -> None:
     same = ("model.layers=1", "model.layers=2", "model.layers=2 model.dropout=0.1", "attention=dot")
     assert told(config, *same) == [
         "gru-none dropout=0.0 layers=1",
@@ -69,8 +71,8 @@ def test_two_models_of_one_name_are_told_apart(config: Compose) -> None:
     ]
 
 
-def test_datasets_bring_keys_of_their_own(config: Compose) -> None:
-    """Another length, rate or number of epochs that only comes with the dataset is in its name."""
+def test_keys_of_a_dataset_belong_to_its_name(config: Compose) -> None:
+    """A length, rate or number of epochs that differs only with the dataset is left out."""
     assert told(
         config,
         "experiment=digits",
@@ -126,12 +128,12 @@ def test_two_classes_of_one_module_are_two_datasets() -> None:
     }
 
 
-def test_values_that_read_alike_are_written_as_json() -> None:
+def test_values_with_the_same_text_are_written_as_json() -> None:
     runs = {i: Run({"variant": "v"}, {"optimizer": {"a": a}}) for i, a in enumerate(["null", None, "1", 1])}
     assert [label.text for label in labels(runs).values()] == ['v a="null"', "v a=null", 'v a="1"', "v a=1"]
 
 
-def test_short_names_are_the_shortest_that_are_no_other_keys() -> None:
+def test_short_names_are_the_shortest_unique_suffixes() -> None:
     found = short_names(["seed", "data.seed", "optimizer.lr", "scheduler.min_lr", "model.a.b", "decoder.a.b"])
     assert list(found) == sorted(found)
     assert found["optimizer.lr"] == "lr"
@@ -146,7 +148,7 @@ NAMES = st.sampled_from(["gru", "lstm", "gru-dot"])
 
 @st.composite
 def runs(draw: st.DrawFn) -> dict[int, Run]:
-    """Runs with odd names and values, with or without each section and key."""
+    """Generate runs with unusual names and values, with or without each section and key."""
     found = {}
     for place in range(draw(st.integers(1, 8))):
         cell, attention = draw(NAMES), draw(st.sampled_from(["none", "dot"]))
@@ -166,7 +168,7 @@ def runs(draw: st.DrawFn) -> dict[int, Run]:
 
 @settings(deadline=None, max_examples=300)
 @given(runs(), st.randoms())
-def test_runs_are_labelled_alike_only_if_they_differ_in_nothing_but_the_seed(
+def test_labels_are_equal_only_for_runs_that_differ_in_the_seed_alone(
     found: dict[int, Run], random: Any
 ) -> None:
     given_labels = labels(found)
@@ -195,7 +197,7 @@ def test_runs_are_labelled_alike_only_if_they_differ_in_nothing_but_the_seed(
     assert labels({key: copy.deepcopy(found[key]) for key in order}) == given_labels
 
 
-def test_a_name_to_read_has_what_was_given(config: Compose) -> None:
+def test_a_display_name_contains_the_overrides(config: Compose) -> None:
     words = ["attention=additive", "optimizer.lr=0.003", "data.workers=2", "instruments=off", "kernel=torch"]
     assert display_name(config(*words), words) == "gru-additive kernel=torch lr=0.003 s0"
     words = ["data=adding", "data.seed=4", "+trainer.min_epochs=2", "seed=3"]
@@ -204,7 +206,7 @@ def test_a_name_to_read_has_what_was_given(config: Compose) -> None:
 
 
 @pytest.mark.parametrize("key", ["data.workers", "trainer.threads", "trainer.log_every_n_steps"])
-def test_a_sweep_over_what_changes_no_result_is_refused(config: Compose, key: str) -> None:
+def test_a_sweep_over_a_key_without_effect_is_refused(config: Compose, key: str) -> None:
     jobs = [["seed=0", f"{key}={value}"] for value in (1, 2)]
     with pytest.raises(ConfigError) as refused:
         check_sweep([json_config(config, words) for words in jobs], jobs)

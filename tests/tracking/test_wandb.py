@@ -1,4 +1,4 @@
-"""What W&B is given of each kind of reading."""
+"""W&B's values for each kind of measurement, and W&B runs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,43 +14,40 @@ from conftest import Compose
 
 from gatescope.instruments.measurements import Curve, Heatmap, Histogram, Points, Scalar, Undefined
 from gatescope.run import run
-from gatescope.tracking.wandb import log_measurements, to_wandb
+from gatescope.tracking.wandb_charts import measurement_row, to_wandb
 
 
-def test_scalars_keep_their_plain_names() -> None:
+def test_scalars_keep_their_names() -> None:
     assert to_wandb("gates/layer0/update/mean", Scalar(0.25)) == {"gates/layer0/update/mean": 0.25}
     assert to_wandb("x", Undefined("no gates")) == {}
 
 
-def test_histograms_arrive_as_they_were_binned() -> None:
+def test_histograms_keep_their_bins() -> None:
     given = Histogram([0.0, 0.5, 1.0], [3, 1])
     drawn = to_wandb("h", given)["h"]
     assert list(drawn.histogram) == [3, 1]
     assert list(drawn.bins) == [0.0, 0.5, 1.0]
 
 
-def test_points_become_a_histogram_a_column() -> None:
+def test_points_become_a_histogram_per_column() -> None:
     drawn = to_wandb("s", Points({"right": [0.0, 0.5, 1.0], "left": [0.1, 0.1, 0.2]}))
     assert set(drawn) == {"s/right", "s/left"}
     assert sum(drawn["s/right"].histogram) == 3
     assert len(drawn["s/left"].histogram) <= 64
 
 
-def test_curves_along_one_axis_become_the_lines_of_one_chart_with_their_bands() -> None:
-    logged: list[dict[str, Any]] = []
-    logger: Any = SimpleNamespace(put=logged.append)
+def test_curves_with_a_common_axis_share_a_chart() -> None:
     curve = Curve([0, 1, 2], [1.0, 0.5, math.nan], "lag (steps)", "norm", low=[0.9, 0.4, 0.2], high=None)
     other, alone = replace(curve, low=None), Curve([0, 1], [1.0, 2.0], "exponent", "nats a step")
-    log_measurements(logger, {"g/layer0/a": curve, "g/layer0/b": other, "g/layer0/c": alone}, step=3, epoch=0)
-    (row,) = logged
-    assert {"g/layer0/by_lag", "g/layer0/by_exponent"} < set(row)
+    row = measurement_row({"g/layer0/a": curve, "g/layer0/b": other, "g/layer0/c": alone})
+    assert {"g/layer0/by_lag", "g/layer0/by_exponent"} == set(row)
     table = row["g/layer0/by_lag"].table
     assert [(x, y) for x, line, y in table.data if line == "a"] == [(0, 1.0), (1, 0.5), (2, None)]
     assert {line for _, line, _ in table.data} == {"a", "a, low", "b"}
     assert to_wandb("g/layer0/a", curve) == {}
 
 
-def test_heatmaps_become_pictures_with_a_light_and_a_dark_end() -> None:
+def test_heatmaps_become_images() -> None:
     drawn = to_wandb("m", Heatmap([[1.0, 2.0]], ["a", "b"], ["unit 0"], "token", "unit"))["m"]
     pixels = np.asarray(drawn.image, dtype=int).sum(-1)
     assert pixels.shape == (4, 8)
@@ -60,7 +55,7 @@ def test_heatmaps_become_pictures_with_a_light_and_a_dark_end() -> None:
     assert drawn._caption == "unit down, token across, 1 to 2: a b"
 
 
-def test_a_heatmap_of_equal_values_is_a_picture_too() -> None:
+def test_a_heatmap_of_equal_values_becomes_an_image() -> None:
     drawn = to_wandb("m", Heatmap([[0.5, 0.5]], ["a", "b"], ["unit 0"], "token", "unit"))["m"]
     assert len(np.unique(np.asarray(drawn.image).reshape(-1, 3), axis=0)) == 1
 
@@ -74,5 +69,5 @@ def test_a_run_opens_and_closes_its_own_wandb_run(small: Compose, tmp_path: Path
     if files:
         assert files[0].stem == f"run-{result.directory.name}"
         assert files[0].stat().st_size > 1000
-        # Not the value in the config, which stands between quotation marks.
+        # Not the value in the config, which is quoted.
         assert re.search(rb'[^"]gru-none lr=0\.003 s0[^"]', files[0].read_bytes())

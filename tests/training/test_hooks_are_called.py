@@ -33,7 +33,7 @@ from hydra.core.plugins import Plugins
 import gatescope
 from gatescope import cli
 from gatescope.data.examples import Splits
-from gatescope.data.pairs_file import PairsFile
+from gatescope.data.files.pairs_file import PairsFile
 from gatescope.run import run
 from gatescope.tracking.identity import run_id
 
@@ -43,27 +43,28 @@ LIBRARIES = {
     "hydra", "lightning_fabric", "lightning_utilities", "omegaconf", "pytorch_lightning", "torch",
     "torchmetrics", "wandb",
 }  # fmt: skip
-ASKED_BY_NAME = ("set_epoch", "sampler", "state_dict", "load_state_dict", "__getitems__", "to")
-"""What libraries call of any object that has it, whatever its class: no base class lists these."""
-SPELT_LIKE_HOOKS = ("on_", "configure_", "optimizer_", "lr_scheduler_")
-"""A method so named of a class of Lightning's is meant as a hook."""
+CALLED_BY_NAME = ("set_epoch", "sampler", "state_dict", "load_state_dict", "__getitems__", "to")
+"""Methods that libraries call on any object that has them; no base class defines these."""
+HOOK_PREFIXES = ("on_", "configure_", "optimizer_", "lr_scheduler_")
+"""Prefixes of hooks of Lightning's classes."""
 
 NOT_CALLED = {
-    "gatescope.export._Answers.forward": "torch.export calls it, after training: see tests/test_export.py",
+    "gatescope.export._ExportedEncoder.forward": "torch.export calls it, after training: see "
+    "tests/test_export.py",
     "gatescope.data.examples.Examples.__getitem__": "torch asks for __getitems__ where there is one; a "
     "Dataset must have both",
-    "gatescope.training.waiting.WaitingMetrics.update": "SequenceTask calls it, where it would call "
-    "MetricCollection's",
-    "gatescope.tracking.record.RecordLogger.name": "abstract in Logger; Lightning names folders by it, which "
-    "the run has set itself",
-    "gatescope.tracking.record.RecordLogger.version": "as its name",
-    "gatescope.tracking.record.RecordLogger.log_hyperparams": "abstract in Logger; Lightning calls it where "
-    "a module has saved hyperparameters",
+    "gatescope.training.buffered_metrics.BufferedMetrics.update": "SequenceTask calls it, where "
+    "it would call MetricCollection's",
+    "gatescope.tracking.record_logger.RecordLogger.name": "abstract in Logger; Lightning names folders "
+    "by it, which the run has set itself",
+    "gatescope.tracking.record_logger.RecordLogger.version": "as its name",
+    "gatescope.tracking.record_logger.RecordLogger.log_hyperparams": "abstract in Logger; Lightning "
+    "calls it for a module with saved hyperparameters",
 }
 """Hooks that no library calls in a run, each with its reason."""
 
 
-# ---------------------------------------------------------------------------- which hooks there are
+# ---- The hooks
 
 
 def modules(packages: Iterable[ModuleType]) -> Iterator[ModuleType]:
@@ -89,7 +90,7 @@ def of_library(one: type) -> bool:
 
 
 def hooks_of(one: type) -> list[str]:
-    """Names of the methods and properties of this class that override a library's, or that one asks for."""
+    """Return the methods and properties that override a library's, or that a library calls by name."""
     bases = [base for base in one.__mro__[1:] if of_library(base)]
     found = []
     for name, value in vars(one).items():
@@ -97,17 +98,17 @@ def hooks_of(one: type) -> list[str]:
         method = inspect.isfunction(value) or isinstance(value, property | staticmethod | classmethod)
         if private or hasattr(object, name) or not method or getattr(value, "__isabstractmethod__", False):
             continue
-        if name in ASKED_BY_NAME or any(name in vars(base) for base in bases):
+        if name in CALLED_BY_NAME or any(name in vars(base) for base in bases):
             found.append(name)
     return found
 
 
 def misspelt(one: type) -> list[str]:
-    """Methods of a class of Lightning's that are named like hooks, and that Lightning does not know."""
+    """Return the methods that are named like Lightning's hooks and are not hooks."""
     if not issubclass(one, pl.Callback | pl.LightningModule | pl.LightningDataModule):
         return []
     known = {name for base in one.__mro__[1:] if of_library(base) for name in vars(base)}
-    return [name for name in vars(one) if name.startswith(SPELT_LIKE_HOOKS) and name not in known]
+    return [name for name in vars(one) if name.startswith(HOOK_PREFIXES) and name not in known]
 
 
 def full_name(one: type, name: str) -> str:
@@ -117,7 +118,7 @@ def full_name(one: type, name: str) -> str:
 HOOKS = {full_name(one, name): (one, name) for one in own_classes() for name in hooks_of(one)}
 
 
-# ---------------------------------------------------------------------------- counting
+# ---- Counting
 
 
 def counting(hook: str, function: Callable[..., Any], calls: Counter[str]) -> Callable[..., Any]:
@@ -130,8 +131,8 @@ def counting(hook: str, function: Callable[..., Any], calls: Counter[str]) -> Ca
     return counted
 
 
-def watch(patch: pytest.MonkeyPatch, hooks: dict[str, tuple[type, str]], calls: Counter[str]) -> None:
-    """Counts, from now on, the calls of these hooks that come from the code of a library."""
+def count_calls(patch: pytest.MonkeyPatch, hooks: dict[str, tuple[type, str]], calls: Counter[str]) -> None:
+    """Count calls of these hooks by libraries from now on."""
     for hook, (one, name) in hooks.items():
         value = vars(one)[name]
         wrapped: Any
@@ -145,11 +146,11 @@ def watch(patch: pytest.MonkeyPatch, hooks: dict[str, tuple[type, str]], calls: 
         patch.setattr(one, name, wrapped)
 
 
-# ---------------------------------------------------------------------------- the runs
+# ---- The runs
 
 
 class Phonemes(PairsFile):
-    """Pairs whose targets count as phonemes."""
+    """Pairs whose targets are phonemes."""
 
     def build(self) -> Splits:
         splits = super().build()
@@ -166,7 +167,7 @@ def config(root: Path, *overrides: str) -> Any:
 
 
 def run_stopped_and_resumed(root: Path) -> None:
-    """With all instruments and all loggers, a worker process, and another run that is preempted."""
+    """Run with all instruments and loggers, killed and resumed; then with a worker process."""
     more = ("trainer.max_epochs=2", "attention=additive", "instruments=full", "instruments.every_n_steps=6")
     tracked = ("tracking=offline", "tracking.tensorboard=true", "checkpoint.every_n_steps=3")
     cfg = config(root, *SMALL, *FAST, *more, *tracked, "scheduler=plateau")
@@ -188,7 +189,7 @@ def run_stopped_and_resumed(root: Path) -> None:
 
 
 def run_on_texts(root: Path) -> None:
-    """Next characters, and pairs that are words and phonemes."""
+    """Run on next characters, and on pairs of words and of phonemes."""
     (root / "book.txt").write_text("the quick brown fox jumps over the lazy dog " * 8)
     (root / "pairs.tsv").write_text("source\ttarget\n" + "".join(f"a{i} b\tx y{i % 3}\n" for i in range(40)))
     run(config(root, "data=characters", f"data.path={root}/book.txt", "data.steps=9", "data.batch_size=4",
@@ -205,7 +206,7 @@ def run_on_texts(root: Path) -> None:
 
 
 def sweep(root: Path) -> None:
-    """What `python train.py -m` does, with two jobs."""
+    """Run two jobs as `python train.py -m` does."""
     version.setbase("1.3")
     handlers = logging.getLogger().handlers[:]
     hydra = Hydra.create_main_hydra2("train", create_config_search_path(str(ROOT / "conf")))
@@ -218,11 +219,11 @@ def sweep(root: Path) -> None:
 
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
-    """How often a library called each hook, over all the runs."""
+    """Return how often libraries called each hook in all runs."""
     found: Counter[str] = Counter()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_SILENT", "true")
-        watch(patch, HOOKS, found)
+        count_calls(patch, HOOKS, found)
         for runs in (run_stopped_and_resumed, run_on_texts, sweep):
             runs(tmp_path_factory.mktemp("runs"))
     return found
@@ -234,12 +235,12 @@ def test_a_library_calls_it(calls: Counter[str], hook: str) -> None:
 
 
 @pytest.mark.parametrize("hook", NOT_CALLED)
-def test_an_exception_is_still_one(calls: Counter[str], hook: str) -> None:
+def test_listed_exceptions_are_not_called(calls: Counter[str], hook: str) -> None:
     assert hook in HOOKS, f"{hook} does not exist, or is no hook: take it out of NOT_CALLED"
     assert not calls[hook], f"{hook} is called: take it out of NOT_CALLED"
 
 
-def test_what_is_named_like_a_hook_is_one() -> None:
+def test_methods_named_like_hooks_are_hooks() -> None:
     assert {one.__qualname__: misspelt(one) for one in own_classes() if misspelt(one)} == {}
 
 
@@ -251,7 +252,7 @@ def test_hydra_asks_the_resolver_for_the_directory_of_a_run(tmp_path: Path) -> N
 
 
 class _New(pl.Callback):
-    """As someone might add it: a hook that is called, one that is not in a run, and a slip of the pen."""
+    """A callback with a hook that is called, one that is not called in a run, and a misspelt one."""
 
     def on_train_start(self, *_: Any) -> None: ...
 
@@ -264,7 +265,7 @@ def test_a_hook_that_nothing_calls_is_found(tmp_path: Path, monkeypatch: pytest.
     assert hooks_of(_New) == ["on_train_start", "on_predict_start"]
     assert misspelt(_New) == ["on_train_begin"]
     found: Counter[str] = Counter()
-    watch(monkeypatch, {name: (_New, name) for name in hooks_of(_New)}, found)
+    count_calls(monkeypatch, {name: (_New, name) for name in hooks_of(_New)}, found)
     new = _New()
     monkeypatch.setattr("gatescope.run.instrument_callbacks", lambda *_: [new])
     run(config(tmp_path, *SMALL, *FAST, "instruments=off"))

@@ -1,4 +1,4 @@
-"""A symbol a step, and several outputs a step, against scikit-learn and numpy."""
+"""One symbol per step and several outputs per step, compared with scikit-learn and numpy."""
 
 import math
 
@@ -54,7 +54,7 @@ def test_nll_is_summed_over_keys_and_averaged_over_frames(seed, lengths):
         assert float(losses[i]) == pytest.approx(nats[end - lengths[i + 1] : end].mean(), rel=1e-4)
 
 
-def test_keys_at_their_rates_cost_what_the_closed_form_says():
+def test_nll_of_constant_rates_equals_the_closed_form():
     generator = torch.Generator().manual_seed(0)
     targets = (torch.rand(50, 20, 5, generator=generator) < torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])).float()
     rates = targets.mean((0, 1))
@@ -80,13 +80,13 @@ def test_bits_per_character(seed):
     assert found["accuracy"] == pytest.approx(float(right))
 
 
-def test_only_a_language_model_counts_bits():
+def test_only_language_models_have_bits_per_character():
     copy = TaskSpec("next_step", "tokens", 4, 4, "accuracy", "max")
     assert set(objective_for(copy).metrics()) == {"accuracy"}
 
 
 def test_a_sum_over_many_steps_is_exact():
-    """Float32 stops counting at 16,777,216."""
+    """A float32 sum of ones stops at 16,777,216."""
     ratio = objective_for(TEXT).metrics()["bpc"]
     values = torch.zeros(1, 4, 1000)
     ratio.update(values, torch.zeros(1, 1000, dtype=torch.int64))

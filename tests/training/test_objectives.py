@@ -1,4 +1,4 @@
-"""Losses and metrics against numpy and scikit-learn."""
+"""Losses and metrics, compared with numpy and scikit-learn."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_classification_equals_scikit_learn(seed: int, classes: int, count: int)
     assert float(objective.loss(values, targets).mean()) == pytest.approx(loss, rel=1e-4)
 
 
-def test_regression_counts_what_is_solved() -> None:
+def test_regression_counts_solved_examples() -> None:
     objective = objective_for(spec("regression", 1, tolerance=0.04))
     values = torch.tensor([[1.0], [1.03], [0.9], [2.0]])
     targets = torch.tensor([1.0, 1.0, 1.0, 1.97])
@@ -53,7 +53,7 @@ def test_regression_counts_what_is_solved() -> None:
     assert float(result["mse"]) == pytest.approx((0.03**2 + 0.1**2 + 0.03**2) / 4, rel=1e-4)
 
 
-def test_next_step_scores_only_what_is_asked() -> None:
+def test_next_step_ignores_unscored_positions() -> None:
     objective = objective_for(spec("next_step", 4))
     values = torch.zeros(2, 3, 4)
     values[0, 2, 1] = 5.0

@@ -1,4 +1,4 @@
-"""Truncated backpropagation: states go on from batch to batch, gradients do not; a stop changes nothing."""
+"""Truncated backpropagation: hidden states continue from batch to batch, gradients do not."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from gatescope.cells.gru import GRU
 from gatescope.cells.lstm import LSTM
 from gatescope.cells.minlstm import MinLSTM
 from gatescope.cells.rnn import RNN
-from gatescope.data.characters import Characters
+from gatescope.data.files.characters import Characters
 from gatescope.models.attention import Pooling
 from gatescope.models.encoder import Encoder
 from gatescope.run import run
+from gatescope.tracking.checkpoint_callback import ResumeCheckpoint
 from gatescope.tracking.identity import run_dir
-from gatescope.tracking.resume import Checkpoints
 from gatescope.training.module import SequenceTask
 
 TEXT = "the quick brown fox jumps over the lazy dog, and again: " * 30
@@ -42,7 +42,7 @@ def made(path, cell, steps, layers=2):
 
 
 @pytest.mark.parametrize("cell", [RNN, GRU, LSTM, MinLSTM])
-def test_pieces_with_carried_states_are_one_long_pass(path, cell):
+def test_pieces_with_continued_states_equal_one_long_sequence(path, cell):
     answers = []
     for steps in (7, 10_000):
         data, module = made(path, cell, steps)
@@ -57,26 +57,26 @@ def test_gradients_stop_where_a_batch_ends(path):
     data, module = made(path, LSTM, 7)
     first, second = list(data.train_dataloader())[:2]
     module._values(first, 0, "train")
-    carried = {name: state for name, state in module.carried["train"].items()}
+    carried = {name: state for name, state in module.hidden_states["train"].items()}
     assert all(not part.requires_grad for state in carried.values() for part in state)
     module.objective.loss(module._values(second, 1, "train"), second.targets).mean().backward()
     found = [p.grad.clone() for p in module.model.parameters()]
     module.zero_grad()
-    # The same from states that never had anything to do with the first batch.
+    # The same from states that have no graph of the first batch.
     states = {name: type(state)(*(part.clone() for part in state)) for name, state in carried.items()}
     module.objective.loss(module.model(second, states).values, second.targets).mean().backward()
     for one, other in zip(found, module.model.parameters(), strict=True):
         torch.testing.assert_close(one, other.grad)
 
 
-def test_every_epoch_and_every_stage_starts_from_nothing(path):
+def test_every_epoch_and_every_stage_starts_with_new_states(path):
     data, module = made(path, GRU, 7)
     batches = list(data.train_dataloader())
     fresh = module._values(batches[0], 0, "train")
     module._values(batches[1], 1, "train")
     module._values(next(iter(data.val_dataloader())), 0, "validation")
     torch.testing.assert_close(module._values(batches[0], 0, "train"), fresh)
-    assert set(module.carried) == {"train", "validation"}
+    assert set(module.hidden_states) == {"train", "validation"}
 
 
 def settings(path, root):
@@ -88,21 +88,21 @@ def settings(path, root):
 
 
 @pytest.mark.parametrize("model", ["gru", "lstm"])
-def test_a_run_stopped_in_the_middle_of_a_text_goes_on_bit_for_bit(
+def test_a_run_stopped_in_the_middle_of_a_text_continues_bit_for_bit(
     config: Compose, tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     whole = run(config(*settings(path, tmp_path / "whole"), f"model={model}")).directory
-    save = Checkpoints._save
+    save = ResumeCheckpoint._save
     for last in (4, 20):  # in the first epoch of 17 batches, in the second
         cfg = config(*settings(path, tmp_path / str(last)), f"model={model}")
 
-        def saving(self: Checkpoints, trainer: Trainer, last: int = last) -> None:
+        def saving(self: ResumeCheckpoint, trainer: Trainer, last: int = last) -> None:
             save(self, trainer)
             if trainer.global_step == last:
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(Checkpoints, "_save", saving)
+            patch.setattr(ResumeCheckpoint, "_save", saving)
             with pytest.raises(KeyboardInterrupt):
                 run(cfg)
         assert_same(whole, run(cfg).directory)
@@ -110,7 +110,7 @@ def test_a_run_stopped_in_the_middle_of_a_text_goes_on_bit_for_bit(
 
 
 def test_a_model_that_reads_backwards_is_refused(config: Compose, tmp_path: Path, path: str) -> None:
-    with pytest.raises(ValueError, match=r"has seen it: use model\.bidirectional=false"):
+    with pytest.raises(ValueError, match=r"has read already: use model\.bidirectional=false"):
         run(config(*settings(path, tmp_path), "model.bidirectional=true"))
 
 

@@ -1,4 +1,4 @@
-"""What a transduction reports, against plain counting; and whole runs of it."""
+"""Metrics of transduction, compared with direct counting, and whole runs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def padded(rows: list[list[int]]) -> torch.Tensor:
 
 
 def edits(a: tuple[int, ...], b: tuple[int, ...]) -> int:
-    """Levenshtein distance, by its definition."""
+    """Return the Levenshtein distance by its definition."""
 
     @cache
     def distance(i: int, j: int) -> int:
@@ -54,7 +54,7 @@ cases = st.tuples(words, st.lists(words.filter(bool), min_size=1, max_size=3))
 
 @given(examples=st.lists(cases, min_size=1, max_size=6))
 @settings(deadline=None, max_examples=30)
-def test_rates_are_those_of_the_nearest_answer(examples: list[tuple[list[int], list[list[int]]]]) -> None:
+def test_error_rates_use_the_nearest_answer(examples: list[tuple[list[int], list[list[int]]]]) -> None:
     objective = objective_for(spec("phoneme"))
     metrics = objective.metrics()
     wrong = total = failed = 0
@@ -116,7 +116,7 @@ def test_the_loss_counts_the_first_answer_and_its_end() -> None:
     assert float(accuracy.compute()["accuracy"]) == pytest.approx(3 / 5)
 
 
-def test_an_answer_that_was_cut_off_and_an_empty_one() -> None:
+def test_truncated_and_empty_sequences() -> None:
     said, answers = objective_for(spec()).outcome(padded([[1, 2], [END]]), padded([[1, 2, END], [3, END]]))
     assert said == ["w1 w2", ""]
     assert answers == [["w1 w2"], ["w3"]]
@@ -154,14 +154,14 @@ def test_a_run_with_other_cells_a_beam_and_input_feeding(config: Compose, cell: 
     assert result.summary["test/character_error_rate"] > 0
 
 
-def test_a_decoder_may_have_a_cell_of_its_own(config: Compose) -> None:
+def test_a_decoder_can_have_its_own_cell(config: Compose) -> None:
     own = "decoder.cell={_target_: gatescope.cells.rnn.RNN, _partial_: true}"
     model = run(config(*DATES, own)).module.model  # type: ignore[union-attr]
     assert type(model.decoder.layers[0]).__name__ == "RNN"
     assert type(model.stack.layers["layer0"]).__name__ == "GRU"
 
 
-def test_the_decoder_counts_in_the_identity_of_a_run(config: Compose, tmp_path: Path) -> None:
+def test_the_decoder_is_part_of_the_identity(config: Compose, tmp_path: Path) -> None:
     names = [config(*DATES, beam) for beam in ("decoder.beam=1", "decoder.beam=2")]
 
     assert run_id(names[0]) != run_id(names[1])
@@ -169,7 +169,7 @@ def test_the_decoder_counts_in_the_identity_of_a_run(config: Compose, tmp_path: 
     assert not config("data=adding").decoder
 
 
-def test_the_same_clips_are_described_or_classified(config: Compose) -> None:
+def test_the_same_clips_can_be_transduced_or_classified(config: Compose) -> None:
     clips = ("data=moving_digits", "data.train=64", "data.validation=16", "data.test=16", *FAST)
     assert "test/bleu" in run(config(*clips, "attention=dot")).summary
     assert "test/accuracy" in run(config(*clips, "data.target=action", "attention=dot")).summary
@@ -178,7 +178,7 @@ def test_the_same_clips_are_described_or_classified(config: Compose) -> None:
 @pytest.mark.parametrize(
     "wrong", ["decoder.beam=0", "decoder.teacher_forcing=1.5", "decoder.input_feeding=1", "+decoder.depth=2"]
 )
-def test_a_wrong_decoder_is_refused_by_name(config: Compose, wrong: str) -> None:
+def test_the_message_names_an_invalid_decoder_key(config: Compose, wrong: str) -> None:
     with pytest.raises(ConfigError, match=wrong.split("=")[0].lstrip("+")):
         check(config("data=dates", wrong))
 

@@ -1,1 +1,1 @@
-"""Who a run is (`identity`), what it leaves on disk (`record`), W&B (`wandb`), start to end (`lifecycle`)."""
+"""Tracking of runs: identity, record on disk, checkpoints, W&B, TensorBoard, and start to end of a run."""

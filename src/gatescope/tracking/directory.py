@@ -1,4 +1,4 @@
-"""Where records go: a directory that can be written, held by one process at a time. No torch here."""
+"""Files of a run: durable writes, one process at a time. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from filelock import FileLock, Timeout
 
 LOCK = ".lock"
 BY_NAME = "by_name"
-"""Folder of a study with a link to each run under the name that W&B shows: "gru-none lr=0.003 s0"."""
-LONGEST = 120
-"""Characters of such a name."""
+"""Folder of a study with a link to each run, by its name on W&B, such as "gru-none lr=0.003 s0"."""
+MAX_LINK_LENGTH = 120
+"""Largest number of characters in the name of such a link."""
 
 
 class RecordError(OSError):
-    """The record cannot be written; the message names the directory and the remedy."""
+    """The record of a run cannot be written; the message contains the path and the remedy."""
 
     @classmethod
-    def unwritten(cls, path: Path, error: OSError) -> RecordError:
-        """For a file that could not be written while the run was under way."""
+    def while_running(cls, path: Path, error: OSError) -> RecordError:
+        """Return the error for a file that could not be written during a run."""
         return cls(
-            f"cannot write {path}: {error.strerror}; what was recorded before is kept: "
-            "make room, then the same command goes on from the last checkpoint"
+            f"cannot write {path}: {error.strerror}; earlier rows and checkpoints are kept: "
+            "free disk space and repeat the command, which continues from the last checkpoint"
         )
 
 
-def make_writable(directory: Path) -> None:
-    """Makes the directory and proves that a file can be made in it.
+def ensure_writable(directory: Path) -> None:
+    """Create a directory and check that files can be created in it.
 
     Raises:
-        RecordError: it cannot be.
+        RecordError: The directory cannot be created or written.
     """
     probe = directory / ".writable"
     try:
@@ -48,28 +48,34 @@ def make_writable(directory: Path) -> None:
         ) from error
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes beside the file, to the disk, and renames: a reader sees the old text or the new, never half,
-    after a loss of power too.
+def write_atomically(path: Path, content: str | bytes | memoryview, previous: Path | None = None) -> None:
+    """Write a file such that readers see the old content or the new one, even after a power failure.
+
+    Args:
+        path: The file.
+        content: Text, written as UTF-8, or bytes.
+        previous: Path to which an existing file is moved first.
 
     Raises:
-        RecordError: it cannot be written; the old text still stands.
+        RecordError: The file cannot be written; the old one still exists.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        replace(aside, path)
+        if previous is not None and path.exists():
+            path.replace(previous)
+        _replace(temporary, path)
     except OSError as error:
         with suppress(OSError):
-            aside.unlink()
-        raise RecordError.unwritten(path, error) from error
+            temporary.unlink()
+        raise RecordError.while_running(path, error) from error
 
 
-def replace(source: Path, target: Path) -> None:
-    """Renames a file, and waits until the new name is on the disk."""
+def _replace(source: Path, target: Path) -> None:
+    """Rename a file and wait until the new name is on the disk."""
     source.replace(target)
     folder = os.open(target.parent, os.O_RDONLY)
     try:
@@ -79,17 +85,21 @@ def replace(source: Path, target: Path) -> None:
 
 
 def link_by_name(directory: Path, name: str) -> None:
-    """Link a run's directory under a readable name, in `by_name` beside it.
+    """Create a link to a run's directory under a readable name, in `by_name` next to it.
 
-    Where another run of the study has the name already, the last part of the run's id is added. A file system
-    without links goes without.
+    If another run of the study has the same name, the last part of the run's id is appended. Nothing happens
+    on a file system without links.
+
+    Args:
+        directory: Directory of the run.
+        name: Name of the run.
     """
     folder, target = directory.parent / BY_NAME, Path("..", directory.name)
-    text = re.sub(r"[/\0]", "_", name)[:LONGEST]
+    text = re.sub(r"[/\0]", "_", name)[:MAX_LINK_LENGTH]
     with suppress(OSError):
         folder.mkdir(exist_ok=True)
         for link in (folder / text, folder / f"{text} {directory.name.rpartition('-')[2]}"):
-            if link.is_symlink() and not link.exists():  # of a run that was removed
+            if link.is_symlink() and not link.exists():  # its run was deleted
                 link.unlink()
             if link.is_symlink() and link.readlink() == target:
                 return
@@ -99,18 +109,21 @@ def link_by_name(directory: Path, name: str) -> None:
 
 
 @contextmanager
-def held(directory: Path, wait: bool = False) -> Iterator[bool]:
-    """Yields whether this process now holds the run; the system lets go of it when the process dies.
+def run_lock(directory: Path, wait: bool = False) -> Iterator[bool]:
+    """Lock a run for this process and yield whether it succeeded.
+
+    The operating system releases the lock when the process ends.
 
     Args:
-        wait: until another process lets go of it, however long that takes.
+        directory: Directory of the run.
+        wait: Wait until another process releases the lock, without a time limit.
     """
     lock = FileLock(directory / LOCK)
     try:
         if wait:
             lock.acquire(timeout=-1, poll_interval=0.5)
         else:
-            lock.acquire(timeout=0.2, poll_interval=0.02)  # longer than `is_held` takes to look
+            lock.acquire(timeout=0.2, poll_interval=0.02)  # longer than `is_locked` holds it
     except Timeout:
         yield False
         return
@@ -120,13 +133,13 @@ def held(directory: Path, wait: bool = False) -> Iterator[bool]:
         lock.release()
 
 
-def is_held(directory: Path) -> bool:
-    """Whether a live process is at this run, without taking it from one that starts now."""
+def is_locked(directory: Path) -> bool:
+    """Return whether a live process has locked this run; a process that starts now is not disturbed."""
     try:
         with (directory / LOCK).open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # never begun, or gone
+    except OSError:  # the run was never started, or was deleted
         return False
     return False

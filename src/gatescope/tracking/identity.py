@@ -1,4 +1,4 @@
-"""Who a run is: a name that depends on all that defines its result, and on nothing else."""
+"""The identity of a run: a name that depends on everything that defines its result, and on nothing else."""
 
 from __future__ import annotations
 
@@ -11,65 +11,69 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from gatescope.tracking.content import by_content
+from gatescope.moved import original_targets
+from gatescope.tracking.content import replace_paths
 
-NOT_RESULT = frozenset(
+EXCLUDED_SECTIONS = frozenset(
     {"root", "study", "force", "kernel", "checkpoint", "instruments", "tracking", "launcher", "hydra"}
 )
-"""Sections that cannot change a result: places, names, what is measured and how often it is saved. What a
-section gives on by interpolation counts where it arrives: `kernel` in `model.cell.kernel`, `study.parameters`
+"""Sections that cannot change a result: paths, names, measurements, checkpoint intervals. A value that
+another section takes over by interpolation counts there: `kernel` in `model.cell.kernel`, `study.parameters`
 in `model.parameters`."""
 
-NOT_RESULT_KEYS: dict[str, frozenset[str]] = {
+EXCLUDED_KEYS: dict[str, frozenset[str]] = {
     "data": frozenset({"name", "workers"}),
     "trainer": frozenset(
         {
-            # The machine. A study may be begun on a CPU and ended on a GPU: a global batch stays what it is,
-            # and results agree but for rounding.
+            # The machine. A study may be started on a CPU and continued on a GPU: the global batch is the
+            # same, and results agree up to rounding.
             "accelerator", "devices", "num_nodes", "strategy", "threads", "deterministic", "benchmark",
-            # What is shown, logged or checked.
+            # Display, logging and checks.
             "enable_progress_bar", "enable_model_summary", "enable_checkpointing", "log_every_n_steps",
             "profiler", "detect_anomaly", "logger", "callbacks", "default_root_dir",
         }
     ),
 }  # fmt: skip
-"""Of the other sections, the keys that cannot change a result. All the rest counts, also what rounds
-differently by choice: `trainer.precision`, `trainer.compile` and the kernel of a cell, whose native form
-agrees with torch's to rounding and not to the last bit."""
+"""Keys of the other sections that cannot change a result. Everything else counts, including choices that only
+change rounding: `trainer.precision`, `trainer.compile` and the kernel of a cell."""
 
-LONGEST_NAME = 40
-"""Characters of a dataset's name: W&B takes tags of 64."""
+MAX_NAME_LENGTH = 40
+"""Largest number of characters of a dataset's name; W&B allows tags of 64."""
 
 BASELINE_SECTIONS = frozenset({"data", "model", "seed"})
-"""All that a model without recurrence depends on: scikit-learn fits it, without optimizer or trainer."""
+"""Sections that define the result of a model without recurrence, which has no optimizer and no trainer."""
 
 
 def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """The resolved part of a config that defines the result of its run, with its files by what they hold."""
-    sections = {str(name) for name in cfg} - NOT_RESULT
+    """Return the resolved part of a config that defines the result, with digests in place of file paths."""
+    sections = {str(name) for name in cfg} - EXCLUDED_SECTIONS
     if "baseline" in (cfg.get("model") or {}):
         sections &= BASELINE_SECTIONS
-    resolved = {name: _resolved(cfg[name]) for name in sorted(sections)}
-    if not resolved.get("decoder"):  # most runs have nothing to decode
+    resolved = {name: _resolve(cfg[name]) for name in sorted(sections)}
+    if not resolved.get("decoder"):  # most models have no decoder
         resolved.pop("decoder", None)
-    for name, keys in NOT_RESULT_KEYS.items():
+    for name, keys in EXCLUDED_KEYS.items():
         if isinstance(resolved.get(name), dict):
             resolved[name] = {key: value for key, value in resolved[name].items() if key not in keys}
-    return by_content(resolved)
+    result: dict[str, Any] = replace_paths(original_targets(resolved))
+    return result
 
 
-def _resolved(node: Any) -> Any:
+def _resolve(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 def digest(result: Mapping[str, Any]) -> str:
-    """8 hex digits of the sha256 of what defines a result."""
+    """Return 8 hexadecimal digits of the sha256 of a config."""
     text = json.dumps(result, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def tags(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """What a table groups by: cell, attention, data, seed, variant (cell-attention, or a baseline)."""
+    """Return the names by which tables group runs: cell, attention, data, seed and variant.
+
+    The variant is cell-attention, or the name of a baseline.
+    """
     cell, attention = str(cfg["model"]["name"]), _attention_name(cfg["attention"])
     return {
         "cell": cell,
@@ -81,26 +85,30 @@ def tags(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def data_name(node: Mapping[str, Any]) -> str:
-    """What tables, folders and W&B call a dataset.
+    """Return the name of a dataset in tables, folders and W&B.
 
-    Its `name`; or its `dataset`, where one class has several; or the stem of its `path`; or its class, as the
-    file of conf/data is called.
+    This is its `name`; else its `dataset`, if one class has several; else the stem of its `path`; else the
+    name of its class, spelled like the file in conf/data.
+
+    Args:
+        node: The data section of a config.
     """
     for key in ("name", "dataset"):
         if node.get(key):
-            return _file_name(str(node[key]))
+            return _safe_name(str(node[key]))
     if node.get("path"):
         path = Path(str(node["path"]))
-        return _file_name(Path(path.stem if path.suffix == ".gz" else path.name).stem)
-    module, _, kind = str(node["_target_"]).rpartition(".")
+        return _safe_name(Path(path.stem if path.suffix == ".gz" else path.name).stem)
+    module, _, class_name = str(node["_target_"]).rpartition(".")
     module = module.rpartition(".")[2]
-    # A module may hold several datasets; where it holds one, it is named as the module is: g2p, not g2_p.
-    return module if module.replace("_", "").lower() == kind.lower() else _snake_case(kind)
+    # A module with one dataset has the dataset's name: g2p, not g2_p.
+    is_same = module.replace("_", "").lower() == class_name.lower()
+    return module if is_same else _snake_case(class_name)
 
 
-def _file_name(text: str) -> str:
-    """Text of which a folder and a W&B id may be made."""
-    return re.sub(r"[^\w.-]+", "_", text).strip("._")[:LONGEST_NAME] or "data"
+def _safe_name(text: str) -> str:
+    """Return a text that can be part of a folder's name and of a W&B id."""
+    return re.sub(r"[^\w.-]+", "_", text).strip("._")[:MAX_NAME_LENGTH] or "data"
 
 
 def _attention_name(node: Mapping[str, Any]) -> str:
@@ -111,7 +119,11 @@ def _attention_name(node: Mapping[str, Any]) -> str:
 
 
 def decoder_name(node: Mapping[str, Any] | None) -> str:
-    """What tables call a decoder, as the file of conf/decoder is called."""
+    """Return the name of a decoder in tables, spelled like the file in conf/decoder.
+
+    Args:
+        node: The decoder section of a config, or None.
+    """
     if not node:
         return "none"
     name = _snake_case(str(node.get("_target_")).rpartition(".")[2])
@@ -125,18 +137,18 @@ def _snake_case(name: str) -> str:
 
 
 def run_id(cfg: Mapping[str, Any]) -> str:
-    """`<variant>-<data>-s<seed>-<8 hex digits of sha256>` of what defines the result."""
-    named = tags(cfg)
-    return f"{named['variant']}-{named['data']}-s{named['seed']}-{digest(result_config(cfg))}"
+    """Return `<variant>-<data>-s<seed>-<8 hex digits of sha256>` of everything that defines the result."""
+    names = tags(cfg)
+    return f"{names['variant']}-{names['data']}-s{names['seed']}-{digest(result_config(cfg))}"
 
 
 def run_dir(cfg: Mapping[str, Any]) -> Path:
-    """Where the run keeps its record: `<root>/<study>/<run_id>`."""
+    """Return the directory of a run: `<root>/<study>/<run_id>`."""
     return Path(cfg["root"]) / cfg["study"]["name"] / run_id(cfg)
 
 
 def register() -> None:
-    """Makes `${run_id:}` available to the config."""
+    """Register the resolver `${run_id:}` for configs."""
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: run_id(_root_), replace=True)
 
 

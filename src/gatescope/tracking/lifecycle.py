@@ -1,11 +1,11 @@
-"""One context manager around a run: record and W&B opened at its start, closed with the truth at its end."""
+"""Start and end of a run: its record, W&B and TensorBoard are opened, and closed with its final status."""
 
 from __future__ import annotations
 
 import logging
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,19 @@ from gatescope.data.datamodule import SequenceData
 from gatescope.instruments.measurements import Measurements
 from gatescope.sequences import TaskSpec
 from gatescope.tracking import predictions
-from gatescope.tracking.directory import RecordError, link_by_name
+from gatescope.tracking.checkpoint_callback import ResumeCheckpoint
+from gatescope.tracking.checkpoint_files import SavedCheckpoint, delete_checkpoints, find_checkpoint
+from gatescope.tracking.directory import RecordError, link_by_name, write_atomically
 from gatescope.tracking.identity import run_dir
+from gatescope.tracking.preemption import handle_preemption
 from gatescope.tracking.ranks import rank
-from gatescope.tracking.record import NoRecord, Record, RecordLogger
-from gatescope.tracking.resume import Checkpoints, Saved, find, preemptible, tidy, write_bytes
-from gatescope.tracking.runfile import Status, mend, read_config
+from gatescope.tracking.record import NullRecord, Record
+from gatescope.tracking.record_logger import RecordLogger
+from gatescope.tracking.run_names import run_name
+from gatescope.tracking.runfile import Status, read_config, repair_run
 from gatescope.tracking.tensorboard import log_scalars, make_tensorboard
-from gatescope.tracking.variants import run_name
-from gatescope.tracking.wandb import TolerantLogger, log_measurements, log_predictions, make_logger
+from gatescope.tracking.wandb import WandbRunLogger, make_logger
+from gatescope.tracking.wandb_upload import complete_upload, finish_upload, start_upload
 
 log = logging.getLogger(__name__)
 
@@ -34,54 +38,87 @@ INTERRUPTED, PREEMPTED, FAILED = 130, 143, 1
 
 
 @dataclass
-class Tracked:
-    """An open run: where everything that is measured goes."""
+class TrackedRun:
+    """An open run, which receives everything that is measured.
+
+    Attributes:
+        record: Its record.
+        checkpoints: Callback that saves checkpoints.
+        resumed: Checkpoint from which it continues; None for a new run.
+        wandb: Its W&B logger, if any.
+        loggers: All loggers.
+    """
 
     record: Record
-    checkpoints: Checkpoints
-    resumed: Saved | None = None
-    wandb: TolerantLogger | None = None
+    checkpoints: ResumeCheckpoint
+    resumed: SavedCheckpoint | None = None
+    wandb: WandbRunLogger | None = None
     loggers: list[Logger] = field(default_factory=list)
 
     @property
     def checkpoint(self) -> Path | None:
-        """Where training goes on from; None for a fresh run."""
+        """Path of the checkpoint from which training continues; None for a new run."""
         return None if self.resumed is None else self.resumed.path
 
-    def describe(self, task: TaskSpec, parameters: dict[str, int], kernel: str | None = None) -> None:
-        """Puts the task, the model's sizes and the kernel of its recurrence into run.json."""
-        describe(self.record, task, parameters, kernel)
-        if self.wandb is not None:
-            self.wandb.describe(self.record)
+    def write_metadata(self, task: TaskSpec, parameters: dict[str, int], kernel: str | None = None) -> None:
+        """Write task, numbers of parameters and kernel to run.json and to W&B.
 
-    def measurements(self, measurements: Measurements, step: int, epoch: int) -> None:
-        """Into the record first, then to W&B and TensorBoard."""
-        self.record.measurements(measurements, step, epoch)
+        Args:
+            task: Task of the data.
+            parameters: Numbers of parameters by part of the model.
+            kernel: Kernel of the recurrence.
+        """
+        write_metadata(self.record, task, parameters, kernel)
         if self.wandb is not None:
-            log_measurements(self.wandb, measurements, step, epoch)
+            self.wandb.update_config(self.record)
+
+    def log_measurements(self, measurements: Measurements, step: int, epoch: int) -> None:
+        """Write the measurements of one probe to the record, then to W&B and TensorBoard.
+
+        Args:
+            measurements: Measurements by name.
+            step: Number of updates.
+            epoch: Epoch.
+        """
+        self.record.log_measurements(measurements, step, epoch)
+        if self.wandb is not None:
+            self.wandb.log_measurements(measurements, step, epoch)
         for logger in self.loggers:
             if isinstance(logger, TensorBoardLogger):
                 log_scalars(logger, measurements, step)
 
-    def keep_predictions(self, columns: predictions.Columns, data: SequenceData, step: int) -> None:
-        """Writes the predictions of the test split into the record, then shows them on W&B; of the ranks of a
-        run only the first has any.
+    def write_predictions(self, columns: predictions.Columns, data: SequenceData, step: int) -> None:
+        """Write the predictions of the test split to the record, and show the errors on W&B.
+
+        Args:
+            columns: The predictions; empty on all ranks but the first.
+            data: The data.
+            step: Number of updates of the tested weights.
 
         Raises:
-            RecordError: they cannot be written.
+            RecordError: The file cannot be written.
         """
         if not len(columns):
             return
         name, content = predictions.encode(columns)
-        write_bytes(self.record.directory / name, content)
+        write_atomically(self.record.directory / name, content)
         for other in set(predictions.FILES) - {name}:
             (self.record.directory / other).unlink(missing_ok=True)
         if self.wandb is not None:
-            log_predictions(self.wandb, columns, data, step)
+            self.wandb.log_predictions(columns, data, step)
 
 
-def describe(record: Record, task: TaskSpec, parameters: dict[str, int], kernel: str | None = None) -> None:
-    """Puts the task, the model's sizes and the kernel of its recurrence into run.json."""
+def write_metadata(
+    record: Record, task: TaskSpec, parameters: dict[str, int], kernel: str | None = None
+) -> None:
+    """Write task, numbers of parameters and kernel to run.json.
+
+    Args:
+        record: Record of the run.
+        task: Task of the data.
+        parameters: Numbers of parameters by part of the model.
+        kernel: Kernel of the recurrence.
+    """
     record.update(
         task={
             "kind": task.kind,
@@ -96,30 +133,30 @@ def describe(record: Record, task: TaskSpec, parameters: dict[str, int], kernel:
 
 
 @contextmanager
-def tracked(cfg: DictConfig) -> Iterator[Tracked]:
-    """Opens the run of this config, or reopens it at its last checkpoint; on the way out writes its status,
-    exit code and reason. Of the ranks of a run the first does so, the others write nothing.
+def track_run(cfg: DictConfig) -> Iterator[TrackedRun]:
+    """Open the run of a config, new or at its last checkpoint, and write its final status afterwards.
+
+    Only the first rank of a run writes anything.
+
+    Args:
+        cfg: Config of the run.
 
     Raises:
-        RecordError: the output directory cannot be written.
-        CredentialsError: online tracking without credentials.
-        TensorBoardMissing: TensorBoard was asked for and is not installed.
+        RecordError: The output directory cannot be written.
+        CredentialsError: Online tracking without credentials.
+        TensorBoardMissing: TensorBoard is requested and not installed.
     """
-    owner = rank() == 0
-    record = Record(run_dir(cfg)) if owner else NoRecord(run_dir(cfg))
-    begun = bool(mend(record.directory)) if owner else False
-    resumed = None if cfg.force else find(record.directory)
+    is_owner = rank() == 0
+    record = Record(run_dir(cfg)) if is_owner else NullRecord(run_dir(cfg))
+    exists = bool(repair_run(record.directory)) if is_owner else False
+    resumed = None if cfg.force else find_checkpoint(record.directory)
     boards = []
-    if owner and cfg.tracking.tensorboard:
+    if is_owner and cfg.tracking.tensorboard:
         boards.append(make_tensorboard(record.directory, None if resumed is None else resumed.step))
-    logger = make_logger(cfg, resumes=begun and not cfg.force) if owner else None
-    repeats = owner and _logs_alike(read_config(record.directory), cfg)
-    if resumed is None:
-        record.begin(cfg)
-    else:
-        log.info("goes on from step %d: %s", resumed.step, resumed.path)
-        record.resume(cfg, resumed.step, resumed.position)
-    if owner:
+    logger = make_logger(cfg, resumes=exists and not cfg.force) if is_owner else None
+    logs_same_rows = is_owner and _logs_same_rows(read_config(record.directory), cfg)
+    _open_record(record, cfg, resumed)
+    if is_owner:
         link_by_name(record.directory, run_name(cfg))
     loggers: list[Logger] = [RecordLogger(record), *boards]
     if logger is not None:
@@ -127,17 +164,18 @@ def tracked(cfg: DictConfig) -> Iterator[Tracked]:
     status: Status = "finished"
     exit_code, reason = 0, None
     try:
-        with preemptible() as preemption:
+        with handle_preemption() as preemption:
             if logger is not None:
-                hand_to_wandb(record, logger)
-                logger.has = logger.has if repeats else min(logger.has, logger.rows)
-            every = (cfg.checkpoint.every_n_steps, cfg.checkpoint.every_seconds)
-            checkpoints = Checkpoints(record.directory, record.position, preemption, *every)
-            yield Tracked(record, checkpoints, resumed, logger, loggers)
+                start_upload(record, logger)
+                if not logs_same_rows:
+                    logger.received = min(logger.received, logger.rows)
+            intervals = (cfg.checkpoint.every_n_steps, cfg.checkpoint.every_seconds)
+            checkpoints = ResumeCheckpoint(record.directory, record.position, preemption, *intervals)
+            yield TrackedRun(record, checkpoints, resumed, logger, loggers)
     except BaseException as error:
-        status, exit_code, reason = outcome(error)
+        status, exit_code, reason = exit_status(error)
         if status == "interrupted":
-            # Lightning turns Ctrl-C into exit 1 and leaves SIGINT ignored.
+            # Lightning turns Ctrl-C into exit code 1 and leaves SIGINT ignored.
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt from error
         raise
@@ -147,81 +185,60 @@ def tracked(cfg: DictConfig) -> Iterator[Tracked]:
         _close(cfg, record, logger, status, exit_code, reason)
 
 
-def _logs_alike(earlier: Mapping[str, Any], cfg: DictConfig) -> bool:
-    """Whether a try with the earlier config logged the same rows: its cadence is no part of the identity."""
+def _open_record(record: Record, cfg: DictConfig, resumed: SavedCheckpoint | None) -> None:
+    """Begin a new record, or continue one from a checkpoint."""
+    if resumed is None:
+        record.begin(cfg)
+    else:
+        log.info("continues from step %d: %s", resumed.step, resumed.path)
+        record.resume(cfg, resumed.step, resumed.position)
 
-    def cadence(config: Mapping[str, Any]) -> Any:
+
+def _logs_same_rows(earlier: Mapping[str, Any], cfg: DictConfig) -> bool:
+    """Return whether an attempt with the earlier config logged the same rows.
+
+    Logging intervals are no part of a run's identity.
+    """
+
+    def intervals(config: Mapping[str, Any]) -> Any:
         return config.get("instruments"), (config.get("trainer") or {}).get("log_every_n_steps")
 
-    now: Any = OmegaConf.to_container(cfg, resolve=True)
-    return cadence(earlier) == cadence(now)
+    current: Any = OmegaConf.to_container(cfg, resolve=True)
+    return intervals(earlier) == intervals(current)
 
 
-def outcome(error: BaseException) -> tuple[Status, int, str]:
-    """(status, exit code, reason) of a run that ended by this exception."""
+def exit_status(error: BaseException) -> tuple[Status, int, str]:
+    """Return status, exit code and reason of a run that an exception ended."""
     if isinstance(error, SIGTERMException):
         return "preempted", PREEMPTED, str(error) or signal.SIGTERM.name
     if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
         return "interrupted", INTERRUPTED, "Ctrl-C"
     reason = f"{type(error).__name__}: {error}"
-    # Bytes that are no text, of a file that is named or quoted, could not be written as text.
-    told = reason.encode("utf-8", errors="backslashreplace").decode("utf-8")
-    return "failed", getattr(error, "exit_code", FAILED), told
+    # The name or content of a file may contain bytes that are not text and cannot be written as UTF-8.
+    writable = reason.encode("utf-8", errors="backslashreplace").decode("utf-8")
+    return "failed", getattr(error, "exit_code", FAILED), writable
 
 
 def _close(
     cfg: DictConfig,
     record: Record,
-    logger: TolerantLogger | None,
+    logger: WandbRunLogger | None,
     status: Status,
     exit_code: int,
     reason: str | None,
 ) -> None:
+    """Close record and W&B, and delete the checkpoints that a finished run does not need."""
     try:
         record.end(status, exit_code, reason)
     except RecordError as error:
         if status == "finished":
             raise
-        if RecordError.__name__ not in str(reason):  # else this is what ends the run, and is told once
+        if RecordError.__name__ not in str(reason):  # else the error that ended the run is the same one
             log.error("%s", error)
     else:
-        if status == "finished" and not isinstance(record, NoRecord):
-            tidy(record.directory, cfg.checkpoint.keep)
+        if status == "finished" and not isinstance(record, NullRecord):
+            delete_checkpoints(record.directory, cfg.checkpoint.keep)
     if logger is not None:
-        close_wandb(record, logger, exit_code)
+        finish_upload(record, logger, exit_code)
         if logger.lost and status == "finished":
-            complete_wandb(cfg, record)
-
-
-def hand_to_wandb(record: Record, logger: TolerantLogger) -> None:
-    """Names the W&B run in the record, and logs there what the record holds."""
-    run = logger.experiment
-    url = None if run.offline else run.url
-    record.update(wandb={"id": run.id, "dir": str(run.dir), "url": url, "closed": False})
-    logger.describe(record)
-    logger.replay(record)
-    logger.remove_earlier()
-
-
-def close_wandb(record: Record, logger: TolerantLogger, exit_code: int) -> None:
-    """Hands the rest of an ended run to W&B; afterwards its record says whether all has arrived there."""
-    record.run["wandb"] |= {"closed": True}
-    logger.hand_over(record)
-    logger.close(record.summary, exit_code)
-    record.run["wandb"] |= {"closed": not logger.lost}
-    with suppress(RecordError):  # what could not be written was told at the end of the record
-        record.save()
-
-
-def complete_wandb(cfg: DictConfig, record: Record) -> None:
-    """Gives W&B a finished run that it has not got whole: it was stopped there before all had arrived."""
-    try:
-        logger = make_logger(cfg, resumes=True)
-    except Exception as error:  # whatever a service that cannot start makes wandb raise
-        log.warning(
-            "W&B still lacks a part of %s (%s); the same command tries again", record.directory, error
-        )
-        return
-    if logger is not None:
-        hand_to_wandb(record, logger)
-        close_wandb(record, logger, 0)
+            complete_upload(cfg, record)

@@ -1,6 +1,6 @@
-"""How far the runs of a command are: which are finished, at work, stopped, missing, and the time left.
+"""Progress of the runs of a command: finished, running, stopped or missing, and the remaining time.
 
-Read from records and locks alone, while the runs go on; nothing is written, and torch is not imported.
+It is read from records and locks while the runs continue. Nothing is written, and torch is not imported.
 """
 
 from __future__ import annotations
@@ -13,27 +13,34 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from hydra.core.config_loader import ConfigLoader
 
 from gatescope.composition import JobConfigs, compose, grid
-from gatescope.tracking.directory import is_held
+from gatescope.tracking.directory import is_locked
 from gatescope.tracking.identity import run_dir
-from gatescope.tracking.outcomes import aligned, metric_of
+from gatescope.tracking.outcomes import align_columns, primary_metric
 from gatescope.tracking.runfile import read_run
-from gatescope.tracking.variants import check_sweep, labels_of
+from gatescope.tracking.sweep_checks import check_sweep
+from gatescope.tracking.variants import labels_of
 
 Status = Literal["finished", "running", "stale", "failed", "preempted", "interrupted", "missing"]
-"""stale: its record says running, but no process is at it: it was killed."""
+"""A run is stale if its record says running, but no process has locked it: it was killed."""
 
-TAIL = 8192
-"""Bytes at the end of a record in which its last whole row is looked for."""
+TAIL_BYTES = 8192
+"""Number of bytes at the end of a file in which its last complete row is searched."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run that a command asks for."""
+    """A run of a command.
+
+    Attributes:
+        label: Its variant and conditions.
+        cfg: Its config.
+        directory: Its directory.
+    """
 
     label: str
     cfg: Mapping[str, Any]
@@ -42,7 +49,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is: `run` is its run.json, `seconds` the time it has taken up to now."""
+    """Progress of a job.
+
+    Attributes:
+        job: The job.
+        status: Its status.
+        run: Content of its run.json.
+        seconds: Its duration so far.
+    """
 
     job: Job
     status: Status
@@ -51,14 +65,18 @@ class Progress:
 
 
 def jobs(loader: ConfigLoader, words: Sequence[str]) -> list[Job]:
-    """The runs that `python train.py` with these words asks for.
+    """Return the runs of `python train.py` with these arguments.
+
+    Args:
+        loader: Hydra's config loader.
+        words: Arguments of the command.
 
     Raises:
-        ConfigError: the words do not compose, or sweep over what cannot change a result.
+        ConfigError: The arguments cannot be composed, or sweep over a key that cannot change a result.
     """
     sweep = compose(loader, list(words), sweep=True)
     swept = [f"{key}={values}" for key, values in (sweep.hydra.sweeper.get("params") or {}).items()]
-    # What is said of Hydra itself (its launcher, its sweeper) is no part of a job.
+    # Settings of Hydra itself (its launcher, its sweeper) are no part of a job.
     task, fixed = list(sweep.hydra.overrides.task), list(sweep.hydra.overrides.hydra)
     overrides = grid(loader, [*swept, *task])
     composed = JobConfigs(loader)
@@ -72,11 +90,11 @@ def jobs(loader: ConfigLoader, words: Sequence[str]) -> list[Job]:
     ]
 
 
-def look(job: Job) -> Progress:
-    """How far this job is now."""
+def read_progress(job: Job) -> Progress:
+    """Return the current progress of a job."""
     run = read_run(job.directory)
     status = run.get("status", "missing")
-    if status != "finished" and is_held(job.directory):
+    if status != "finished" and is_locked(job.directory):
         status = "running"
     elif status == "running":
         status = "stale"
@@ -85,10 +103,10 @@ def look(job: Job) -> Progress:
 
 
 def _last_time(directory: Path) -> float:
-    """Seconds from start to the last row of the record; a resumed run counts from its checkpoint on."""
+    """Return the time of the last row of a record, in seconds since the start of the run."""
     try:
         with (directory / "metrics.jsonl").open("rb") as file:
-            file.seek(-min(TAIL, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            file.seek(-min(TAIL_BYTES, file.seek(0, os.SEEK_END)), os.SEEK_END)
             lines = file.read().splitlines()
     except OSError:
         return 0.0
@@ -100,40 +118,44 @@ def _last_time(directory: Path) -> float:
     return 0.0
 
 
-def seconds_left(found: Sequence[Progress]) -> float | None:
-    """Estimated from what finished runs took, of the same variant where there are any, with as many at once
-    as are running now; None while none is finished."""
-    took: dict[str, list[float]] = {}
-    for one in found:
+def seconds_left(progress: Sequence[Progress]) -> float | None:
+    """Estimate the remaining time; None while no run is finished.
+
+    A run is expected to take as long as finished runs of the same variant, or as all finished runs if there
+    are none. As many runs as are running now are assumed to run in parallel.
+    """
+    durations: dict[str, list[float]] = {}
+    for one in progress:
         if one.status == "finished":
-            took.setdefault(one.job.label, []).append(one.seconds)
-    if not took:
+            durations.setdefault(one.job.label, []).append(one.seconds)
+    if not durations:
         return None
-    overall = statistics.fmean(s for seconds in took.values() for s in seconds)
-    expected = {label: statistics.fmean(seconds) for label, seconds in took.items()}
-    left = [
+    overall = statistics.fmean(s for seconds in durations.values() for s in seconds)
+    expected = {label: statistics.fmean(seconds) for label, seconds in durations.items()}
+    remaining = [
         max(0.0, expected.get(one.job.label, overall) - (0.0 if one.status == "failed" else one.seconds))
-        for one in found
+        for one in progress
         if one.status != "finished"
     ]
-    at_once = max(1, sum(one.status == "running" for one in found))
-    return max([sum(left) / at_once, *left], default=0.0) if left else 0.0
+    parallel = max(1, sum(one.status == "running" for one in progress))
+    return max([sum(remaining) / parallel, *remaining], default=0.0) if remaining else 0.0
 
 
-def report(found: Sequence[Progress]) -> str:
-    """A line a run, then why runs ended that did not finish, then the counts and the time left."""
-    rows = [("variant", "seed", "status", "metric", "seconds"), *map(_row, found)]
-    return "\n".join([*aligned(rows), *_reasons(found), summary(found)])
+def report(progress: Sequence[Progress]) -> str:
+    """Return a line per run, the reasons of runs that did not finish, and a summary."""
+    rows = [("variant", "seed", "status", "metric", "seconds"), *map(_row, progress)]
+    return "\n".join([*align_columns(rows), *_reasons(progress), summary(progress)])
 
 
-def summary(found: Sequence[Progress]) -> str:
-    counts = Counter(one.status for one in found)
-    told = ", ".join(f"{counts[status]} {status}" for status in Status.__args__ if counts[status])  # type: ignore[attr-defined]
-    left = seconds_left(found)
-    if counts["finished"] == len(found):
-        return f"{len(found)} runs: {told}"
+def summary(progress: Sequence[Progress]) -> str:
+    """Return the number of runs by status, and the remaining time."""
+    counts = Counter(one.status for one in progress)
+    by_status = ", ".join(f"{counts[status]} {status}" for status in get_args(Status) if counts[status])
+    left = seconds_left(progress)
+    if counts["finished"] == len(progress):
+        return f"{len(progress)} runs: {by_status}"
     estimate = "unknown until a run is finished" if left is None else f"about {_clock(left)}"
-    return f"{len(found)} runs: {told}; time left: {estimate}"
+    return f"{len(progress)} runs: {by_status}; time left: {estimate}"
 
 
 def _clock(seconds: float) -> str:
@@ -141,21 +163,20 @@ def _clock(seconds: float) -> str:
 
 
 def _row(one: Progress) -> tuple[str, ...]:
-    name, value = metric_of(one.job.cfg, one.run)
-    shown = f"{name} {value:.4f}" if one.status == "finished" and value is not None else ""
-    return (
-        one.job.label,
-        str(one.job.cfg["seed"]),
-        one.status,
-        shown,
-        f"{one.seconds:.1f}" if one.run else "",
-    )
+    name, value = primary_metric(one.job.cfg, one.run)
+    metric = f"{name} {value:.4f}" if one.status == "finished" and value is not None else ""
+    seconds = f"{one.seconds:.1f}" if one.run else ""
+    return one.job.label, str(one.job.cfg["seed"]), one.status, metric, seconds
 
 
-def _reasons(found: Sequence[Progress]) -> Iterator[str]:
-    for one in found:
-        told = f"{one.job.label}, seed {one.job.cfg['seed']}, {one.status}"
+def _reasons(progress: Sequence[Progress]) -> Iterator[str]:
+    """Yield a line for each run that stopped before its end."""
+    for one in progress:
+        prefix = f"{one.job.label}, seed {one.job.cfg['seed']}, {one.status}"
         if one.status in ("failed", "preempted", "interrupted"):
-            yield f"{told}: {one.run.get('reason')} ({one.job.directory})"
+            yield f"{prefix}: {one.run.get('reason')} ({one.job.directory})"
         elif one.status == "stale":
-            yield f"{told}: killed; the same command goes on from its last checkpoint ({one.job.directory})"
+            yield (
+                f"{prefix}: killed; repeat the command to continue from its last checkpoint "
+                f"({one.job.directory})"
+            )

@@ -1,1 +1,1 @@
-"""Training of any model on any task: one LightningModule (`module`), a file for each kind of task."""
+"""Training of any model on any task: one LightningModule, and a module for each kind of task."""

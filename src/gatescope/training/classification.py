@@ -1,4 +1,4 @@
-"""One label a sequence: one sigmoid output and binary cross-entropy for two classes, softmax for more."""
+"""One label per sequence: binary cross-entropy of one output for two classes, softmax for more."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from torchmetrics.classification import (
 
 from gatescope.sequences import TaskSpec
 from gatescope.training.objective import BaseObjective
-from gatescope.training.predictions import array
+from gatescope.training.predictions import to_numpy
 
 
 class Objective(BaseObjective):
-    """Metrics: accuracy, and macro_f1, the mean of the classes' F1."""
+    """Cross-entropy, with the metrics accuracy and macro_f1 (the unweighted mean of the classes' F1)."""
 
     def loss(self, values: Tensor, targets: Tensor) -> Tensor:
+        """Return the cross-entropy of each example, of shape (B,)."""
         if self.task.output_size == 1:
             return F.binary_cross_entropy_with_logits(
                 values[:, 0], targets.to(values.dtype), reduction="none"
@@ -30,8 +31,9 @@ class Objective(BaseObjective):
         return F.cross_entropy(values, targets, reduction="none")
 
     def metrics(self) -> MetricCollection:
+        """Return accuracy and macro F1."""
         classes = number_of_classes(self.task)
-        # Labels were checked when the data were loaded; checking them again costs half of an update.
+        # The labels were checked when the data were loaded; validating them takes half of an update.
         accuracy = (
             BinaryAccuracy(validate_args=False)
             if classes == 2
@@ -41,33 +43,39 @@ class Objective(BaseObjective):
         return MetricCollection({"accuracy": accuracy, "macro_f1": macro_f1}, compute_groups=False)
 
     def outcome(self, values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return predicted and true classes, of shape (B,) each."""
         if self.task.output_size == 1:
             return (values[:, 0] > 0).long(), targets
         return values.argmax(-1), targets
 
     def columns(self, values: Tensor, targets: Tensor, outcome: tuple[Any, Any]) -> dict[str, Any]:
+        """Return true class, predicted class and the probability of each class."""
         names = class_names(self.task)
-        said, true = ([names[i] for i in part.tolist()] for part in outcome)
-        chances = array(probabilities(self.task, values.float()))
-        return {"target": true, "prediction": said} | {
-            f"p({n})": p for n, p in zip(names, chances.T, strict=True)
+        predicted, true = ([names[i] for i in part.tolist()] for part in outcome)
+        by_class = to_numpy(probabilities(self.task, values.float())).T
+        return {"target": true, "prediction": predicted} | {
+            f"p({name})": column for name, column in zip(names, by_class, strict=True)
         }
 
 
 def number_of_classes(task: TaskSpec) -> int:
-    """Two for a single sigmoid output, else the width of the output."""
+    """Return the number of classes: two for a single output, else the number of outputs."""
     return max(task.output_size, 2)
 
 
 def class_names(task: TaskSpec) -> list[str]:
-    """Of the classes in their order; their numbers where the data have no names, or have one twice."""
+    """Return the names of the classes, or their indices if the data have no unique names."""
     names = list(task.labels)
     count = number_of_classes(task)
     return names if len(set(names)) == count else [str(i) for i in range(count)]
 
 
 def probabilities(task: TaskSpec, values: Tensor) -> Tensor:
-    """(…, K) logits -> (…, classes); one sigmoid output gives two classes."""
+    """Return class probabilities; a single output gives those of two classes.
+
+    Shape:
+        values: (…, K) logits; the result: (…, number of classes).
+    """
     if task.output_size == 1:
         probability = torch.sigmoid(values)
         return torch.cat([1 - probability, probability], dim=-1)

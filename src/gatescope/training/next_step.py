@@ -1,4 +1,4 @@
-"""A symbol a step: cross-entropy over the positions that are scored (target other than IGNORE)."""
+"""One symbol per step: cross-entropy over the scored positions (target other than IGNORE)."""
 
 from __future__ import annotations
 
@@ -12,23 +12,29 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from gatescope.sequences import IGNORE
 from gatescope.training.objective import BaseObjective, Ratio, masked_mean
-from gatescope.training.predictions import array
+from gatescope.training.predictions import to_numpy
 
 
 def bits(values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, K, T) logits, (B, T) -> bits, and which steps count, (B, T) each."""
+    """Return the cross-entropy of each step in bits, and whether the step is scored.
+
+    Shape:
+        values: (B, K, T) logits; targets: (B, T); both results: (B, T).
+    """
     loss = F.cross_entropy(values, targets, ignore_index=IGNORE, reduction="none")
     return loss / math.log(2), targets != IGNORE
 
 
 class Objective(BaseObjective):
-    """Metrics: accuracy over scored positions, and bpc, bits per character, for a task that asks for it."""
+    """Cross-entropy, with accuracy over scored positions, and bits per character if the task uses it."""
 
     def loss(self, values: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean cross-entropy over the scored steps of each sequence, of shape (B,)."""
         loss = F.cross_entropy(values.transpose(1, 2), targets, ignore_index=IGNORE, reduction="none")
         return masked_mean(loss, targets != IGNORE)
 
     def metrics(self) -> MetricCollection:
+        """Return accuracy, and bpc if it is the task's metric."""
         metrics: dict[str, Metric | MetricCollection] = {
             "accuracy": MulticlassAccuracy(self.task.output_size, average="micro", ignore_index=IGNORE)
         }
@@ -37,9 +43,11 @@ class Objective(BaseObjective):
         return MetricCollection(metrics, compute_groups=False)
 
     def outcome(self, values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (B, K, T) and targets (B, T)."""
         return values.transpose(1, 2), targets
 
     def columns(self, values: Tensor, targets: Tensor, outcome: tuple[Any, Any]) -> dict[str, Any]:
+        """Return the numbers of correct and of scored steps of each sequence."""
         scored = targets != IGNORE
-        right = (values.argmax(-1) == targets) & scored
-        return {"correct": array(right.sum(1)), "scored": array(scored.sum(1))}
+        correct = (values.argmax(-1) == targets) & scored
+        return {"correct": to_numpy(correct.sum(1)), "scored": to_numpy(scored.sum(1))}

@@ -1,8 +1,8 @@
-"""Which of K outputs are on at the next step: independent Bernoulli variables, as in polyphonic music.
+"""Which of K outputs are active at the next step: independent Bernoulli variables, as in polyphonic music.
 
-NLL as Boulanger-Lewandowski et al. 2012 and Chung et al. 2014 report it: summed over the outputs, averaged
-over steps, in nats. Frame-level accuracy (Bay et al. 2009): TP / (TP + FP + FN) over all steps, an output
-counting as on above one half.
+The negative log-likelihood is that of Boulanger-Lewandowski et al. 2012 and Chung et al. 2014: summed over
+the outputs, averaged over steps, in nats. Frame-level accuracy (Bay et al. 2009) is TP / (TP + FP + FN) over
+all steps; an output above one half counts as active.
 """
 
 from __future__ import annotations
@@ -15,36 +15,48 @@ from torchmetrics import MetricCollection
 
 from gatescope.sequences import IGNORE
 from gatescope.training.objective import BaseObjective, Ratio, masked_mean
-from gatescope.training.predictions import array
+from gatescope.training.predictions import to_numpy
 
 
 def nll(values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, T, K) logits, (B, T, K) zeros, ones and IGNORE -> nats, and which steps count, (B, T) each."""
-    counted = targets != IGNORE
+    """Return the negative log-likelihood of each step in nats, and whether the step is scored.
+
+    Shape:
+        values: (B, T, K) logits; targets: (B, T, K) of 0, 1 and IGNORE; both results: (B, T).
+    """
+    scored = targets != IGNORE
     losses = F.binary_cross_entropy_with_logits(values, targets.clamp(min=0), reduction="none")
-    return (losses * counted).sum(-1), counted.any(-1)
+    return (losses * scored).sum(-1), scored.any(-1)
 
 
 def hits(values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Outputs that are on in both, and those that are in either, (B, T) each."""
-    on, named, counted = targets == 1, values > 0, targets != IGNORE
-    return (on & named).sum(-1), ((on | named) & counted).sum(-1)
+    """Count the outputs that are active in both prediction and target, and those active in either.
+
+    Shape:
+        As in `nll`.
+    """
+    active, predicted, scored = targets == 1, values > 0, targets != IGNORE
+    return (active & predicted).sum(-1), ((active | predicted) & scored).sum(-1)
 
 
 class Objective(BaseObjective):
-    """Metrics: nll, and frame_accuracy."""
+    """Negative log-likelihood, with the metrics nll and frame_accuracy."""
 
     def loss(self, values: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean over the scored steps of each sequence, of shape (B,)."""
         return masked_mean(*nll(values, targets))
 
     def metrics(self) -> MetricCollection:
+        """Return nll and frame_accuracy."""
         return MetricCollection({"nll": Ratio(nll), "frame_accuracy": Ratio(hits)}, compute_groups=False)
 
     def outcome(self, values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and targets, of shape (B, T, K) each."""
         return values, targets
 
     def columns(self, values: Tensor, targets: Tensor, outcome: tuple[Any, Any]) -> dict[str, Any]:
+        """Return the numbers of scored steps, and of outputs active in both and in either."""
         steps = (targets != IGNORE).any(-1)
         both, either = hits(values, targets)
         counts = {"steps": steps, "hits": both, "either": either}
-        return {name: array(part.sum(1)) for name, part in counts.items()}
+        return {name: to_numpy(part.sum(1)) for name, part in counts.items()}

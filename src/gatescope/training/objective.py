@@ -1,5 +1,8 @@
-"""What each kind of task minimises and reports. A kind is a file with a class named `Objective`; one whose
-targets are multilabel has a file of its own, `<kind>_multilabel`."""
+"""Loss and metrics of each kind of task.
+
+A kind is a module of this package with a class named `Objective`. Tasks with several labels per position have
+a module of their own, `<kind>_multilabel`.
+"""
 
 from __future__ import annotations
 
@@ -17,49 +20,61 @@ from gatescope.sequences import Batch, TaskSpec
 
 
 class BaseObjective(ABC):
-    """Loss and metrics of a task. `values` are what the head gives, (B, K) or (B, T, K)."""
+    """Loss and metrics of a task; `values` are the outputs of the model's head, (B, K) or (B, T, K)."""
 
     def __init__(self, task: TaskSpec) -> None:
         self.task = task
 
     @abstractmethod
     def loss(self, values: Tensor, targets: Tensor) -> Tensor:
-        """(B,): one loss an example, so that any reduction can be made of it."""
+        """Return the loss of each example, of shape (B,)."""
 
     @abstractmethod
     def metrics(self) -> MetricCollection:
-        """Fresh metrics, by the names under which they are logged."""
+        """Return new metrics by the names under which they are logged."""
 
     @abstractmethod
     def outcome(self, values: Tensor, targets: Tensor) -> tuple[Any, Any]:
-        """The predictions and targets that the metrics take."""
+        """Return the predictions and targets that the metrics are updated with."""
 
     @abstractmethod
     def columns(self, values: Tensor, targets: Tensor, outcome: tuple[Any, Any]) -> dict[str, Any]:
-        """What is kept of each tested example besides its id and loss: lists of B strings, or arrays (B,).
+        """Return the columns of the file of predictions besides id and loss.
 
         Args:
-            values: what the head gave.
-            targets: of the batch.
-            outcome: what `outcome` made of the answer to the batch, as the metrics took it.
+            values: Outputs of the model's head.
+            targets: Targets of the batch.
+            outcome: Result of `outcome` for this batch.
+
+        Returns:
+            Lists of B strings, or arrays of shape (B,), by their names.
         """
 
     def training_metrics(self) -> MetricCollection:
-        """What is measured on training batches: by default all that is on the others."""
+        """Return the metrics of training batches; by default those of validation and test."""
         return self.metrics()
 
     def training_outcome(self, values: Tensor, targets: Tensor) -> tuple[Any, Any]:
-        """As `outcome`, for `training_metrics`."""
+        """Return the predictions and targets that `training_metrics` are updated with."""
         return self.outcome(values, targets)
 
     def answer(self, model: SequenceModel, batch: Batch, values: Tensor, stage: str) -> Tensor:
-        """What `outcome` takes as values in stage "validation" or "test": other than `values` where a model
-        must write its answer without seeing the target."""
+        """Return the values that `outcome` is called with in validation and test.
+
+        By default these are the outputs of the head. A model that generates a sequence replaces them by what
+        it generates without the targets.
+
+        Args:
+            model: The model.
+            batch: The batch.
+            values: Outputs of the model's head.
+            stage: "validation" or "test".
+        """
         return values
 
 
 def objective_for(task: TaskSpec) -> BaseObjective:
-    """The objective of the task's kind, from `gatescope.training.<kind>`."""
+    """Return the objective of the task's kind, from `gatescope.training.<kind>`."""
     name = f"{task.kind}_multilabel" if task.multilabel else task.kind
     module = import_module(f"gatescope.training.{name}")
     objective: BaseObjective = module.Objective(task)
@@ -67,16 +82,22 @@ def objective_for(task: TaskSpec) -> BaseObjective:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """(B, T), (B, T) bool -> (B,): mean over true positions, 0 where there is none."""
+    """Return the mean over the positions where the mask is true, and 0 where there are none.
+
+    Shape:
+        values and mask: (B, T); the result: (B,).
+    """
     return torch.where(mask, values, 0).sum(1) / mask.sum(1).clamp(min=1)
 
 
 class Ratio(Metric):
-    """Σ amounts / Σ weights over all steps of all batches.
+    """A quotient of two sums over all steps of all batches.
 
     Args:
-        parts: (values, targets) -> amounts and weights, (B, T) each, both 0 where a step does not count; a
-            function of a module, so that the metric can be copied.
+        parts: Function of (values, targets) that returns numerators and denominators, of shape (B, T) each,
+            both 0 at steps that do not count. It must be a function of a module, so that the metric can be
+            copied.
+        kwargs: Arguments of `torchmetrics.Metric`.
     """
 
     full_state_update = False
@@ -86,14 +107,16 @@ class Ratio(Metric):
     def __init__(self, parts: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.parts = parts
-        # Double: a float counts no further than 16,777,216.
+        # float64: a float32 sum of ones stops at 16,777,216.
         for name in ("amounts", "weights"):
             self.add_state(name, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, values: Tensor, targets: Tensor) -> None:
+        """Add the numerators and denominators of a batch."""
         amounts, weights = self.parts(values, targets)
         self.amounts += amounts.sum(dtype=torch.float64)
         self.weights += weights.sum(dtype=torch.float64)
 
     def compute(self) -> Tensor:
+        """Return the quotient, of shape ()."""
         return (self.amounts / self.weights).float()

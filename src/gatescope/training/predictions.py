@@ -1,6 +1,6 @@
-"""What a test leaves of each example: collected batch by batch, over ranks, in order of the examples.
+"""Predictions of the test split, collected over batches and ranks in the order of the examples.
 
-`gatescope.tracking.predictions` says what the columns are and writes them.
+`gatescope.tracking.predictions` defines the columns and writes them to disk.
 """
 
 from __future__ import annotations
@@ -13,43 +13,44 @@ import torch
 from torch import Tensor
 
 Columns = dict[str, Any]
-"""Names -> a list of B strings or an array (B,) of numbers each."""
+"""Column names mapped to a list of B strings or an array (B,) of numbers."""
 
 
-def batch_columns(ids: Tensor, losses: Tensor, own: Mapping[str, Any]) -> Columns:
-    """Of one batch: ids (B,), losses (B,), and what the objective's `columns` gave."""
-    return {"id": array(ids), "loss": array(losses), **own}
+def batch_columns(ids: Tensor, losses: Tensor, columns: Mapping[str, Any]) -> Columns:
+    """Return the columns of one batch: ids (B,), losses (B,) and those of the objective."""
+    return {"id": to_numpy(ids), "loss": to_numpy(losses), **columns}
 
 
-def array(values: Tensor) -> np.ndarray:
-    """On the CPU, as numpy, which has no bfloat16."""
+def to_numpy(values: Tensor) -> np.ndarray:
+    """Return a tensor as an array on the CPU; bfloat16 and float16 become float32."""
     values = values.detach().cpu()
-    return (
-        values.float() if values.is_floating_point() and values.dtype != torch.float64 else values
-    ).numpy()
+    if values.is_floating_point() and values.dtype != torch.float64:
+        values = values.float()
+    return values.numpy()
 
 
-def joined(parts: Iterable[Columns]) -> Columns:
-    """All batches as one, in order of id; {} of none."""
-    found = list(parts)
-    if not found:
+def concatenate(parts: Iterable[Columns]) -> Columns:
+    """Concatenate the columns of batches and sort the rows by id; return {} if there are none."""
+    batches = list(parts)
+    if not batches:
         return {}
-    order = np.argsort(np.concatenate([part["id"] for part in found]), kind="stable")
-    return {name: _chosen([part[name] for part in found], order) for name in found[0]}
+    order = np.argsort(np.concatenate([batch["id"] for batch in batches]), kind="stable")
+    return {name: _reorder([batch[name] for batch in batches], order) for name in batches[0]}
 
 
-def gathered(columns: Columns) -> Columns:
-    """Those of all ranks as one, on rank 0; {} on the others. Every rank must call it."""
+def gather(columns: Columns) -> Columns:
+    """Return the columns of all ranks on rank 0, and {} on the others; every rank must call this."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return columns
-    owner = torch.distributed.get_rank() == 0
-    ranks: list[Any] | None = [None] * torch.distributed.get_world_size() if owner else None
+    is_first = torch.distributed.get_rank() == 0
+    ranks: list[Any] | None = [None] * torch.distributed.get_world_size() if is_first else None
     torch.distributed.gather_object(columns, ranks)
-    return joined(part for part in ranks if part) if ranks is not None else {}
+    return concatenate(part for part in ranks if part) if ranks is not None else {}
 
 
-def _chosen(parts: Sequence[Any], order: np.ndarray) -> Any:
+def _reorder(parts: Sequence[Any], order: np.ndarray) -> Any:
+    """Return the concatenated values of one column in this order."""
     if isinstance(parts[0], np.ndarray):
         return np.concatenate(parts)[order]
-    every = [value for part in parts for value in part]
-    return [every[i] for i in order]
+    values = [value for part in parts for value in part]
+    return [values[i] for i in order]

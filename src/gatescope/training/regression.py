@@ -1,4 +1,4 @@
-"""One real value a sequence: mean squared error, and the share of examples solved within a tolerance."""
+"""One real value per sequence: mean squared error, and the share of examples within a tolerance."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from torch.nn import functional as F
 from torchmetrics import MeanSquaredError, Metric, MetricCollection
 
 from gatescope.training.objective import BaseObjective
-from gatescope.training.predictions import array
+from gatescope.training.predictions import to_numpy
 
 
 class SolvedRate(Metric):
-    """Share of examples with |error| below `tolerance`."""
+    """Share of examples whose absolute error is below a tolerance.
+
+    Args:
+        tolerance: Absolute error below which an example counts as solved.
+        kwargs: Arguments of `torchmetrics.Metric`.
+    """
 
     full_state_update = False
     solved: Tensor
@@ -27,28 +32,34 @@ class SolvedRate(Metric):
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
+        """Count the solved examples of a batch."""
         self.solved += ((predictions - targets).abs() < self.tolerance).sum()
         self.count += targets.numel()
 
     def compute(self) -> Tensor:
+        """Return the share, of shape ()."""
         return self.solved / self.count
 
 
 class Objective(BaseObjective):
-    """Metrics: mse, and solved where the task declares a tolerance."""
+    """Mean squared error, with the metrics mse and, if the task has a tolerance, solved."""
 
     def loss(self, values: Tensor, targets: Tensor) -> Tensor:
+        """Return the squared error of each example, of shape (B,)."""
         return F.mse_loss(values[:, 0], targets, reduction="none")
 
     def metrics(self) -> MetricCollection:
+        """Return mse, and solved if the task has a tolerance."""
         metrics: dict[str, Metric | MetricCollection] = {"mse": MeanSquaredError()}
         if self.task.tolerance is not None:
             metrics["solved"] = SolvedRate(self.task.tolerance)
         return MetricCollection(metrics, compute_groups=False)
 
     def outcome(self, values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return predictions and targets, of shape (B,) each."""
         return values[:, 0], targets
 
     def columns(self, values: Tensor, targets: Tensor, outcome: tuple[Any, Any]) -> dict[str, Any]:
-        said, true = outcome
-        return {"target": array(true), "prediction": array(said)}
+        """Return target and prediction of each example."""
+        predicted, true = outcome
+        return {"target": to_numpy(true), "prediction": to_numpy(predicted)}

@@ -1,7 +1,7 @@
-"""Learning-rate schedules over a whole run, whatever limits it: epochs, updates or time.
+"""Learning-rate schedules over a whole run, whether it is limited by epochs, updates or time.
 
-A schedule of `conf/scheduler/` that takes an argument `progress` is stepped after every update of the
-weights; any other one after every epoch, and `ReduceLROnPlateau` after every validation.
+A schedule of `conf/scheduler/` with an argument `progress` is stepped after every update of the weights; any
+other schedule is stepped after every epoch, and `ReduceLROnPlateau` after every validation.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from pytorch_lightning.callbacks import Timer
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
+from gatescope.training.lightning_internals import callbacks_of
+
 Progress = Callable[[int], float]
-"""Share of training that is done after so many updates, from 0 to 1."""
+"""Maps a number of updates to the completed share of training, from 0 to 1."""
 
 
 def cosine(optimizer: Optimizer, progress: Progress, eta_min: float = 0.0) -> LambdaLR:
-    """Lower the rate from the optimiser's to `eta_min` along half a cosine (Loshchilov & Hutter 2017).
+    """Lower the learning rate to `eta_min` along half a cosine (Loshchilov & Hutter 2017).
 
     Args:
-        optimizer: whose rates are changed.
-        progress: share of training that is done after so many updates.
-        eta_min: the lowest rate.
+        optimizer: Optimizer whose learning rates are changed.
+        progress: Completed share of training after a number of updates.
+        eta_min: Lowest learning rate.
     """
 
     def factor(lowest: float) -> Callable[[int], float]:
@@ -37,11 +39,11 @@ def cosine(optimizer: Optimizer, progress: Progress, eta_min: float = 0.0) -> La
 
 
 def training_progress(trainer: pl.Trainer) -> Progress:
-    """Return the share of this trainer's run that is done: by updates or by time, whichever is further.
+    """Return a function that gives the completed share of this trainer's run, by updates or by time.
 
-    Early stopping cannot be foreseen: a run that it ends has not reached the end of its schedule.
+    The larger of the two shares counts. A run that early stopping ends does not reach 1.
     """
-    timers = [one for one in trainer.callbacks if isinstance(one, Timer)]  # type: ignore[attr-defined]
+    timers = [one for one in callbacks_of(trainer) if isinstance(one, Timer)]
 
     @cache
     def total() -> float:
@@ -49,14 +51,14 @@ def training_progress(trainer: pl.Trainer) -> Progress:
 
     def progress(updates: int) -> float:
         if updates == 0:
-            # Not yet: Lightning would set up the loader, and then not give it the state of a resumed run.
+            # Reading the total here would set up the data loader before Lightning restores its state.
             return 0.0
         shares = [updates / total()]
         for timer in timers:
             remaining = timer.time_remaining()
             if remaining is not None:
                 share = timer.time_elapsed() / max(timer.time_elapsed() + remaining, 1e-9)
-                # The clocks of ranks differ, their rates must not.
+                # The clocks of ranks differ; their learning rates must not.
                 shares.append(trainer.strategy.broadcast(share))
         return min(1.0, max(shares))
 
@@ -64,33 +66,39 @@ def training_progress(trainer: pl.Trainer) -> Progress:
 
 
 def lr_scheduler_config(
-    make: Callable[..., Any], optimizer: Optimizer, trainer: pl.Trainer, monitor: str, direction: str
+    make_scheduler: Callable[..., Any],
+    optimizer: Optimizer,
+    trainer: pl.Trainer,
+    monitor: str,
+    direction: str,
 ) -> dict[str, Any]:
-    """Return what Lightning's `configure_optimizers` takes as "lr_scheduler".
+    """Return the "lr_scheduler" entry of Lightning's `configure_optimizers`.
 
     Args:
-        make: makes the scheduler from the optimiser, as a partial of the config.
-        monitor: the metric that a `ReduceLROnPlateau` watches.
-        direction: "max" or "min", which end of it is better.
+        make_scheduler: Makes the scheduler from the optimizer; a partial of the config.
+        optimizer: The optimizer.
+        trainer: The trainer, whose limits define the length of a schedule.
+        monitor: Metric that `ReduceLROnPlateau` observes.
+        direction: "max" or "min", the better direction of that metric.
 
     Raises:
-        ValueError: the config gives a `mode` that is not the metric's direction.
+        ValueError: `scheduler.mode` differs from the direction of the metric.
     """
     options: dict[str, Any] = {}
-    target = make.func if isinstance(make, partial) else make
-    given = make.keywords if isinstance(make, partial) else {}
+    target = make_scheduler.func if isinstance(make_scheduler, partial) else make_scheduler
+    keywords = make_scheduler.keywords if isinstance(make_scheduler, partial) else {}
     takes_progress = "progress" in inspect.signature(target).parameters
     if takes_progress:
         options["progress"] = training_progress(trainer)
     elif inspect.isclass(target) and issubclass(target, ReduceLROnPlateau):
-        if given.get("mode", direction) != direction:
+        if keywords.get("mode", direction) != direction:
             raise ValueError(
-                f"scheduler.mode: given {given['mode']}, but {monitor} is better when it is "
-                f"{'high' if direction == 'max' else 'low'}: leave scheduler.mode out"
+                f"scheduler.mode: given {keywords['mode']}, but {monitor} is better when it is "
+                f"{'high' if direction == 'max' else 'low'}; remove scheduler.mode"
             )
         options["mode"] = direction
     return {
-        "scheduler": make(optimizer, **options),
+        "scheduler": make_scheduler(optimizer, **options),
         "monitor": monitor,
         "interval": "step" if takes_progress else "epoch",
         "strict": False,  # a run may end before its first validation

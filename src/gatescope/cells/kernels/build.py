@@ -39,6 +39,8 @@ def library() -> ctypes.CDLL:
     Raises:
         NoKernel: there is no compiler, or it failed.
     """
+    if not any(SOURCES.glob("*.cpp")):
+        raise NoKernel(f"no C++ sources in {SOURCES}")
     try:
         return ctypes.CDLL(str(built(directory())))
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:

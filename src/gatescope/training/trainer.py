@@ -1,0 +1,125 @@
+"""The Lightning Trainer of a run: best checkpoint, early stopping, progress bar, timing."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.loggers import Logger
+
+from gatescope.sequences import TaskSpec
+from gatescope.training.best_checkpoint import BestCheckpoint
+from gatescope.training.lightning_internals import (
+    NullProfiler,
+    keep_freed_pages,
+    workarounds_enabled,
+)
+from gatescope.training.timing import EpochTimer
+
+NOT_LIGHTNING = ("_target_", "threads", "compile")
+"""Keys of the trainer group that are not arguments of Lightning's Trainer."""
+
+IGNORED_WARNINGS = (
+    # Lightning 2.6 calls a function that torch 2.13 has renamed.
+    ".*isinstance.treespec, LeafSpec.. is deprecated",
+    # Data that are in memory are loaded fastest without worker processes.
+    "The '.*_dataloader' does not have many workers",
+    # A run that ends before its first validation has no best checkpoint; `run` logs its own warning.
+    ".*could not find the monitored key in the returned metrics",
+    # Short runs have fewer steps per epoch than `log_every_n_steps`.
+    "The number of training batches .* is smaller than the logging interval",
+    # A run may be started by hand on a machine with SLURM.
+    "The `srun` command is available on your system but is not used",
+    # Resuming and testing write next to an existing best checkpoint.
+    "Checkpoint directory .* exists and is not empty",
+    # `ReduceLROnPlateau` skips epochs without a validation.
+    "ReduceLROnPlateau conditioned on metric",
+    # This is about samplers that repeat examples to fill the last batch; BucketSampler does not.
+    "Using `DistributedSampler` with the dataloaders",
+)
+"""Lightning's warnings that do not apply to our runs, each with the reason."""
+
+
+def make_trainer(
+    cfg: DictConfig,
+    task: TaskSpec,
+    directory: Path,
+    loggers: Sequence[Logger],
+    callbacks: Sequence[pl.Callback],
+    plugins: Sequence[Any] = (),
+    devices: int = 1,
+) -> pl.Trainer:
+    """Return a Trainer that keeps the checkpoint with the best validation metric of the task.
+
+    Args:
+        cfg: Config of the run; the groups trainer and early_stopping are used.
+        task: Task with the metric and its direction.
+        directory: Directory of the run.
+        loggers: Loggers.
+        callbacks: Callbacks besides checkpoint, timer and early stopping.
+        plugins: Lightning plugins.
+        devices: Number of processes.
+    """
+    keep_freed_pages()
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in IGNORED_WARNINGS:
+        warnings.filterwarnings("ignore", message)
+    monitor: Any = {"monitor": f"validation/{task.metric}", "mode": task.direction}
+    best = BestCheckpoint(
+        directory / "checkpoints",
+        "best",
+        save_weights_only=True,
+        enable_version_counter=False,
+        save_on_train_epoch_end=False,  # after each validation, of which an epoch may have several
+        **monitor,
+    )
+    all_callbacks: list[pl.Callback] = [best, EpochTimer(), *callbacks]
+    if cfg.early_stopping.patience is not None:
+        # Not strict: a run may end before its first validation. `patience` counts validations.
+        stopping: dict[str, Any] = {"strict": False, "check_on_train_epoch_end": False}
+        all_callbacks.append(EarlyStopping(patience=cfg.early_stopping.patience, **stopping, **monitor))
+    return pl.Trainer(
+        logger=list(loggers),
+        callbacks=all_callbacks,
+        plugins=list(plugins),
+        default_root_dir=directory,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # BucketSampler distributes each batch over the ranks itself
+        enable_model_summary=False,
+        **_trainer_options(cfg, devices),
+    )
+
+
+def _trainer_options(cfg: DictConfig, devices: int) -> dict[str, Any]:
+    """Return the arguments of Lightning's Trainer in the trainer group of a config."""
+    group: Any = OmegaConf.to_object(cfg.trainer)
+    options = {key: value for key, value in group.items() if key not in NOT_LIGHTNING}
+    options["devices"] = devices
+    if options.get("profiler") is None and workarounds_enabled():
+        options["profiler"] = NullProfiler()
+    if devices == 1:
+        options.pop("strategy", None)  # DDP with one process only adds overhead
+    if options.get("enable_progress_bar") is None:
+        options["enable_progress_bar"] = sys.stdout.isatty()
+    return options
+
+
+def is_last_training_batch(trainer: pl.Trainer) -> bool:
+    """Return whether training ends after the batch that was just processed."""
+    if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
+        return True
+    max_epochs = trainer.max_epochs
+    is_limited = max_epochs is not None and max_epochs != -1
+    if is_limited and trainer.is_last_batch and trainer.current_epoch + 1 >= max_epochs:  # type: ignore[operator]
+        return True
+    epochs = trainer.current_epoch + int(trainer.is_last_batch)
+    is_long_enough = trainer.global_step >= (trainer.min_steps or 0) and epochs >= (trainer.min_epochs or 0)
+    return trainer.should_stop and is_long_enough
