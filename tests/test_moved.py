@@ -16,7 +16,7 @@ import gatescope
 from gatescope.analysis.runs import RunSource
 from gatescope.config import ConfigError, check
 from gatescope.moved import MOVED, ORIGINAL
-from gatescope.run import recorded
+from gatescope.run import recorded_result
 from gatescope.texts import texts_of
 from gatescope.tracking import predictions
 from gatescope.tracking.identity import result_config, run_id
@@ -55,7 +55,7 @@ def test_an_old_record_is_found_again(old_record: Path, config: Compose) -> None
     result = json.loads(json.loads((old_record / "run.json").read_text())["result_config"])
     assert result["data"]["_target_"] == OLD, "the identity of a run names the original path"
     assert run_id(cfg) == old_record.name
-    found = recorded(cfg)
+    found = recorded_result(cfg)
     assert found is not None
     assert found.directory == old_record
     assert found.module is not None

@@ -53,7 +53,11 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (packages,) = folder.glob("lib/python*/site-packages")
     for path in SITE.iterdir():
         if not path.name.startswith(("gatescope", "_gatescope", "__editable__")) and path.suffix != ".pth":
-            (packages / path.name).symlink_to(path)
+            # Plugins one by one: pip would write ours through a link to the folder that all share.
+            for borrowed in path.iterdir() if path.name == "hydra_plugins" else [path]:
+                link = packages / borrowed.relative_to(SITE)
+                link.parent.mkdir(exist_ok=True)
+                link.symlink_to(borrowed)
     python = str(folder / "bin" / "python")
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-index"]
     done = subprocess.run(

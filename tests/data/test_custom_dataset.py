@@ -12,10 +12,10 @@ from textwrap import dedent
 import pytest
 from conftest import FAST, ROOT
 from hydra import compose, initialize_config_dir
-from script_loading import load_script
 
 import gatescope
 import gatescope.data
+from gatescope.commands import errors, explain
 from gatescope.data.errors import DataError
 from gatescope.run import run
 from gatescope.texts import texts_of
@@ -73,9 +73,9 @@ def test_the_example_trains_and_its_examples_are_shown(
     # The commands import the module from the current folder.
     sys.path.remove(str(example))
     monkeypatch.delitem(sys.modules, "shift")
-    assert load_script("explain").main([f"run={result.directory}", "index=0", "colour=no"]) == 0
+    assert explain.main([f"run={result.directory}", "index=0", "colour=false"]) == 0
     assert "leave-one-out" in capsys.readouterr().out
-    assert load_script("errors").main([f"run={result.directory}"]) == 0
+    assert errors.main([f"run={result.directory}"]) == 0
     assert re.search(r"Worst errors\n.*text\n.* \d \d \d \d \d \d \d \d\n", capsys.readouterr().out)
 
 
