@@ -7,8 +7,10 @@ to a sweeper, and the parser of overrides in `hydra.core`.
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,21 @@ def grid(loader: ConfigLoader, words: Sequence[str]) -> list[list[str]]:
     return [list(job) for job in itertools.product(*values.values())]
 
 
+@dataclass(frozen=True)
+class _Template:
+    """A composed config, its plain values, and its sections that have interpolations."""
+
+    cfg: DictConfig
+    plain: dict[str, Any]
+    interpolated: frozenset[str]
+
+    @classmethod
+    def of(cls, cfg: DictConfig) -> _Template:
+        unresolved: Any = OmegaConf.to_container(cfg, resolve=False)
+        interpolated = {name for name, node in unresolved.items() if "${" in json.dumps(node, default=str)}
+        return cls(cfg, resolved(cfg), frozenset(interpolated))
+
+
 class JobConfigs:
     """The resolved configs of a sweep's jobs.
 
@@ -147,24 +164,27 @@ class JobConfigs:
     def __init__(self, loader: ConfigLoader) -> None:
         self._loader = loader
         self._values: dict[str, Override | None] = {}
-        self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._groups: dict[str, bool] = {}
+        self._templates: dict[tuple[str, ...], _Template] = {}
 
     def resolved(self, overrides: Sequence[str]) -> dict[str, Any]:
         """Return what `resolved(compose(loader, overrides))` returns.
 
+        The configs of several jobs share sections that are equal, so that they must not be changed.
+
         Raises:
             ConfigError: The overrides do not compose.
         """
-        shared = tuple(
-            word if (value := self._value(word)) is None else value.key_or_group for word in overrides
-        )
-        if shared not in self._composed:
-            self._composed[shared] = compose(self._loader, overrides)
-        cfg = self._composed[shared]
-        for word in overrides:
-            if (value := self._value(word)) is not None:
-                OmegaConf.update(cfg, value.key_or_group, value.value(), merge=True)
-        return resolved(cfg)
+        values = [value for word in overrides if (value := self._value(word)) is not None]
+        keys = [value.key_or_group for value in values]
+        shared = (*(word for word in overrides if self._value(word) is None), "", *keys)
+        if shared not in self._templates:
+            self._templates[shared] = _Template.of(compose(self._loader, overrides))
+        template = self._templates[shared]
+        for key, value in zip(keys, values, strict=True):
+            OmegaConf.update(template.cfg, key, value.value(), merge=True)
+        changed = template.interpolated | {key.split(".")[0] for key in keys}
+        return template.plain | resolved({name: template.cfg[name] for name in changed})
 
     def _value(self, word: str) -> Override | None:
         """Return the override if it sets a key of the config to a scalar, else None."""
@@ -179,7 +199,9 @@ class JobConfigs:
             return None
         key = override.key_or_group
         changes = override.type == OverrideType.CHANGE and not override.is_sweep_override()
-        if not changes or key.split(".")[0] == "hydra" or _is_group(self._loader, override):
+        if key not in self._groups:
+            self._groups[key] = _is_group(self._loader, override)
+        if not changes or key.split(".")[0] == "hydra" or self._groups[key]:
             return None
         value = override.value()
         return override if value is None or isinstance(value, int | float | bool | str) else None
