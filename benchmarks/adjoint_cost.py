@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import torch
 
-from benchmarks.result import Bar, Result
+from benchmarks.result import Result, Target
 from benchmarks.setting import CELLS, Size, loss, make
 from benchmarks.timing import Way, interleaved, ratio
 from gatescope.cells.state import State
@@ -20,14 +20,14 @@ QUESTION = (
     "adjoint"
 )
 RECORDED = "step, gates and adjoint taken"
-BARS = {RECORDED: Bar(at_most=1.1)}
+TARGETS = {RECORDED: Target(at_most=1.1)}
 
 
 def measure(rounds: int = 25, size: Size | None = None, cells: tuple[str, ...] = tuple(CELLS)) -> Result:
     """Run the benchmark."""
     keep_freed_pages()  # as training does
     size = size or Size()
-    result = Result("adjoint_cost", QUESTION, {**asdict(size), "rounds": rounds}, BARS)
+    result = Result("adjoint_cost", QUESTION, {**asdict(size), "rounds": rounds}, TARGETS)
     for cell in cells:
         seconds = interleaved(ways(cell, size), rounds)
         for name in seconds:

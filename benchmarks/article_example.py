@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from benchmarks.one_core import freeze_garbage, has_jax, run_in_turn, serve_in_turn, warn_without_jax
-from benchmarks.result import Bar, Result
+from benchmarks.result import Result, Target
 from benchmarks.timing import ratio
 from gatescope.instruments.callbacks import instrument_callbacks
 from gatescope.run import build_module, load_data
@@ -30,7 +30,7 @@ QUESTION = (
     "and each round in new ones, because speed differs by up to a third between processes. per_second: "
     "training sequences; cpu: processor time, which other processes disturb less"
 )
-BARS = {"Keras + JAX over ours": Bar(at_least=1.0)}
+TARGETS = {"Keras + JAX over ours": Target(at_least=1.0)}
 KERAS = "Keras + JAX"
 WAYS = {
     "ours": "kernel=auto",
@@ -59,7 +59,7 @@ def measure(
     """
     warn_without_jax()
     settings = {"rounds": rounds, "steps": list(steps), "train": train, "epochs": epochs, "batch": BATCH}
-    result = Result("article_example", QUESTION, settings, BARS)
+    result = Result("article_example", QUESTION, settings, TARGETS)
     for length in steps:
         size = {"steps": length, "train": train, "epochs": epochs}
         compared = (*ways, KERAS) if has_jax() else ways

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from torch import nn
 from torch.optim import Optimizer
 
-from benchmarks.result import Bar, Result
+from benchmarks.result import Result, Target
 from benchmarks.step_overhead import CONF
 from benchmarks.timing import interleaved, ratio
 from gatescope.composition import compose, make_loader
@@ -22,13 +22,13 @@ QUESTION = (
     "those of training the default model: forward, backward, clipping and update in a plain loop over "
     "prepared batches"
 )
-BARS = {"examples/s": Bar(at_least=5)}
+TARGETS = {"examples/s": Target(at_least=5)}
 OVERRIDES = ("data=tweets", "trainer.threads=1")
 
 
 def measure(rounds: int = 5, cells: tuple[str, ...] = ("gru",), limit: int | None = None) -> Result:
     """Run the benchmark, on `limit` texts if it is given."""
-    result = Result("input_pipeline", QUESTION, {"overrides": list(OVERRIDES), "rounds": rounds}, BARS)
+    result = Result("input_pipeline", QUESTION, {"overrides": list(OVERRIDES), "rounds": rounds}, TARGETS)
     for cell in cells:
         few = [] if limit is None else [f"data.limit={limit}"]
         cfg = compose(make_loader(CONF), [*OVERRIDES, f"model={cell}", *few])

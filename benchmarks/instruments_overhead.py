@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from benchmarks.result import Bar, Result
+from benchmarks.result import Result, Target
 from benchmarks.timing import ratio
 from gatescope.data.datamodule import SequenceData
 from gatescope.instruments.callbacks import instrument_callbacks
@@ -27,18 +27,20 @@ QUESTION = (
     "measurements at its start and end), with instruments over without. wall: elapsed time; cpu: processor "
     "time of this process, which other processes disturb less"
 )
-BARS = {
-    "default, wall": Bar(at_most=1.05),
-    "full, wall": Bar(at_most=1.25),
-    "default, cpu": Bar(at_most=1.05),
-    "full, cpu": Bar(at_most=1.25),
+TARGETS = {
+    "default, wall": Target(at_most=1.05),
+    "full, wall": Target(at_most=1.25),
+    "default, cpu": Target(at_most=1.05),
+    "full, cpu": Target(at_most=1.25),
 }
 VARIANTS = ("off", "default", "full")
 
 
 def measure(rounds: int = 7, overrides: tuple[str, ...] = (), cells: tuple[str, ...] = ("gru",)) -> Result:
     """Run the benchmark; each variant starts from the same weights, with the same data in the same order."""
-    result = Result("instruments_overhead", QUESTION, {"overrides": list(overrides), "rounds": rounds}, BARS)
+    result = Result(
+        "instruments_overhead", QUESTION, {"overrides": list(overrides), "rounds": rounds}, TARGETS
+    )
     for cell in cells:
         seconds = epochs(cell, rounds, overrides)
         for variant in VARIANTS[1:]:

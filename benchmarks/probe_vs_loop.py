@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from benchmarks import loop
-from benchmarks.result import Bar, Result
+from benchmarks.result import Result, Target
 from benchmarks.setting import CELLS, Size, loss, make
 from benchmarks.timing import Way, interleaved, ratio
 from gatescope.instruments.gates import GateStatistics
@@ -43,9 +43,9 @@ def measurements(model: Encoder, batch: Batch, self_test: bool = False) -> Measu
 def measure(rounds: int = 9, size: Size | None = None, cells: tuple[str, ...] = tuple(CELLS)) -> Result:
     """Run the benchmark."""
     size = size or Size()
-    bar = Bar(at_least=1.5)
-    bars = {"traces": bar, "readings": bar}
-    result = Result("probe_vs_loop", QUESTION, {**asdict(size), "rounds": rounds}, bars)
+    target = Target(at_least=1.5)
+    targets = {"traces": target, "readings": target}
+    result = Result("probe_vs_loop", QUESTION, {**asdict(size), "rounds": rounds}, targets)
     for cell in cells:
         seconds = interleaved(ways(cell, size), rounds)
         for what in ("traces", "readings"):

@@ -10,14 +10,14 @@ import torch
 from benchmarks.one_core import in_fresh_process, serve
 from benchmarks.peak_memory import peak
 from benchmarks.recurrence_speed import RECURRENT, layer_of, training_step
-from benchmarks.result import Bar, Result
+from benchmarks.result import Result, Target
 from benchmarks.setting import Size
 
 QUESTION = (
     "growth of the peak resident set (new process, after imports, weights and data) over three "
     "training steps of one layer: native over nn"
 )
-BARS = {"peak": Bar(at_most=1.0)}
+TARGETS = {"peak": Target(at_most=1.0)}
 WARM_UP_SIZE = Size(3, 2, 4, 4)
 STEPS = 3
 
@@ -25,7 +25,7 @@ STEPS = 3
 def measure(size: Size | None = None, cells: tuple[str, ...] = RECURRENT) -> Result:
     """Run the benchmark."""
     size = size or Size(steps=400, batch=64, inputs=128, hidden=128)
-    result = Result("recurrence_memory", QUESTION, asdict(size), BARS)
+    result = Result("recurrence_memory", QUESTION, asdict(size), TARGETS)
     for cell in cells:
         native, module = (_megabytes(cell, way, size) for way in ("native", "nn"))
         result.add_value(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.one_core import freeze_garbage, has_jax, in_fresh_process, serve, warn_without_jax
-from benchmarks.result import Bar, Result
+from benchmarks.result import Result, Target
 from benchmarks.setting import CELLS, Size
 from benchmarks.timing import Way, interleaved, ratio
 from gatescope.cells.kernels.layer import NativeLayer
@@ -29,11 +29,11 @@ SIZES = (
     Size(200, 32, 256, 512),
 )
 RECURRENT, MINIMAL = ("gru", "rnn", "lstm"), ("mingru", "minlstm")
-BARS = {
-    "native over nn, H=64": Bar(at_most=0.45),
-    "native over nn, H=128": Bar(at_most=0.75),
-    "native over nn, H=512": Bar(at_most=0.9),
-    "JAX scan over native, gru": Bar(at_least=1.2),
+TARGETS = {
+    "native over nn, H=64": Target(at_most=0.45),
+    "native over nn, H=128": Target(at_most=0.75),
+    "native over nn, H=512": Target(at_most=0.9),
+    "JAX scan over native, gru": Target(at_least=1.2),
 }
 PRODUCT, PRODUCTS = 256, 32
 """Size of the square matrices whose product measures the peak rate of the core, and products per timing.
@@ -50,7 +50,7 @@ def measure(
     """Run the benchmark."""
     warn_without_jax()
     settings = {"rounds": rounds, "sizes": [asdict(size) for size in sizes]}
-    result = Result("recurrence_speed", QUESTION, settings, BARS)
+    result = Result("recurrence_speed", QUESTION, settings, TARGETS)
     arguments = {"sizes": [astuple(size) for size in sizes], "cells": cells, "rounds": rounds}
     seconds_of_cases = iter(in_fresh_process("benchmarks.recurrence_speed", **arguments))
     for size in sizes:

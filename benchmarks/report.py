@@ -89,7 +89,7 @@ def heading(found: dict[str, Any]) -> str:
     """Return the beginning of the report: question, commands, and the targets that are not met."""
     commands = f"python -m benchmarks {' '.join(found)}\npython -m benchmarks.report"
     missed = "".join(
-        f"\n- {row['case']}: {row['measure']} {number(row['ratio'])}; target {row['bar']}"
+        f"\n- {row['case']}: {row['measure']} {number(row['ratio'])}; target {row['target']}"
         for row in with_target(found)
         if not row["met"]
     )
@@ -102,7 +102,7 @@ def heading(found: dict[str, Any]) -> str:
 
 def with_target(found: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the rows that have a target."""
-    return [row for result in found.values() for row in result["rows"] if "bar" in row]
+    return [row for result in found.values() for row in result["rows"] if "target" in row]
 
 
 def finding(found: dict[str, Any]) -> str:
@@ -152,9 +152,9 @@ def speed_table(result: dict[str, Any]) -> str:
 
 def verdict(before: Any, row: dict[str, Any]) -> str | None:
     """Append to a text whether the row meets its target."""
-    if "bar" not in row:
+    if "target" not in row:
         return before
-    own = f"{row['bar']} {'met' if row['met'] else 'NOT met'}"
+    own = f"{row['target']} {'met' if row['met'] else 'NOT met'}"
     return f"{before}; {own}" if before else own
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from benchmarks.result import Bar, Result
+from benchmarks.result import Result, Target
 from gatescope.analysis.report import FIGURES, write_report
 from gatescope.analysis.runs import RecordSource, Tables
 
@@ -23,12 +23,12 @@ QUESTION = (
     "resident set, relative to 1,000 MB; page: relative to 5 MB; growth: seconds per run with the most runs "
     "over those with the fewest"
 )
-BARS = {
-    "tables": Bar(at_most=1.0),
-    "seconds": Bar(at_most=1.0),
-    "memory": Bar(at_most=1.0),
-    "page": Bar(at_most=1.0),
-    "growth": Bar(at_most=1.2),
+TARGETS = {
+    "tables": Target(at_most=1.0),
+    "seconds": Target(at_most=1.0),
+    "memory": Target(at_most=1.0),
+    "page": Target(at_most=1.0),
+    "growth": Target(at_most=1.2),
 }
 """Seconds and memory have targets for the smallest number of runs; with more runs only their growth has."""
 CELLS, ATTENTIONS = ("rnn", "gru", "lstm", "mingru", "minlstm"), ("none", "additive")
@@ -44,7 +44,7 @@ def measure(
     figures: tuple[str, ...] = FIGURES,
 ) -> Result:
     """Run the benchmark."""
-    result = Result("report_scale", QUESTION, {"rows": rows, "counts": list(counts)}, BARS)
+    result = Result("report_scale", QUESTION, {"rows": rows, "counts": list(counts)}, TARGETS)
     per_run: list[float] = []
     for count in counts:
         tables, seconds, megabytes, page = in_fresh_process(count, rows, figures)

@@ -26,14 +26,14 @@ class Result:
         name: Name of the benchmark.
         question: What is measured.
         settings: Sizes, and other settings.
-        bars: Targets of the `ratio` of rows, by their `measure`; rows without a target are for information.
+        targets: Targets of the `ratio` of rows, by `measure`; rows without a target are for information.
         rows: Rows of the table.
     """
 
     name: str
     question: str
     settings: Mapping[str, Any]
-    bars: Mapping[str, Bar] = field(default_factory=dict)
+    targets: Mapping[str, Target] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, case: str, measure: str, ratio: Ratio) -> None:
@@ -45,10 +45,10 @@ class Result:
         self._row(case, measure, ratio, values)
 
     def _row(self, case: str, measure: str, ratio: float, values: Mapping[str, float]) -> None:
-        bar = self.bars.get(measure)
+        target = self.targets.get(measure)
         row = {"case": case, "measure": measure, **values, "ratio": ratio}
         row.pop("median", None)
-        self.rows.append(row | ({} if bar is None else {"bar": str(bar), "met": bar.met(ratio)}))
+        self.rows.append(row | ({} if target is None else {"target": str(target), "met": target.met(ratio)}))
 
     def table(self) -> str:
         """Return the rows as text."""
@@ -74,7 +74,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Bar:
+class Target:
     """The target of a ratio: at most, or at least, a value."""
 
     at_most: float | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.result import Bar, Result
+from benchmarks.result import Result, Target
 from gatescope.composition import compose, make_loader
 from gatescope.config import check
 from gatescope.run import run
@@ -18,7 +18,7 @@ QUESTION = (
     "seconds of a whole run with one training step on 16 short sequences: composing and checking the config, "
     "building, offline W&B, record, default instruments, checkpoints, validation and test; without imports"
 )
-BARS = {"seconds": Bar(at_most=0.5)}
+TARGETS = {"seconds": Target(at_most=0.5)}
 TINY = (
     "data=adding",
     "data.steps=8",
@@ -38,7 +38,7 @@ def measure(rounds: int = 9) -> Result:
 
     `ratio` is the median in seconds, and `compose` the part of it until the config has been checked.
     """
-    result = Result("run_cost", QUESTION, {"overrides": list(TINY), "rounds": rounds}, BARS)
+    result = Result("run_cost", QUESTION, {"overrides": list(TINY), "rounds": rounds}, TARGETS)
     seconds = np.array(
         [run_once(seed) for seed in range(rounds + 1)][1:]
     )  # the first run starts the service of W&B

@@ -19,8 +19,8 @@ BEFORE = "STARTUP_BEFORE"
 """Environment variable with a checkout of another version, which is measured as well."""
 COMMAND = ("data=adding", "trainer.max_steps=5", "trainer.threads=1")
 QUESTION = (
-    f"processor seconds (user and system) of `python train.py {' '.join(COMMAND)}`: without the work-arounds of "
-    f"gatescope.startup, or at the checkout in {BEFORE}, over this version"
+    f"processor seconds (user and system) of `python train.py {' '.join(COMMAND)}`: without the work-arounds "
+    f"of gatescope.startup, or at the checkout in {BEFORE}, over this version"
 )
 
 

@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import nn
 
-from benchmarks.result import Bar, Result
+from benchmarks.result import Result, Target
 from benchmarks.timing import ratio
 from gatescope.data.datamodule import SequenceData
 from gatescope.run import build_module, load_data, run
@@ -25,14 +25,16 @@ QUESTION = (
     "at their intervals) over the same step in a plain loop, with the same batches, model, loss, clipping "
     "and optimiser. One epoch each, from its first step to its last"
 )
-BARS = {"default": Bar(at_most=1.15)}
+TARGETS = {"default": Target(at_most=1.15)}
 SIZE = ("data=adding", "data.steps=50", "data.batch_size=128", "model.hidden_size=64")
 STEPS = 300
 
 
 def measure(rounds: int = 5, cells: tuple[str, ...] = ("gru",), steps: int = STEPS) -> Result:
     """Run the benchmark."""
-    result = Result("step_overhead", QUESTION, {"size": list(SIZE), "steps": steps, "rounds": rounds}, BARS)
+    result = Result(
+        "step_overhead", QUESTION, {"size": list(SIZE), "steps": steps, "rounds": rounds}, TARGETS
+    )
     for cell in cells:
         seconds: dict[str, list[float]] = {"default": [], "off": [], "bare": []}
         for turn in range(rounds + 1):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.result import Bar, Result
+from benchmarks.result import Result, Target
 from benchmarks.timing import interleaved, ratio
 from gatescope.composition import JobConfigs, make_loader
 from gatescope.tracking.identity import run_dir
@@ -21,7 +21,11 @@ QUESTION = (
     "8 jobs: seconds of `train.py -m` with launcher=basic over launcher=joblib on two cores, with one thread "
     "per job; 1000 finished: seconds of a whole command all of whose runs are finished"
 )
+<<<<<<< HEAD
 BARS = {"8 jobs, joblib": Bar(at_least=1.3), "1000 finished, seconds": Bar(at_most=10)}
+=======
+TARGETS = {"8 jobs, joblib": Target(at_least=1.3), "1000 finished, seconds": Target(at_most=3)}
+>>>>>>> main
 JOB = (
     "data=adding",
     "data.steps=50",
@@ -39,7 +43,7 @@ def measure(rounds: int = 3, epochs: int = 24) -> Result:
 
     Each job trains for `epochs` epochs; with fewer, the imports of each worker would dominate.
     """
-    result = Result("sweeps", QUESTION, {"job": list(JOB), "epochs": epochs, "rounds": rounds}, BARS)
+    result = Result("sweeps", QUESTION, {"job": list(JOB), "epochs": epochs, "rounds": rounds}, TARGETS)
     ways = {
         "basic": lambda: eight_jobs("launcher=basic", epochs),
         "joblib": lambda: eight_jobs("launcher=joblib", epochs, "hydra.launcher.n_jobs=2"),

@@ -58,7 +58,7 @@ def test_damaged_lines_are_named_and_the_rest_is_kept(
 
 @settings(deadline=None, max_examples=20)
 @given(cut=st.integers(0, 400))
-def test_a_kill_at_any_byte_costs_at_most_the_last_line(
+def test_a_run_killed_at_any_byte_loses_at_most_its_last_line(
     tmp_path_factory: pytest.TempPathFactory, cut: int
 ) -> None:
     folder = write_run(tmp_path_factory.mktemp("runs"), "gru-none", 0)
@@ -73,7 +73,7 @@ def test_a_kill_at_any_byte_costs_at_most_the_last_line(
     assert len(read.metrics) == sum(len(row) - 3 for row in complete)
 
 
-def test_replayed_steps_keep_the_last(tmp_path: Path) -> None:
+def test_repeated_steps_keep_the_last_value(tmp_path: Path) -> None:
     folder = write_run(tmp_path, "gru-none", 0)
     rows = [{"step": 10, "epoch": 0, "time": t, "validation/loss": v} for t, v in ((1.0, 0.9), (7.0, 0.8))]
     write_lines(folder / "metrics.jsonl", rows)
@@ -93,7 +93,7 @@ def test_only_a_run_of_the_same_config_supersedes(tmp_path: Path) -> None:
     assert sum("superseded by another run of the same config" in note for note in read.notes) == 2
 
 
-def test_runs_that_differ_all_count_whatever_differs(tmp_path: Path) -> None:
+def test_runs_with_any_difference_all_count(tmp_path: Path) -> None:
     rates = {0.1: 1, 0.001: 0}  # of different seeds: their mean would be of two things
     for rate, seed in rates.items():
         write_run(tmp_path, "gru-none", seed, config={"optimizer": {"lr": rate}}, suffix=f"-{rate}")
@@ -111,7 +111,7 @@ def test_runs_that_differ_all_count_whatever_differs(tmp_path: Path) -> None:
     assert "was a trial (trainer.fast_dev_run=true): it has a condition of its own" in note
 
 
-def test_the_recorded_identity_counts_before_the_config(tmp_path: Path) -> None:
+def test_the_recorded_identity_takes_precedence_over_the_config(tmp_path: Path) -> None:
     """What stands for the content of a file is in the record, and not in the config."""
     for seed, content in ((0, f"sha256:{'a' * 16}.csv"), (1, f"sha256:{'b' * 16}.csv")):
         folder = write_run(tmp_path, "gru-none", seed)
@@ -122,7 +122,7 @@ def test_the_recorded_identity_counts_before_the_config(tmp_path: Path) -> None:
     assert list(tables(tmp_path).runs.condition) == ["content=aaaaaaaa", "content=bbbbbbbb"]
 
 
-def test_what_varies_in_the_data_is_the_condition(tmp_path: Path) -> None:
+def test_keys_of_the_data_that_vary_are_the_condition(tmp_path: Path) -> None:
     for lag in (20, 100):
         data = {"_target_": "gatescope.data.copy.Copy", "lag": lag, "batch_size": 64}
         write_run(tmp_path, "gru-none", 0, data=data)
@@ -175,7 +175,7 @@ def test_a_report_reads_each_file_of_a_record_once(tmp_path: Path, monkeypatch: 
     assert max(opened.values()) == 1
 
 
-def test_no_runs_says_where_and_what_to_do(tmp_path: Path) -> None:
+def test_the_error_without_runs_names_the_folder_and_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(NoRuns, match=r"no runs in .*toy: start them with `python train.py study=toy`"):
         tables(tmp_path)
 

@@ -69,19 +69,19 @@ def test_adjoint_equals_autograd_through_time(cell, dtype, lengths, depth, bidir
             of_states = torch.einsum("btc,bth->ch", recurrent, trace.states.previous_h)
             assert relative_error(of_states, layer.recurrent_weights.grad) < max(tolerance, 1e-10)
     below = [
-        trace_turn(traces[name], adjoints[name].inputs * adjoints[name].log_scale.exp()[..., None], lengths)
+        input_time(traces[name], adjoints[name].inputs * adjoints[name].log_scale.exp()[..., None], lengths)
         for name in ("layer0", "layer0_backward")[: stack.directions]
     ]
     assert relative_error(sum(below), x.grad) < tolerance
 
 
-def trace_turn(trace, values, lengths):
+def input_time(trace, values, lengths):
     if not trace.backward:
         return values
-    turned = torch.zeros_like(values)
+    reversed_values = torch.zeros_like(values)
     for b, n in enumerate(lengths):
-        turned[b, :n] = values[b, :n].flip(0)
-    return turned
+        reversed_values[b, :n] = values[b, :n].flip(0)
+    return reversed_values
 
 
 def linearised(cell):
@@ -145,14 +145,14 @@ def test_a_long_lag_keeps_its_logarithm_in_float32(cell):
     logs = torch.cat(whole, -1).double().norm(dim=-1).log() + found.log_scale
     whole = [expected.h] if expected.c is None else [expected.h, expected.c]
     truth = torch.cat(whole, -1).norm(dim=-1).log()
-    # Below, the squares in float64's own norm underflow; and what float32 can hold would prove nothing.
-    held = truth > math.log(torch.finfo(torch.float64).tiny) / 2 + 10
-    assert float(truth[held].min()) < math.log(torch.finfo(torch.float32).tiny) - 20
-    torch.testing.assert_close(logs[held], truth[held], atol=5e-3, rtol=0)
+    # Below this the squares in float64's norm underflow; float32's own range would prove nothing.
+    valid = truth > math.log(torch.finfo(torch.float64).tiny) / 2 + 10
+    assert float(truth[valid].min()) < math.log(torch.finfo(torch.float32).tiny) - 20
+    torch.testing.assert_close(logs[valid], truth[valid], atol=5e-3, rtol=0)
     assert bool(torch.isfinite(logs).all())
 
 
-def test_an_exploding_lag_keeps_its_logarithm_and_a_tiny_direct_gradient_stays_finite():
+def test_an_exploding_lag_keeps_its_logarithm_and_a_tiny_output_gradient_stays_finite():
     layer = RNN(2, 6, initialisation="orthogonal")
     with torch.no_grad():
         layer.recurrent_weights.mul_(2.0)
@@ -165,7 +165,7 @@ def test_an_exploding_lag_keeps_its_logarithm_and_a_tiny_direct_gradient_stays_f
     torch.testing.assert_close(logs[0], expected, atol=1e-3, rtol=0)
 
 
-def test_a_direct_gradient_below_float32_is_not_lost_once_nothing_else_is_left():
+def test_an_output_gradient_below_float32_is_kept_after_all_others_have_vanished():
     torch.manual_seed(3)
     layer, x = CELLS["gru"](2, 6), torch.randn(1, 400, 2)
     direct = torch.zeros(1, 400, 6)

@@ -1,4 +1,4 @@
-"""Adjoints whose answer is known on paper (INSTRUMENTS.md §3)."""
+"""Adjoints with a closed form."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def assert_close(value: State, expected: State, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("renormalise", [False, True])
-@pytest.mark.parametrize("cell", ANALYTIC)
+@pytest.mark.parametrize("cell", CELLS)
 def test_states_and_adjoint_equal_the_hand_written_ones(cell, renormalise, dtype):
     torch.manual_seed(0)
     layer = OnlyStep(cell, 3, 6).to(dtype)
@@ -65,7 +65,7 @@ def test_states_and_adjoint_equal_the_hand_written_ones(cell, renormalise, dtype
 
 
 @pytest.mark.parametrize("leading", [(4, 19), (5, 4, 19)])
-@pytest.mark.parametrize("cell", ANALYTIC)
+@pytest.mark.parametrize("cell", CELLS)
 def test_products_with_the_jacobian_equal_the_hand_written_ones(cell, leading):
     torch.manual_seed(1)
     layer, dtype = OnlyStep(cell, 3, 6).double(), torch.float64
@@ -79,7 +79,8 @@ def test_products_with_the_jacobian_equal_the_hand_written_ones(cell, leading):
         assert_close(found.previous, truth.previous, dtype)
         assert_close(found.total, truth.total, dtype)
         assert_close(layer.total(split(layer, vectors), saved), truth.total, dtype)
-        assert relative_error(found.inputs, truth.delta @ fast.input_weights) < TOLERANCE[dtype]
+        inputs = truth.delta @ fast.input_weights if cell in ANALYTIC else truth.inputs
+        assert relative_error(found.inputs, inputs) < TOLERANCE[dtype]
         products = (c.state_vjp(vectors, c.prepare_vjp(s)) for c, s in ((layer, saved), (fast, expected)))
         assert relative_error(*products) < TOLERANCE[dtype]
         tangents = (c.jvp(split(c, vectors), s) for c, s in ((layer, saved), (fast, expected)))

@@ -54,7 +54,7 @@ def test_a_padded_position_never_changes_a_valid_one(cell, lengths, garbage, bid
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_equal_lengths_are_no_padding(cell):
+def test_equal_lengths_count_as_no_padding(cell):
     torch.manual_seed(2)
     layer, x = CELLS[cell](3, 4), torch.randn(2, 6, 3)
     full = layer(x, torch.tensor([6, 6]))

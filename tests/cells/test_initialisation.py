@@ -1,4 +1,4 @@
-"""How weights start, what building on the meta device counts, and that every conf/model file builds."""
+"""Initial weights, parameter counts on the meta device, and a layer from every file of conf/model."""
 
 from __future__ import annotations
 

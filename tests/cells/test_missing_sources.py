@@ -25,5 +25,5 @@ def test_available_says_why_there_is_no_kernel(
     with caplog.at_level(logging.WARNING):
         assert not build.available.__wrapped__()
     assert [record.getMessage() for record in caplog.records] == [
-        f"no native kernel ({reason}): torch's own recurrent modules are used"
+        f"no native kernel ({reason}): using torch's recurrent modules"
     ]

@@ -1,4 +1,4 @@
-"""A traced pass is the forward pass: same states, gates and adjoint, however it is computed."""
+"""A traced pass has the same states, gates and adjoint as the forward pass."""
 
 from __future__ import annotations
 

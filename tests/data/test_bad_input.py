@@ -1,4 +1,4 @@
-"""What bad input gets: one clear message, naming the rows and the remedy."""
+"""Invalid input: one clear message that names the rows and the remedy."""
 
 import importlib.metadata
 import sys
@@ -49,7 +49,7 @@ def test_one_sigmoid_output_means_two_classes():
         check(task, [torch.zeros(1, 2)] * 2, torch.tensor([0, 2]))
 
 
-def test_labels_a_step_name_the_row_and_may_be_ignored():
+def test_labels_per_step_name_the_row_and_may_be_ignored():
     task = TaskSpec("next_step", "tokens", 4, 4, "accuracy", "max")
     inputs = [torch.tensor([1, 2]), torch.tensor([1]), torch.tensor([3, 3])]
     check(task, inputs, [torch.tensor([IGNORE, 2]), torch.tensor([0]), torch.tensor([3, 3])])

@@ -49,6 +49,7 @@ def measured(run: Path) -> dict[str, float | None]:
     return {row["name"]: row.get("value") for row in rows}
 
 
+@pytest.mark.slow
 def test_dataset(tmp_path: Path) -> None:
     follow("docs/extend/dataset.md", tmp_path)
     run = only_run(tmp_path)

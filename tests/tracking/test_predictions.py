@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import FAST, SMALL, Compose
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 from sklearn.metrics import f1_score, log_loss
@@ -247,6 +247,7 @@ def test_tables_contain_predictions(small: Compose, tmp_path: Path) -> None:
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=6)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(labels=st.lists(st.one_of(names, st.sampled_from(NASTY)), min_size=2, max_size=4, unique=True))
 def test_any_name_is_read_back_and_none_is_a_formula(
     tmp_path_factory: pytest.TempPathFactory, labels: list[str]

@@ -1,9 +1,8 @@
-"""A training loop of the tests' own, in plain torch and numpy, that shares no code with the package's.
+"""An independent training loop in plain torch and numpy, which shares no code with the package.
 
-`Tape` notes what a real run was given: the weights that it started from, its batches, dropout masks, random
-draws and learning rates; and what came of it: losses, weights. `replay` starts from the same weights and goes
-through the same batches in double precision, with equations, losses, clipping, optimiser steps, schedules and
-metrics written down here a second time.
+`Tape` records a real run: its initial weights, batches, dropout masks, random numbers and learning rates, and
+the resulting losses and weights. `replay` starts from the same weights and trains on the same batches in
+double precision, with its own equations, losses, clipping, optimizer steps, schedules and metrics.
 """
 
 from __future__ import annotations
@@ -31,15 +30,15 @@ Weights = dict[str, Tensor]
 
 
 class Killed(Exception):
-    """Ends a run in the middle of a step."""
+    """Raised to end a run in the middle of a step."""
 
 
-# ---------------------------------------------------------------------------- what a run was given
+# ---- Recording of a run
 
 
 @dataclass
 class Micro:
-    """One batch of training: `update` is the number of updates done before it, `loss` the run's own."""
+    """A training batch; `update` is the number of updates before it, `loss` the loss of the run."""
 
     update: int
     epoch: int
@@ -52,7 +51,7 @@ class Micro:
 
 @dataclass
 class Evaluated:
-    """One pass over validation or test, with the weights that it was taken with."""
+    """An evaluation on validation or test, with its weights."""
 
     stage: str
     update: int
@@ -62,7 +61,7 @@ class Evaluated:
 
 @dataclass
 class Tape:
-    """What runs were given; the second run of a tape goes on where the first was stopped."""
+    """Batches, weights and random draws of a run, which may be stopped and resumed once."""
 
     micros: list[Micro] = field(default_factory=list)
     evaluated: list[Evaluated] = field(default_factory=list)
@@ -70,12 +69,12 @@ class Tape:
     at_epochs_end: dict[int, Weights] = field(default_factory=dict)
     dropout: float = 0.0
     stop_at: int | None = None
-    """Number of updates done at which the run is killed, in the middle of the next step."""
+    """Number of updates after which the run is killed, in the middle of the next step."""
     _earlier: tuple[list[Micro], list[Evaluated]] = ([], [])
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Notes what a run inside does. What an earlier one did after its last checkpoint is dropped."""
+        """Record a run in the block; steps of an earlier one after its last checkpoint are dropped."""
         self._earlier = (self.micros, self.evaluated)
         self.micros, self.evaluated = [], []
         with pytest.MonkeyPatch.context() as patch:
@@ -157,7 +156,7 @@ class Tape:
 
 
 def _copied(module: SequenceTask) -> Weights:
-    """Weights by their names within the model, in double precision."""
+    """Return the weights by name, in double precision."""
     return {
         name.removeprefix("model."): value.detach().double().clone()
         for name, value in module.state_dict().items()
@@ -165,11 +164,11 @@ def _copied(module: SequenceTask) -> Weights:
     }
 
 
-# ---------------------------------------------------------------------------- the models
+# ---- Models
 
 
 class Randomness:
-    """Masks and draws in the order in which a pass asks for them; none outside training."""
+    """Recorded dropout masks and random numbers in the order of their use; none in evaluation."""
 
     def __init__(self, micro: Micro | None, dropout: float) -> None:
         self.masks = list(micro.masks) if micro else []
@@ -188,7 +187,7 @@ class Randomness:
 
 
 def cell_step(kind: str, w: Weights, name: str, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """One step of a layer: torch's equations of its GRU, LSTM and tanh RNN."""
+    """Compute one step of a layer by torch's equations of GRU, LSTM and tanh RNN."""
     p = x @ w[f"{name}.fused.weight_ih_l0"].T + w[f"{name}.fused.bias_ih_l0"]
     q = h @ w[f"{name}.fused.weight_hh_l0"].T + w[f"{name}.fused.bias_hh_l0"]
     if kind == "rnn":
@@ -218,7 +217,7 @@ class OwnModel:
     def encode(
         self, batch: Batch, random: Randomness, carried: dict[str, Any] | None
     ) -> tuple[Tensor, Tensor]:
-        """States of all steps (B, T, S), and of the last one of each direction (B, S)."""
+        """Return the states of all steps (B, T, S), and of the last step of each direction (B, S)."""
         if self.task.inputs == "tokens":
             x = F.embedding(batch.inputs, self.w["embedding.weight"], padding_idx=self.task.padding_index)
         else:
@@ -253,7 +252,7 @@ class OwnModel:
     def __call__(
         self, batch: Batch, random: Randomness, carried: dict[str, Any] | None = None, forced: float = 1.0
     ) -> Tensor:
-        """Logits or values: (B, K), or (B, T, K) with an answer a step."""
+        """Return logits or values: (B, K), or (B, T, K) with a prediction per step."""
         states, last = self.encode(batch, random, carried)
         if self.task.kind == "transduction":
             return self._forced(states, last, batch, random, forced)
@@ -267,7 +266,7 @@ class OwnModel:
         return random.drop(read) @ self.w[f"{head}.weight"].T + self.w[f"{head}.bias"]
 
     def _attend(self, name: str, query: Tensor, states: Tensor, lengths: Tensor) -> Tensor:
-        """(B, S): the states weighted by a softmax of their scores, a head at a time."""
+        """Return the states weighted by a softmax of their scores for each head, of shape (B, S)."""
         width = states.shape[-1] // self.heads
         contexts = []
         for head in range(self.heads):
@@ -289,7 +288,7 @@ class OwnModel:
     # The decoder: Luong et al. 2015, eqs. 5 to 7.
 
     def _decoder_start(self, states: Tensor, last: Tensor) -> tuple[Tensor, list[Any], Tensor]:
-        """What is attended to (projected where it is wider), each layer's state, the attentional state."""
+        """Return the attended states (projected if wider), the state of each layer, the attentional state."""
         w, decoder = self.w, self.cfg.decoder
         project = w.get("decoder.project.weight")
         if self.attention == "Pooling":
@@ -315,7 +314,7 @@ class OwnModel:
         lengths: Tensor,
         masks: Sequence[Tensor | float],
     ) -> tuple[Tensor, list[Any], Tensor]:
-        """Logits (B, V), and what the next step is given. `masks`: of embedding, between layers, output."""
+        """Return logits (B, V) and the next states. `masks`: of embedding, between layers, output."""
         w, masks = self.w, list(masks)
         x = w["decoder.embedding.weight"][symbols] * masks.pop(0)
         if self.cfg.decoder.input_feeding:
@@ -337,7 +336,7 @@ class OwnModel:
     def _forced(
         self, states: Tensor, last: Tensor, batch: Batch, random: Randomness, forced: float
     ) -> Tensor:
-        """Logits (B, U, V), each step given the true symbol before it, or the model's own for a share."""
+        """Return logits (B, U, V), given the true previous symbols, or generated ones for a share."""
         truth = first_answers(batch.targets)
         source, carry, attended = self._decoder_start(states, last)
         count = self.cfg.decoder.layers + 1
@@ -358,7 +357,7 @@ class OwnModel:
         return torch.stack(logits, 1)
 
     def write(self, batch: Batch, beam: int) -> list[list[int]]:
-        """The symbols that the model answers to each source, without their END."""
+        """Return the generated symbols for each source, without END."""
         states, last = self.encode(batch, Randomness(None, 0), None)
         scores, written = self._greedy(states, last, batch.lengths)
         if beam > 1:
@@ -369,7 +368,7 @@ class OwnModel:
         return [[s for s in one if s != END] for one in written]
 
     def _greedy(self, states: Tensor, last: Tensor, lengths: Tensor) -> tuple[list[float], list[list[int]]]:
-        """The most probable symbol at each step: scores, and symbols up to their END."""
+        """Return scores and symbols up to END of greedy decoding."""
         options = self.cfg.decoder
         source, carry, attended = self._decoder_start(states, last)
         before = torch.full_like(lengths, END)
@@ -388,7 +387,7 @@ class OwnModel:
         return scores, written
 
     def _search(self, states: Tensor, last: Tensor, length: int, beam: int) -> Any:
-        """Beam search for one source: (score, symbols). A score is log p over length^penalty."""
+        """Return (score, symbols) of beam search for one source; a score is log p / length^penalty."""
         options = self.cfg.decoder
         source, carry, attended = self._decoder_start(states, last)
         lengths = torch.tensor([length])
@@ -415,17 +414,17 @@ class OwnModel:
 
 
 def first_answers(targets: Tensor) -> Tensor:
-    """(B, U): each row up to its first END, IGNORE behind it."""
+    """Return each row up to its first END, followed by IGNORE, of shape (B, U)."""
     rows = [row[: row.index(END) + 1] for row in targets.tolist()]
     width = max(map(len, rows))
     return torch.tensor([row + [IGNORE] * (width - len(row)) for row in rows])
 
 
-# ---------------------------------------------------------------------------- losses and metrics
+# ---- Losses and metrics
 
 
 def losses(task: TaskSpec, values: Tensor, targets: Tensor) -> Tensor:
-    """(B,): one loss an example."""
+    """Return the loss of each example, of shape (B,)."""
     if task.kind == "regression":
         return (values[:, 0] - targets) ** 2
     if task.kind == "classification":
@@ -448,7 +447,7 @@ def losses(task: TaskSpec, values: Tensor, targets: Tensor) -> Tensor:
 
 @dataclass
 class Outcome:
-    """What a pass over batches answered: one loss an example, values, targets; and what was written."""
+    """Results of an evaluation: loss of each example, values, targets and generated symbols."""
 
     losses: list[float] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
@@ -500,7 +499,7 @@ def _polyphony(values: list[np.ndarray], targets: list[np.ndarray]) -> dict[str,
 def written_metrics(
     task: TaskSpec, said: list[list[int]], accepted: list[list[list[int]]]
 ) -> dict[str, float]:
-    """Of a transduction, from symbols alone."""
+    """Return the metrics of a transduction from its symbols."""
     unknown = task.target_vocabulary.index("<unk>") if "<unk>" in task.target_vocabulary else None
     said = [[-1 if s == unknown else s for s in one] for one in said]  # never equal to an <unk> asked for
     exact = float(np.mean([one in answers for one, answers in zip(said, accepted, strict=True)]))
@@ -518,7 +517,7 @@ def written_metrics(
 
 
 def edits(a: list[int], b: list[int]) -> int:
-    """Levenshtein distance, a row of the table at a time."""
+    """Return the Levenshtein distance, computed row by row."""
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         above, row[0] = row[0], i
@@ -528,7 +527,7 @@ def edits(a: list[int], b: list[int]) -> int:
 
 
 def bleu(said: list[list[int]], accepted: list[list[list[int]]]) -> float:
-    """Corpus BLEU of orders 1 to 4, not smoothed (Papineni et al. 2002)."""
+    """Return corpus BLEU of orders 1 to 4, without smoothing (Papineni et al. 2002)."""
 
     def grams(one: list[int], n: int) -> Counter[tuple[int, ...]]:
         return Counter(tuple(one[i : i + n]) for i in range(len(one) - n + 1))
@@ -554,7 +553,7 @@ def bleu(said: list[list[int]], accepted: list[list[list[int]]]) -> float:
 
 
 def all_answers(targets: Tensor) -> list[list[list[int]]]:
-    """(B, U) -> the accepted answers of each row, without their ENDs."""
+    """Return the accepted answers of each row of (B, U) ids, without END."""
     found = []
     for row in targets.tolist():
         answers: list[list[int]] = [[]]
@@ -567,12 +566,12 @@ def all_answers(targets: Tensor) -> list[list[list[int]]]:
     return found
 
 
-# ---------------------------------------------------------------------------- the loop
+# ---- The loop
 
 
 @dataclass
 class Validation:
-    """Taken after so many updates."""
+    """Number of updates before it."""
 
     update: int
     metrics: dict[str, float]
@@ -581,25 +580,28 @@ class Validation:
 
 @dataclass
 class Replay:
-    """What should have come of a run. `losses`: one a micro-batch; `updates`: by number of updates done, the
-    mean loss over all examples of the update; `rates`: by number of updates done before."""
+    """Expected results of a run.
+
+    `losses`: one per micro-batch; `updates`: mean loss over all examples of an update, by number of updates
+    after it; `rates`: learning rates by number of updates before them.
+    """
 
     losses: list[float] = field(default_factory=list)
     updates: dict[int, float] = field(default_factory=dict)
     rates: list[float] = field(default_factory=list)
     opposite_rates: list[float] = field(default_factory=list)
-    """As `rates`, were the other end of the metric the better one."""
+    """As `rates`, for the opposite direction of the metric."""
     at_epochs_end: dict[int, Weights] = field(default_factory=dict)
     training: dict[int, dict[str, float]] = field(default_factory=dict)
-    """By number of updates done, metrics over an epoch of training, at its end."""
+    """Training metrics of each epoch by number of updates at its end."""
     validations: list[Validation] = field(default_factory=list)
     best: int = -1
-    """Which validation."""
+    """Index of the best validation."""
     test: dict[str, float] = field(default_factory=dict)
 
 
 class Plan:
-    """How long a run is to be, from its config and the number of its training examples."""
+    """Length of a run, from its config and the number of its training examples."""
 
     def __init__(self, cfg: DictConfig, examples: int) -> None:
         trainer = cfg.trainer
@@ -618,7 +620,7 @@ class Plan:
 
 
 class Schedule:
-    """The learning rate before each update."""
+    """Learning rate before each update."""
 
     def __init__(self, cfg: DictConfig, plan: Plan, direction: str) -> None:
         self.cfg, self.plan, self.sign = cfg.scheduler, plan, 1 if direction == "max" else -1
@@ -632,7 +634,7 @@ class Schedule:
             self.rate = low + (self.start - low) * share
 
     def plateau(self, metric: float) -> None:
-        """After each validation: better is by a ten-thousandth of the best value at least."""
+        """Update after a validation; an improvement is at least a ten-thousandth of the best value."""
         if "factor" not in self.cfg:
             return
         value = self.sign * metric
@@ -653,7 +655,7 @@ def make_optimizer(cfg: DictConfig, parameters: list[Tensor]) -> torch.optim.Opt
 
 
 def clip(parameters: list[Tensor], bound: float | None, algorithm: str) -> bool:
-    """Whether clipping acted."""
+    """Clip gradients, and return whether they were changed."""
     if bound is None:
         return False
     gradients = [p.grad for p in parameters if p.grad is not None]
@@ -670,10 +672,13 @@ def clip(parameters: list[Tensor], bound: float | None, algorithm: str) -> bool:
 
 
 def replay(cfg: DictConfig, task: TaskSpec, tape: Tape, examples: int) -> Replay:
-    """Goes through the batches of a run, at the rates that it was given.
+    """Train on the batches of a recorded run with its learning rates.
 
     Args:
-        examples: in the training split.
+        cfg: Config of the run.
+        task: Task of the data.
+        tape: The recorded run.
+        examples: Number of training examples.
     """
     plan, told = Plan(cfg, examples), Replay()
     schedule = Schedule(cfg, plan, task.direction)
@@ -738,7 +743,7 @@ def replay(cfg: DictConfig, task: TaskSpec, tape: Tape, examples: int) -> Replay
 
 
 def forced_share(cfg: DictConfig, updates: int) -> float:
-    """Share of a decoder's steps that are fed the true symbol: linear in the number of updates done."""
+    """Return the share of teacher forcing, which is linear in the number of updates."""
     if not cfg.get("decoder"):
         return 1.0
     last, steps = cfg.decoder.teacher_forcing, cfg.decoder.schedule_steps
@@ -746,7 +751,7 @@ def forced_share(cfg: DictConfig, updates: int) -> float:
 
 
 def best_of(validations: list[Validation], task: TaskSpec, ties: bool = True) -> int:
-    """The best by the task's metric, among equals that of the lowest loss, then the first."""
+    """Return the best by the task's metric, then by the lowest loss, then the first."""
     sign = 1 if task.direction == "min" else -1
 
     def key(i: int) -> tuple[float, ...]:
@@ -767,7 +772,7 @@ def validate(model: OwnModel, task: TaskSpec, updates: int, batches: list[Batch]
 def evaluate(
     model: OwnModel, task: TaskSpec, stage: str, batches: list[Batch], cfg: DictConfig
 ) -> dict[str, float]:
-    """Loss and metrics under the names that the record has for them."""
+    """Return loss and metrics by their names in the record."""
     told, said, accepted = Outcome(), [], []
     carried: dict[str, Any] | None = {} if task.stateful else None
     for batch in batches:

@@ -1,6 +1,6 @@
-"""Whole runs beside a training loop of the tests' own (`own_loop`), in double precision, to 1e-6.
+"""Complete runs, compared with an independent training loop (`own_loop`) in double precision, to 1e-6.
 
-Each case is one run of `gatescope.run.run`; the tests ask different questions of the same runs.
+Each case is one run of `gatescope.run.run`; the tests check different results of the same runs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gatescope.run import RunResult, run
 
 TOLERANCE = 1e-6
 SINGLE = 1e-5
-"""In single precision, after a dozen updates."""
+"""Tolerance in single precision, after a dozen updates."""
 
 COMMON = (*FAST, "trainer.precision=64-true", "instruments=off", "checkpoint.every_seconds=null")
 SIZES = ("data.train=64", "data.validation=40", "data.test=48", "data.batch_size=16")
@@ -127,7 +127,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "transduction words": (*PAIRS, FREE, epochs(3), "attention=dot", "decoder.beam=2"),
 }  # fmt: skip
 RESUMED = {
-    # The step that is killed; the last checkpoint before it is at an even number of updates.
+    # The step in which the run is killed; the last checkpoint is at an even number of updates.
     "multi-class": 7,
     "binary plateau": 13,
     "regression plateau": 7,
@@ -162,14 +162,14 @@ class Case:
             assert error <= allowed, f"{where}, {name}: off by {error}"
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """The rows of the record that hold this value."""
+        """Return the rows of the record with this value."""
         lines = (self.result.directory / "metrics.jsonl").read_text().splitlines()
         return [row for row in map(json.loads, lines) if name in row]
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Small data of one's own, with sequences of unlike length."""
+    """Write small files of data with sequences of different lengths."""
     folder = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(5)
     words = {"up": ["good", "fine", "great"], "down": ["bad", "poor", "awful"], "flat": ["so", "it", "is"]}
@@ -197,7 +197,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def cases(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]:
-    """`cases(name)`: the run of a case and its replay, computed once."""
+    """Return a function that runs and replays a case by name, once."""
     known: dict[str, Case] = {}
 
     def made(name: str) -> Case:
@@ -307,7 +307,7 @@ def test_evaluation_takes_every_example_in_one_order(case: Case) -> None:
 
 
 def test_every_validation(case: Case) -> None:
-    """Its place, its weights, and all its metrics as the record has them."""
+    """Check step, weights and all metrics of each validation."""
     own = case.own.validations
     assert own
     found = case.tape.passes("validation")
@@ -344,7 +344,7 @@ def test_rows_of_training_carry_the_number_of_updates_done(case: Case) -> None:
 
 
 def test_rows_of_an_epoch_carry_the_number_of_updates_done(case: Case) -> None:
-    """Metrics over the training batches of an epoch, and validations."""
+    """Check the training metrics of an epoch, and validations."""
     assert [row["step"] for row in case.rows("validation/loss")] == [v.update for v in case.own.validations]
     name = next(iter(next(iter(case.own.training.values()))))
     found = {
@@ -360,7 +360,7 @@ def test_rows_of_an_epoch_carry_the_number_of_updates_done(case: Case) -> None:
 @pytest.mark.parametrize("model", ["gru", "lstm", "rnn"])
 @pytest.mark.parametrize("kernel", ["native", "torch"])
 def test_hundreds_of_updates(tmp_path: Path, model: str, kernel: str) -> None:
-    """Errors of rounding do not grow beyond what the short runs are allowed."""
+    """Rounding errors stay within the tolerance of the short runs."""
     sizes = ("data.train=1024", "data.validation=256", "data.test=256", "data.batch_size=32")
     options = (*STACKED, CLIP, epochs(8), "attention=additive", "scheduler=cosine", f"kernel={kernel}")
     cfg = composed((*MULTICLASS, *sizes, *options, f"model={model}", f"root={tmp_path}"))
@@ -372,5 +372,5 @@ def test_hundreds_of_updates(tmp_path: Path, model: str, kernel: str) -> None:
 
 
 def without_chrf(metrics: dict[str, float]) -> dict[str, float]:
-    """chrF is checked against its definition elsewhere."""
+    """Return metrics without chrF, which another test compares with its definition."""
     return {name: value for name, value in metrics.items() if "chrf" not in name}

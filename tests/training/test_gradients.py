@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -25,6 +25,7 @@ def parameters(*gradients: list[float] | None) -> list[nn.Parameter]:
 numbers = st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=5)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(gradients=st.lists(st.none() | numbers, max_size=4), bound=st.floats(0.1, 100) | st.just(math.inf))
 def test_gradients_are_clipped_as_torch_clips_them(gradients, bound):
     ours, theirs = parameters(*gradients), parameters(*gradients)

@@ -455,14 +455,14 @@ def test_seconds_per_epoch_are_those_of_training(small: Compose, monkeypatch: py
 
 def test_teacher_forcing_counts_updates(config: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    write = Seq2Seq._write
+    write = Seq2Seq._decode
 
     def writing(self: Seq2Seq, *arguments: Any) -> Any:
         if self.training:
             asked.append(self.updates)
         return write(self, *arguments)
 
-    monkeypatch.setattr(Seq2Seq, "_write", writing)
+    monkeypatch.setattr(Seq2Seq, "_decode", writing)
     sizes = ("data.train=64", "data.validation=8", "data.test=8", "data.batch_size=16", "model.hidden_size=4")
     schedule = (
         "decoder.teacher_forcing=0.5",

@@ -19,8 +19,8 @@ def source(arguments: Mapping[str, str]) -> Source:
     """Return the source of the runs of a study.
 
     Args:
-        arguments: The values of `study` and `source`, and of `root` for source=records, or of `project` (a W&B
-            project) for source=wandb.
+        arguments: The values of `study` and `source`, and of `root` for source=records or of `project` (a
+            W&B project) for source=wandb.
     """
     if arguments["source"] == "records":
         return RecordSource(arguments["root"], arguments["study"])

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from gatescope.analysis import contrasts, faithfulness, gradient_flow, style
+from gatescope.analysis import contrasts, faithfulness, signal_reach, style
 from gatescope.analysis import study as declared
 from gatescope.analysis.contrasts import Contrast, Leader, Scores, VariantSummary
 from gatescope.analysis.runs import NoRuns, Tables, summary_names
@@ -74,13 +74,13 @@ class Comparison:
     baseline_contrasts: dict[str, tuple[Contrast, ...]]
 
     @cached_property
-    def gradient_flow(self) -> gradient_flow.GradientFlow:
+    def gradient_flow(self) -> signal_reach.GradientFlow:
         """The reach of gradients before and after training.
 
         Raises:
             NoData: no compared run has measurements of gradient flow.
         """
-        return gradient_flow.summarize(self.tables, self.contenders)
+        return signal_reach.summarize(self.tables, self.contenders)
 
     @cached_property
     def attention(self) -> tuple[faithfulness.AttentionEvaluation, ...]:

@@ -208,17 +208,16 @@ def paired_difference(
 def _paired_t_test(x: NDArray[np.float64], y: NDArray[np.float64], level: float) -> tuple[Estimate, float]:
     """Return the mean difference with its interval, and the p value."""
     d = x - y
-    estimate = mean_interval(d, level)
     if len(d) < 2:
-        return estimate, math.nan
+        return mean_interval(d, level), math.nan
     rounding = ROUNDING * float(np.abs([x, y]).max())
     if d.std(ddof=1) <= rounding:
         if abs(d.mean()) <= rounding:
-            return estimate, 1.0
-        return Estimate(estimate.mean, math.nan, math.nan, estimate.n), math.nan
+            return mean_interval(d, level), 1.0
+        return Estimate(float(d.mean()), math.nan, math.nan, len(d)), math.nan
     test = stats.ttest_rel(x, y)
     low, high = test.confidence_interval(level)
-    return Estimate(estimate.mean, float(low), float(high), len(d)), float(test.pvalue)
+    return Estimate(float(d.mean()), float(low), float(high), len(d)), float(test.pvalue)
 
 
 def superiority(a: ArrayLike, b: ArrayLike) -> float:

@@ -41,7 +41,7 @@ class RecurrentLayer(nn.Module, ABC):
     chunk_names: ClassVar[tuple[str, ...]] = ()
     """What each block of H rows of the weights computes, in order; gradient norms are given per block."""
     has_memory_cell: ClassVar[bool] = False
-    """Whether the state has a memory cell c beside the hidden state h."""
+    """Whether the state has a memory cell c in addition to the hidden state h."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()

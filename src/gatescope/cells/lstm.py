@@ -32,7 +32,7 @@ from gatescope.cells.tensors import in_chunks, shift, zero_padding
 class MemoryUnit(AnalyticLayer):
     """The derivatives of an LSTM step, with and without peepholes.
 
-    `linearise` returns the local derivatives by name: `carried` is ∂c_t/∂c_{t-1}, `to_memory` is ∂h_t/∂c_t,
+    `linearise` returns the local derivatives by name: `keep` is ∂c_t/∂c_{t-1}, `to_memory` is ∂h_t/∂c_t,
     and `to_<chunk>` is the derivative with respect to the pre-activations of that chunk: of h_t for the
     output gate, of c_t for the others.
     """
@@ -53,7 +53,7 @@ class MemoryUnit(AnalyticLayer):
         assert s is not None
         into_memory = [s * saved["to_input"], s * saved["to_forget"], s * saved["to_candidate"]]
         delta = torch.cat([*into_memory, a * saved["to_output"]], dim=-1)
-        previous = State(delta @ self.recurrent_weights, s * saved["carried"])
+        previous = State(delta @ self.recurrent_weights, s * saved["keep"])
         return StepVjp(previous, total, delta=delta, recurrent_delta=delta)
 
     def total(self, state_grad: State, saved: dict[str, Tensor]) -> State:
@@ -67,7 +67,7 @@ class MemoryUnit(AnalyticLayer):
         into_memory = [saved["to_input"], saved["to_forget"], saved["to_candidate"]]
         return {
             "to_memory": saved["to_memory"],
-            "carried": saved["carried"],
+            "keep": saved["keep"],
             "to_output": saved["to_output"],
             "into_memory": torch.stack(into_memory, dim=-2),
         }
@@ -82,7 +82,7 @@ class MemoryUnit(AnalyticLayer):
         torch.mul(a, prepared["to_output"], out=delta[..., 3, :])
         previous = torch.empty_like(state_grad)
         torch.matmul(delta.flatten(-2), self.recurrent_weights, out=previous[..., :size])
-        torch.mul(s, prepared["carried"], out=previous[..., size:])
+        torch.mul(s, prepared["keep"], out=previous[..., size:])
         return previous
 
     def jvp(self, tangent: State, saved: dict[str, Tensor]) -> State:
@@ -90,7 +90,7 @@ class MemoryUnit(AnalyticLayer):
         assert tangent.c is not None
         i, f, g, o = (tangent.h @ self.recurrent_weights.T).chunk(4, dim=-1)
         gated = saved["to_input"] * i + saved["to_forget"] * f + saved["to_candidate"] * g
-        c = saved["carried"] * tangent.c + gated
+        c = saved["keep"] * tangent.c + gated
         return State(saved["to_memory"] * c + saved["to_output"] * o, c)
 
 
@@ -171,7 +171,7 @@ class LSTM(FusedLayer, MemoryUnit):
         assert states.initial.c is not None
         squashed = torch.tanh(c)
         return {
-            "carried": f,
+            "keep": f,
             "to_memory": o * (1 - squashed * squashed),
             "to_input": g * i * (1 - i),
             "to_forget": shift(c, states.initial.c) * f * (1 - f),

@@ -134,7 +134,7 @@ class PeepholeLSTM(NativeLayer, MemoryUnit):
         to_input, to_forget, to_output = g * i * (1 - i), before * f * (1 - f), squashed * o * (1 - o)
         return {
             # c_{t-1} also acts through the peepholes of i and f, and c_t through that of o.
-            "carried": f + p_i * to_input + p_f * to_forget,
+            "keep": f + p_i * to_input + p_f * to_forget,
             "to_memory": o * (1 - squashed * squashed) + p_o * to_output,
             "to_input": to_input,
             "to_forget": to_forget,

@@ -21,7 +21,9 @@ from torch.nn.functional import linear, logsigmoid
 
 from gatescope.cells.initialisation import uniform_start
 from gatescope.cells.layer import RecurrentLayer
+from gatescope.cells.scan import scan_sequential
 from gatescope.cells.state import State, States
+from gatescope.cells.tensors import padded_lengths, zero_padding
 
 EXPONENT = 8.0
 """c of the paper: a_t = a^(c r_t)."""
@@ -69,3 +71,19 @@ class RGLRU(RecurrentLayer):
         # expm1, because 1 - a² loses its digits where a is near 1; the bound keeps the root differentiable.
         square = (-torch.expm1(2 * log_a)).clamp_min(torch.finfo(x.dtype).tiny)
         return r, i, log_a.exp(), square.sqrt() * u
+
+    # The methods below only save time: no gate depends on a state.
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
+        """Run the layer over a batch, with the gates of all steps computed at once."""
+        initial, lengths = state or self.zero_state(x), padded_lengths(lengths, x.shape[1])
+        _, i, a, candidate = self._equations(x)
+        return States(zero_padding(scan_sequential(a, i * candidate, initial.h), lengths), initial, lengths)
+
+    def prepare_vjp(self, saved: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the share kept (B, t, H)."""
+        return {"keep": self._equations(saved["x"])[2]}
+
+    def state_vjp(self, state_grad: Tensor, prepared: dict[str, Tensor]) -> Tensor:
+        """Return ∂L/∂h_{t-1} (…, H)."""
+        return state_grad * prepared["keep"]

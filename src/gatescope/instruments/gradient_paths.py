@@ -84,11 +84,11 @@ def lag_contributions(
         The gradient (B, T, H) for k = 0 … lags − 1.
     """
     state_grad = join(State(output_grad, torch.zeros_like(output_grad) if cell.has_memory_cell else None))
-    to_pull, end = cell.prepare_vjp(saved), torch.zeros_like(state_grad[:, :1])
+    prepared, end = cell.prepare_vjp(saved), torch.zeros_like(state_grad[:, :1])
     for lag in range(lags):
         if lag:
             # The gradient at state_{t+1} passes through step t + 1 to state_t.
-            state_grad = torch.cat([cell.state_vjp(state_grad, to_pull)[:, 1:], end], dim=1)
+            state_grad = torch.cat([cell.state_vjp(state_grad, prepared)[:, 1:], end], dim=1)
         yield cell.total(split(cell, state_grad), saved)
 
 

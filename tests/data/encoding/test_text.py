@@ -1,4 +1,4 @@
-"""The shared way of texts: tokens, vocabulary from train alone, pretrained vectors."""
+"""Encoding of texts: tokens, vocabulary from train alone, pretrained vectors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_rows_of_a_corpus_in_any_order() -> None:
     assert empty == 1
 
 
-def test_specials_are_kept_whether_they_occur_or_not() -> None:
+def test_specials_are_always_in_the_vocabulary() -> None:
     texts = LabelledTexts(["<url> a a", "b <pad>"], [0, 1])
     task = TextEncoding(specials=["<user>", "<url>"]).splits(texts, texts, texts, ("x", "y"), {}).task
     assert task.vocabulary == ("<pad>", "<unk>", "<user>", "<url>", "a", "b")
@@ -85,7 +85,7 @@ def glove(tmp_path: Path) -> Path:
     return path
 
 
-def test_vectors_are_those_of_the_file(glove: Path) -> None:
+def test_vectors_equal_those_of_the_file(glove: Path) -> None:
     words = ("<pad>", "<unk>", "cat", "owl", "the")
     table, notes = load_embeddings(str(glove), words, np.array([0, 1, 6, 2, 1]), 0)
     assert table[2].tolist() == [4, 5, 6]
@@ -96,14 +96,14 @@ def test_vectors_are_those_of_the_file(glove: Path) -> None:
     assert notes == {"vectors": "glove.txt", "vectors_cover_words": 0.4, "vectors_cover_tokens": 0.7}
 
 
-def test_words_with_blanks_and_the_header_of_word2vec(glove: Path) -> None:
+def test_words_with_spaces_and_the_header_of_word2vec(glove: Path) -> None:
     assert read_vectors(glove, [". . ."])[0].tolist() == [7, 8, 9]
     glove.write_text("4 3\n" + GLOVE)
     assert read_vectors(glove, ["the", "4"])[0].tolist() == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("the 1 2 3\ncat 4 5\n", "line 2: expected 3 numbers, found 2"),
         ("the 1 2 3\ncat 4 x 6\n", "line 2: could not convert string to float: 'x'"),
@@ -113,10 +113,10 @@ def test_words_with_blanks_and_the_header_of_word2vec(glove: Path) -> None:
         ("the\n", "line 1: expected some numbers, found 0"),
     ],
 )
-def test_vectors_that_are_wrong(tmp_path: Path, text: str, told: str) -> None:
+def test_invalid_vectors(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "vectors.txt"
     path.write_text(text)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         read_vectors(path, ["the", "cat"])
 
 

@@ -25,7 +25,7 @@ def outcome(function, arguments):
 
 
 @pytest.mark.parametrize("program", GOLDEN["programs"])
-def test_vocab_does_what_the_compiled_class_did(program):
+def test_vocab_equals_the_compiled_class(program):
     made = outcome(lambda *a: len(Vocab(*a)), program["start"])
     assert made == program["made"]
     if "value" in made:

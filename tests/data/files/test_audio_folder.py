@@ -1,4 +1,4 @@
-"""Recordings of one's own: features against a spectrum of our own, names and manifests, what is wrong."""
+"""Recordings of the user: features compared with a spectrum, names and manifests, invalid files."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_resampling_keeps_the_features() -> None:
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int32, np.float32])
-def test_samples_of_every_kind_are_within_one(tmp_path: Path, kind: Any) -> None:
+def test_samples_of_every_type_are_within_one(tmp_path: Path, kind: Any) -> None:
     sound = tone(440)
     if kind == np.uint8:
         stored = (sound * 127 + 128).astype(kind)
@@ -98,7 +98,7 @@ def test_samples_of_every_kind_are_within_one(tmp_path: Path, kind: Any) -> None
     assert found.rate == RATE
 
 
-def test_labels_go_with_their_sounds(folder: Path) -> None:
+def test_labels_match_the_sounds(folder: Path) -> None:
     data = load(folder, standardise=False)
     assert data.task.labels == ("high", "low")
     assert data.task.input_size == 12
@@ -144,8 +144,8 @@ def test_a_manifest(folder: Path, tmp_path: Path) -> None:
     manifest.write_text("file,label,speaker\n" + "".join(rows))
     assert load(folder, manifest=str(manifest)).task.labels == ("0", "1", "2", "3")
     manifest.write_text("file,label,speaker\nnone.wav,a,b\n" + rows[0].replace("s0", ""))
-    told = refused(folder, manifest=str(manifest), split_by="speaker")
-    assert "row 1 (line 2), column file: no file 'none.wav' in" in told
+    message = refused(folder, manifest=str(manifest), split_by="speaker")
+    assert "row 1 (line 2), column file: no file 'none.wav' in" in message
 
 
 def test_patterns() -> None:
@@ -158,7 +158,7 @@ def test_patterns() -> None:
             compile_pattern(wrong)
 
 
-def test_what_is_wrong_with_a_folder(folder: Path, tmp_path: Path) -> None:
+def test_invalid_folders(folder: Path, tmp_path: Path) -> None:
     assert "no such folder" in refused(tmp_path / "none")
     (tmp_path / "empty").mkdir()
     assert "no WAV file" in refused(tmp_path / "empty")
@@ -169,7 +169,7 @@ def test_what_is_wrong_with_a_folder(folder: Path, tmp_path: Path) -> None:
     assert "odd.wav: the name does not match the pattern {label}_{speaker}_{take}.wav" in refused(folder)
 
 
-def test_what_is_wrong_with_files(folder: Path) -> None:
+def test_invalid_recordings(folder: Path) -> None:
     whole = (folder / "low_s0_3.wav").read_bytes()
     (folder / "low_s0_0.wav").write_bytes(b"no sound at all")
     (folder / "low_s0_1.wav").write_bytes(whole[:400])
@@ -177,13 +177,13 @@ def test_what_is_wrong_with_files(folder: Path) -> None:
     wavfile.write(folder / "low_s0_3.wav", 2 * RATE, tone(300))
     wavfile.write(folder / "low_s1_0.wav", RATE, tone(300) * np.float32(np.nan))
     (folder / "low_s1_1.wav").write_bytes(b"RIFF" + struct.pack("<I", 4) + b"WAVE")
-    told = refused(folder)
-    assert "6 problems, the first 5:" in told
-    assert "low_s0_0.wav: not a readable WAV file" in told
-    assert "low_s0_1.wav: not a readable WAV file" in told
-    assert "low_s0_2.wav: 20 ms long, shorter than a window of 25 ms" in told
-    assert "low_s0_3.wav: 16000 Hz, and the first file has 8000 Hz: data.rate=8000 resamples" in told
-    assert "low_s1_0.wav: NaN or infinity in the samples" in told
+    message = refused(folder)
+    assert "6 problems, the first 5:" in message
+    assert "low_s0_0.wav: not a readable WAV file" in message
+    assert "low_s0_1.wav: not a readable WAV file" in message
+    assert "low_s0_2.wav: 20 ms long, shorter than a window of 25 ms" in message
+    assert "low_s0_3.wav: 16000 Hz, and the first file has 8000 Hz: data.rate=8000 resamples" in message
+    assert "low_s1_0.wav: NaN or infinity in the samples" in message
 
 
 def test_one_label_only(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A text as streams that go on from batch to batch."""
+"""A text as streams that continue from batch to batch."""
 
 import numpy as np
 import pytest
@@ -36,12 +36,12 @@ def test_rows_of_consecutive_batches_are_the_text(tmp_path_factory, text, stream
         inputs = torch.cat([batch.inputs for batch in read[name]], dim=1)
         targets = torch.cat([batch.targets for batch in read[name]], dim=1)
         assert torch.equal(inputs[:, 1:], targets[:, :-1])
-        told = [x + y[-1] for x, y in zip(letters(data, inputs), letters(data, targets), strict=True)]
+        found = [x + y[-1] for x, y in zip(letters(data, inputs), letters(data, targets), strict=True)]
         length = len(whole) // streams
         expected = [whole[i * length : (i + 1) * length] for i in range(streams)]
         known = set(data.task.vocabulary)
-        assert told == [
-            "".join(c if c in known else "<unk>" for c in stream)[: len(told[i])]
+        assert found == [
+            "".join(c if c in known else "<unk>" for c in stream)[: len(found[i])]
             if not set(stream) <= known
             else stream
             for i, stream in enumerate(expected)
@@ -49,7 +49,7 @@ def test_rows_of_consecutive_batches_are_the_text(tmp_path_factory, text, stream
         assert all(batch.inputs.shape[1] <= steps for batch in read[name])
 
 
-def test_epochs_are_read_in_the_same_order(tmp_path):
+def test_every_epoch_has_the_same_order(tmp_path):
     data = made(tmp_path / "text.txt", "hello, world. " * 50, batch_size=3, steps=7)
     loader = data.train_dataloader()
     first = [batch.ids.tolist() for batch in loader]
@@ -64,7 +64,7 @@ def test_a_character_that_train_lacks_is_unknown(tmp_path):
     assert data.splits.test.inputs.flat.eq(0).all()
 
 
-def test_line_ends_and_the_mark_of_byte_order(tmp_path):
+def test_line_ends_and_byte_order_mark(tmp_path):
     path = tmp_path / "text.txt"
     path.write_bytes(b"\xef\xbb\xbf" + b"one\r\ntwo\r\n" * 40)
     data = Characters(path=str(path), batch_size=2)
@@ -91,7 +91,7 @@ def test_without_a_file_the_articles_are_read_in_an_order_of_the_seed():
         (b"too short", r"split has \d+ characters, too few for data.batch_size=64 streams"),
     ],
 )
-def test_a_file_that_cannot_be_read(tmp_path, content, message):
+def test_an_unreadable_file(tmp_path, content, message):
     path = tmp_path / "text.txt"
     if content is not None:
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Pairs that people bring: what is learnt and accepted, and one clear message for what is wrong."""
+"""Pairs of the user's files: training and accepted targets, and one clear message per problem."""
 
 from __future__ import annotations
 
@@ -62,15 +62,15 @@ def test_a_source_with_several_targets_is_in_one_split_and_each_is_right(tmp_pat
         assert targets in ([dict(NUMBERS)[source], f"{dict(NUMBERS)[source]} or so"], list(unknown))
 
 
-def test_what_is_unknown_is_never_right(tmp_path: Path) -> None:
+def test_an_unknown_target_word_is_never_right(tmp_path: Path) -> None:
     data = loaded(written(tmp_path / "a.tsv", NUMBERS), tokenizer="split")
     objective = objective_for(data.task)
     batch = data.batch("test", range(8))  # each target is a word that train lacks
-    said, accepted = objective.outcome(batch.targets, batch.targets)
-    assert (said, accepted) == (["?"] * 8, [["<unk>"]] * 8)
+    predicted, accepted = objective.outcome(batch.targets, batch.targets)
+    assert (predicted, accepted) == (["?"] * 8, [["<unk>"]] * 8)
 
 
-def test_characters_and_files_of_their_own(tmp_path: Path) -> None:
+def test_characters_and_separate_files(tmp_path: Path) -> None:
     train = written(tmp_path / "a.tsv", NUMBERS[:60], header=False)
     test = written(tmp_path / "b.tsv", NUMBERS[55:], header=False)
     data = loaded(train, unit="character", source="2", target="1", header=False, test_path=test)
@@ -96,25 +96,25 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("rows", "message"), WRONG.values(), ids=WRONG)
-def test_what_is_wrong_is_told_with_its_row(tmp_path: Path, rows: list[str], message: str) -> None:
+def test_errors_name_the_row(tmp_path: Path, rows: list[str], message: str) -> None:
     path = tmp_path / "a.tsv"
     path.write_text("\n".join(["source\ttarget", *rows]) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match=message):
         loaded(str(path))
 
 
-def test_an_unknown_column_names_those_there_are(tmp_path: Path) -> None:
+def test_an_unknown_column_lists_the_columns(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no column 'sauce'.*source, target"):
         loaded(written(tmp_path / "a.tsv", NUMBERS), source="sauce")
 
 
-def chrf(said: list[str], wanted: list[str]) -> float:
+def chrf(predicted: list[str], wanted: list[str]) -> float:
     """chrF of a corpus by its definition (Popović 2015): characters without spaces, n from 1 to 6, β = 2."""
     scores = []
     for n in range(1, 7):
         grams = [
             [Counter(text[i : i + n] for i in range(len(text) - n + 1)) for text in map(squeezed, texts)]
-            for texts in (said, wanted)
+            for texts in (predicted, wanted)
         ]
         totals = [sum(sum(counts.values()) for counts in side) for side in grams]
         matched = sum(sum((a & b).values()) for a, b in zip(*grams, strict=True))
@@ -138,15 +138,15 @@ def test_a_run_records_chrf(config: Compose, tmp_path: Path) -> None:
     assert {"test/bleu", "test/word_error_rate"} <= result.summary.keys()
     assert result.module is not None
     model, objective = result.module.model.eval(), result.module.objective
-    said, wanted = [], []
+    predicted, wanted = [], []
     for batch in result.data.test_dataloader():
         with torch.no_grad():
             values = model(batch).values
             texts, accepted = objective.outcome(objective.answer(model, batch, values, "test"), batch.targets)
-        said += texts
+        predicted += texts
         wanted += [one for (one,) in accepted]
-    expected = chrf(said, wanted)
+    expected = chrf(predicted, wanted)
     assert 0.05 < expected < 1
-    plus_plus = float(CHRFScore()(said, [[one] for one in wanted]))
+    plus_plus = float(CHRFScore()(predicted, [[one] for one in wanted]))
     assert abs(plus_plus - expected) > 5e-4, "chrF++ counts words, and is another number"
     assert result.summary["test/chrf"] == pytest.approx(expected, abs=1e-5)

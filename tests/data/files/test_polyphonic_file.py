@@ -1,4 +1,4 @@
-"""Music of one's own: rolls become frames to predict, and what is wrong is named by cell and piece."""
+"""Music of the user: rolls become frames to predict, and errors name the cell and piece."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def odd(value: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("cells", "told"),
+    ("cells", "message"),
     [
         ({"testdata": None}, "no cell 'testdata'; it has traindata, validdata"),
         ({"testdata": roll(5)}, "testdata: expected a cell of piano rolls, found uint8 (5, 88)"),
@@ -76,11 +76,11 @@ def odd(value: float) -> np.ndarray:
         ({"testdata": cell("notes", roll(4))}, "testdata, piece 1: not a matrix of numbers"),
     ],
 )
-def test_cells_that_are_wrong(tmp_path: Path, cells: dict[str, Any], told: str) -> None:
-    assert told in refused(save(tmp_path / "my.mat", **cells))
+def test_invalid_cells(tmp_path: Path, cells: dict[str, Any], message: str) -> None:
+    assert message in refused(save(tmp_path / "my.mat", **cells))
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_invalid_files(tmp_path: Path) -> None:
     path = tmp_path / "my.mat"
     assert "no such file" in refused(path)
     path.write_bytes(b"")

@@ -1,4 +1,4 @@
-"""Series of one's own: .npz and .ts, and one message for everything that can be wrong with them."""
+"""Series of the user's files: .npz and .ts, and one message for each kind of invalid file."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "my.npz"
 
 
-def test_steps_beyond_a_length_are_not_read(path: Path) -> None:
+def test_steps_after_a_length_are_ignored(path: Path) -> None:
     x = RNG.normal(size=(40, 6, 2))
     lengths = RNG.integers(1, 7, 40)
     x[np.arange(6) >= lengths[:, None]] = np.nan
@@ -60,7 +60,7 @@ def test_steps_beyond_a_length_are_not_read(path: Path) -> None:
     assert data.task.labels == ("0", "1", "2", "3")
 
 
-def test_labels_go_with_their_series(path: Path) -> None:
+def test_labels_match_the_series(path: Path) -> None:
     data = load(save(path, y=np.where(np.arange(40) % 2, "yes", "no")), standardise=False)
     assert data.task.labels == ("no", "yes")
     for split in (data.splits.train, data.splits.validation, data.splits.test):
@@ -75,7 +75,7 @@ def test_features_are_standardised_by_train_alone(path: Path) -> None:
     torch.testing.assert_close(seen.std(0, correction=0), torch.tensor([1.0, 1, 0]), atol=1e-5, rtol=0)
 
 
-def test_whole_numbers_one_feature_and_test_arrays_of_the_same_file(path: Path) -> None:
+def test_integers_one_feature_and_test_arrays_of_the_same_file(path: Path) -> None:
     images, labels = RNG.integers(0, 256, (40, 9), dtype=np.uint8), np.arange(40) % 2
     save(
         path,
@@ -93,7 +93,7 @@ def test_whole_numbers_one_feature_and_test_arrays_of_the_same_file(path: Path) 
     assert data.splits.test.inputs[3][:, 0].tolist() == images[3].tolist()
 
 
-def test_numbers_to_be_predicted(path: Path) -> None:
+def test_regression(path: Path) -> None:
     data = load(save(path, y=RNG.normal(size=40)), kind="regression")
     assert (data.task.kind, data.task.metric, data.task.output_size) == ("regression", "mse", 1)
     assert data.splits.train.targets.dtype == torch.float32
@@ -120,7 +120,7 @@ def test_ts_files_of_train_and_test() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arrays", "told"),
+    ("arrays", "message"),
     [
         ({"x": None}, "no array 'x'; it has y, lengths: set data.x"),
         ({"y": None}, "no array 'y'; it has x, lengths: set data.y"),
@@ -140,10 +140,10 @@ def test_ts_files_of_train_and_test() -> None:
         ({"y": np.array([0.5, np.nan] * 20)}, "y[1], column y: NaN or infinity"),
     ],
 )
-def test_arrays_that_do_not_fit(path: Path, arrays: dict[str, Any], told: str) -> None:
+def test_invalid_arrays(path: Path, arrays: dict[str, Any], message: str) -> None:
     found = refused(save(path, **arrays))
     assert found.startswith(str(path))
-    assert told in found
+    assert message in found
 
 
 def test_nan_is_named_by_series_step_and_feature(path: Path) -> None:
@@ -152,11 +152,11 @@ def test_nan_is_named_by_series_step_and_feature(path: Path) -> None:
     x[8, 5, 0] = np.nan
     lengths = np.full(40, 6)
     lengths[8] = 5
-    told = refused(save(path, x=x, lengths=lengths))
-    assert "2 problems:\n  x[3], step 2, feature 1: NaN or infinity\n  x[7], step 0, feature 0:" in told
+    message = refused(save(path, x=x, lengths=lengths))
+    assert "2 problems:\n  x[3], step 2, feature 1: NaN or infinity\n  x[7], step 0, feature 0:" in message
 
 
-def test_files_that_do_not_go_together(path: Path) -> None:
+def test_inconsistent_files(path: Path) -> None:
     other = save(path.with_name("test.npz"), x=np.zeros((40, 6, 3)))
     save(path)
     assert "3 features, and my.npz has 2" in refused(path, test_path=str(other))
@@ -165,7 +165,7 @@ def test_files_that_do_not_go_together(path: Path) -> None:
     assert "data.x_test needs data.y_test" in refused(path, x_test="x")
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_invalid_files(tmp_path: Path) -> None:
     assert "no such file" in refused(tmp_path / "none.npz")
     assert "must end in .npz or .ts" in refused(tmp_path / "my.mat")
     torn = save(tmp_path / "torn.npz")
@@ -182,7 +182,7 @@ HEADER = "# a comment\n@problemName Mine\n@timestamps false\n@classLabel true a 
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (HEADER + "1,2:3,4:a\n1,2:b\n", "row 2 (line 7): expected 2 dimensions, found 1"),
         (HEADER + "1,2:3,4:a\n1,2:3:b\n", "row 2 (line 7): its dimensions differ in length: 2, 1"),
@@ -199,13 +199,13 @@ HEADER = "# a comment\n@problemName Mine\n@timestamps false\n@classLabel true a 
         ("", "no line @data; is it a .ts file?"),
     ],
 )
-def test_ts_files_that_are_wrong(tmp_path: Path, text: str, told: str) -> None:
+def test_invalid_ts_files(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "my.ts"
     path.write_text(text)
-    assert told in refused(path)
+    assert message in refused(path)
 
 
-def test_items_of_a_ragged_tensor_are_chosen_in_order() -> None:
+def test_subset_keeps_the_order_of_the_indices() -> None:
     parts = [torch.full((n, 2), float(n)) for n in (3, 0, 1, 2)]
     chosen = Ragged(parts).subset(np.array([3, 1, 0]))
     assert [x.tolist() for x in chosen] == [parts[i].tolist() for i in (3, 1, 0)]

@@ -1,4 +1,4 @@
-"""Texts of one's own: every format, and one message for everything that can be wrong with a file."""
+"""Texts of the user's files: every format, and one message for each kind of invalid file."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.csv.gz", "a.tsv.gz", "a.jsonl.gz"])
-def test_each_format_holds_the_same(tmp_path: Path, name: str) -> None:
+def test_formats_are_equivalent(tmp_path: Path, name: str) -> None:
     plain = tmp_path / name.removesuffix(".gz")
     if ".jsonl" in name:
         plain.write_text("".join(json.dumps({"stars": int(s), "review": t}) + "\n" for t, s in TEXTS))
@@ -88,7 +88,7 @@ FIELD = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x0
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(FIELD, FIELD), min_size=1, max_size=6), st.sampled_from([",", "\t"]), st.booleans())
-def test_what_a_csv_writer_wrote_is_read(tmp_path_factory, rows, delimiter, crlf) -> None:
+def test_csv_round_trip(tmp_path_factory, rows, delimiter, crlf) -> None:
     path = tmp_path_factory.mktemp("csv") / ("a.csv" if delimiter == "," else "a.tsv")
     end = "\r\n" if crlf else "\n"
     write(path, rows, delimiter, lineterminator=end, quoting=csv.QUOTE_ALL)  # else it leaves \r bare
@@ -112,7 +112,7 @@ def test_a_line_of_ten_megabytes(path: Path) -> None:
     assert before < 10_000_000, "the limit is that of others again"
 
 
-def test_files_of_their_own_and_columns_by_position(tmp_path: Path) -> None:
+def test_separate_files_and_columns_by_position(tmp_path: Path) -> None:
     for name, texts in (("train", TEXTS), ("test", TEXTS[:6])):
         (tmp_path / f"{name}.tsv").write_text("".join(f"{t}\t{s}\n" for t, s in texts))
     options = {"text": "1", "label": "2", "header": False, "test_path": str(tmp_path / "test.tsv")}
@@ -124,14 +124,14 @@ def test_files_of_their_own_and_columns_by_position(tmp_path: Path) -> None:
     assert notes["source"] == "train.tsv, test.tsv"
 
 
-def test_numbers_to_be_predicted(path: Path) -> None:
+def test_regression(path: Path) -> None:
     write(path, [(t, str(float(s) / 2)) for t, s in TEXTS])
     data = load(path, kind="regression")
     assert (data.task.kind, data.task.metric) == ("regression", "mse")
     assert sorted(set(data.splits.train.targets.tolist())) == [0.5, 2.5]
 
 
-def test_labels_are_in_the_order_of_their_numbers(path: Path) -> None:
+def test_numeric_labels_are_sorted_by_value(path: Path) -> None:
     write(path, [(f"text {n}", n) for n in ("10", "9", "2", "1.0")] * 10)
     assert load(path).task.labels == ("1.0", "2", "9", "10")
 
@@ -159,22 +159,22 @@ def test_missing_labels_are_named_with_row_line_and_column(path: Path) -> None:
     rows = list(TEXTS)
     for i in range(3, 11):
         rows[i] = (rows[i][0], "")
-    told = refused(write(path, rows))
-    assert "8 problems, the first 5:" in told
-    assert told.count("column stars: missing") == 5
-    assert "row 4 (line 5), column stars: missing" in told
+    message = refused(write(path, rows))
+    assert "8 problems, the first 5:" in message
+    assert message.count("column stars: missing") == 5
+    assert "row 4 (line 5), column stars: missing" in message
 
 
 def test_a_number_that_cannot_be_parsed(path: Path) -> None:
     write(path, [*TEXTS, ("fine", "five"), ("odd", "nan")])
-    told = refused(path, kind="regression")
-    assert "row 41 (line 42), column stars: 'five' is not a number" in told
-    assert "row 42 (line 43), column stars: NaN or infinity" in told
+    message = refused(path, kind="regression")
+    assert "row 41 (line 42), column stars: 'five' is not a number" in message
+    assert "row 42 (line 43), column stars: NaN or infinity" in message
 
 
 def test_one_class_only(path: Path) -> None:
-    told = refused(write(path, [("a", "1")] * 9))
-    assert "column stars: all 9 rows have the label '1'" in told
+    message = refused(write(path, [("a", "1")] * 9))
+    assert "column stars: all 9 rows have the label '1'" in message
 
 
 def test_a_label_in_test_that_train_lacks(path: Path) -> None:
@@ -187,20 +187,20 @@ def test_a_label_in_test_that_train_lacks(path: Path) -> None:
 
 def test_rows_of_another_width(path: Path) -> None:
     path.write_text("review,stars\na,1\nb,2,3\nc\n")
-    told = refused(path)
-    assert "row 2 (line 3): expected 2 fields, found 3" in told
-    assert "row 3 (line 4): expected 2 fields, found 1" in told
+    message = refused(path)
+    assert "row 2 (line 3): expected 2 fields, found 3" in message
+    assert "row 3 (line 4): expected 2 fields, found 1" in message
 
 
 def test_too_few_of_a_class(path: Path) -> None:
-    told = refused(write(path, [*TEXTS, ("odd", "3")]))
-    assert "41 rows of 3 classes in column stars, label '3' in 1 of them, too few to split" in told
-    told = refused(write(path, [(f"t {i}", str(i / 7)) for i in range(50)]))
-    assert "for numbers use data.kind=regression" in told
+    message = refused(write(path, [*TEXTS, ("odd", "3")]))
+    assert "41 rows of 3 classes in column stars, label '3' in 1 of them, too few to split" in message
+    message = refused(write(path, [(f"t {i}", str(i / 7)) for i in range(50)]))
+    assert "for numbers use data.kind=regression" in message
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "the file is empty"),
         (b"\xef\xbb\xbf", "the file is empty"),
@@ -214,13 +214,13 @@ def test_too_few_of_a_class(path: Path) -> None:
         (b'review,stars\n"a"b,1\nb,2\n', "row 1 (line 2): ',' expected after '\"'; a quoted field"),
     ],
 )
-def test_files_that_are_no_table(path: Path, content: bytes, told: str) -> None:
+def test_invalid_tables(path: Path, content: bytes, message: str) -> None:
     path.write_bytes(content)
-    assert told in refused(path)
+    assert message in refused(path)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"\n \n", "the file is empty"),
         (b'{"review": "a", "stars": 1}\n{"review": "b"\n', "row 2 (line 2): not JSON: Expecting ','"),
@@ -234,13 +234,13 @@ def test_files_that_are_no_table(path: Path, content: bytes, told: str) -> None:
         (b"[" * 100_000 + b"\n", "row 1 (line 1): not readable as JSON: nested too deep"),
     ],
 )
-def test_jsonl_that_is_wrong(path: Path, content: bytes, told: str) -> None:
+def test_invalid_jsonl(path: Path, content: bytes, message: str) -> None:
     jsonl = path.with_suffix(".jsonl")
     jsonl.write_bytes(content)
-    assert told in refused(jsonl)
+    assert message in refused(jsonl)
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_files(tmp_path: Path) -> None:
     assert "no such file" in refused(tmp_path / "none.csv")
     assert "its name must end in one of .csv, .tsv, .jsonl" in refused(tmp_path / "my.xlsx")
     (tmp_path / "folder.csv").mkdir()
@@ -265,7 +265,7 @@ def test_an_empty_text_is_an_unknown_word(path: Path) -> None:
     assert "<unk>" in words(data)
 
 
-def test_memory_is_that_of_the_tokens(path: Path) -> None:
+def test_memory_is_proportional_to_the_tokens(path: Path) -> None:
     with path.open("w") as file:
         file.write("review,stars\n")
         file.writelines(f"{'word ' * 5}{i % 1000} {'x' * 60},{i % 3}\n" for i in range(10_000))
@@ -277,7 +277,7 @@ def test_memory_is_that_of_the_tokens(path: Path) -> None:
     assert peak < 10_000 * 250
 
 
-def test_the_command_line_tells_it_in_one_message(path: Path, tmp_path: Path) -> None:
+def test_the_command_line_prints_one_message(path: Path, tmp_path: Path) -> None:
     write(path, [("a", "1")] * 9)
     given = ["data=text_file", f"data.path={path}", "data.text=review", "data.label=stars"]
     command = [sys.executable, "train.py", *given, f"root={tmp_path}/runs", "tracking=off"]

@@ -1,4 +1,4 @@
-"""Dates: the standard library reads every form back, and the alignment says where each digit comes from."""
+"""Dates: the standard library parses every form, and the alignment matches each digit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def data() -> Dates:
 
 
 def read(text: str, form: str) -> datetime.date:
-    """The date that `strptime` reads, the century of two digits as the module's docstring has it."""
+    """Parse a date with `strptime`, with the century of two digits of the module's docstring."""
     for name, directive in DIRECTIVES.items():
         form = form.replace(name, directive)
     found = datetime.datetime.strptime(re.sub(r"(?<=\d)(st|nd|rd|th)\b", "", text), form).date()

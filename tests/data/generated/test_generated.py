@@ -1,4 +1,4 @@
-"""Generated tasks: an oracle solves each, splits share nothing, and (config, seed) decides everything."""
+"""Generated tasks: an oracle solves each, splits are disjoint, and depend on (config, seed) alone."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Moving digits: the motion can be read off the pixels, and no image is in two splits."""
+"""Moving digits: the motion matches the pixels, and no image is in two splits."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def motion_of(frames: np.ndarray) -> list[str]:
     return [names[tuple(step)] for step in np.diff(centre, axis=0).round().astype(int).tolist()]
 
 
-def test_what_is_said_is_what_is_seen(data: MovingDigits) -> None:
+def test_descriptions_match_the_pixels(data: MovingDigits) -> None:
     batch = data.batch("test", range(SIZES["test"]))
     known = data.alignment("test", batch)
     assert (batch.targets[:, -1] == END).all()

@@ -1,4 +1,4 @@
-"""Datasets of the hub, from a local one in the hub's format; one message where there is no network."""
+"""Datasets of the hub, from a local one in the hub's format; one message without a network."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_texts_of_a_local_dataset(saved: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"test_split": "blind"}, "split 'blind' holds texts without a label"),
         ({"test_split": "dev"}, "no split 'dev'; it has train, test, blind"),
@@ -73,13 +73,13 @@ def test_texts_of_a_local_dataset(saved: Path) -> None:
         ({"label": "idx"}, "column 'idx' is Value"),
     ],
 )
-def test_what_is_wrong_with_a_dataset(saved: Path, options: dict[str, Any], told: str) -> None:
+def test_invalid_datasets(saved: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=r"^someone/something: ") as caught:
         load(saved, **options)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_folder_that_is_no_dataset(datasets: Any, tmp_path: Path) -> None:
+def test_a_folder_without_a_dataset(datasets: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no dataset written by save_to_disk"):
         load(tmp_path)
 
@@ -112,7 +112,7 @@ def test_clips_of_a_local_dataset(datasets: Any, tmp_path: Path, monkeypatch: py
     assert (high - low).argmax() > (low - high).argmax()
 
 
-def test_without_a_network_there_is_one_message_at_once(
+def test_without_a_network_one_message_follows_immediately(
     datasets: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(loading, "reachable", lambda endpoint: False)
@@ -130,13 +130,13 @@ def test_without_a_network_there_is_one_message_at_once(
     assert len(told.splitlines()) == 1
 
 
-def test_the_users_own_offline_switch(datasets: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_offline_mode_of_the_user(datasets: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     with pytest.raises(DataError, match="HF_HUB_OFFLINE is set"):
         load_hub("fancyzhx/ag_news_none", None, None, None)
 
 
-def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HTTPS_PROXY", raising=False)
     monkeypatch.delenv("https_proxy", raising=False)
     assert not reachable("https://127.0.0.1:9")

@@ -40,7 +40,7 @@ def test_no_article_is_in_two_splits(data):
         len(getattr(data.splits, name)) for name in ("train", "validation", "test")
     )
     assert not seen[0] & seen[1]
-    # Validation and test share words that are unknown: only headlines known whole can be told apart.
+    # Validation and test share words that are unknown: only headlines known whole can be distinguished.
     known = [{x for x in part if 1 not in x} for part in seen]
     assert not known[1] & known[2]
 

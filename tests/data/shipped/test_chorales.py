@@ -25,12 +25,12 @@ def rolls(tmp_path_factory):
     return parsed
 
 
-def test_a_repeated_score_is_left_out(rolls):
+def test_a_repeated_score_is_dropped(rolls):
     assert len(rolls) == 5
     assert all(roll.shape[1] == KEYS and set(np.unique(roll)) == {0, 1} for roll in rolls)
 
 
-def test_a_roll_is_what_the_score_says(rolls):
+def test_a_roll_matches_the_score(rolls):
     from music21.corpus import parse
 
     score = parse("bach/bwv269", forceSource=True)

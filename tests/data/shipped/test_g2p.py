@@ -24,14 +24,14 @@ def words(data: G2P, split: str) -> list[str]:
 
 
 def answers(data: G2P, split: str, row: int) -> list[tuple[str, ...]]:
-    said: list[tuple[str, ...]] = [()]
+    pronunciations: list[tuple[str, ...]] = [()]
     for symbol in getattr(data.splits, split).targets[row].tolist():
         if symbol == END:
-            said.append(())
+            pronunciations.append(())
         else:
-            said[-1] = (*said[-1], data.task.target_vocabulary[symbol])
-    assert said.pop() == ()
-    return said
+            pronunciations[-1] = (*pronunciations[-1], data.task.target_vocabulary[symbol])
+    assert pronunciations.pop() == ()
+    return pronunciations
 
 
 def test_sizes_and_symbols(data: G2P) -> None:
@@ -48,16 +48,16 @@ def test_no_word_is_in_two_splits(data: G2P) -> None:
     assert len(test) == len(data.splits.test)
 
 
-def test_what_is_learnt_and_accepted_is_what_the_dictionary_says(data: G2P) -> None:
-    said = read_cmudict()
-    assert said["tomato"] == [("T", "AH", "M", "EY", "T", "OW"), ("T", "AH", "M", "AA", "T", "OW")]
+def test_targets_match_the_dictionary(data: G2P) -> None:
+    pronunciations = read_cmudict()
+    assert pronunciations["tomato"] == [("T", "AH", "M", "EY", "T", "OW"), ("T", "AH", "M", "AA", "T", "OW")]
     for row, word in list(enumerate(words(data, "test")))[:200]:
-        assert answers(data, "test", row) == said[word]
+        assert answers(data, "test", row) == pronunciations[word]
     learnt: dict[str, list[tuple[str, ...]]] = {}
     for row, word in enumerate(words(data, "train")):
         (one,) = answers(data, "train", row)
         learnt.setdefault(word, []).append(one)
-    assert all(learnt[word] == said[word] for word in learnt)
+    assert all(learnt[word] == pronunciations[word] for word in learnt)
     assert any(len(ways) > 1 for ways in learnt.values())
     assert IGNORE not in data.splits.test.targets.flat
 

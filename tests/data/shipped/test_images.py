@@ -33,7 +33,7 @@ def test_every_image_is_in_one_split():
         np.testing.assert_array_equal(images_of(data), images)
 
 
-def test_rows_are_the_pixels_in_order_and_permuting_moves_all_alike():
+def test_rows_are_the_pixels_in_order_and_one_permutation_is_used():
     pixels, rows, moved = made(Digits()), made(Digits(by="row")), made(Digits(permuted=True))
     torch.testing.assert_close(pixels.splits.test.inputs[5].reshape(8, 8), rows.splits.test.inputs[5])
     before = torch.stack([pixels.splits.test.inputs[i].flatten() for i in range(200)])
@@ -83,7 +83,7 @@ def test_mnist1d_has_the_published_sizes_and_its_own_test_split(mnist1d):
     assert values.std() == pytest.approx(1, abs=1e-4)
 
 
-def test_generating_leaves_the_random_generators_alone():
+def test_generating_restores_the_random_generators():
     random.seed(5)
     np.random.seed(5)  # noqa: NPY002
     expected = random.random(), np.random.random()  # noqa: NPY002

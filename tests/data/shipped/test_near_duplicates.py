@@ -1,4 +1,4 @@
-"""Near-duplicates are found as by comparing each text with each."""
+"""Near-duplicates equal those of comparing every pair of texts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def sets(texts: list[str], by: str) -> list[set[object]]:
 
 @pytest.mark.parametrize("above", [0.7, 0.9])
 @pytest.mark.parametrize("by", ["characters", "words"])
-def test_the_pairs_are_those_of_comparing_each_with_each(by: str, above: float) -> None:
+def test_pairs_equal_those_of_exhaustive_comparison(by: str, above: float) -> None:
     texts = cut_and_changed(80)
     shingles = sets(texts, by)
     expected = {
@@ -63,7 +63,7 @@ def test_groups() -> None:
     assert len(set(groups)) == 5
 
 
-def test_what_is_near_a_near_duplicate_is_in_its_group() -> None:
+def test_near_duplicates_are_transitive() -> None:
     words = [f"word{i}" for i in range(40)]
     texts = [" ".join(words[i : i + 30]) for i in range(0, 11, 2)]
     assert jaccard(sets(texts, "words")[0], sets(texts, "words")[-1]) < 0.7

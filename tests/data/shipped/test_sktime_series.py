@@ -61,19 +61,19 @@ def test_features_are_standardised_by_train_alone(data):
     assert (data.splits.test.inputs.flat.mean(0).abs() > 1e-3).any()
 
 
-def test_seed_moves_the_validation_split_and_leaves_test(data):
+def test_the_seed_changes_the_validation_split_and_not_the_test_split(data):
     other = made("japanese_vowels", seed=1)
     assert other.splits.validation.lengths.tolist() != data.splits.validation.lengths.tolist()
     assert other.splits.test.lengths.tolist() == data.splits.test.lengths.tolist()
 
 
-def test_test_series_stand_in_the_order_of_the_source_with_its_labels(data):
+def test_test_series_have_the_order_and_labels_of_the_source(data):
     series, classes = read_sktime("japanese_vowels", "test")
     assert [len(x) for x in series] == data.splits.test.lengths.tolist()
     assert [data.task.labels[i] for i in data.splits.test.targets] == list(classes)
 
 
-def test_folding_loses_no_step():
+def test_folding_keeps_every_step():
     x = torch.arange(10.0).reshape(5, 2)
     assert fold(x, 2).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 0]]
     assert fold(x, 1) is not x
@@ -85,7 +85,7 @@ def test_folding_loses_no_step():
     )
 
 
-def test_no_words_for_features(data):
+def test_features_have_no_tokens(data):
     batch = data.batch("test", [0, 1])
     assert batch.inputs.dtype == torch.float32
     assert data.tokens(batch) is None

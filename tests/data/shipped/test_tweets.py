@@ -28,7 +28,7 @@ def test_links_and_handles_are_masked():
     assert masked == ["RT", "<user>", ":", "see", "<url>", "<url>", "and", "<url>", "now"]
 
 
-def test_links_handles_case_and_marks_are_no_content():
+def test_content_ignores_links_handles_case_and_punctuation():
     assert (
         content(mask("RT @a: Great phone! http://t.co/1")) == content(mask("great PHONE @b")) == "great phone"
     )
@@ -110,7 +110,7 @@ def test_splits_have_the_labels_in_the_same_shares(data):
     torch.testing.assert_close(shares[0], shares[2], atol=0.02, rtol=0)
 
 
-def test_order_in_the_file_is_gone(data):
+def test_train_is_shuffled(data):
     labels = data.splits.train.targets
     assert set(labels[:100].tolist()) == {0, 1, 2}
 

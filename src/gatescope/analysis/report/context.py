@@ -25,6 +25,7 @@ def shared_context(comparison: Comparison, findings: Findings, errors: ErrorSect
     return {
         "study": comparison.study,
         "comparison": comparison,
+        "has_conditions": comparison.has_conditions,
         "selection": selection,
         "level": f"{LEVEL:.0%}",
         "direction": "higher" if comparison.higher_is_better else "lower",
