@@ -21,6 +21,7 @@ NAMES = (
     "peak_memory",
     "step_overhead",
     "run_cost",
+    "startup",
     "sweeps",
     "input_pipeline",
     "bucketing",

@@ -21,7 +21,7 @@ QUESTION = (
     "8 jobs: seconds of `train.py -m` with launcher=basic over launcher=joblib on two cores, with one thread "
     "per job; 1000 finished: seconds of a whole command all of whose runs are finished"
 )
-TARGETS = {"8 jobs, joblib": Target(at_least=1.3), "1000 finished, seconds": Target(at_most=3)}
+TARGETS = {"8 jobs, joblib": Target(at_least=1.3), "1000 finished, seconds": Target(at_most=10)}
 JOB = (
     "data=adding",
     "data.steps=50",

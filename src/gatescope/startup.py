@@ -40,7 +40,9 @@ def _import_torchmetrics() -> None:
     imports: Any = importlib.import_module("lightning_utilities.core.imports")
     available, is_met = imports.package_available, imports.RequirementCache.__bool__
     imports.package_available = lambda name: name != "scipy" and available(name)
-    imports.RequirementCache.__bool__ = lambda self: self.requirement != "matplotlib" and is_met(self)
+    imports.RequirementCache.__bool__ = lambda self: (
+        self.requirement not in ("matplotlib", "scipy") and is_met(self)
+    )
     try:
         plot: Any = importlib.import_module("torchmetrics.utilities.plot")
     finally:

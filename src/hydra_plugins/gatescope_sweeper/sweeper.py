@@ -123,8 +123,9 @@ class StudySweeper(Sweeper):
         return [returns.get(str(run_dir(job.cfg))) or recorded(job) for job in jobs]
 
     def launch(self, pending: list[Job], jobs: Sequence[Job]) -> Iterator[tuple[Job, JobReturn]]:
-        """Run jobs and yield their results; a run that another process executes is tried again once that
-        ends.
+        """Run jobs and yield their results.
+
+        A run that another process executes is tried again when that process has ended.
 
         Args:
             pending: The jobs to run.
