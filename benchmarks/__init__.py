@@ -1,1 +1,1 @@
-"""Speed and memory, measured pairwise in one process: `python -m benchmarks`."""
+"""Benchmarks of speed and memory: `python -m benchmarks`."""

@@ -1,6 +1,6 @@
-"""python -m benchmarks [NAME …]: measures, prints a table and writes benchmarks/results/<NAME>.json.
+"""python -m benchmarks [NAME …]: run benchmarks, print tables and write benchmarks/results/<NAME>.json.
 
-Each benchmark runs in a process of its own: none meets what another has left.
+Each benchmark runs in its own process, so that none depends on the state that another has left.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ NAMES = (
     "peak_memory",
     "step_overhead",
     "run_cost",
+    "startup",
     "sweeps",
     "input_pipeline",
     "bucketing",
@@ -33,15 +34,24 @@ NAMES = (
 
 
 def main() -> None:
+    """Run the benchmarks that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of {', '.join(NAMES)}; all")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="where JSON goes")
-    parser.add_argument("--rounds", type=int, help="pairs of timings; each benchmark knows a sensible number")
-    parser.add_argument("--threads", type=int, default=1, help="of torch (1: the steadiest)")
-    parser.add_argument("--cells", nargs="+", help="only these cells")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(NAMES)} (default: all)")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parent / "results", help="folder of the JSON files"
+    )
+    parser.add_argument(
+        "--rounds", type=int, help="number of paired timings (default: that of each benchmark)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, help="number of torch threads (1 gives the most stable timings)"
+    )
+    parser.add_argument("--cells", nargs="+", help="measure these cells only")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(NAMES):
-        parser.error(f"no benchmark is called {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+        parser.error(
+            f"there is no benchmark named {', '.join(sorted(unknown))}; the benchmarks are {', '.join(NAMES)}"
+        )
     names = arguments.names or NAMES
     if len(names) > 1:
         options = [argument for argument in sys.argv[1:] if argument not in arguments.names]
@@ -53,6 +63,7 @@ def main() -> None:
 
 
 def measure(name: str, arguments: argparse.Namespace) -> None:
+    """Run one benchmark in this process, print its table and write its result."""
     torch.set_num_threads(arguments.threads)
     options = {}
     if arguments.rounds:
@@ -60,8 +71,8 @@ def measure(name: str, arguments: argparse.Namespace) -> None:
     if arguments.cells:
         options["cells"] = tuple(arguments.cells)
     benchmark = import_module(f"benchmarks.{name}").measure
-    understood = signature(benchmark).parameters
-    result = benchmark(**{option: value for option, value in options.items() if option in understood})
+    accepted = signature(benchmark).parameters
+    result = benchmark(**{option: value for option, value in options.items() if option in accepted})
     print(result.table(), result.write(arguments.out), sep="\n", end="\n\n", flush=True)
 
 

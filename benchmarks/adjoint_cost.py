@@ -1,4 +1,4 @@
-"""What gates and adjoint cost, in training steps."""
+"""Cost of gates and adjoint, relative to a training step."""
 
 from __future__ import annotations
 
@@ -6,36 +6,40 @@ from dataclasses import asdict
 
 import torch
 
-from benchmarks.result import Bar, Result
+from benchmarks.result import Result, Target
 from benchmarks.setting import CELLS, Size, loss, make
 from benchmarks.timing import Way, interleaved, ratio
-from gatescope.cells.base import State
-from gatescope.instruments.probe import look
-from gatescope.models.stack import LayerTrace
+from gatescope.cells.state import State
+from gatescope.instruments.probe import probe_model
+from gatescope.models.traces import LayerTrace
 from gatescope.training.lightning_internals import keep_freed_pages
 
 QUESTION = (
-    "seconds over those of one training step (forward and backward) of: that step when it leaves gates and "
-    "adjoint of every layer; a pass without autograd whose gates can be read; that and the adjoint"
+    "seconds relative to one training step (forward and backward) of: a training step that also records "
+    "gates and adjoint of every layer; a forward pass without autograd that returns gates; the same with the "
+    "adjoint"
 )
-WATCHED = "step, gates and adjoint taken"
-BARS = {WATCHED: Bar(at_most=1.1)}
+RECORDED = "step, gates and adjoint taken"
+TARGETS = {RECORDED: Target(at_most=1.1)}
 
 
 def measure(rounds: int = 25, size: Size | None = None, cells: tuple[str, ...] = tuple(CELLS)) -> Result:
+    """Run the benchmark."""
     keep_freed_pages()  # as training does
     size = size or Size()
-    result = Result("adjoint_cost", QUESTION, {**asdict(size), "rounds": rounds}, BARS)
+    result = Result("adjoint_cost", QUESTION, {**asdict(size), "rounds": rounds}, TARGETS)
     for cell in cells:
         seconds = interleaved(ways(cell, size), rounds)
-        for what in (name for name in seconds if name != "training step"):
-            result.add(cell, what, ratio(seconds[what], seconds["training step"]))
+        for name in seconds:
+            if name != "training step":
+                result.add(cell, name, ratio(seconds[name], seconds["training step"]))
     return result
 
 
 def ways(cell: str, size: Size) -> dict[str, Way]:
+    """Return the timed functions by the name of their measure."""
     model, batch = make(cell, size)
-    direct = look(model, batch, loss).direct
+    output_grad = probe_model(model, batch, loss).output_grad
 
     def training_step() -> None:
         model.train()
@@ -43,10 +47,10 @@ def ways(cell: str, size: Size) -> dict[str, Way]:
         loss(model(batch).values, batch.targets).mean().backward()
         model.eval()
 
-    def watched() -> list[State]:
-        model.stack.watched = {}
+    def recorded() -> list[State]:
+        model.stack.record_gradients()
         training_step()
-        return [State(left.adjoint.h, left.adjoint.c) for left in model.stack.passed().values()]
+        return [State(layer.adjoint.h, layer.adjoint.c) for layer in model.stack.collect_gradients().values()]
 
     @torch.no_grad()
     def gates() -> dict[str, LayerTrace]:
@@ -56,12 +60,12 @@ def ways(cell: str, size: Size) -> dict[str, Way]:
         return layers
 
     def adjoint(renormalise: bool) -> list[State]:
-        found = model.stack.adjoint(gates(), direct, renormalise=renormalise)
-        return [State(adjoint.h, adjoint.c) for adjoint in found.values()]
+        adjoints = model.stack.adjoint(gates(), output_grad, renormalise=renormalise)
+        return [State(adjoint.h, adjoint.c) for adjoint in adjoints.values()]
 
     return {
         "training step": training_step,
-        WATCHED: watched,
+        RECORDED: recorded,
         "pass and gates": gates,
         "pass, gates and adjoint": lambda: adjoint(False),
         "pass, gates and renormalised adjoint": lambda: adjoint(True),

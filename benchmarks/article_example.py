@@ -1,4 +1,4 @@
-"""The article's example, GRU(64) on 100-wide inputs and one sigmoid: `train.py`'s way against Keras'."""
+"""The example of the article, GRU(64) on 100 input features and one sigmoid: this package against Keras."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytorch_lightning as pl
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from benchmarks.one_core import forget_garbage, has_jax, one_after_another, say_what_is_missing, serve_once
-from benchmarks.result import Bar, Result
+from benchmarks.one_core import freeze_garbage, has_jax, run_in_turn, serve_in_turn, warn_without_jax
+from benchmarks.result import Result, Target
 from benchmarks.timing import ratio
 from gatescope.instruments.callbacks import instrument_callbacks
 from gatescope.run import build_module, load_data
@@ -25,25 +25,25 @@ from gatescope.training.trainer import make_trainer
 CONF = Path(__file__).resolve().parents[1] / "conf"
 QUESTION = (
     "GRU of 64 units, sigmoid, Adam, binary cross-entropy, accuracy, batches of 32, one pinned core, with "
-    "validation: seconds of Keras' fit (JAX, compiled before) over those of Trainer.fit (Lightning, "
-    "record, offline W&B, checkpoint, default instruments) on the same arrays, each in a process of its own, "
-    "new for every round: one may be a third faster than the next. per_second: training sequences; cpu: "
-    "processor time, which other processes disturb less"
+    "validation: seconds of Keras' fit (JAX, compiled beforehand) over those of Trainer.fit (Lightning, "
+    "record, offline W&B, checkpoint, default instruments) on the same arrays. Each runs in its own process, "
+    "and each round in new ones, because speed differs by up to a third between processes. per_second: "
+    "training sequences; cpu: processor time, which other processes disturb less"
 )
-BARS = {"Keras + JAX over ours": Bar(at_least=1.0)}
+TARGETS = {"Keras + JAX over ours": Target(at_least=1.0)}
 KERAS = "Keras + JAX"
 WAYS = {
     "ours": "kernel=auto",
     "ours, instruments off": "instruments=off",
     "ours, kernel=torch": "kernel=torch",
 }
-"""Each a process of its own, with this override."""
+"""Override of each variant of our training."""
 WIDTH, UNITS, BATCH = 100, 64, 32
 FILES = {"path": "train", "validation_path": "validation", "test_path": "test"}
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 """x (N, T, D) and y (N,) by split."""
 Fit = Callable[[], tuple[float, float]]
-"""Trains, and tells the seconds by the clock and of the process."""
+"""Trains, and returns wall-clock seconds and processor seconds."""
 
 
 def measure(
@@ -53,17 +53,20 @@ def measure(
     epochs: int = 10,
     ways: tuple[str, ...] = tuple(WAYS),
 ) -> Result:
-    """Keras runs nothing but the training and the validation; ours also looks, tracks and keeps the best."""
-    say_what_is_missing()
+    """Run the benchmark.
+
+    Keras only trains and validates; our fit also measures, records and saves the best checkpoint.
+    """
+    warn_without_jax()
     settings = {"rounds": rounds, "steps": list(steps), "train": train, "epochs": epochs, "batch": BATCH}
-    result = Result("article_example", QUESTION, settings, BARS)
+    result = Result("article_example", QUESTION, settings, TARGETS)
     for length in steps:
-        asked = {"steps": length, "train": train, "epochs": epochs}
+        size = {"steps": length, "train": train, "epochs": epochs}
         compared = (*ways, KERAS) if has_jax() else ways
         found = []
         for turn in range(rounds):
-            each = {way: {"way": way, **asked} for way in compared[:: 1 if turn % 2 else -1]}
-            found.append(one_after_another("benchmarks.article_example", each))
+            each = {way: {"way": way, **size} for way in compared[:: 1 if turn % 2 else -1]}
+            found.append(run_in_turn("benchmarks.article_example", each))
         seconds = {way: np.array([one[way] for one in found]).T for way in compared}
         case, ours = f"T={length} B={BATCH} D={WIDTH} H={UNITS}", seconds["ours"]
         for way, (wall, _) in seconds.items():
@@ -77,34 +80,34 @@ def measure(
 
 
 def fit_of(way: str, steps: int, train: int, epochs: int) -> Fit:
-    """One of `WAYS` or Keras', after a fit that warms up, and compiles."""
+    """Return the fit of one of `WAYS` or of Keras, after a fit that warms up and compiles."""
     given = arrays(steps, train)
     folder = tempfile.TemporaryDirectory()
     fit = keras_fit(given, epochs) if way == KERAS else our_fit(given, epochs, Path(folder.name), WAYS[way])
     fit()
-    forget_garbage()
+    freeze_garbage()
 
     def timed() -> tuple[float, float]:
-        assert folder  # the arrays' files live as long as what reads them
+        assert folder  # the files of the arrays must exist as long as they are read
         return fit()
 
     return timed
 
 
 def arrays(steps: int, train: int) -> Arrays:
-    """Which of two features is the larger on average, in noise."""
+    """Return noise, and which of its first two features has the larger mean."""
     noise = np.random.default_rng(0)
-    found = {}
+    by_split = {}
     for split, count in (("train", train), ("validation", max(train // 10, 2)), ("test", 2)):
         x = noise.standard_normal((count, steps, WIDTH), dtype=np.float32)
         y = (x[:, :, 0].mean(1) > x[:, :, 1].mean(1)).astype(np.int64)
         y[:2] = 0, 1
-        found[split] = x, y
-    return found
+        by_split[split] = x, y
+    return by_split
 
 
 def our_fit(given: Arrays, epochs: int, root: Path, *overrides: str) -> Fit:
-    """Every call is a run of its own, of which the fit is timed."""
+    """Return a function that makes a run and times its fit."""
     for split, (x, y) in given.items():
         np.savez(root / f"{split}.npz", x=x, y=y)
     data = load_data(config(root, epochs, *overrides))
@@ -119,12 +122,13 @@ def our_fit(given: Arrays, epochs: int, root: Path, *overrides: str) -> Fit:
                 directory = tracking.record.directory
                 trainer = make_trainer(cfg, data.task, directory, tracking.loggers, callbacks)
                 module = build_module(cfg, data)
-                return clocked(lambda: trainer.fit(module, datamodule=copy.copy(data)))
+                return timed_call(lambda: trainer.fit(module, datamodule=copy.copy(data)))
 
     return fit
 
 
 def config(root: Path, epochs: int, *overrides: str) -> DictConfig:
+    """Compose the config of a run; the arrays are files in `root`."""
     given: Any = [
         "data=series_file",
         *(f"data.{name}={root / part}.npz" for name, part in FILES.items()),
@@ -143,6 +147,7 @@ def config(root: Path, epochs: int, *overrides: str) -> DictConfig:
 
 
 def keras_fit(given: Arrays, epochs: int) -> Fit:
+    """Return a function that times the fit of Keras."""
     import keras
 
     layers = [
@@ -157,14 +162,15 @@ def keras_fit(given: Arrays, epochs: int) -> Fit:
     def train() -> None:
         model.fit(x, y, batch_size=BATCH, epochs=epochs, validation_data=given["validation"], verbose=0)
 
-    return lambda: clocked(train)
+    return lambda: timed_call(train)
 
 
-def clocked(train: Callable[[], None]) -> tuple[float, float]:
+def timed_call(train: Callable[[], None]) -> tuple[float, float]:
+    """Return wall-clock seconds and processor seconds of a call."""
     wall, cpu = time.perf_counter(), time.process_time()
     train()
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
 if __name__ == "__main__":
-    serve_once(fit_of)
+    serve_in_turn(fit_of)

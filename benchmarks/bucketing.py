@@ -1,4 +1,4 @@
-"""What batches of like length are worth."""
+"""Gain from batches of sequences of similar length."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import numpy as np
 import pytorch_lightning as pl
 
 from benchmarks.input_pipeline import OVERRIDES, epoch
-from benchmarks.result import Bar, Result
+from benchmarks.result import Result, Target
 from benchmarks.step_overhead import CONF
 from benchmarks.timing import interleaved, ratio
 from gatescope.composition import compose, make_loader
 from gatescope.run import build_module, load_data
 
 QUESTION = (
-    "seconds of an epoch on the tweets, bucketed by length over batches as a plain shuffle has them: loading "
-    "and training in a bare loop, from the same weights on"
+    "seconds of an epoch on the tweets, bucketed by length over shuffled without buckets: loading and "
+    "training in a plain loop, from the same initial weights"
 )
-BARS = {"torch": Bar(at_most=0.8)}
-"""The native kernel computes nothing at padding, whatever the batches: there is less left to gain."""
+TARGETS = {"torch": Target(at_most=0.8)}
+"""The native kernel skips padding in all batches, so that there is less to gain."""
 
 
 def measure(rounds: int = 5, cells: tuple[str, ...] = ("gru",), limit: int | None = None) -> Result:
-    """`limit`: train on so many texts alone."""
-    result = Result("bucketing", QUESTION, {"overrides": list(OVERRIDES), "rounds": rounds}, BARS)
+    """Run the benchmark, on `limit` texts if it is given."""
+    result = Result("bucketing", QUESTION, {"overrides": list(OVERRIDES), "rounds": rounds}, TARGETS)
     few = () if limit is None else (f"data.limit={limit}",)
     for cell in cells:
         for kernel in ("torch", "native"):
@@ -31,7 +31,7 @@ def measure(rounds: int = 5, cells: tuple[str, ...] = ("gru",), limit: int | Non
 
 
 def add(result: Result, cell: str, kernel: str, rounds: int, few: tuple[str, ...]) -> None:
-    """One row of a cell on a kernel, and the padding that is saved."""
+    """Add the rows of a cell on a kernel: the ratio of seconds, and that of padding."""
     cfg = compose(make_loader(CONF), [*OVERRIDES, f"model={cell}", f"kernel={kernel}", *few])
     pl.seed_everything(cfg.seed, verbose=False)
     data = load_data(cfg)

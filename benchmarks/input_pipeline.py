@@ -1,4 +1,4 @@
-"""Whether the model ever waits for its data."""
+"""Throughput of the input pipeline, relative to that of training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from torch import nn
 from torch.optim import Optimizer
 
-from benchmarks.result import Bar, Result
+from benchmarks.result import Result, Target
 from benchmarks.step_overhead import CONF
 from benchmarks.timing import interleaved, ratio
 from gatescope.composition import compose, make_loader
@@ -18,16 +18,17 @@ from gatescope.sequences import Batch
 from gatescope.training.module import SequenceTask
 
 QUESTION = (
-    "examples a second of the input pipeline alone (order, padding, batches in this process) over those that "
-    "the default model trains on: forward, backward, clipping and update in a bare loop, from batches at hand"
+    "examples per second of the input pipeline alone (order, padding and batching in this process) over "
+    "those of training the default model: forward, backward, clipping and update in a plain loop over "
+    "prepared batches"
 )
-BARS = {"examples/s": Bar(at_least=5)}
+TARGETS = {"examples/s": Target(at_least=5)}
 OVERRIDES = ("data=tweets", "trainer.threads=1")
 
 
 def measure(rounds: int = 5, cells: tuple[str, ...] = ("gru",), limit: int | None = None) -> Result:
-    """`limit`: train on so many texts alone."""
-    result = Result("input_pipeline", QUESTION, {"overrides": list(OVERRIDES), "rounds": rounds}, BARS)
+    """Run the benchmark, on `limit` texts if it is given."""
+    result = Result("input_pipeline", QUESTION, {"overrides": list(OVERRIDES), "rounds": rounds}, TARGETS)
     for cell in cells:
         few = [] if limit is None else [f"data.limit={limit}"]
         cfg = compose(make_loader(CONF), [*OVERRIDES, f"model={cell}", *few])
@@ -38,20 +39,20 @@ def measure(rounds: int = 5, cells: tuple[str, ...] = ("gru",), limit: int | Non
         optimizer = module.configure_optimizers()
 
         def read() -> None:
-            for _ in data.train_dataloader():  # noqa: B023  called within this turn of the loop
+            for _ in data.train_dataloader():  # noqa: B023  called within this iteration
                 pass
 
         def train() -> None:
             epoch(module, optimizer, batches, cfg.trainer.gradient_clip_val)  # noqa: B023
 
         seconds = interleaved({"train": train, "read": read}, rounds)
-        found = ratio(np.array(seconds["train"]), np.array(seconds["read"]))
-        result.add(cell, "examples/s", found)
+        compared = ratio(np.array(seconds["train"]), np.array(seconds["read"]))
+        result.add(cell, "examples/s", compared)
     return result
 
 
 def epoch(module: SequenceTask, optimizer: Optimizer, batches: Iterable[Batch], clip: float) -> None:
-    """One pass over batches, at hand or as they are loaded."""
+    """Train on each of the batches once."""
     module.model.train()
     for batch in batches:
         optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""What the instruments cost a whole training epoch."""
+"""Cost of the instruments, relative to a training epoch without them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from benchmarks.result import Bar, Result
+from benchmarks.result import Result, Target
 from benchmarks.timing import ratio
 from gatescope.data.datamodule import SequenceData
 from gatescope.instruments.callbacks import instrument_callbacks
@@ -23,33 +23,35 @@ from gatescope.training.trainer import make_trainer
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 QUESTION = (
-    "seconds of Trainer.fit over one epoch (training, validation, checkpoint, offline W&B, and the looks at "
-    "its start and end) with instruments over without. wall: elapsed; cpu: this process' processor time, "
-    "which other processes on the machine disturb less"
+    "seconds of Trainer.fit over one epoch (training, validation, checkpoint, offline W&B, and the "
+    "measurements at its start and end), with instruments over without. wall: elapsed time; cpu: processor "
+    "time of this process, which other processes disturb less"
 )
-BARS = {
-    "default, wall": Bar(at_most=1.05),
-    "full, wall": Bar(at_most=1.25),
-    "default, cpu": Bar(at_most=1.05),
-    "full, cpu": Bar(at_most=1.25),
+TARGETS = {
+    "default, wall": Target(at_most=1.05),
+    "full, wall": Target(at_most=1.25),
+    "default, cpu": Target(at_most=1.05),
+    "full, cpu": Target(at_most=1.25),
 }
 VARIANTS = ("off", "default", "full")
 
 
 def measure(rounds: int = 7, overrides: tuple[str, ...] = (), cells: tuple[str, ...] = ("gru",)) -> Result:
-    """Each variant starts from the same weights on the same data in the same order."""
-    result = Result("instruments_overhead", QUESTION, {"overrides": list(overrides), "rounds": rounds}, BARS)
+    """Run the benchmark; each variant starts from the same weights, with the same data in the same order."""
+    result = Result(
+        "instruments_overhead", QUESTION, {"overrides": list(overrides), "rounds": rounds}, TARGETS
+    )
     for cell in cells:
         seconds = epochs(cell, rounds, overrides)
         for variant in VARIANTS[1:]:
             for clock, by_variant in seconds.items():
-                found = ratio(by_variant[variant], by_variant["off"])
-                result.add(f"tweets, {cell}" if not overrides else cell, f"{variant}, {clock}", found)
+                compared = ratio(by_variant[variant], by_variant["off"])
+                result.add(f"tweets, {cell}" if not overrides else cell, f"{variant}, {clock}", compared)
     return result
 
 
 def epochs(cell: str, rounds: int, overrides: tuple[str, ...]) -> dict[str, dict[str, np.ndarray]]:
-    """Seconds by clock and variant, (rounds,) each; one round more goes before, to warm up."""
+    """Return the seconds by clock and variant, (rounds,) each, after one round that warms up."""
     data = load_data(config("off", cell, overrides, Path("unused")))
     seconds: dict[str, dict[str, list[float]]] = {c: {v: [] for v in VARIANTS} for c in ("wall", "cpu")}
     for turn in range(rounds + 1):
@@ -58,11 +60,11 @@ def epochs(cell: str, rounds: int, overrides: tuple[str, ...]) -> dict[str, dict
             if turn:
                 seconds["wall"][variant].append(wall)
                 seconds["cpu"][variant].append(cpu)
-    return {clock: {v: np.array(s) for v, s in found.items()} for clock, found in seconds.items()}
+    return {clock: {v: np.array(s) for v, s in by_variant.items()} for clock, by_variant in seconds.items()}
 
 
 def epoch(cell: str, variant: str, overrides: tuple[str, ...], data: SequenceData) -> tuple[float, float]:
-    """Wall and processor seconds of one epoch, in a run of its own that is thrown away."""
+    """Return wall-clock and processor seconds of one epoch, in a temporary run."""
     with tempfile.TemporaryDirectory() as root:
         cfg = config(variant, cell, overrides, Path(root))
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -71,14 +73,15 @@ def epoch(cell: str, variant: str, overrides: tuple[str, ...], data: SequenceDat
             probes = instrument_callbacks(cfg.instruments, data, tracking.log_measurements)
             directory = tracking.record.directory
             trainer = make_trainer(cfg, data.task, directory, tracking.loggers, probes)
-            # Lightning hangs its Trainer on the datamodule.
-            lent = copy.copy(data)
+            # Lightning stores its Trainer in the data module.
+            own_data = copy.copy(data)
             wall, cpu = time.perf_counter(), time.process_time()
-            trainer.fit(module, datamodule=lent)
+            trainer.fit(module, datamodule=own_data)
             return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def config(variant: str, cell: str, overrides: tuple[str, ...], root: Path) -> DictConfig:
+    """Compose the config of a run with these instruments."""
     given: Any = [
         f"root={root}",
         f"model={cell}",

@@ -1,5 +1,8 @@
-"""Peak memory of our probe and of the loop: each in a fresh process, the growth of its resident set's
-high-water mark from after imports, model, batch and a tiny rehearsal."""
+"""Peak memory of the probe and of the loop with autograd, each in a new process.
+
+It is the growth of the peak resident set, measured from after the imports, the model, the batch and a warm-up
+at a tiny size.
+"""
 
 from __future__ import annotations
 
@@ -20,21 +23,22 @@ from gatescope.models.encoder import Encoder
 from gatescope.sequences import Batch
 
 QUESTION = (
-    "growth of the peak resident set (fresh process, after imports, model and batch): the loop "
-    "with autograd over our probe"
+    "growth of the peak resident set (new process, after imports, model and batch): the loop with autograd "
+    "over the probe"
 )
-REHEARSAL = Size(steps=3, batch=2, inputs=4, hidden=4)
+WARM_UP_SIZE = Size(steps=3, batch=2, inputs=4, hidden=4)
 
 Way = Callable[[str, Encoder, Batch], object]
 WAYS: dict[str, Way] = {
     "traces": lambda cell, model, batch: traces(model, batch),
-    "traces, usual loop": lambda cell, model, batch: loop.look(cell, model, batch, loss),
+    "traces, usual loop": lambda cell, model, batch: loop.probe_by_loop(cell, model, batch, loss),
     "readings": lambda cell, model, batch: measurements(model, batch),
     "readings, usual loop": lambda cell, model, batch: loop.read(cell, model, batch, loss),
 }
 
 
 def measure(rounds: int = 1, size: Size | None = None, cells: tuple[str, ...] = tuple(CELLS)) -> Result:
+    """Run the benchmark."""
     size = size or Size()
     result = Result("peak_memory", QUESTION, asdict(size))
     for cell in cells:
@@ -45,15 +49,15 @@ def measure(rounds: int = 1, size: Size | None = None, cells: tuple[str, ...] = 
 
 
 def in_fresh_process(cell: str, way: str, size: Size) -> float:
-    """Megabytes."""
+    """Return the growth in megabytes, measured in a new process."""
     command = [sys.executable, "-m", "benchmarks.peak_memory", cell, way, *map(str, astuple(size))]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def growth(cell: str, way: str, size: Size) -> float:
-    """Megabytes that this process' peak grows by."""
+    """Return by how many megabytes the peak of this process grows."""
     torch.set_num_threads(1)
-    WAYS[way](cell, *make(cell, REHEARSAL))
+    WAYS[way](cell, *make(cell, WARM_UP_SIZE))
     model, batch = make(cell, size)
     before = peak()
     WAYS[way](cell, model, batch)
@@ -61,7 +65,10 @@ def growth(cell: str, way: str, size: Size) -> float:
 
 
 def peak() -> float:
-    """Megabytes. Linux hands ru_maxrss down from a parent to what it starts: its VmHWM is a process' own."""
+    """Return the peak resident set in megabytes.
+
+    On Linux a process inherits ru_maxrss from its parent, so VmHWM is read instead.
+    """
     status = Path("/proc/self/status")
     if status.exists():
         (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]

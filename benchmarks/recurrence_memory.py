@@ -1,5 +1,4 @@
-"""Peak memory of a training step of one layer, native and torch's: each in a fresh process, as in
-`peak_memory`."""
+"""Peak memory of a training step of one layer, by the native kernel and by torch, as in `peak_memory`."""
 
 from __future__ import annotations
 
@@ -11,21 +10,22 @@ import torch
 from benchmarks.one_core import in_fresh_process, serve
 from benchmarks.peak_memory import peak
 from benchmarks.recurrence_speed import RECURRENT, layer_of, training_step
-from benchmarks.result import Bar, Result
+from benchmarks.result import Result, Target
 from benchmarks.setting import Size
 
 QUESTION = (
-    "growth of the peak resident set (fresh process, after imports, weights and data) over three "
+    "growth of the peak resident set (new process, after imports, weights and data) over three "
     "training steps of one layer: native over nn"
 )
-BARS = {"peak": Bar(at_most=1.0)}
-REHEARSAL = Size(3, 2, 4, 4)
+TARGETS = {"peak": Target(at_most=1.0)}
+WARM_UP_SIZE = Size(3, 2, 4, 4)
 STEPS = 3
 
 
 def measure(size: Size | None = None, cells: tuple[str, ...] = RECURRENT) -> Result:
+    """Run the benchmark."""
     size = size or Size(steps=400, batch=64, inputs=128, hidden=128)
-    result = Result("recurrence_memory", QUESTION, asdict(size), BARS)
+    result = Result("recurrence_memory", QUESTION, asdict(size), TARGETS)
     for cell in cells:
         native, module = (_megabytes(cell, way, size) for way in ("native", "nn"))
         result.add_value(
@@ -39,8 +39,8 @@ def _megabytes(cell: str, way: str, size: Size) -> float:
 
 
 def growth(cell: str, way: str, size: list[Any]) -> float:
-    """Megabytes that this process' peak grows by."""
-    _steps(cell, way, REHEARSAL)()
+    """Return by how many megabytes the peak of this process grows."""
+    _steps(cell, way, WARM_UP_SIZE)()
     run = _steps(cell, way, Size(*size))
     before = peak()
     run()
@@ -51,11 +51,11 @@ def _steps(cell: str, way: str, size: Size) -> Any:
     layer = layer_of(cell, size)
     module = layer if way == "native" else layer.fused
     x = torch.randn(size.batch, size.steps, size.inputs)
-    direct = torch.randn(size.batch, size.steps, size.hidden)
+    output_grad = torch.randn(size.batch, size.steps, size.hidden)
 
     def run() -> None:
         for _ in range(STEPS):
-            training_step(module, x, direct)
+            training_step(module, x, output_grad)
 
     return run
 

@@ -1,4 +1,4 @@
-"""How the native kernel and torch's module grow with steps, sequences, units and threads."""
+"""Scaling of the native kernel and of the module of torch with time steps, sequences, units and threads."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import astuple, replace
 import numpy as np
 import torch
 
-from benchmarks.one_core import cores, forget_garbage, in_fresh_process, serve
+from benchmarks.one_core import cores, freeze_garbage, in_fresh_process, serve
 from benchmarks.recurrence_speed import case_of, in_a_row, layer_of, operations, training_step
 from benchmarks.result import Result
 from benchmarks.setting import Size
 from benchmarks.timing import interleaved, ratio
 
 QUESTION = (
-    "a training step of one layer, T, B or H varied and the others held; native over nn, up to ten steps of "
-    "each in a row. ms, nn_ms: medians. "
-    "2 threads: on two cores, either kernel over itself on one thread"
+    "a training step of one layer, with T, B or H varied and the others fixed; native over nn, with up to "
+    "ten consecutive steps of each. ms, nn_ms: medians. 2 threads: each kernel on two cores over itself on "
+    "one"
 )
 MIDDLE = Size(100, 32, 64, 64)
 GROWTH = {"steps": (25, 100, 400, 1600), "batch": (1, 8, 32, 128, 512), "hidden": (32, 64, 128, 256, 512)}
@@ -30,6 +30,7 @@ def measure(
     growth: dict[str, tuple[int, ...]] | None = None,
     threaded: tuple[Size, ...] = THREADED,
 ) -> Result:
+    """Run the benchmark."""
     growth = growth or GROWTH
     settings = {"rounds": rounds, "middle": astuple(MIDDLE), "growth": growth, "cores": cores()}
     result = Result("recurrence_scaling", QUESTION, settings)
@@ -46,12 +47,12 @@ def measure(
         if cores() > 1:
             _add_threads(result, cell, threaded, _seconds(cell, list(threaded), rounds, 2))
         else:
-            print("two threads are not measured: this process may use one core")
+            print("two threads are not measured, because this process may use only one core")
     return result
 
 
 def sizes(growth: dict[str, tuple[int, ...]]) -> dict[str, Size]:
-    """By case, such as T=25."""
+    """Return the sizes by case, such as T=25."""
     return {
         f"{LETTERS[name]}={value}": replace(MIDDLE, **{name: value})
         for name, values in growth.items()
@@ -72,32 +73,37 @@ def _add_threads(
 
 
 def _seconds(cell: str, sizes: list[Size], rounds: int, threads: int) -> list[dict[str, list[float]]]:
-    asked = {"cell": cell, "sizes": [astuple(size) for size in sizes], "rounds": rounds, "threads": threads}
-    return in_fresh_process("benchmarks.recurrence_scaling", **asked)
+    arguments = {
+        "cell": cell,
+        "sizes": [astuple(size) for size in sizes],
+        "rounds": rounds,
+        "threads": threads,
+    }
+    return in_fresh_process("benchmarks.recurrence_scaling", **arguments)
 
 
 def timed(cell: str, sizes: list[list[int]], rounds: int, threads: int) -> list[dict[str, list[float]]]:
-    """Seconds of each kernel on 1 … `threads` threads, for every size."""
+    """Return the seconds of each kernel on 1 to `threads` threads, for every size."""
     return [_timed(cell, Size(*size), rounds, threads) for size in sizes]
 
 
 def _timed(cell: str, size: Size, rounds: int, threads: int) -> dict[str, list[float]]:
     torch.manual_seed(0)
     x = torch.randn(size.batch, size.steps, size.inputs)
-    direct = torch.randn(size.batch, size.steps, size.hidden)
+    output_grad = torch.randn(size.batch, size.steps, size.hidden)
     native = layer_of(cell, size)
 
     def step(layer: torch.nn.Module, count: int) -> None:
         torch.set_num_threads(count)
-        training_step(layer, x, direct)
+        training_step(layer, x, output_grad)
 
-    every = {
+    functions = {
         f"{name}, {count}": lambda layer=layer, count=count: step(layer, count)
         for count in range(1, threads + 1)
         for name, layer in (("native", native), ("nn", native.fused))
     }
-    forget_garbage()
-    seconds = interleaved(every, rounds, in_a_row=in_a_row(cell, size))
+    freeze_garbage()
+    seconds = interleaved(functions, rounds, in_a_row=in_a_row(cell, size))
     return {name: found.tolist() for name, found in seconds.items()}
 
 

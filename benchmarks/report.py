@@ -1,6 +1,7 @@
-"""python -m benchmarks.report [RESULTS [OUT]]: the native kernel's results as tables and figures.
+"""python -m benchmarks.report [RESULTS [OUT]]: report the results of the native kernel in tables and figures.
 
-Reads benchmarks/results/ and writes reports/performance/, whatever of the four benchmarks has been run.
+It reads benchmarks/results/ and writes reports/performance/, for those of the four benchmarks that have been
+run.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ WAYS = {
     "JAX scan": ("jitted JAX scan", "#4fc7a6", "^"),
     "Keras + JAX": ("Keras + JAX", "#4a2f8f", "D"),
 }
-"""Label, colour and marker; the native kernel has its cell's colour."""
+"""Label, colour and marker; the native kernel has the colour of its cell."""
 TITLES = {
     "recurrence_speed": "A training step of one layer",
-    "recurrence_scaling": "How it grows",
+    "recurrence_scaling": "Scaling",
     "recurrence_memory": "Peak memory",
-    "article_example": "The article's example, whole",
+    "article_example": "The example of the article",
 }
 HEADINGS = {
     "of_product": "share of the product rate",
@@ -43,28 +44,28 @@ HEADINGS = {
     "nn_ms": "ms, nn",
     "per_second": "sequences/s",
     "seconds_over": "seconds",
-    "seconds_under": "seconds beneath",
+    "seconds_under": "seconds, denominator",
     "megabytes_native": "MB, native",
     "megabytes_nn": "MB, nn",
 }
-LEAST = "least possible over nn"
-ABOUT_LEAST = (
-    f"*{LEAST}*: the share of its time that torch.nn would need for its products alone, at the rate of one "
-    "of two matrices that fit the cache. A kernel that does the same products can hardly take a smaller "
-    "share: of the time of an LSTM, which torch hands to oneDNN, little is left."
+LOWER_BOUND = "lower bound over nn"
+ABOUT_LOWER_BOUND = (
+    f"*{LOWER_BOUND}*: the share of its time that torch.nn would need for its matrix products alone, at the "
+    "rate of a product of two matrices that fit into the cache. A kernel that computes the same products can "
+    "hardly take a smaller share. For an LSTM, which torch computes with oneDNN, little can be gained."
 )
-QUESTION = "How fast is the native recurrence on one core, beside what one would use instead?"
+QUESTION = "How fast is the native recurrence on one core, compared with its alternatives?"
 
 
 class NoResults(Exception):
-    """None of the benchmarks has been run."""
+    """None of the benchmarks has been run; the message says how to run them."""
 
 
 def write(results: Path, out: Path) -> Path:
-    """<out>/performance/README.md, its figures, its line in the list of reports.
+    """Write <out>/performance/README.md, its figures and its line in the list of reports.
 
     Raises:
-        NoResults: there is no result of any of NAMES.
+        NoResults: `results` has no result of any of `NAMES`.
     """
     found = {name: json.loads(p.read_text()) for name in NAMES if (p := results / f"{name}.json").exists()}
     if not found:
@@ -85,29 +86,33 @@ def write(results: Path, out: Path) -> Path:
 
 
 def heading(found: dict[str, Any]) -> str:
+    """Return the beginning of the report: question, commands, and the targets that are not met."""
     commands = f"python -m benchmarks {' '.join(found)}\npython -m benchmarks.report"
     missed = "".join(
-        f"\n- {row['case']}: {row['measure']} {number(row['ratio'])}, asked {row['bar']}"
-        for row in asked(found)
+        f"\n- {row['case']}: {row['measure']} {number(row['ratio'])}; target {row['target']}"
+        for row in with_target(found)
         if not row["met"]
     )
     return (
-        f"# performance\n\n{QUESTION}\n\nThis report is generated from the JSON of the benchmarks; nothing "
-        f"in it is typed by hand. To compute it again:\n\n```\n{commands}\n```\n\n{finding(found)}"
+        f"# performance\n\n{QUESTION}\n\nThis report is generated from the JSON files of the "
+        f"benchmarks. To compute it again:\n\n```\n{commands}\n```\n\n{finding(found)}"
         + (f" Not met:\n{missed}" if missed else "")
     )
 
 
-def asked(found: dict[str, Any]) -> list[dict[str, Any]]:
-    return [row for result in found.values() for row in result["rows"] if "bar" in row]
+def with_target(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows that have a target."""
+    return [row for result in found.values() for row in result["rows"] if "target" in row]
 
 
 def finding(found: dict[str, Any]) -> str:
-    rows = asked(found)
-    return f"{sum(row['met'] for row in rows)} of {len(rows)} bars are met."
+    """Return how many targets are met."""
+    rows = with_target(found)
+    return f"{sum(row['met'] for row in rows)} of {len(rows)} targets are met."
 
 
 def sentence(result: dict[str, Any]) -> str:
+    """Return what was measured, when and on which machine."""
     machine = result["machine"]
     where = f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']:.2f} before"
     commit = (machine["git"] or {}).get("commit") or "no commit"
@@ -116,7 +121,7 @@ def sentence(result: dict[str, Any]) -> str:
 
 
 def plain(result: dict[str, Any]) -> str:
-    """Every row as it is."""
+    """Return all rows as a Markdown table."""
     table = pd.DataFrame(result["rows"]).rename(columns=HEADINGS)
     if "rounds" in table:
         table["rounds"] = table["rounds"].astype("Int64")
@@ -124,36 +129,37 @@ def plain(result: dict[str, Any]) -> str:
 
 
 def speed_table(result: dict[str, Any]) -> str:
-    """A row for each cell and size: what each way takes, and its bars."""
+    """Return a table with one row per cell and size: the time of each implementation, and the targets."""
     lines = []
     for cell, size, rows in measured(result):
-        line: dict[str, Any] = {"cell": style.look(cell).label, "T, B, D, H": shape(size)}
+        line: dict[str, Any] = {"cell": style.style_of(cell).label, "T, B, D, H": shape(size)}
         line |= {f"{way}, ms": row["ms"] for way, row in rows.items() if "ms" in row}
         line |= {HEADINGS[column]: rows["native"][column] for column in ("gflops", "of_product")}
         for measure, row in rows.items():
             if " over " in measure:
                 name = measure.split(",")[0]
                 line |= {name: row["ratio"], f"{name}, quartiles": f"{row['low']:.2f} to {row['high']:.2f}"}
-                line |= {"bars": verdict(line.get("bars"), row)}
+                line |= {"targets": verdict(line.get("targets"), row)}
         if "nn" in rows:
-            line |= {LEAST: rows["nn"]["of_product"]}
+            line |= {LOWER_BOUND: rows["nn"]["of_product"]}
         lines.append(line | {"gates and adjoint over native": rows["gates and adjoint"]["ratio"]})
     table = pd.DataFrame(lines)
-    own = table["cell"].isin([style.look(cell).label for cell in MINIMAL])
+    own = table["cell"].isin([style.style_of(cell).label for cell in MINIMAL])
     parts = [table[~own], table[own]]
     tables = [in_markdown(part.dropna(axis=1, how="all")) for part in parts if len(part)]
-    return "\n\n".join([*tables, ABOUT_LEAST])
+    return "\n\n".join([*tables, ABOUT_LOWER_BOUND])
 
 
 def verdict(before: Any, row: dict[str, Any]) -> str | None:
-    if "bar" not in row:
+    """Append to a text whether the row meets its target."""
+    if "target" not in row:
         return before
-    own = f"{row['bar']} {'met' if row['met'] else 'NOT met'}"
+    own = f"{row['target']} {'met' if row['met'] else 'NOT met'}"
     return f"{before}; {own}" if before else own
 
 
 def measured(result: dict[str, Any]) -> list[tuple[str, Size, dict[str, dict[str, Any]]]]:
-    """Cell, size, and the rows by their measure."""
+    """Return each cell and size with its rows by measure."""
     found = []
     for cell in (*RECURRENT, *MINIMAL):
         for size in (Size(**given) for given in result["settings"]["sizes"]):
@@ -164,15 +170,17 @@ def measured(result: dict[str, Any]) -> list[tuple[str, Size, dict[str, dict[str
 
 
 def shape(size: Size) -> str:
+    """Return T, B, D and H as text."""
     return f"{size.steps}, {size.batch}, {size.inputs}, {size.hidden}"
 
 
 def in_markdown(table: pd.DataFrame) -> str:
-    """Numbers as the other reports write them."""
+    """Return a table in Markdown, with numbers in the format of the other reports."""
     return markdown(table.columns, [[written(value) for value in row] for _, row in table.iterrows()])
 
 
 def written(value: Any) -> str:
+    """Return a value as text."""
     if pd.isna(value):
         return number(None)
     if isinstance(value, bool):
@@ -181,7 +189,7 @@ def written(value: Any) -> str:
 
 
 def draw_speed(result: dict[str, Any]) -> Any:
-    """GFLOP/s of every way, a panel a cell, sizes along."""
+    """Draw GFLOP/s of each implementation by size, one panel per cell."""
     found = measured(result)
     cells = [cell for cell in RECURRENT if any(cell == other for other, _, _ in found)]
     with canvas(style.TWO_COLUMNS, 2.9) as figure:
@@ -191,7 +199,7 @@ def draw_speed(result: dict[str, Any]) -> Any:
             draw_cell(axes, cell, [rows for _, rows in own])
             names = [shape(size).replace(", ", "·") for size, _ in own]
             axes.set_xticks(range(len(own)), names, rotation=40, ha="right")
-            axes.set(title=style.look(cell).label, xlabel="T·B·D·H")
+            axes.set(title=style.style_of(cell).label, xlabel="T·B·D·H")
         panels[0].set_ylim(bottom=0)
         panels[0].set_ylabel("GFLOP/s of a training step")
         handles, labels = panels[0].get_legend_handles_labels()
@@ -200,18 +208,19 @@ def draw_speed(result: dict[str, Any]) -> Any:
 
 
 def draw_cell(axes: Axes, cell: str, sizes: list[dict[str, dict[str, Any]]]) -> None:
+    """Draw the panel of a cell."""
     for way, (label, color, marker) in WAYS.items():
         points = [(x, rows[way]["gflops"]) for x, rows in enumerate(sizes) if way in rows]
         if points:
-            look = {"color": color or style.look(cell).color, "marker": marker, "linestyle": "none"}
-            axes.plot(*zip(*points, strict=True), label=label, zorder=3 if way == "native" else 2, **look)
+            marks = {"color": color or style.style_of(cell).color, "marker": marker, "linestyle": "none"}
+            axes.plot(*zip(*points, strict=True), label=label, zorder=3 if way == "native" else 2, **marks)
     rate = [rows["native"]["gflops"] / rows["native"]["of_product"] for rows in sizes]
     line = {"color": "#888888", "linestyle": "none", "marker": "_", "markersize": 14}
     axes.plot(range(len(sizes)), rate, label="a matrix product", **line)
 
 
 def draw_scaling(result: dict[str, Any]) -> Any:
-    """Milliseconds of either kernel against T, B and H, logarithmic."""
+    """Draw milliseconds of both kernels against T, B and H, on logarithmic axes."""
     with canvas(style.TWO_COLUMNS, 2.4) as figure:
         panels = figure.subplots(1, 3, sharey=True)
         for axes, letter in zip(panels, "TBH", strict=True):
@@ -219,12 +228,15 @@ def draw_scaling(result: dict[str, Any]) -> Any:
             for cell in style.order(row["case"].split(",")[0] for row in rows):
                 own = [row for row in rows if row["case"].startswith(f"{cell},")]
                 x = [int(row["case"].split("=")[1]) for row in own]
-                look = style.look(cell)
+                cell_style = style.style_of(cell)
                 axes.plot(
-                    x, [row["ms"] for row in own], **(look.points | look.line), label=f"{look.label}, native"
+                    x,
+                    [row["ms"] for row in own],
+                    **(cell_style.points | cell_style.line),
+                    label=f"{cell_style.label}, native",
                 )
                 dashed = {"color": "#555555", "linestyle": "--", "marker": "o"}
-                axes.plot(x, [row["nn_ms"] for row in own], **dashed, label=f"{look.label}, torch.nn")
+                axes.plot(x, [row["nn_ms"] for row in own], **dashed, label=f"{cell_style.label}, torch.nn")
             axes.set(xscale="log", yscale="log", xlabel=letter)
             ticks = sorted({int(row["case"].split("=")[1]) for row in rows})
             axes.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -239,14 +251,18 @@ FORMS = {"recurrence_speed": speed_table}
 FIGURES = {"recurrence_speed": draw_speed, "recurrence_scaling": draw_scaling}
 CAPTIONS = {
     "recurrence_speed": (
-        "Operations of a step's matrix products over its median time, on one core; dashes: what a product of "
-        "two matrices that fit the cache reached in between. The native kernel has its cell's colour."
+        "Operations of the matrix products of a training step over its median time, on one core; dashes: "
+        "rate of a product of two matrices that fit into the cache, timed in between. The native kernel has "
+        "the colour of its cell."
     ),
-    "recurrence_scaling": "Medians; T, B or H is varied, the other two are held. Both axes are logarithmic.",
+    "recurrence_scaling": (
+        "Medians; T, B or H is varied, and the other two are fixed. Both axes are logarithmic."
+    ),
 }
 
 
 def main() -> int:
+    """Write the report, and return an exit code."""
     given = [Path(word) for word in sys.argv[1:]]
     defaults = [ROOT / "benchmarks" / "results", ROOT / "reports"]
     try:

@@ -1,4 +1,4 @@
-"""What a benchmark found: printed as a table, written as JSON beside the machine it was measured on."""
+"""The result of a benchmark: printed as a table, and written as JSON with a description of the machine."""
 
 from __future__ import annotations
 
@@ -20,36 +20,45 @@ from gatescope.tracking.provenance import git_state, versions
 
 @dataclass
 class Result:
-    """`rows`: one a line of the table. `bars`: what is asked of a row's `ratio`, by its `measure`; a row
-    without one is for information."""
+    """The result of a benchmark.
+
+    Attributes:
+        name: Name of the benchmark.
+        question: What is measured.
+        settings: Sizes, and other settings.
+        targets: Targets of the `ratio` of rows, by `measure`; rows without a target are for information.
+        rows: Rows of the table.
+    """
 
     name: str
     question: str
     settings: Mapping[str, Any]
-    bars: Mapping[str, Bar] = field(default_factory=dict)
+    targets: Mapping[str, Target] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, case: str, measure: str, found: Ratio) -> None:
-        self._row(case, measure, found.median, asdict(found))
+    def add(self, case: str, measure: str, ratio: Ratio) -> None:
+        """Add a row with a ratio of repeated timings."""
+        self._row(case, measure, ratio.median, asdict(ratio))
 
     def add_value(self, case: str, measure: str, ratio: float, **values: float) -> None:
-        """A ratio that was not repeated, with the values it is made of."""
+        """Add a row with a ratio that was measured once, and the values that it was computed from."""
         self._row(case, measure, ratio, values)
 
     def _row(self, case: str, measure: str, ratio: float, values: Mapping[str, float]) -> None:
-        bar = self.bars.get(measure)
+        target = self.targets.get(measure)
         row = {"case": case, "measure": measure, **values, "ratio": ratio}
         row.pop("median", None)
-        self.rows.append(row | ({} if bar is None else {"bar": str(bar), "met": bar.met(ratio)}))
+        self.rows.append(row | ({} if target is None else {"target": str(target), "met": target.met(ratio)}))
 
     def table(self) -> str:
+        """Return the rows as text."""
         table = pd.DataFrame(self.rows)
         return f"{self.name}: {self.question}\n" + table.to_string(
             index=False, na_rep="", float_format=lambda value: f"{value:.3g}"
         )
 
     def write(self, folder: Path) -> Path:
-        """<folder>/<name>.json"""
+        """Write <folder>/<name>.json and return its path."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.name}.json"
         content = {
@@ -65,13 +74,14 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Bar:
-    """`at_most` or `at_least` this much."""
+class Target:
+    """The target of a ratio: at most, or at least, a value."""
 
     at_most: float | None = None
     at_least: float | None = None
 
     def met(self, value: float) -> bool:
+        """Return whether a value meets the target."""
         return (self.at_most is None or value <= self.at_most) and (
             self.at_least is None or value >= self.at_least
         )
@@ -82,7 +92,7 @@ class Bar:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, load before, threads, versions and commit."""
+    """Return processor, cores, load before the benchmark, threads, versions and commit."""
     return {
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
@@ -95,7 +105,7 @@ def machine() -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """The model's name where the system tells it, else its architecture."""
+    """Return the name of the processor model, or of its architecture if the system does not provide it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""What a run costs besides its training."""
+"""Cost of a run apart from its training."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.result import Bar, Result
+from benchmarks.result import Result, Target
 from gatescope.composition import compose, make_loader
 from gatescope.config import check
 from gatescope.run import run
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 QUESTION = (
-    "seconds of a whole run of one training step on 16 short sequences: compose, check, build, offline W&B, "
-    "record, the default instruments, checkpoints, validation, test, finish; everything imported before"
+    "seconds of a whole run with one training step on 16 short sequences: composing and checking the config, "
+    "building, offline W&B, record, default instruments, checkpoints, validation and test; without imports"
 )
-BARS = {"seconds": Bar(at_most=0.5)}
+TARGETS = {"seconds": Target(at_most=0.5)}
 TINY = (
     "data=adding",
     "data.steps=8",
@@ -34,17 +34,22 @@ TINY = (
 
 
 def measure(rounds: int = 9) -> Result:
-    """`ratio` is the median in seconds; `compose`: the part of it until the config is checked."""
-    result = Result("run_cost", QUESTION, {"overrides": list(TINY), "rounds": rounds}, BARS)
-    found = np.array([once(seed) for seed in range(rounds + 1)][1:])  # the first starts W&B's service
-    low, median, high = np.quantile(found[:, 1], [0.25, 0.5, 0.75])
-    composed = float(np.median(found[:, 0]))
+    """Run the benchmark.
+
+    `ratio` is the median in seconds, and `compose` the part of it until the config has been checked.
+    """
+    result = Result("run_cost", QUESTION, {"overrides": list(TINY), "rounds": rounds}, TARGETS)
+    seconds = np.array(
+        [run_once(seed) for seed in range(rounds + 1)][1:]
+    )  # the first run starts the service of W&B
+    low, median, high = np.quantile(seconds[:, 1], [0.25, 0.5, 0.75])
+    composed = float(np.median(seconds[:, 0]))
     result.add_value("gru", "seconds", float(median), low=low, high=high, compose=composed)
     return result
 
 
-def once(seed: int) -> tuple[float, float]:
-    """Seconds until the config is checked, and of the whole."""
+def run_once(seed: int) -> tuple[float, float]:
+    """Return the seconds until the config has been checked, and of the whole run."""
     with tempfile.TemporaryDirectory() as root:
         started = time.perf_counter()
         cfg = compose(make_loader(CONF), [*TINY, f"seed={seed}", f"root={root}"])

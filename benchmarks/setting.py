@@ -1,4 +1,4 @@
-"""The model, batch and loss that cells are measured on."""
+"""The model, the batch and the loss with which cells are measured."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CELLS: dict[str, CellFactory] = {
 
 @dataclass(frozen=True)
 class Size:
-    """T, B, D and H of a measurement, and the depth of the stack."""
+    """Numbers of time steps T, sequences B, inputs D, units H and layers."""
 
     steps: int = 200
     batch: int = 64
@@ -45,7 +45,10 @@ class Size:
 
 
 def make(cell: str, size: Size) -> tuple[Encoder, Batch]:
-    """A regression from the last state, by fixed seeds; all sequences have `size.steps` steps."""
+    """Return a model and a batch for regression from the last state, with a fixed seed.
+
+    All sequences have `size.steps` time steps.
+    """
     torch.manual_seed(0)
     task = TaskSpec("regression", "features", size.inputs, 1, "mse", "min")
     model = Encoder(task, CELLS[cell], Pooling, hidden_size=size.hidden, layers=size.layers)
@@ -55,5 +58,5 @@ def make(cell: str, size: Size) -> tuple[Encoder, Batch]:
 
 
 def loss(values: Tensor, targets: Tensor) -> Tensor:
-    """(B, 1), (B,) -> (B,) squared error."""
+    """Return the squared error (B,) of values (B, 1) and targets (B,)."""
     return (values[:, 0] - targets).square()

@@ -1,4 +1,4 @@
-"""What Lightning, tracking and instruments add to a training step."""
+"""Time that Lightning, tracking and instruments add to a training step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import nn
 
-from benchmarks.result import Bar, Result
+from benchmarks.result import Result, Target
 from benchmarks.timing import ratio
 from gatescope.data.datamodule import SequenceData
 from gatescope.run import build_module, load_data, run
@@ -22,21 +22,24 @@ from gatescope.run import build_module, load_data, run
 CONF = Path(__file__).resolve().parents[1] / "conf"
 QUESTION = (
     "seconds of a training step of `run` (Lightning, record, offline W&B, checkpoints, default instruments "
-    "at their cadence) over the same step in a bare loop: same batches, model, loss, clipping, optimiser. "
-    "One epoch each, without what comes before its first step and after its last"
+    "at their intervals) over the same step in a plain loop, with the same batches, model, loss, clipping "
+    "and optimiser. One epoch each, from its first step to its last"
 )
-BARS = {"default": Bar(at_most=1.15)}
+TARGETS = {"default": Target(at_most=1.15)}
 SIZE = ("data=adding", "data.steps=50", "data.batch_size=128", "model.hidden_size=64")
 STEPS = 300
 
 
 def measure(rounds: int = 5, cells: tuple[str, ...] = ("gru",), steps: int = STEPS) -> Result:
-    result = Result("step_overhead", QUESTION, {"size": list(SIZE), "steps": steps, "rounds": rounds}, BARS)
+    """Run the benchmark."""
+    result = Result(
+        "step_overhead", QUESTION, {"size": list(SIZE), "steps": steps, "rounds": rounds}, TARGETS
+    )
     for cell in cells:
         seconds: dict[str, list[float]] = {"default": [], "off": [], "bare": []}
         for turn in range(rounds + 1):
             for name in list(seconds) if turn % 2 else reversed(seconds):
-                taken = bare(cell, steps) if name == "bare" else framed(cell, name, steps)
+                taken = step_in_loop(cell, steps) if name == "bare" else step_in_run(cell, name, steps)
                 if turn:  # the first round warms up
                     seconds[name].append(taken)
         for name in ("default", "off"):
@@ -44,15 +47,15 @@ def measure(rounds: int = 5, cells: tuple[str, ...] = ("gru",), steps: int = STE
     return result
 
 
-def framed(cell: str, instruments: str, steps: int) -> float:
-    """Seconds a step, in a run that is thrown away."""
+def step_in_run(cell: str, instruments: str, steps: int) -> float:
+    """Return the seconds per training step in a temporary run."""
     with tempfile.TemporaryDirectory() as root:
         result = run(config(cell, steps, f"instruments={instruments}", f"root={root}"))
         return result.summary["seconds_per_epoch"] / steps
 
 
-def bare(cell: str, steps: int) -> float:
-    """Seconds a step of the loop that one writes without any of it."""
+def step_in_loop(cell: str, steps: int) -> float:
+    """Return the seconds per training step in a plain loop."""
     cfg = config(cell, steps)
     pl.seed_everything(cfg.seed, verbose=False)
     data: SequenceData = load_data(cfg)
@@ -70,6 +73,7 @@ def bare(cell: str, steps: int) -> float:
 
 
 def config(cell: str, steps: int, *overrides: str) -> DictConfig:
+    """Compose the config of a run of one epoch."""
     given: Any = [
         *SIZE,
         f"model={cell}",

@@ -1,4 +1,4 @@
-"""Pairs of timings in one process: A, B, B, A …, so that a busy or a throttled machine hits both alike."""
+"""Paired timings in one process: A, B, B, A, …, so that a busy machine affects both sides equally."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Way = Callable[[], object]
 
 @dataclass(frozen=True)
 class Ratio:
-    """Median and quartiles over rounds of the paired ratio, and the median seconds of either side."""
+    """Median and quartiles over rounds of the paired ratio, and the median seconds of each side."""
 
     median: float
     low: float
@@ -27,12 +27,18 @@ class Ratio:
 def interleaved(
     ways: Mapping[str, Way], rounds: int, warm_up: int = 1, in_a_row: int = 1
 ) -> dict[str, np.ndarray]:
-    """Seconds of each way, `in_a_row` numbers a round; the order is turned round at every other round.
+    """Time functions in turn; the order is reversed in every other round.
 
     Args:
-        in_a_row: calls of a way at its turn, where there are several after one that is not timed: a short
-            way then finds in the caches what it has left itself, as in training, and not what another way
-            has, whose buffers may have pushed everything out.
+        ways: The functions, by name.
+        rounds: Number of rounds.
+        warm_up: Number of rounds that are not timed.
+        in_a_row: Number of consecutive calls of a function in a round. If it is more than one, a call that is
+            not timed precedes them: a short function then finds its own data in the caches, as in training,
+            and not that of another function.
+
+    Returns:
+        Seconds of each function, (rounds · in_a_row,).
     """
     for _ in range(warm_up):
         for way in ways.values():
@@ -54,7 +60,7 @@ def _seconds(way: Way) -> float:
 
 
 def ratio(over: np.ndarray, under: np.ndarray) -> Ratio:
-    """Of two ways' seconds, (rounds,) each: over / under, round by round."""
+    """Return the ratio of the seconds of two functions, (rounds,) each, computed round by round."""
     low, median, high = np.quantile(over / under, [0.25, 0.5, 0.75])
     middle = float(np.median(over)), float(np.median(under))
     return Ratio(float(median), float(low), float(high), len(over), *middle)

@@ -23,7 +23,7 @@ TOO_SHORT = """
 import torch
 from gatescope.cells.gru import GRU
 from gatescope.cells.kernels.layout import layout
-from gatescope.cells.kernels.walk import forward
+from gatescope.cells.kernels.recurrence import forward
 forward(GRU(2, 5).native_weights, torch.zeros(3, 3, 2), None, layout(None, 3, 4))
 """
 """Inputs of three steps, and a walk of four."""

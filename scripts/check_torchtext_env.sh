@@ -1,7 +1,7 @@
 #!/bin/bash
 # Checks that the project runs on torch 2.3.1 with the real torchtext 0.18.0, and that our Vocab equals its own:
 #   scripts/check_torchtext_env.sh [FOLDER]      (about 5 GB and three minutes; FOLDER defaults to a new one in /tmp)
-# Exit code 0 when the compiled class gives the outcomes that tests/data/torchtext_vocab_golden.json holds, and a
+# Exit code 0 when the compiled class gives the outcomes that tests/data/encoding/torchtext_vocab_golden.json holds, and a
 # small run ends well. Not part of CI: it needs a network.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -12,7 +12,7 @@ bin="$folder/venv/bin"
 "$bin/pip" install --quiet -e "$root"
 "$bin/python" -c "import torch; assert torch.__version__.startswith('2.3.1'), torch.__version__"
 "$bin/python" "$root/scripts/record_torchtext_golden.py" "$folder/golden.json"
-"$bin/python" - "$folder/golden.json" "$root/tests/data/torchtext_vocab_golden.json" <<'PYTHON'
+"$bin/python" - "$folder/golden.json" "$root/tests/data/encoding/torchtext_vocab_golden.json" <<'PYTHON'
 import json
 import sys
 

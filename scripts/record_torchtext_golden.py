@@ -1,9 +1,9 @@
-"""Records what torchtext's compiled Vocab does, for tests/data/test_torchtext_compat.py to hold ours against.
+"""Record the behaviour of torchtext's compiled Vocab, for tests/data/encoding/test_torchtext_compat.py.
 
 It runs on torch 2.3 alone, so in an environment of its own (5 GB, two minutes):
 
     python -m venv /tmp/tt && /tmp/tt/bin/pip install torch==2.3.1 torchtext==0.18.0 'numpy<2'
-    /tmp/tt/bin/python scripts/record_torchtext_golden.py tests/data/torchtext_vocab_golden.json
+    /tmp/tt/bin/python scripts/record_torchtext_golden.py tests/data/encoding/torchtext_vocab_golden.json
 """
 
 from __future__ import annotations

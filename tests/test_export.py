@@ -36,7 +36,7 @@ def values(trained: Trained) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-def test_torch_export_is_the_model(tmp_path: Path, cell: str) -> None:
+def test_torch_export_equals_the_model(tmp_path: Path, cell: str) -> None:
     trained = untrained(tmp_path, f"model={cell}", "attention=additive", "model.bidirectional=true")
     path = export(trained, tmp_path / "model.pt2", batch=3)
     loaded = torch.export.load(path).module()
@@ -49,7 +49,7 @@ def test_torch_export_is_the_model(tmp_path: Path, cell: str) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # onnx's own
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-def test_onnx_is_the_model(tmp_path: Path, cell: str) -> None:
+def test_onnx_equals_the_model(tmp_path: Path, cell: str) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (the extra export)")
     trained = untrained(tmp_path, f"model={cell}", "attention=dot")
     path = export(trained, tmp_path / "model.onnx", batch=3)
@@ -59,7 +59,7 @@ def test_onnx_is_the_model(tmp_path: Path, cell: str) -> None:
     torch.testing.assert_close(torch.from_numpy(found), values(trained), rtol=0, atol=1e-5)
 
 
-def test_what_cannot_be_exported(tmp_path: Path) -> None:
+def test_models_that_cannot_be_exported_are_an_error(tmp_path: Path) -> None:
     trained = untrained(tmp_path, "model=mingru")
     with pytest.raises(LoadError, match="fused cells"):
         export(trained, tmp_path / "model.pt2")

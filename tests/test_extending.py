@@ -19,7 +19,7 @@ from gatescope.data.datamodule import SequenceData
 from gatescope.data.examples import Examples, Splits
 from gatescope.sequences import TaskSpec
 from gatescope.instruments.base import ProbeInstrument
-from gatescope.instruments.readings import scalar
+from gatescope.instruments.measurements import scalar
 from gatescope.models.attention import Attention
 
 

@@ -144,10 +144,10 @@ def test_an_instrument_that_raises_is_switched_off(small: Compose, caplog: pytes
 def test_a_training_pass_that_cannot_be_read_is_reported_once(
     small: Compose, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def passed(self: RecurrentStack) -> None:
+    def fail(self: RecurrentStack) -> None:
         raise RuntimeError("no such adjoint")
 
-    monkeypatch.setattr(RecurrentStack, "passed", passed)
+    monkeypatch.setattr(RecurrentStack, "collect_gradients", fail)
     result = run(small("instruments=full", "instruments.every_n_steps=1"))
     assert record(result.directory)["status"] == "finished"
     told = [r for r in caplog.records if "training_signal failed at step 0 and is switched off" in r.message]

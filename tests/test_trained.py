@@ -15,8 +15,8 @@ from trained_runs import SERIES, TEXTS, trained_run
 
 import gatescope
 from gatescope.analysis.runs import NoRuns
-from gatescope.data import tweets
 from gatescope.data.errors import DataError
+from gatescope.data.shipped import tweets
 from gatescope.run import build_module, load_data
 from gatescope.trained import LoadError, Trained
 

@@ -13,7 +13,7 @@ __all__ = ["__version__", "load"]
 
 
 def load(run: str | Path, root: str | Path | None = None) -> Trained:
-    """A finished run as a model that answers, by its id or directory; see `gatescope.trained.load`."""
-    from gatescope.trained import load as loaded  # takes torch along
+    """Load a finished run as a model that predicts; see `gatescope.trained.load`."""
+    from gatescope.trained import load as loaded  # imports torch
 
     return loaded(run, root)

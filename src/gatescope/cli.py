@@ -1,35 +1,37 @@
-"""The command line of train.py: check before anything runs, one message for each failure, right exit codes.
+"""The command line of `gatescope train` and train.py: checks before anything runs, messages, exit codes.
 
     0 done    1 a run failed    2 the command, a config or the data are wrong    130 Ctrl-C    143 preempted
 
-A run that another process is at is waited for: a command ends when all its runs have ended, whoever ran
-them.
+A run that another process executes is waited for: a command ends when all its runs have ended, whichever
+process executed them.
 
-torch is imported by a job, or where a component must be checked, never before: help, `--cfg` and a sweep
-whose runs are all finished answer within a second.
+torch is imported by a job, or when a component is checked, not before: `--help`, `--cfg` and a sweep whose
+runs are all finished answer within a second.
 """
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from hydra._internal.utils import get_args_parser
+import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from gatescope.composition import compose, make_loader
+from gatescope.components import import_from_working_directory
+from gatescope.composition import CONFIG, add_config_dir, compose, config_dir, job_config, make_loader
 from gatescope.config import ConfigError, check, check_structure
 from gatescope.distributed import device_count, refuse_foreign_torchrun, spread
 from gatescope.processes import die_with_sweep
+from gatescope.startup import import_libraries
 from gatescope.tracking.directory import ensure_writable, run_lock
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import RUNNING_ELSEWHERE, SweepFailed, is_finished, monitored_value
@@ -38,79 +40,112 @@ log = logging.getLogger(__name__)
 
 FAILED, USAGE, INTERRUPTED, PREEMPTED = 1, 2, 130, 143
 EXPECTED = (ValueError, OSError, RuntimeError)
-"""Families whose messages are written for the reader; anything else is a fault of ours, shown in full."""
+"""Types of errors that this package raises with a message for the user; others show a traceback."""
 
 
-def main(train: Callable[[], Any], conf: Path) -> None:
-    """Runs the decorated task function with the command line's arguments; leaves with the exit code."""
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors on instead of printing them
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `gatescope train` and exit with its exit code.
+
+    Args:
+        arguments: The words after the name of the command; by default those of this process.
+    """
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
+    if arguments is not None:
+        sys.argv[1:] = arguments
+    import_from_working_directory()
     try:
-        check_command_line(conf)
-        train()
-    except SystemExit:  # argparse's own, and preemption
+        check_command_line()
+        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=CONFIG)(job)()
+    except SystemExit:  # of argparse, or after preemption
         raise
     except BaseException as error:
-        sys.exit(tell(error))
+        sys.exit(report_error(error))
 
 
-def check_command_line(conf: Path) -> None:
-    """Composes what the arguments ask for, and checks it where they ask for one run.
+def check_command_line() -> None:
+    """Compose the config of the command line, and check it if the command runs one job.
 
-    A sweep's jobs are checked by the sweeper. Help, completion and information are left to Hydra.
+    The jobs of a sweep are checked by the sweeper. `--help`, completion and information are left to Hydra.
 
     Raises:
-        ConfigError: nothing may be run; the output directory has not been touched.
-        RecordError: the output directory cannot be written.
+        ConfigError: Nothing can be run; the output directory has not been changed.
+        RecordError: The output directory cannot be written.
     """
-    args = get_args_parser().parse_intermixed_args()
+    parser = flags_parser()
+    args = parser.parse_intermixed_args()
+    modes = (args.run, args.multirun, args.cfg, args.info, args.shell_completion)
+    if sum(map(bool, modes)) > 1:
+        parser.error("only one of --run, --multirun, --cfg, --info and --shell-completion can be given")
+    if args.resolve and not (args.cfg or args.help):
+        parser.error("--resolve can only be given with --cfg or --help")
     flags = [word for word in sys.argv[1:] if word not in args.overrides]
-    sys.argv[1:] = [*flags, *args.overrides]  # Hydra itself takes no override after a flag
-    if args.help or args.hydra_help or args.shell_completion or args.info is not None:
+    sys.argv[1:] = [*flags, *args.overrides]  # Hydra accepts no override after a flag
+    if args.help or args.hydra_help or args.version or args.shell_completion or args.info is not None:
         return
     refuse_foreign_torchrun()
-    loader = make_loader(conf)
-    sweep = compose(loader, args.overrides, sweep=True)
+    loader = make_loader()
+    overrides = add_config_dir(args.overrides, args.config_dir)
+    sweep = compose(loader, overrides, sweep=True)
     if args.cfg is None and (args.multirun or sweep.hydra.mode == RunMode.MULTIRUN):
         ensure_writable(Path(sweep.hydra.sweep.dir))
         return
-    cfg = compose(loader, args.overrides)
+    cfg = job_config(loader, overrides, sweep)
     if args.cfg is None:
         check_structure(cfg)
         if not is_finished(cfg):
+            import_libraries(cfg)
             check(cfg)
             device_count(cfg)
             ensure_writable(run_dir(cfg))
 
 
-def job(cfg: DictConfig) -> float | str:
-    """One run, unless it is finished already; returns the monitored metric, as it is or as it was recorded.
+def flags_parser() -> argparse.ArgumentParser:
+    """Return a parser of the flags that Hydra documents, and of overrides anywhere between them."""
+    parser = argparse.ArgumentParser(add_help=False, usage="%(prog)s [--help] [--multirun] [key=value ...]")
+    for flag in ("--help -h", "--hydra-help", "--version", "--resolve", "--run -r", "--multirun -m"):
+        parser.add_argument(*flag.split(), action="store_true")
+    parser.add_argument("--shell-completion", "-sc", action="store_true")
+    parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
+    parser.add_argument("--info", "-i", const="all", nargs="?")
+    for flag in ("--package -p", "--config-path -cp", "--config-name -cn", "--config-dir -cd"):
+        parser.add_argument(*flag.split())
+    parser.add_argument("--experimental-rerun")
+    parser.add_argument("overrides", nargs="*")
+    return parser
 
-    A run that another process is at is waited for, and then done if that process did not finish it. In our
-    own sweeps the sweeper waits, so that other runs go first: what it gets meanwhile is `RUNNING_ELSEWHERE`.
+
+def job(cfg: DictConfig) -> float | str:
+    """Execute one run unless it is finished, and return its monitored metric, measured or as recorded.
+
+    A run that another process executes is waited for, and then executed if that process did not finish it. In
+    a sweep of `StudySweeper` the sweeper waits, so that other runs go first; the job then returns
+    `RUNNING_ELSEWHERE`.
     """
     die_with_sweep()
     directory = run_dir(cfg)
-    if not is_finished(cfg):  # else nothing is written, so that a finished study may be read-only
-        with run_lock(directory) as mine:
-            if mine:
-                return _unless_finished(cfg)
+    if not is_finished(cfg):  # of a finished run nothing is written, so that its study can be read-only
+        with run_lock(directory) as locked:
+            if locked:
+                return _run_unless_finished(cfg)
         if _sweeper_waits():
             return RUNNING_ELSEWHERE
-        log.info("another process is at it: waiting until it ends (Ctrl-C stops waiting): %s", directory)
+        log.info(
+            "another process executes this run: waiting until it ends (Ctrl-C stops waiting): %s", directory
+        )
         with run_lock(directory, wait=True):
-            return _unless_finished(cfg)
-    return _finished_already(cfg)
+            return _run_unless_finished(cfg)
+    return _recorded_metric(cfg)
 
 
-def _unless_finished(cfg: DictConfig) -> float:
-    """For the process that holds the run: the one who held it until now may have finished it."""
+def _run_unless_finished(cfg: DictConfig) -> float:
+    """Execute the run whose lock this process has, unless another process finished it before."""
     if is_finished(cfg):
-        return _finished_already(cfg)
+        return _recorded_metric(cfg)
     log.info("run: %s", run_dir(cfg))
     return _run(cfg)
 
 
-def _finished_already(cfg: DictConfig) -> float:
+def _recorded_metric(cfg: DictConfig) -> float:
     log.info("finished already: %s (force=true runs it again)", run_dir(cfg))
     return monitored_value(run_dir(cfg))
 
@@ -122,7 +157,11 @@ def _sweeper_waits() -> bool:
 
 
 def _run(cfg: DictConfig) -> float:
-    """Tells a failure at once; in a sweep it is raised for the sweeper to count, else it ends the process."""
+    """Execute a run and report an error at once.
+
+    In a sweep the error is raised again for the sweeper to count; otherwise it ends the process.
+    """
+    import_libraries(cfg)
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
     from gatescope.run import run
@@ -134,32 +173,32 @@ def _run(cfg: DictConfig) -> float:
         print("preempted; the record keeps what was measured", file=sys.stderr)
         raise SystemExit(PREEMPTED) from error
     except Exception as error:
-        code = tell(error)
+        code = report_error(error)
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
-        raise SystemExit(code) from error  # raised as it is, Hydra would add a message of its own
-    shown = [f"{name} {value:.4g}" for name, value in result.summary.items() if name.startswith("test/")]
-    log.info("finished: %s  %s", result.directory, "  ".join(shown))
+        raise SystemExit(code) from error  # Hydra adds a message of its own to any other exception
+    metrics = [f"{name} {value:.4g}" for name, value in result.summary.items() if name.startswith("test/")]
+    log.info("finished: %s  %s", result.directory, "  ".join(metrics))
     return result.monitored
 
 
-def tell(error: BaseException) -> int:
-    """Writes what went wrong to stderr; returns the exit code. The one place where errors become messages."""
+def report_error(error: BaseException) -> int:
+    """Print an error to stderr, as a message or as a traceback, and return the exit code."""
     if isinstance(error, KeyboardInterrupt):
         print("interrupted; the record keeps what was measured", file=sys.stderr)
         return INTERRUPTED
     if isinstance(error, ConfigError | HydraException | OmegaConfBaseException):
-        print(f"{error}\n(python train.py --help explains the command)", file=sys.stderr)
+        print(error, file=sys.stderr)
         return USAGE
-    if isinstance(error, SweepFailed) or is_written_for_the_reader(error):
+    if isinstance(error, SweepFailed) or has_user_message(error):
         print(error, file=sys.stderr)
         return getattr(error, "exit_code", FAILED)
     traceback.print_exception(error)
     return FAILED
 
 
-def is_written_for_the_reader(error: BaseException) -> bool:
-    """Whether a message suffices: an error that this package raised, or the system's about a file."""
+def has_user_message(error: BaseException) -> bool:
+    """Return whether the message alone is enough: this package raised the error, or the system for a file."""
     if isinstance(error, OSError):
         return True
     frames = traceback.extract_tb(error.__traceback__)

@@ -1,4 +1,4 @@
-"""Checks a config node with `_target_` against the signature of what it names, before anything is built."""
+"""Check a config node with `_target_` against the signature of the class or function, before it is called."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import difflib
 import importlib
 import inspect
 import json
+import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, get_type_hints
@@ -14,20 +16,22 @@ from typing import Any, get_type_hints
 from hydra.utils import get_object
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
+from gatescope.moved import MOVED
+
 INSTRUCTIONS = frozenset({"_target_", "_partial_", "_convert_", "_recursive_", "_args_"})
 """Keys that Hydra reads itself."""
 
-NO_PYTHON_OBJECT = "needs_python_object"
-"""pydantic's error for a branch of a union that only a Python object can fill (a Tensor, say)."""
+NEEDS_PYTHON_OBJECT = "needs_python_object"
+"""pydantic's error for a branch of a union that accepts only a Python object (a Tensor, for example)."""
 
 
 def nearest(name: str, options: Iterable[str]) -> str | None:
-    """The option most like `name`, or None when nothing is."""
+    """Return the option most similar to `name`, or None if there is no similar one."""
     return next(iter(difflib.get_close_matches(name, list(options), n=1, cutoff=0.5)), None)
 
 
-def unknown(key: str, options: Iterable[str]) -> str:
-    """The one sentence about a dotted key that does not exist: the key, the nearest one, all allowed ones."""
+def unknown_key(key: str, options: Iterable[str]) -> str:
+    """Return the message on a dotted key that does not exist: the nearest key and all allowed keys."""
     parent, _, name = key.rpartition(".")
     options = sorted(options)
     close = nearest(name, options)
@@ -37,7 +41,12 @@ def unknown(key: str, options: Iterable[str]) -> str:
 
 
 def component_problems(node: Any, key: str) -> Iterator[str]:
-    """What is wrong with all components in a resolved config node, however deep; `key` is the node's own."""
+    """Yield what is wrong with all components in a resolved config node, at any depth.
+
+    Args:
+        node: A value of the config.
+        key: Its dotted key.
+    """
     if isinstance(node, Mapping):
         if "_target_" in node:
             yield from _target_problems(node, key)
@@ -49,6 +58,9 @@ def component_problems(node: Any, key: str) -> Iterator[str]:
 
 
 def _target_problems(node: Mapping[str, Any], key: str) -> Iterator[str]:
+    if str(node["_target_"]) in MOVED:
+        yield f"{key}._target_: {node['_target_']} has moved, write {MOVED[node['_target_']]}"
+        return
     try:
         target = _locate(str(node["_target_"]))
     except ImportError as error:
@@ -59,9 +71,24 @@ def _target_problems(node: Mapping[str, Any], key: str) -> Iterator[str]:
     yield from argument_problems(target, arguments, key, partial)
 
 
+def import_from_working_directory() -> None:
+    """Let Python import modules in the working directory, after those that are installed.
+
+    `python train.py` and the console command have the folder of the script on the path instead.
+    """
+    importlib.invalidate_caches()  # the file may be newer than the last import
+    folder = os.getcwd()
+    if not {"", folder} & set(sys.path):
+        sys.path.append(folder)
+
+
 @cache
 def _locate(path: str) -> Any:
-    """The object of a dotted path; ImportError says which part of it does not exist."""
+    """Return the object of a dotted path.
+
+    Raises:
+        ImportError: The object does not exist; the message says which part of the path does not.
+    """
     module_name, _, attribute = path.rpartition(".")
     try:
         module = importlib.import_module(module_name)
@@ -87,11 +114,19 @@ def argument_problems(
     also: Iterable[str] = (),
     but: Iterable[str] = (),
 ) -> Iterator[str]:
-    """What is wrong with calling `target(**arguments)`: unknown, missing and wrongly typed arguments.
+    """Yield what is wrong with calling `target(**arguments)`: unknown, missing and wrongly typed arguments.
 
-    With `partial`, arguments may be missing. A value that is itself a component is checked apart.
-    `also` and `but`: names that a message offers, or does not, besides those of the signature.
+    A value that is itself a component is not checked here.
+
+    Args:
+        target: A class or function.
+        arguments: Its keyword arguments.
+        key: Dotted key of the node that holds the arguments; "" for the root.
+        partial: Whether arguments may be missing.
+        also: Names that a message offers besides those of the signature.
+        but: Names of the signature that a message does not offer.
     """
+    prefix = f"{key}." if key else ""
     parameters, hints = _signature(target)
     named = {
         name
@@ -102,14 +137,14 @@ def argument_problems(
     for name, value in arguments.items():
         if name in named:
             if not _holds_component(value):
-                yield from value_problems(hints.get(name, Any), value, f"{key}.{name}")
+                yield from value_problems(hints.get(name, Any), value, f"{prefix}{name}")
         elif not takes_any:
             later = {n for n in named if partial and parameters[n].default is inspect.Parameter.empty}
-            yield unknown(f"{key}.{name}", {*named, *also} - later - {*but})
+            yield unknown_key(f"{prefix}{name}", {*named, *also} - later - {*but})
     if not partial:
         for name in parameters:
             if name in named - arguments.keys() and parameters[name].default is inspect.Parameter.empty:
-                yield f"{key}.{name}: missing, and {_name(target)} cannot do without"
+                yield f"{prefix}{name}: missing, {_name(target)} needs it"
 
 
 @cache
@@ -133,7 +168,7 @@ def _holds_component(value: Any) -> bool:
 
 
 def value_problems(annotation: Any, value: Any, key: str) -> Iterator[str]:
-    """Strictly: no string for a number, no number for a bool; a list is welcome for a tuple."""
+    """Yield what is wrong with a value. Types are strict, except that a list is accepted as a tuple."""
     adapter = _adapter(annotation)
     try:
         adapter.validate_json(json.dumps(value))
@@ -154,21 +189,21 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
 
 
 def disallowed(key: str, value: Any, errors: Iterable[Any]) -> str:
-    """One sentence from all of pydantic's errors about one value."""
+    """Return one message from all of pydantic's errors on one value."""
     errors = list(errors)
-    told = [e for e in errors if e["type"] != NO_PYTHON_OBJECT] or errors
-    allowed = list(dict.fromkeys(_allowed(e) for e in told))
+    shown = [e for e in errors if e["type"] != NEEDS_PYTHON_OBJECT] or errors
+    allowed = list(dict.fromkeys(_allowed(e) for e in shown))
     hint = ""
     if isinstance(value, str):
-        literals = re.findall(r"'([^']*)'", " ".join(str(e.get("ctx", {}).get("expected", "")) for e in told))
-        close = nearest(value, literals)
+        expected = " ".join(str(e.get("ctx", {}).get("expected", "")) for e in shown)
+        close = nearest(value, re.findall(r"'([^']*)'", expected))
         hint = f"; did you mean {close}?" if close else ""
     return f"{key}: given {json.dumps(value)}, allowed: {' or '.join(allowed)}{hint}"
 
 
 def _allowed(error: Any) -> str:
     message = str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
-    if error["type"] == NO_PYTHON_OBJECT:
+    if error["type"] == NEEDS_PYTHON_OBJECT:
         return "a component with _target_"
     if error["type"] == "dataclass_type":
         return "a mapping"

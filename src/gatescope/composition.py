@@ -1,49 +1,97 @@
-"""From a command line to a config, and from what Hydra refuses to a message that helps."""
+"""Compose configs with Hydra, and explain what Hydra refuses.
+
+Only Hydra's documented interfaces are used: `initialize_config_dir`, the `ConfigLoader` that Hydra also hands
+to a sweeper, and the parser of overrides in `hydra.core`.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra import version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.utils import create_config_search_path
+from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
-from hydra.core.utils import setup_globals
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from gatescope.components import nearest, unknown
+from gatescope.components import nearest, unknown_key
 from gatescope.config import ConfigError, resolved
 from gatescope.tracking import identity  # noqa: F401  registers the resolver run_id
 
 CONFIG = "config"
-"""The primary config, conf/config.yaml."""
+"""Name of the primary config, conf/config.yaml."""
+
+SEARCH_PATH = "hydra.searchpath"
+"""Hydra's key for further config directories."""
 
 EXTRAS = {"joblib": "parallel", "ray": "ray", "slurm": "slurm"}
-"""The extra of this package that brings a launcher."""
+"""The extra of this package that installs a launcher."""
 
 
-def make_loader(conf: Path) -> ConfigLoader:
-    version.setbase("1.3")
-    setup_globals()
-    return ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf)))
-
-
-def compose(loader: ConfigLoader, overrides: list[str], sweep: bool = False) -> DictConfig:
-    """The config of one job, without its `hydra` node; or with `sweep` that of a whole sweep, with it.
+def config_dir() -> Path:
+    """Return the directory of the configs: inside an installed package, or `conf/` of a checkout.
 
     Raises:
-        ConfigError: an override or a file that Hydra cannot compose, explained.
+        FileNotFoundError: Neither exists.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / "conf", package.parents[1] / "conf"):
+        if (folder / f"{CONFIG}.yaml").is_file():
+            return folder
+    raise FileNotFoundError(f"no configs in {package / 'conf'}: install gatescope again")
+
+
+def make_loader(conf: Path | None = None) -> ConfigLoader:
+    """Return Hydra's loader of the configs in `conf`, by default those of Gatescope."""
+    with initialize_config_dir(str(conf or config_dir()), version_base="1.3"):
+        return GlobalHydra.instance().config_loader()
+
+
+def add_config_dir(overrides: Sequence[str], folder: str | None) -> list[str]:
+    """Return overrides that also search `folder`, which must be a directory, as `--config-dir` does.
+
+    Raises:
+        ConfigError: There is no such directory.
+    """
+    if folder is None:
+        return list(overrides)
+    path = Path(folder).absolute()
+    if not path.is_dir():
+        raise ConfigError([f"--config-dir {folder}: no such directory"])
+    others = [word for word in overrides if not word.startswith(f"{SEARCH_PATH}=")]
+    given: list[Any] = [_parse(word).value() for word in overrides if word not in others]
+    paths = ",".join(quoted(one) for one in [f"file://{path}", *itertools.chain(*given)])
+    return [f"{SEARCH_PATH}=[{paths}]", *others]
+
+
+def quoted(text: str) -> str:
+    """Return text as one value of an override, whatever characters it has."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)  # backslashes are doubled before a quote only
+    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped).replace("${", "$ {") + "'"
+
+
+def compose(loader: ConfigLoader, overrides: Sequence[str], sweep: bool = False) -> DictConfig:
+    """Compose a config.
+
+    Args:
+        loader: Hydra's loader, from `make_loader` or from a sweeper's `HydraContext`.
+        overrides: As on the command line.
+        sweep: Whether to compose the config of a whole sweep, which ignores swept keys and keeps the node
+            `hydra`, and not that of one job, which has no such node.
+
+    Raises:
+        ConfigError: Hydra cannot compose an override or a file; the message explains it.
     """
     try:
         cfg = loader.load_configuration(
@@ -57,121 +105,130 @@ def compose(loader: ConfigLoader, overrides: list[str], sweep: bool = False) -> 
     return cfg if sweep else OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"])
 
 
-def grid(loader: ConfigLoader, words: list[str]) -> list[list[str]]:
-    """The overrides of every job that these words ask for; of a key given twice, the last counts."""
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides(words)
-    jobs: list[list[str]] = BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
-    return jobs
+def job_config(loader: ConfigLoader, overrides: Sequence[str], sweep: DictConfig) -> DictConfig:
+    """Return what `compose(loader, overrides)` returns, taken from `sweep` if no override is swept."""
+    if any(
+        override.is_sweep_override() for override in OverridesParser.create().parse_overrides(list(overrides))
+    ):
+        return compose(loader, overrides)
+    return OmegaConf.masked_copy(sweep, [str(k) for k in sweep if k != "hydra"])
+
+
+def grid(loader: ConfigLoader, words: Sequence[str]) -> list[list[str]]:
+    """Return the overrides of every job of a sweep, in the order of the grid.
+
+    Args:
+        loader: Hydra's loader, which `glob()` takes the options of a group from.
+        words: Overrides with swept values. If a key is given twice, the last one counts.
+
+    Raises:
+        ConfigError: A key is swept over an interval, which has no grid.
+    """
+    values: dict[str, list[str]] = {}
+    for override in OverridesParser.create(config_loader=loader).parse_overrides(list(words)):
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            values[key] = [f"{key}={override.get_value_element_as_str()}"]
+        elif override.is_discrete_sweep():
+            values[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        else:
+            raise ConfigError(
+                [f"{override.input_line}: an interval is not swept; write {key}=choice(…) or {key}=range(…)"]
+            )
+    return [list(job) for job in itertools.product(*values.values())]
+
+
+@dataclass(frozen=True)
+class _Template:
+    """A composed config, its plain values, and its sections that have interpolations."""
+
+    cfg: DictConfig
+    plain: dict[str, Any]
+    interpolated: frozenset[str]
+
+    @classmethod
+    def of(cls, cfg: DictConfig) -> _Template:
+        unresolved: Any = OmegaConf.to_container(cfg, resolve=False)
+        interpolated = {name for name, node in unresolved.items() if "${" in json.dumps(node, default=str)}
+        return cls(cfg, resolved(cfg), frozenset(interpolated))
 
 
 class JobConfigs:
-    """The resolved configs of a sweep's jobs, a thousand of them in a second.
+    """The resolved configs of a sweep's jobs.
 
-    Hydra takes a tenth of a second to compose one. Jobs that differ only in numbers, words, true, false or
-    null given to keys that no interpolation reads share one composition.
+    Hydra takes a tenth of a second to compose one config. Jobs that set the same keys of the config to
+    numbers, strings, booleans or null, and that otherwise have the same overrides, share one composed config,
+    in which these keys are set for each job as Hydra sets them.
     """
 
     def __init__(self, loader: ConfigLoader) -> None:
         self._loader = loader
-        self._parser = OverridesParser.create(config_loader=loader)
         self._values: dict[str, Override | None] = {}
         self._groups: dict[str, bool] = {}
-        self._bases: dict[tuple[str, ...], dict[str, Any] | None] = {}
-        self._read: dict[tuple[str, ...], frozenset[str]] = {}
+        self._templates: dict[tuple[str, ...], _Template] = {}
 
     def resolved(self, overrides: Sequence[str]) -> dict[str, Any]:
-        """As `resolved(compose(loader, overrides))`. Not to be changed: other jobs' may share parts of it.
+        """Return what `resolved(compose(loader, overrides))` returns.
+
+        The configs of several jobs share sections that are equal, so that they must not be changed.
 
         Raises:
-            ConfigError: the overrides do not compose.
+            ConfigError: The overrides do not compose.
         """
         values = [value for word in overrides if (value := self._value(word)) is not None]
-        rest = tuple(word for word in overrides if self._value(word) is None)
-        found = self._base(rest)
-        for value in values:
-            key = value.key_or_group
-            if found is None or self._read[rest] & set(key.split(".")) or _clashes(key, rest):
-                found = None
-                break
-            found = _with(found, key.split("."), value.value())
-        return resolved(compose(self._loader, list(overrides))) if found is None else found
+        keys = [value.key_or_group for value in values]
+        shared = (*(word for word in overrides if self._value(word) is None), "", *keys)
+        if shared not in self._templates:
+            self._templates[shared] = _Template.of(compose(self._loader, overrides))
+        template = self._templates[shared]
+        for key, value in zip(keys, values, strict=True):
+            OmegaConf.update(template.cfg, key, value.value(), merge=True)
+        changed = template.interpolated | {key.split(".")[0] for key in keys}
+        return template.plain | resolved({name: template.cfg[name] for name in changed})
 
     def _value(self, word: str) -> Override | None:
-        """The override, when it gives a plain value to a key of the config."""
+        """Return the override if it sets a key of the config to a scalar, else None."""
         if word not in self._values:
-            self._values[word] = self._parsed(word)
+            self._values[word] = self._parse_value(word)
         return self._values[word]
 
-    def _parsed(self, word: str) -> Override | None:
+    def _parse_value(self, word: str) -> Override | None:
         try:
-            override = self._parser.parse_override(word)
+            override = _parse(word)
         except HydraException:
             return None
         key = override.key_or_group
+        changes = override.type == OverrideType.CHANGE and not override.is_sweep_override()
         if key not in self._groups:
             self._groups[key] = _is_group(self._loader, override)
-        changes = override.type == OverrideType.CHANGE and not override.is_sweep_override()
-        if not changes or key.startswith("hydra.") or self._groups[key]:
+        if not changes or key.split(".")[0] == "hydra" or self._groups[key]:
             return None
         value = override.value()
-        plain = value is None or isinstance(value, int | float | bool | str)
-        return override if plain and "${" not in str(value) else None
-
-    def _base(self, rest: tuple[str, ...]) -> dict[str, Any] | None:
-        """What the other overrides compose to; None when that lacks a value that is given by a plain one."""
-        if rest not in self._bases:
-            try:
-                cfg = compose(self._loader, list(rest))
-                self._bases[rest], self._read[rest] = resolved(cfg), _names_read(cfg)
-            except ConfigError:
-                self._bases[rest] = None
-        return self._bases[rest]
+        return override if value is None or isinstance(value, int | float | bool | str) else None
 
 
-def _with(tree: dict[str, Any], path: list[str], value: Any) -> dict[str, Any] | None:
-    """A copy in which the leaf at this path has this value; None when there is no such leaf."""
-    name, *deeper = path
-    if name not in tree:
-        return None
-    if not deeper:
-        return None if isinstance(tree[name], dict | list) else {**tree, name: value}
-    below = _with(tree[name], deeper, value) if isinstance(tree[name], dict) else None
-    return None if below is None else {**tree, name: below}
-
-
-def _clashes(key: str, rest: Sequence[str]) -> bool:
-    """Whether another override (added, deleted, a mapping) is about this key, its parent or child."""
-    others = [word.split("=")[0].lstrip("+~") for word in rest]
-    return any(f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.") for other in others)
-
-
-def _names_read(cfg: DictConfig) -> frozenset[str]:
-    """The names that interpolations read: the last part of each path, and all words in a resolver's call."""
-    text = json.dumps(OmegaConf.to_container(cfg, resolve=False), default=str)
-    inside = re.findall(r"\$\{([^{}]*)\}", text)
-    return frozenset(
-        name
-        for path in inside
-        for name in (re.findall(r"\w+", path) if ":" in path else [path.split(".")[-1]])
-    )
-
-
-def explain(loader: ConfigLoader, overrides: list[str], error: Exception) -> Iterator[str]:
-    """Sentences on why these overrides do not compose; Hydra's own words where we know no better."""
+def explain(loader: ConfigLoader, overrides: Sequence[str], error: Exception) -> Iterator[str]:
+    """Yield sentences on why these overrides do not compose; Hydra's own message if no reason is known."""
     try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException as wrong:
         yield f"{wrong.override}: {str(wrong).splitlines()[0]}; write key=value"
         return
-    groups = [o for o in parsed if _is_group(loader, o)]
-    problems = [p for o in groups for p in _option_problems(loader, o)]
+    search = [word for word in overrides if word.startswith(f"{SEARCH_PATH}=")]
+    groups = [o for o in parsed if _is_group(loader, o, search)]
+    problems = [p for o in groups for p in _option_problems(loader, o, search)]
     if not problems:
-        problems = list(_key_problems(loader, groups, [o for o in parsed if o not in groups]))
-    yield from problems or _lacking_extras(groups, error) or [_plain(error)]
+        others = [o for o in parsed if o not in groups]
+        problems = list(_key_problems(loader, groups, others, search))
+    yield from problems or _missing_extras(groups, error) or [_plain(error)]
 
 
-def _lacking_extras(groups: list[Override], error: Exception) -> list[str]:
-    """A sentence on a launcher whose plugin is not installed."""
+def _parse(word: str) -> Override:
+    return OverridesParser.create().parse_override(word)
+
+
+def _missing_extras(groups: list[Override], error: Exception) -> list[str]:
+    """Return a sentence on each launcher whose plugin is not installed."""
     if "Could not find 'hydra/launcher/" not in str(error):
         return []
     return [
@@ -182,8 +239,12 @@ def _lacking_extras(groups: list[Override], error: Exception) -> list[str]:
     ]
 
 
-def _is_group(loader: ConfigLoader, override: Override) -> bool:
-    return bool(loader.get_group_options(override.key_or_group))
+def _options(loader: ConfigLoader, group: str, search: Sequence[str] = ()) -> list[str]:
+    return loader.get_group_options(group, config_name=CONFIG if search else None, overrides=list(search))
+
+
+def _is_group(loader: ConfigLoader, override: Override, search: Sequence[str] = ()) -> bool:
+    return bool(_options(loader, override.key_or_group, search))
 
 
 def _values(override: Override) -> list[str]:
@@ -192,9 +253,9 @@ def _values(override: Override) -> list[str]:
     return [str(override.value())]
 
 
-def _option_problems(loader: ConfigLoader, override: Override) -> Iterator[str]:
+def _option_problems(loader: ConfigLoader, override: Override, search: Sequence[str]) -> Iterator[str]:
     group = override.key_or_group
-    options = [name for name in loader.get_group_options(group) if not name.startswith("_")]
+    options = [name for name in _options(loader, group, search) if not name.startswith("_")]
     for value in _values(override):
         if value not in (*options, "None"):
             close = nearest(value, options)
@@ -202,11 +263,13 @@ def _option_problems(loader: ConfigLoader, override: Override) -> Iterator[str]:
             yield f"{group}={value}: unknown option{hint} Allowed: {', '.join(sorted(options))}"
 
 
-def _key_problems(loader: ConfigLoader, groups: list[Override], others: list[Override]) -> Iterator[str]:
-    chosen = [o.input_line for o in groups if o.input_line and not o.is_sweep_override()]
+def _key_problems(
+    loader: ConfigLoader, groups: list[Override], others: list[Override], search: Sequence[str]
+) -> Iterator[str]:
+    selected = [o.input_line for o in groups if o.input_line and not o.is_sweep_override()]
     swept = {o.key_or_group for o in groups if o.is_sweep_override()}
     try:
-        base = loader.load_configuration(CONFIG, chosen, run_mode=RunMode.MULTIRUN)
+        base = loader.load_configuration(CONFIG, [*search, *selected], run_mode=RunMode.MULTIRUN)
     except (HydraException, OmegaConfBaseException, YAMLError):
         return
     for override in others:
@@ -221,19 +284,21 @@ def _key_problems(loader: ConfigLoader, groups: list[Override], others: list[Ove
 
 
 def _missing(base: DictConfig, key: str) -> str | None:
-    """A sentence on the first part of a dotted key that the config does not have."""
+    """Return a sentence on the first part of a dotted key that the config does not have."""
     node: Any = base
     parts = key.split(".")
     for depth, part in enumerate(parts):
         if not isinstance(node, DictConfig):
             return None
         if part not in node:
-            return unknown(".".join(parts[: depth + 1]), [str(k) for k in node if k != "hydra"])
-        node = node._get_node(part)
+            return unknown_key(".".join(parts[: depth + 1]), [str(k) for k in node if k != "hydra"])
+        if OmegaConf.is_missing(node, part) or OmegaConf.is_interpolation(node, part):
+            return None
+        node = node[part]
     return None
 
 
 def _plain(error: Exception) -> str:
-    """The words of an error and of its cause, without what Hydra adds on how to debug."""
+    """Return the messages of an error and of its cause, without Hydra's advice on debugging."""
     texts = [str(e).strip() for e in (error, error.__cause__) if e is not None]
     return "\n".join(text for text in texts if text) or type(error).__name__

@@ -1,6 +1,6 @@
-"""What a config may hold: a dataclass a group, checked strictly before anything is built.
+"""The schema of the configs: one dataclass per group, checked strictly before anything is built.
 
-Groups whose file names a `_target_` are checked against its signature as well (`components`), so that a new
+Groups whose file names a `_target_` are also checked against its signature (`components`), so that a new
 dataset, cell or attention needs no schema here.
 """
 
@@ -17,11 +17,11 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from gatescope.components import argument_problems, component_problems, disallowed, unknown
+from gatescope.components import argument_problems, component_problems, disallowed, unknown_key
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 OPEN = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
-"""For groups whose further keys are the arguments of a target, checked against its signature."""
+"""For groups whose other keys are the arguments of a target, checked against its signature."""
 
 SET_BY_RUN = (
     "logger",
@@ -34,18 +34,18 @@ SET_BY_RUN = (
     "enable_checkpointing",
     "barebones",
 )
-"""Arguments of the Trainer that `run` gives itself."""
+"""Arguments of the Trainer that `run` sets itself."""
 
 
 class ConfigError(ValueError):
-    """A config that nothing may be built from; `problems` holds one sentence each."""
+    """An invalid config; `problems` has one message for each problem."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[list[str]]]:
-        return ConfigError, (self.problems,)  # a worker process hands it to the sweep
+        return ConfigError, (self.problems,)  # pickled by worker processes
 
 
 def _named(node: dict[str, Any]) -> dict[str, Any]:
@@ -60,12 +60,16 @@ Limit = Annotated[int, Field(ge=-1)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[\w-]+$")]
+ModulePath = Annotated[str, Field(pattern=r"^[\w-]+(\.\w+)*$")]
 
 
 @dataclass(config=STRICT)
 class ModelConfig:
-    """`parameters`, between embedding and head, when given decides the hidden size and wins over
-    `hidden_size`."""
+    """A recurrent network.
+
+    `parameters` is the number of parameters between embedding and head. If it is given, it determines the
+    hidden size, and `hidden_size` is ignored.
+    """
 
     name: Name
     cell: Component
@@ -98,13 +102,15 @@ MODELS: dict[str, type] = {"<network>": ModelConfig, "<baseline>": BaselineConfi
 
 @dataclass(config=OPEN)
 class OptimizerConfig:
+    """An optimizer: its common arguments; the others are those of its `_target_`."""
+
     lr: Positive
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
 
 
 @dataclass(config=OPEN)
 class TrainerConfig:
-    """Ranges of the common arguments of pytorch_lightning.Trainer; `threads` and `compile` are our own."""
+    """The common arguments of pytorch_lightning.Trainer, and `threads` and `compile`."""
 
     accelerator: str
     devices: Annotated[int, Field(ge=-1)] | Literal["auto"]
@@ -121,6 +127,8 @@ class TrainerConfig:
 
 @dataclass(config=STRICT)
 class InstrumentsConfig:
+    """The instruments and how often they measure."""
+
     every_n_steps: Count | None
     examples: Count
     readers: dict[str, Component]
@@ -128,6 +136,8 @@ class InstrumentsConfig:
 
 @dataclass(config=STRICT)
 class TrackingConfig:
+    """Tracking by W&B and TensorBoard."""
+
     mode: Literal["offline", "online", "disabled"]
     project: Name
     entity: str | None
@@ -137,6 +147,8 @@ class TrackingConfig:
 
 @dataclass(config=STRICT)
 class CheckpointConfig:
+    """When checkpoints are saved and which are kept."""
+
     every_n_steps: Count | None
     every_seconds: Positive | None
     keep: Literal["best", "all"]
@@ -144,12 +156,14 @@ class CheckpointConfig:
 
 @dataclass(config=STRICT)
 class EarlyStoppingConfig:
+    """When training stops early."""
+
     patience: Count | None
 
 
 @dataclass(config=STRICT)
 class PublishedConfig:
-    """What others report on the same data: `model` as a file of conf/model names it, or any other name."""
+    """A published result on the same data. `model` is a name of conf/model, or any other name."""
 
     model: str
     value: float
@@ -158,7 +172,7 @@ class PublishedConfig:
 
 @dataclass(config=STRICT)
 class SelectConfig:
-    """For each variant the values of the keys `over` are those with the best mean of `by` over seeds."""
+    """Keys `over` that are tuned: each variant gets the values with the best mean of `by` over seeds."""
 
     over: Annotated[list[str], Field(min_length=1)]
     by: Annotated[str, Field(pattern=r"^validation/.+$")]
@@ -166,6 +180,8 @@ class SelectConfig:
 
 @dataclass(config=STRICT)
 class StudyConfig:
+    """A study: its question, its comparison, and its report."""
+
     name: Name
     question: str | None
     parameters: Count | None
@@ -175,12 +191,14 @@ class StudyConfig:
     baseline: str | list[Name] | None
     select: SelectConfig | None
     published: list[PublishedConfig]
-    figures: list[Name]
-    findings: Name
+    figures: list[ModulePath]
+    findings: ModulePath
 
 
 @dataclass(config=STRICT)
 class RootConfig:
+    """The whole config."""
+
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     kernel: Literal["auto", "torch", "native"]
     force: bool
@@ -203,28 +221,30 @@ SCHEMA: TypeAdapter[RootConfig] = TypeAdapter(RootConfig)
 
 
 def check(cfg: Mapping[str, Any]) -> None:
-    """Refuses a config that is wrong in any way, with all that is wrong in it.
+    """Check a config, including the arguments of all components.
 
     Raises:
-        ConfigError: naming for each problem the full key, what was given, what is allowed, the nearest name.
+        ConfigError: The config is wrong. Each problem names the full key, the given value, the allowed values
+        and
+            the nearest name.
     """
     plain = resolved(cfg)
     problems = list(structure_problems(plain))
-    told = {problem.split(":")[0] for problem in problems}
-    problems += [p for p in _all_component_problems(plain) if p.split(":")[0] not in told]
+    reported = {problem.split(":")[0] for problem in problems}
+    problems += [p for p in _all_component_problems(plain) if p.split(":")[0] not in reported]
     if problems:
         raise ConfigError(problems)
 
 
 def check_structure(cfg: Mapping[str, Any]) -> None:
-    """As `check`, without importing what `_target_`s name: all that a run's identity rests on."""
+    """Check a config as `check` does, but without importing its components."""
     problems = list(structure_problems(resolved(cfg)))
     if problems:
         raise ConfigError(problems)
 
 
 def resolved(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """The config as plain values, interpolations followed."""
+    """Return the config as plain values, with its interpolations resolved."""
     try:
         plain: Any = {
             str(name): OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
@@ -241,6 +261,7 @@ def resolved(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def structure_problems(plain: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with a resolved config, apart from the arguments of components."""
     try:
         SCHEMA.validate_json(json.dumps(plain))
     except ValidationError as error:
@@ -254,7 +275,7 @@ def structure_problems(plain: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _key(error: Any, plain: Mapping[str, Any]) -> str:
-    """The config key an error is about: its location without the tags of a union's branches."""
+    """Return the config key of an error: its location without the tags of a union's branches."""
     path: list[str] = []
     node: Any = plain
     for depth, part in enumerate(error["loc"]):
@@ -269,7 +290,7 @@ def _key(error: Any, plain: Mapping[str, Any]) -> str:
 def _sentence(key: str, errors: list[Any], plain: Mapping[str, Any]) -> str:
     kinds = {e["type"] for e in errors}
     if kinds & {"unexpected_keyword_argument", "extra_forbidden"}:
-        return unknown(key, allowed_keys(key.rpartition(".")[0], plain))
+        return unknown_key(key, allowed_keys(key.rpartition(".")[0], plain))
     if kinds & {"missing", "missing_argument"}:
         return f"{key}: missing, and needed"
     value: Any = plain
@@ -285,7 +306,7 @@ def _needed(key: str) -> str:
 
 
 def allowed_keys(parent: str, plain: Mapping[str, Any]) -> list[str]:
-    """Names of the fields of the dataclass that checks this node; "" is the root."""
+    """Return the names of the fields of the dataclass that checks this node; "" is the root."""
     if parent == "model":
         return [field.name for field in fields(MODELS[_family(plain["model"])])]
     schema: Any = RootConfig if not parent else get_type_hints(RootConfig).get(parent)
@@ -293,7 +314,7 @@ def allowed_keys(parent: str, plain: Mapping[str, Any]) -> list[str]:
 
 
 def _contradictions(plain: Mapping[str, Any]) -> Iterator[str]:
-    """What no single key is to blame for."""
+    """Yield the contradictions between several keys."""
     model, trainer, heads = plain["model"], plain["trainer"], plain["attention"].get("heads", 1)
     if "hidden_size" in model and model["parameters"] is None and isinstance(heads, int) and heads > 1:
         width = model["hidden_size"] * (2 if model["bidirectional"] else 1)

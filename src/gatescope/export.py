@@ -1,8 +1,9 @@
-"""A trained encoder for other programs: `torch.export` (.pt2) or ONNX (.onnx), from the extra `export`.
+"""Export of a trained encoder with `torch.export` (.pt2) or as ONNX (.onnx; the extra `export`).
 
-The graph takes `inputs` (batch, steps) ids or (batch, steps, F) features, right-padded, and `lengths`
-(batch,); it gives `values` (batch, K), logits. Batch and steps are fixed: a recurrence in a graph is one of
-so many steps. Beside it `<name>.json` holds what a caller needs: vocabulary, labels, padding, batch, steps.
+The graph has the inputs `inputs`, (batch, steps) ids or (batch, steps, F) features, right-padded, and
+`lengths` (batch,), and the output `values` (batch, K), logits. Batch size and number of steps are fixed,
+because the recurrence is unrolled. The file `<name>.json` has what a caller needs: vocabulary, labels,
+padding, batch size and number of steps.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from gatescope.cells.fused import FusedLayer
 from gatescope.models.encoder import Encoder
 from gatescope.trained import LoadError, Trained
 
-KINDS = (".pt2", ".onnx")
+SUFFIXES = (".pt2", ".onnx")
 
 
-class _Answers(nn.Module):
-    """(inputs, lengths) -> values."""
+class _ExportedEncoder(nn.Module):
+    """Maps (inputs, lengths) to the values of an encoder."""
 
     def __init__(self, model: Encoder) -> None:
         super().__init__()
@@ -36,24 +37,29 @@ class _Answers(nn.Module):
 
 
 def export(trained: Trained, out: str | Path, steps: int | None = None, batch: int = 1) -> Path:
-    """Writes the graph, `.pt2` or `.onnx` by its name, and its description; returns the graph's path.
+    """Write the graph of an encoder, and its description beside it.
 
     Args:
-        steps: of the padded sequences; default: the longest in training.
-        batch: sequences at once.
+        trained: a finished run.
+        out: path of the graph; the suffix `.pt2` or `.onnx` selects the format.
+        steps: number of steps of the padded inputs; by default that of the longest sequence in training.
+        batch: batch size.
+
+    Returns:
+        The path of the graph.
 
     Raises:
-        LoadError: the model cannot be exported, or the file's name ends in neither.
+        LoadError: the model cannot be exported, or the suffix is another one.
     """
     path, model = Path(out), trained.model
-    if path.suffix not in KINDS:
-        raise LoadError(f"{path.name}: a graph is written as {' or '.join(KINDS)}")
+    if path.suffix not in SUFFIXES:
+        raise LoadError(f"{path.name}: a graph is written as {' or '.join(SUFFIXES)}")
     if not isinstance(model, Encoder) or not all(
         isinstance(c, FusedLayer) for c in model.stack.layers.values()
     ):
         raise LoadError("only encoders of fused cells (rnn, gru, lstm) can be exported")
-    plain = copy.deepcopy(model).float().eval()
-    for cell in plain.stack.layers.values():
+    encoder = copy.deepcopy(model).float().eval()
+    for cell in encoder.stack.layers.values():
         cell.kernel = "torch"  # type: ignore[assignment]
     steps = steps or trained.longest
     shape = (batch, steps) if trained.task.inputs == "tokens" else (batch, steps, trained.task.input_size)
@@ -61,8 +67,8 @@ def export(trained: Trained, out: str | Path, steps: int | None = None, batch: i
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own modules assign weights while they are traced
-        _write(_Answers(plain).eval(), (inputs, torch.full((batch,), steps)), path)
-    described = {
+        _write(_ExportedEncoder(encoder).eval(), (inputs, torch.full((batch,), steps)), path)
+    description = {
         "run": trained.directory.name,
         "kind": trained.task.kind,
         "batch": batch,
@@ -71,12 +77,13 @@ def export(trained: Trained, out: str | Path, steps: int | None = None, batch: i
         "vocabulary": list(trained.task.vocabulary),
         "labels": trained.labels if trained.task.kind == "classification" else [],
     }
-    text = json.dumps(described, ensure_ascii=False) + "\n"
+    text = json.dumps(description, ensure_ascii=False) + "\n"
     path.with_suffix(".json").write_text(text, encoding="utf-8")
     return path
 
 
 def _write(module: nn.Module, example: tuple[Tensor, Tensor], path: Path) -> None:
+    """Trace the module on an example and write its graph."""
     program = torch.export.export(module, example)
     if path.suffix == ".pt2":
         torch.export.save(program, path)

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gatescope.baselines.base import Baseline, evaluate
 from gatescope.cells.kernels.layer import kernel_of
+from gatescope.components import import_from_working_directory
 from gatescope.config import ConfigError, check
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.errors import DataError
@@ -199,6 +200,7 @@ def complete_rebuilt_record(record: Record, data: SequenceData, module: Sequence
 
 def load_data(cfg: DictConfig) -> SequenceData:
     """Return the datamodule after `setup`; the order of its batches depends on the seed of the run."""
+    import_from_working_directory()
     data: SequenceData = instantiate(cfg.data)
     data.order_seed = cfg.seed
     files = find_inputs(OmegaConf.to_container(cfg.data, resolve=True), "data")

@@ -1,6 +1,7 @@
-"""The contract between data and models: what a task is, and what a batch holds.
+"""The contract between data and models: the task of a dataset, and the batch that a model reads.
 
-Imports torch alone, so that a cell can be used without Lightning, torchmetrics, torchtext or wandb.
+This module imports torch alone, so that a cell can be used without Lightning, torchmetrics, torchtext or
+wandb.
 """
 
 from __future__ import annotations
@@ -12,28 +13,44 @@ import torch
 from torch import Tensor
 
 IGNORE = -100
-"""Target of a position that no loss and no metric counts (torch's own `ignore_index`)."""
+"""Target of a position that no loss and no metric counts (`ignore_index` of `torch.nn.CrossEntropyLoss`)."""
 END = 0
-"""Symbol of a target vocabulary that ends every target of a transduction, and that decoding starts from."""
+"""Id in a target vocabulary that ends every target of a transduction; decoding starts from it."""
+PADDING, UNKNOWN = "<pad>", "<unk>"
+"""Vocabulary entries: the padding of a source, and any token that the train split lacks."""
 Kind = Literal["classification", "regression", "next_step", "transduction"]
 Split = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """All that a model, a loss and a report need to know of a dataset.
+    """The properties of a dataset that a model, a loss and a report need.
 
-    `input_size` is the number of token ids (inputs "tokens") or of features ("features").
-    `output_size` is 1 for a regression target and for two classes (one sigmoid output), else the number
-    of classes. `metric` with `direction` is what a study compares on, named as it is logged after
-    "validation/" and "test/". `tolerance`: a regression example counts as solved below this |error|.
+    Targets of a transduction are ids of `target_vocabulary`, and each target ends with END. A target may hold
+    further accepted answers, each with its own END: the loss uses the first, error rates use the one nearest
+    to the prediction.
 
-    Targets of a transduction are ids of `target_vocabulary`, whose entry END ends each; `output_size` is its
-    size, and `target_unit` what one symbol is. A target may go on with further accepted answers, each with
-    its END: the loss counts the first, error rates the one nearest to the prediction.
-
-    `vectors` (input_size, D): pretrained embeddings of the tokens, which fix the width of the embedding;
-    `frozen_vectors`: they are not trained.
+    Attributes:
+        kind: what is predicted: a class or a real value per sequence, a class (or several labels) per time
+            step, or a sequence of symbols.
+        inputs: token ids, or feature vectors.
+        input_size: number of token ids, or of features per time step.
+        output_size: 1 for a regression and for two classes (one sigmoid output), else the number of classes.
+        metric: the metric that studies compare, named as it is logged after "validation/" and "test/".
+        direction: whether a larger ("max") or a smaller ("min") value of `metric` is better.
+        labels: names of the classes; empty if they have none.
+        vocabulary: the token of each id; empty if tokens have no names. Ids are then shown as numbers.
+        padding_index: id of the padding token; None pads with 0.
+        tolerance: a regression example counts as solved if its absolute error is below this value.
+        target_vocabulary: the symbol of each target id of a transduction; entry END ends a target.
+        target_unit: what one target symbol is.
+        multilabel: each of the K outputs is an independent label; targets are zeros and ones, (T, K) per
+            sequence.
+        causal: targets are later inputs, so that a bidirectional model would read the answers.
+        stateful: row i of a batch continues row i of the previous batch; hidden states are carried over.
+        vectors: (input_size, D) pretrained embeddings of the tokens; D is then the width of the embedding.
+        frozen_vectors: the pretrained embeddings are not trained.
+        notes: facts about the data for the record (number of dropped rows, share of unknown words, …).
     """
 
     kind: Kind
@@ -49,20 +66,30 @@ class TaskSpec:
     target_vocabulary: tuple[str, ...] = ()
     target_unit: Literal["character", "phoneme", "word"] = "word"
     multilabel: bool = False
-    """Any number of the outputs is right at once: targets are zeros and ones, (T, K) a sequence."""
     causal: bool = False
-    """Targets are later inputs: a model that reads backwards would be told the answers."""
     stateful: bool = False
-    """Row i of a batch goes on where row i of the batch before it ended: states are carried over."""
     vectors: Tensor | None = field(default=None, repr=False, compare=False)
     frozen_vectors: bool = False
     notes: dict[str, Any] = field(default_factory=dict)
-    """Facts of the data worth keeping in the record (rows dropped, share of unknown words …)."""
+
+    def token(self, index: int) -> str:
+        """Return the token of an input id; the id itself as text if the task has no vocabulary."""
+        return self.vocabulary[index] if self.vocabulary else str(index)
+
+    def token_ids(self) -> dict[str, int]:
+        """Return the id of every token, with ids as text if the task has no vocabulary."""
+        return {self.token(index): index for index in range(self.input_size)}
 
 
 class Batch(NamedTuple):
-    """inputs (B, T) int64 or (B, T, F) float32, right-padded; lengths (B,) int64, at least 1; targets (B,),
-    (B, K) or (B, T); ids (B,) int64, the example's index within its split."""
+    """Right-padded examples.
+
+    Attributes:
+        inputs: (B, T) int64 token ids, or (B, T, F) float32 features.
+        lengths: (B,) int64 number of valid time steps, at least 1.
+        targets: (B,), (B, K), (B, T) or (B, T, K), depending on the task.
+        ids: (B,) int64 index of each example within its split.
+    """
 
     inputs: Tensor
     lengths: Tensor
@@ -70,11 +97,36 @@ class Batch(NamedTuple):
     ids: Tensor
 
     def to(self, device: torch.device | str) -> Batch:
-        """Lightning moves in one call what has such a method, and else looks into it for tensors."""
-        waits = torch.device(device).type in ("cpu", "mps")
-        return Batch(*(part.to(device, non_blocking=not waits) for part in self))
+        """Return the batch on a device; copies to a GPU are asynchronous.
+
+        Lightning calls this method once per batch instead of searching the tuple for tensors.
+        """
+        blocking = torch.device(device).type in ("cpu", "mps")
+        return Batch(*(part.to(device, non_blocking=not blocking) for part in self))
 
 
 def valid_mask(lengths: Tensor, steps: int) -> Tensor:
-    """(B,) -> (B, T) bool, true where t < length. The one place a mask is made."""
+    """Return a mask that is true at the valid time steps.
+
+    Args:
+        lengths: (B,) number of valid time steps.
+        steps: T, number of time steps of the padded batch.
+
+    Returns:
+        (B, T) bool, true where t < length.
+    """
     return torch.arange(steps, device=lengths.device) < lengths[:, None]
+
+
+def first_answer(targets: Tensor) -> Tensor:
+    """Return the first accepted answer of each target of a transduction.
+
+    Args:
+        targets: (B, U) target ids; each accepted answer ends with END, IGNORE is padding.
+
+    Returns:
+        (B, U') the first answer with its END, then IGNORE; U' is the length of the longest.
+    """
+    ends = (targets == END).long()
+    kept = targets.masked_fill(ends.cumsum(1) - ends > 0, IGNORE)
+    return kept[:, : int((kept != IGNORE).sum(1).max())]

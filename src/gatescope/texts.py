@@ -1,4 +1,4 @@
-"""The examples of a test split as a reader sees them, for tables of errors: loaded from a run's config."""
+"""The inputs of test examples as text, for tables of errors; loaded by the config of a run."""
 
 from __future__ import annotations
 
@@ -20,18 +20,23 @@ log = logging.getLogger(__name__)
 
 
 def texts_of(config: Mapping[str, Any], predictions: pd.DataFrame) -> Texts | None:
-    """The way from ids to texts for the run of this (resolved) config.
+    """Return the function from example ids to texts, for the test split of a run.
 
-    None, with a warning, where the data cannot be loaded, or are no longer those that were tested: the target
-    of an example is not the one in `predictions`.
+    Args:
+        config: the resolved config of the run.
+        predictions: the recorded predictions of the test.
+
+    Returns:
+        The function; None, with a warning, where the data cannot be loaded or their targets differ from those
+        in `predictions`.
     """
     try:
         data = _data(json.dumps({"data": config["data"], "seed": config.get("seed", 0)}, sort_keys=True))
-    except Exception as error:  # whatever a dataset, its package or a missing file raises
+    except Exception as error:  # a dataset, its package or a missing file can raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         log.warning("errors are shown without their texts: the data cannot be loaded (%s)", reason)
         return None
-    if not _same(data, predictions):
+    if not _has_targets(data, predictions):
         log.warning("errors are shown without their texts: the data are not those that the run was tested on")
         return None
     return lambda ids: data.texts("test", ids)
@@ -39,29 +44,31 @@ def texts_of(config: Mapping[str, Any], predictions: pd.DataFrame) -> Texts | No
 
 @lru_cache(maxsize=2)
 def _data(config: str) -> SequenceData:
+    """Load the data of a config in JSON."""
     from omegaconf import OmegaConf
 
-    from gatescope.run import load_data  # loads torch
+    from gatescope.run import load_data  # imports torch
 
     cfg = OmegaConf.create(json.loads(config))
     return load_data(cfg)
 
 
-def _same(data: SequenceData, predictions: pd.DataFrame) -> bool:
+def _has_targets(data: SequenceData, predictions: pd.DataFrame) -> bool:
+    """Return whether the targets of the test split equal those of the predictions."""
     ids = [int(i) for i in predictions.id]
     assert data.splits is not None
     if ids and not 0 <= min(ids) <= max(ids) < len(data.splits.test):
         return False
     if "target" not in predictions:
         return True
-    true = truths(data, ids)
+    targets = recorded_targets(data, ids)
     if predictions.target.dtype.kind == "f":
-        return bool(np.allclose(np.array(true, dtype=float), predictions.target, rtol=1e-6, atol=0))
-    return list(predictions.target) == true
+        return bool(np.allclose(np.array(targets, dtype=float), predictions.target, rtol=1e-6, atol=0))
+    return list(predictions.target) == targets
 
 
-def truths(data: SequenceData, ids: Sequence[int]) -> list[Any]:
-    """Targets of these test examples as files of predictions have them: names, values or symbols."""
+def recorded_targets(data: SequenceData, ids: Sequence[int]) -> list[Any]:
+    """Return the targets of test examples as predictions are recorded: class names, values or symbols."""
     from gatescope.training.classification import class_names
     from gatescope.training.transduction import sequences
 

@@ -95,14 +95,14 @@ def train(config: str, *command: str) -> int:
 
 def write_failure(error: Exception) -> None:
     """Write an error to the file that torchrun reads, with a traceback if its message is not enough."""
-    from gatescope.cli import is_written_for_the_reader
+    from gatescope.cli import has_user_message
 
     reason, now = f"{type(error).__name__}: {error}", time.time()
     details = {
         "timestamp": str(int(now)),
         "failed_at": now,
         "reason": reason,
-        "traceback": None if is_written_for_the_reader(error) else traceback.format_exc(),
+        "traceback": None if has_user_message(error) else traceback.format_exc(),
     }
     content = {"message": {"message": reason, "extraInfo": details}}
     Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(content), encoding="utf-8")

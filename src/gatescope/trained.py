@@ -13,13 +13,14 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from gatescope.analysis.pair import find
+from gatescope.analysis.record_files import find_run
 from gatescope.components import nearest
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.errors import DataError
 from gatescope.instruments.attribution import distribution
 from gatescope.models.encoder import SequenceModel
 from gatescope.models.seq2seq import Seq2Seq
+from gatescope.moved import current_targets
 from gatescope.run import build_module, load_data
 from gatescope.sequences import END, Batch, Split, TaskSpec
 from gatescope.tracking.checkpoint_files import read_checkpoint, weights_path
@@ -171,7 +172,7 @@ class Trained:
         tokens = self.data.tokenize(text)
         if not tokens:
             raise DataError(f"the text {text!r} holds no token: give at least one word")
-        index = {token: i for i, token in enumerate(self.task.vocabulary)}
+        index = self.task.token_ids()
         if not any(token in index for token in tokens):
             match = nearest(tokens[0], index)
             hint = f"; the nearest to {tokens[0]!r} is {match!r}" if match else ""
@@ -208,11 +209,12 @@ def load(run: str | Path, root: str | Path | None = None) -> Trained:
         LoadError: The run has no usable weights, or they belong to another version.
         DataError: The data of the run are no longer available.
     """
-    directory = find(root or os.environ.get("RUNS_DIR", "runs"), str(run))
+    directory = find_run(root or os.environ.get("RUNS_DIR", "runs"), str(run))
     record = read_run(directory)
     if not (directory / "config.yaml").exists():
         raise LoadError(f"{directory} has no config.yaml, which is needed to build the model")
-    cfg = OmegaConf.load(directory / "config.yaml")
+    saved = OmegaConf.to_container(OmegaConf.load(directory / "config.yaml"))
+    cfg = OmegaConf.create(current_targets(saved))
     assert isinstance(cfg, DictConfig)
     if "baseline" in cfg.model:
         raise LoadError(f"{directory.name} is a baseline without a network: there are no weights to load")

@@ -1,4 +1,4 @@
-"""A generator of synthetic records, in the format that gatescope.tracking writes."""
+"""Synthetic records in the format of gatescope.tracking."""
 
 from __future__ import annotations
 
@@ -89,19 +89,22 @@ def write_run(
 def write_predictions(
     folder: Path, seed: int, labels: Sequence[str] = LABELS, count: int = 120, accuracy: float = 0.7
 ) -> dict[str, Any]:
-    """Of a classification: the same examples for every seed, the last two of which all get wrong."""
+    """Write predictions of a classification: the same examples for every seed; the last two are wrong."""
     rng, luck = np.random.default_rng(0), np.random.default_rng(100 + seed)
     true = rng.integers(0, len(labels), count)
     right = luck.random(count) < accuracy
     right[-2:] = False
-    said = np.where(right, true, (true + 1 + luck.integers(0, len(labels) - 1, count)) % len(labels))
-    chances = luck.dirichlet(np.ones(len(labels)), count)
-    top = chances.argmax(1)
+    predicted = np.where(right, true, (true + 1 + luck.integers(0, len(labels) - 1, count)) % len(labels))
+    probabilities = luck.dirichlet(np.ones(len(labels)), count)
+    top = probabilities.argmax(1)
     rows = np.arange(count)
-    chances[rows, said], chances[rows, top] = chances[rows, top], chances[rows, said]
-    columns: dict[str, Any] = {"id": rows, "loss": -np.log(chances[rows, true])}
-    columns |= {"target": [labels[i] for i in true], "prediction": [labels[i] for i in said]}
-    columns |= {f"p({name})": chances[:, i] for i, name in enumerate(labels)}
+    probabilities[rows, predicted], probabilities[rows, top] = (
+        probabilities[rows, top],
+        probabilities[rows, predicted],
+    )
+    columns: dict[str, Any] = {"id": rows, "loss": -np.log(probabilities[rows, true])}
+    columns |= {"target": [labels[i] for i in true], "prediction": [labels[i] for i in predicted]}
+    columns |= {f"p({name})": probabilities[:, i] for i, name in enumerate(labels)}
     name, content = predictions.encode(columns)
     (folder / name).write_bytes(content)
     return columns
@@ -141,11 +144,11 @@ def sample_readings(cell: str, seed: int, units: int = 24) -> list[dict[str, Any
             "gradient_norm/layer0/recurrent_weights/candidate": norm * 0.2,
         }
         rows += [at | {"name": name, "kind": "scalar", "value": value} for name, value in values.items()]
-    return [*rows, *trial_readings(seed)]
+    return [*rows, *attention_readings(seed)]
 
 
-def trial_readings(seed: int) -> list[dict[str, Any]]:
-    """Attention on trial at the end: a value that grows with the seed, and weights that it shifts."""
+def attention_readings(seed: int) -> list[dict[str, Any]]:
+    """Return measurements of the faithfulness of attention, whose values and weights depend on the seed."""
     at = {"step": 40, "epoch": 4}
     values = {
         "tau/gradient_input/token": 0.3, "tau/leave_one_out/token": 0.2,

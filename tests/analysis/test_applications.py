@@ -1,4 +1,4 @@
-"""One row a dataset: our numbers, a baseline's, and published ones."""
+"""Findings by dataset: measured results, a baseline's, and published ones."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from gatescope.analysis import study
-from gatescope.analysis.report import applications, write_report
-from gatescope.analysis.runs import RecordSource, Tables
+from gatescope.analysis.comparison import Comparison, compare
+from gatescope.analysis.report import write_report
+from gatescope.analysis.report.findings import applications
+from gatescope.analysis.runs import RecordSource
 
 from .conftest import write_run
 
@@ -23,7 +25,7 @@ MUSIC = {"_target_": "gatescope.data.chorales.Chorales"}
 
 
 def music(folder: Path, nll: float) -> None:
-    """Makes a run's record one of next-step prediction."""
+    """Turn the record of a run into one of next-step prediction."""
     run = json.loads((folder / "run.json").read_text())
     run["task"] = {"kind": "next_step", "metric": "nll", "direction": "min"}
     run["summary"] = {"test/nll": nll, "seconds_per_epoch": 1.0}
@@ -32,7 +34,7 @@ def music(folder: Path, nll: float) -> None:
 
 
 @pytest.fixture
-def tables(tmp_path: Path) -> Tables:
+def comparison(tmp_path: Path) -> Comparison:
     published = {"published": [{"model": "gru", "value": 0.9, "source": "Somebody 2020"}]}
     sung = {"published": [{"model": "gru", "value": 8.4, "source": "Another 2018"}]}
     for seed in range(3):
@@ -43,39 +45,45 @@ def tables(tmp_path: Path) -> Tables:
             music(write_run(tmp_path, variant, seed, study=STUDY | sung, data=MUSIC), nll + seed / 10)
     write_run(tmp_path, "series_logistic-none", 0, study=STUDY, accuracy=0.85, data=SERIES)
     music(write_run(tmp_path, "majority-none", 0, study=STUDY, data=MUSIC), 11.0)
-    return RecordSource(tmp_path, "toy").tables()
+    return compare(RecordSource(tmp_path, "toy").tables())
 
 
-def test_each_dataset_is_compared_on_its_own_metric(tables: Tables) -> None:
-    music, series = applications.rows(tables)
-    assert (music.dataset, music.metric, music.higher, music.best) == ("chorales", "test/nll", False, "gru")
-    assert (series.dataset, series.metric, series.higher) == ("gunpoint", "test/accuracy", True)
-    assert series.ours["gru"].mean == pytest.approx(0.93)
-    assert music.ours["rnn"].mean == pytest.approx(9.1)
+def test_each_dataset_is_compared_on_its_own_metric(comparison: Comparison) -> None:
+    music, series = applications.dataset_results(comparison)
+    assert (music.dataset, music.metric, music.higher_is_better, music.best) == (
+        "chorales",
+        "test/nll",
+        False,
+        "gru",
+    )
+    assert (series.dataset, series.metric, series.higher_is_better) == ("gunpoint", "test/accuracy", True)
+    assert series.estimates["gru"].mean == pytest.approx(0.93)
+    assert music.estimates["rnn"].mean == pytest.approx(9.1)
     assert music.baseline == study.Baseline("majority", 11.0, "computed in this study")
     assert series.baseline is not None
     assert series.baseline.value == 0.85
 
 
-def test_published_numbers_stand_beside_ours(tables: Tables) -> None:
-    text = "\n".join(applications.paragraphs(tables))
+def test_published_results_are_compared_with_measured_ones(comparison: Comparison) -> None:
+    written = applications.findings(comparison)
+    text = "\n".join(written.paragraphs)
     assert "| gunpoint | accuracy | 0.810 [0.785, 0.835] | **0.930 [0.905, 0.955]** |" in text
     assert "GRU 0.900 (Somebody 2020)" in text
     assert "gunpoint: gru 0.930 [0.905, 0.955], published 0.900, reached." in text
     assert "chorales: gru 8.700" in text
     assert "published 8.400, not reached." in text
-    assert "Better than the baseline in the mean: chorales (gru) and gunpoint (gru)." in text
-    assert applications.headline(tables).endswith("on 2 of 2 datasets.")
+    assert "Mean at least as good as the baseline's: chorales (gru) and gunpoint (gru)." in text
+    assert written.headline.endswith("on 2 of 2 datasets.")
 
 
-def test_the_report_misses_nothing_that_music_does_not_have(tables: Tables, tmp_path: Path) -> None:
+def test_a_metric_of_another_task_is_not_missing(comparison: Comparison, tmp_path: Path) -> None:
     readme = write_report(RecordSource(tmp_path, "toy"), tmp_path / "out", paper=False).read_text()
-    assert "## One row a dataset" in readme
+    assert "## Results by dataset" in readme
     assert "No finite result" not in readme
     assert "| gru-none | data=chorales | nan" not in readme
 
 
 def test_without_networks_there_is_no_row(tmp_path: Path) -> None:
     write_run(tmp_path, "series_logistic-none", 0, study=STUDY, accuracy=0.85, data=SERIES)
-    found = RecordSource(tmp_path, "toy").tables()
-    assert applications.paragraphs(found) == ["No network has a finite result."]
+    comparison = compare(RecordSource(tmp_path, "toy").tables())
+    assert applications.findings(comparison).paragraphs == ["No network has a finite result."]

@@ -1,4 +1,4 @@
-"""Records that are not as they should be: a correct page, or one clear message."""
+"""Reports of incomplete or damaged records: a correct page, or one clear message."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_constant_metrics(tmp_path: Path) -> None:
     text = page(tmp_path)
     assert "0.500" in text
     assert "0.500 [" not in text, "without a spread over seeds there is no interval"
-    assert "there is no difference beyond seeds" in text
+    assert "There is no significant difference from" in text
 
 
 @pytest.mark.parametrize("value", [None, math.nan])

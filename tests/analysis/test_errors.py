@@ -28,24 +28,27 @@ def test_the_matrix_counts_every_example(table: pd.DataFrame) -> None:
     counts = errors.confusion(table)
     assert list(counts.index) == list(counts.columns) == list(LABELS)
     for true in LABELS:
-        for said in LABELS:
-            assert counts.loc[true, said] == ((table.target == true) & (table.prediction == said)).sum()
-    pairs = errors.confused(counts)
+        for predicted in LABELS:
+            assert (
+                counts.loc[true, predicted]
+                == ((table.target == true) & (table.prediction == predicted)).sum()
+            )
+    pairs = errors.confused_pairs(counts)
     assert pairs.n.sum() == (table.target != table.prediction).sum()
     first = pairs.iloc[0]
     assert first.n == pairs.n.max() == counts.loc[first.true, first.predicted]
     assert first["share"] == pytest.approx(first.n / (table.target == first.true).sum())
 
 
-def test_classes_are_as_scikit_learn_reports_them(table: pd.DataFrame) -> None:
+def test_scores_of_classes_agree_with_scikit_learn(table: pd.DataFrame) -> None:
     found = errors.per_class(table).set_index("class")
-    told = classification_report(table.target, table.prediction, output_dict=True)
+    report = classification_report(table.target, table.prediction, output_dict=True)
     for name in LABELS:
-        expected = [told[name][part] for part in ("precision", "recall", "f1-score", "support")]
+        expected = [report[name][part] for part in ("precision", "recall", "f1-score", "support")]
         assert found.loc[name].tolist() == pytest.approx(expected)
     scores = errors.scores(table)
-    assert scores["accuracy"] == pytest.approx(told["accuracy"])
-    assert scores["macro_f1"] == pytest.approx(told["macro avg"]["f1-score"])
+    assert scores["accuracy"] == pytest.approx(report["accuracy"])
+    assert scores["macro_f1"] == pytest.approx(report["macro avg"]["f1-score"])
 
 
 def test_a_class_that_is_never_predicted_and_one_without_examples() -> None:
@@ -59,10 +62,10 @@ def test_a_class_that_is_never_predicted_and_one_without_examples() -> None:
     assert errors.confusion(table).to_numpy().tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 0]]
 
 
-def test_calibration_is_as_torchmetrics_has_it(table: pd.DataFrame) -> None:
-    chances = torch.tensor(table[[f"p({name})" for name in LABELS]].to_numpy())
+def test_calibration_agrees_with_torchmetrics(table: pd.DataFrame) -> None:
+    probabilities = torch.tensor(table[[f"p({name})" for name in LABELS]].to_numpy())
     true = torch.tensor([LABELS.index(name) for name in table.target])
-    expected = multiclass_calibration_error(chances, true, num_classes=3, n_bins=15, norm="l1")
+    expected = multiclass_calibration_error(probabilities, true, num_classes=3, n_bins=15, norm="l1")
     bins = errors.calibration(table)
     assert errors.expected_calibration_error(bins) == pytest.approx(float(expected), rel=1e-5)
     assert bins.n.sum() == 500
@@ -74,9 +77,9 @@ def test_calibration_is_as_torchmetrics_has_it(table: pd.DataFrame) -> None:
 
 
 def test_the_brier_score_is_summed_over_classes(table: pd.DataFrame) -> None:
-    chances = table[[f"p({name})" for name in LABELS]].to_numpy()
+    probabilities = table[[f"p({name})" for name in LABELS]].to_numpy()
     true = np.array([[name == label for label in LABELS] for name in table.target])
-    assert errors.brier(table) == pytest.approx(((chances - true) ** 2).sum(1).mean())
+    assert errors.brier(table) == pytest.approx(((probabilities - true) ** 2).sum(1).mean())
     two = pd.DataFrame(
         {"id": [0, 1], "loss": [1.0, 1.0], "target": ["a", "b"], "prediction": ["a", "a"]}
         | {"p(a)": [0.8, 0.6], "p(b)": [0.2, 0.4]}
@@ -85,16 +88,16 @@ def test_the_brier_score_is_summed_over_classes(table: pd.DataFrame) -> None:
     assert errors.brier(two) == pytest.approx(2 * half)
 
 
-def test_the_worst_are_those_that_most_seeds_get_wrong(tmp_path: Path) -> None:
+def test_the_worst_errors_are_those_of_most_seeds(tmp_path: Path) -> None:
     runs = [pd.DataFrame(write_predictions(tmp_path, seed)) for seed in range(5)]
     table = errors.worst_over_seeds(runs, 10, lambda ids: [f"text {i}" for i in ids])
     assert {118, 119} <= set(table.id[table.wrong == 5])
     assert table.wrong.is_monotonic_decreasing
     assert (table.runs == 5).all()
     for row in table.itertuples():
-        said = [run.prediction[row.id] for run in runs]
-        assert row.wrong == sum(p != row.target for p in said)
-        assert said.count(row.prediction) == max(map(said.count, said))
+        predictions = [run.prediction[row.id] for run in runs]
+        assert row.wrong == sum(p != row.target for p in predictions)
+        assert predictions.count(row.prediction) == max(map(predictions.count, predictions))
         assert row.loss == pytest.approx(np.mean([run.loss[row.id] for run in runs]))
         assert row.text == f"text {row.id}"
     equal = table[table.wrong == table.wrong.max()]
@@ -102,7 +105,7 @@ def test_the_worst_are_those_that_most_seeds_get_wrong(tmp_path: Path) -> None:
     assert bad == sorted(bad, reverse=True)
 
 
-def test_of_values_the_mean_error_decides() -> None:
+def test_regressions_are_ranked_by_mean_error() -> None:
     rows = {"id": [0, 1, 2], "loss": [0.0, 1.0, 4.0], "target": [1.0, 1.0, 1.0]}
     runs = [
         pd.DataFrame(rows | {"prediction": [1.0, 2.0, 3.0]}),
@@ -115,7 +118,7 @@ def test_of_values_the_mean_error_decides() -> None:
     assert errors.scores(runs[0]) == pytest.approx({"examples": 3, "loss": 5 / 3, "mse": 5 / 3, "bias": 1.0})
 
 
-def test_examples_are_the_same_where_their_targets_are(tmp_path: Path) -> None:
+def test_same_examples_compares_targets(tmp_path: Path) -> None:
     one, two = (pd.DataFrame(write_predictions(tmp_path, seed)) for seed in (0, 1))
     assert errors.same_examples([one, two])
     assert errors.same_examples([one, two.head(50)])
@@ -124,13 +127,13 @@ def test_examples_are_the_same_where_their_targets_are(tmp_path: Path) -> None:
     assert not errors.same_examples([one, one.drop(columns="p(neutral)")])
 
 
-def test_groups_are_the_finished_runs_that_kept_predictions(tmp_path: Path) -> None:
+def test_groups_contain_finished_runs_with_predictions(tmp_path: Path) -> None:
     for seed in range(2):
         write_predictions(write_run(tmp_path, "gru-none", seed), seed)
         write_run(tmp_path, "lstm-none", seed)
     (group,) = errors.groups(RecordSource(tmp_path, "toy").tables().finished())
     assert (group.variant, group.condition, len(group.pooled)) == ("gru-none", "", 240)
-    assert errors.seeds([group]) == "2 seeds"
+    assert errors.seed_text([group]) == "2 seeds"
 
 
 @pytest.mark.parametrize("classes", [2, 26, 100])

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import pkgutil
 from itertools import combinations
 from pathlib import Path
 
@@ -10,9 +9,11 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from gatescope.analysis import figures, style
+from gatescope.analysis import style
 from gatescope.analysis.figures import NoData, load, save
-from gatescope.analysis.figures.base import canvas, mean_over_seeds, spread
+from gatescope.analysis.figures.base import figure_names
+from gatescope.analysis.figures.drawing import canvas
+from gatescope.analysis.figures.summaries import evenly_spaced, mean_over_seeds
 from gatescope.analysis.gradient_flow import mean_curve
 from gatescope.analysis.runs import RecordSource, Tables
 
@@ -46,8 +47,7 @@ def toy_tables(root: Path) -> Tables:
 
 
 def test_every_figure_is_tested() -> None:
-    found = {m.name for m in pkgutil.iter_modules(figures.__path__)} - {"base"}
-    assert found == {*COMPARISON, *VANISHING}
+    assert set(figure_names()) == {*COMPARISON, *VANISHING}
 
 
 @pytest.mark.parametrize("name", COMPARISON)
@@ -88,26 +88,26 @@ def check_legible(figure: Figure, asked: float | None) -> None:
         assert all(not inside.overlaps(axes.get_window_extent()) for axes in figure.axes)
 
 
-def test_the_curves_drawn_are_the_closed_form(vanishing: Tables) -> None:
+def test_drawn_curves_equal_the_closed_form(vanishing: Tables) -> None:
     # The records hold exp(rate·lag): the drawn mean must be that line again.
     figure = load("vanishing_curves").draw(vanishing)
-    color = style.look("gru-none").color
+    color = style.style_of("gru-none").color
     for axes, rate in zip(figure.axes, RATES["gru"], strict=True):
         (line,) = [line for line in axes.lines if line.get_color() == color]
         x, y = (np.asarray(data, dtype=float) for data in line.get_data())
         assert np.polyfit(x, np.log(y), 1)[0] == pytest.approx(rate, abs=0.01)
 
 
-def test_the_half_life_drawn_is_the_rates(vanishing: Tables) -> None:
+def test_drawn_half_lives_follow_from_the_rates(vanishing: Tables) -> None:
     figure = load("half_life_over_training").draw(vanishing)
-    color = style.look("rnn-none").color
+    color = style.style_of("rnn-none").color
     line = next(line for line in figure.axes[0].lines if line.get_color() == color)
     first, last = np.asarray(line.get_ydata(), dtype=float)[[0, -1]]
     start, end = RATES["rnn"]
     assert (first, last) == pytest.approx((math.log(2) / -start, math.log(2) / -end), rel=0.03)
 
 
-def test_figures_say_how_many_seeds_are_dead_or_exploded(tmp_path: Path) -> None:
+def test_captions_count_dead_and_exploded_seeds(tmp_path: Path) -> None:
     lost = {("irnn", 1): "dead", ("gru", 0): "exploded"}
     write_vanishing(tmp_path, seeds=3, lags=(20,), lost=lost)
     tables = RecordSource(tmp_path, "vanishing").tables().finished()
@@ -130,10 +130,10 @@ def test_figures_say_how_many_seeds_are_dead_or_exploded(tmp_path: Path) -> None
         for line in axes.lines
         if line.get_marker() == "x" and len(line.get_xdata())
     }
-    assert crosses == {style.look(f"{cell}-none").color: [16, 64] for cell in ("irnn", "gru")}
+    assert crosses == {style.style_of(f"{cell}-none").color: [16, 64] for cell in ("irnn", "gru")}
 
 
-def test_gradient_norms_of_zero_and_beyond_numbers_are_counted(tmp_path: Path) -> None:
+def test_gradient_norms_that_are_zero_or_not_finite_are_counted(tmp_path: Path) -> None:
     for seed, last in enumerate((1.0, 4.0, 0.0, None)):
         measurements = [
             {"step": step, "epoch": 0, "name": name, "kind": "undefined" if norm is None else "scalar"}
@@ -150,7 +150,7 @@ def test_gradient_norms_of_zero_and_beyond_numbers_are_counted(tmp_path: Path) -
     assert "irnn-none 1 of 4 dead, 1 of 4 exploded" in load("gradient_norms").caption(tables)
 
 
-def test_means_shown_are_means_over_seeds(toy: Path) -> None:
+def test_drawn_means_are_means_over_seeds(toy: Path) -> None:
     tables = toy_tables(toy)
     figure = load("metric_by_variant").draw(tables)
     expected = tables.final("test/accuracy").groupby("variant").value.mean()
@@ -158,7 +158,7 @@ def test_means_shown_are_means_over_seeds(toy: Path) -> None:
     assert all(any(abs(mean - x) < 1e-12 for x in drawn) for mean in expected)
 
 
-def test_files_are_the_same_bytes_twice(toy: Path, tmp_path: Path) -> None:
+def test_the_same_figure_gives_the_same_bytes(toy: Path, tmp_path: Path) -> None:
     tables = toy_tables(toy)
     once, again = (
         [p.read_bytes() for p in save(load("metric_by_variant").draw(tables), tmp_path / sub, "m")]
@@ -172,7 +172,7 @@ def test_files_are_the_same_bytes_twice(toy: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [*COMPARISON, *VANISHING])
-def test_a_figure_without_data_says_so(name: str, tmp_path: Path) -> None:
+def test_a_figure_without_data_raises_no_data(name: str, tmp_path: Path) -> None:
     folder = write_run(tmp_path, "gru-none", 0, accuracy=None, measurements=[])
     (folder / "metrics.jsonl").unlink()
     module, tables = load(name), toy_tables(tmp_path)
@@ -183,7 +183,7 @@ def test_a_figure_without_data_says_so(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", COMPARISON)
-def test_strange_names_one_run_and_a_constant_metric(name: str, tmp_path: Path) -> None:
+def test_unusual_names_one_run_and_a_constant_metric(name: str, tmp_path: Path) -> None:
     for variant in ("a b/c-none", "ガウス-additive", "x$_y-none"):
         folder = write_run(tmp_path, variant, 0, accuracy=0.5)
         write_predictions(folder, 0, ("$x_1$", "ガウス", "two\nlines", "=1+1"))
@@ -198,7 +198,7 @@ def test_an_unknown_figure_is_named() -> None:
         load("pie_chart")
 
 
-def test_a_mean_needs_every_seed() -> None:
+def test_a_mean_is_over_all_seeds() -> None:
     table = pd.DataFrame({"seed": [0, 1, 0], "epoch": [0, 0, 1], "value": [1.0, 3.0, 9.0]})
     mean = mean_over_seeds(table, "epoch")
     assert list(mean.index) == [0]
@@ -214,13 +214,13 @@ def test_curves_are_averaged_as_logs_over_common_lags() -> None:
     assert list(mean["mean"]) == pytest.approx([1.0, 0.01])
 
 
-def test_spread_keeps_the_ends() -> None:
-    assert spread(list("abcdefg"), 3) == ["a", "d", "g"]
-    assert spread(["a"], 3) == ["a"]
-    assert spread(["a", "b"], 1) == ["b"]
+def test_evenly_spaced_items_contain_first_and_last() -> None:
+    assert evenly_spaced(list("abcdefg"), 3) == ["a", "d", "g"]
+    assert evenly_spaced(["a"], 3) == ["a"]
+    assert evenly_spaced(["a", "b"], 1) == ["b"]
 
 
-def test_the_canvas_leaves_no_settings_behind() -> None:
+def test_the_canvas_restores_the_settings_of_matplotlib() -> None:
     import matplotlib
 
     before = dict(matplotlib.rcParams)
@@ -233,7 +233,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 @pytest.mark.parametrize("name", [*COMPARISON, *VANISHING])
-def test_the_numbers_under_a_figure_are_the_golden_ones(name: str, toy: Path, vanishing: Tables) -> None:
+def test_the_numbers_under_a_figure_equal_the_golden_file(name: str, toy: Path, vanishing: Tables) -> None:
     # Computed once by this code and looked through; a change of them must be meant. To write them anew,
     # delete the file and run this test.
     numbers = load(name).numbers(toy_tables(toy) if name in COMPARISON else vanishing).reset_index(drop=True)
@@ -253,7 +253,7 @@ def test_the_numbers_under_a_figure_are_the_golden_ones(name: str, toy: Path, va
             assert list(got.astype(str)) == list(expected.astype(object).fillna("").astype(str)), column
 
 
-def test_differences_drawn_are_those_of_the_verdicts(toy: Path) -> None:
+def test_drawn_differences_agree_with_the_verdicts(toy: Path) -> None:
     tables = toy_tables(toy)
     numbers = load("paired_differences").numbers(tables)
     expected = tables.final("test/accuracy").pivot(index="seed", columns="variant", values="value")
@@ -267,7 +267,7 @@ def test_differences_drawn_are_those_of_the_verdicts(toy: Path) -> None:
     assert holds
 
 
-def test_the_pareto_front_is_what_nothing_beats(tmp_path: Path) -> None:
+def test_no_variant_is_cheaper_and_better_than_the_pareto_front(tmp_path: Path) -> None:
     # Seconds are 12.5 + 3 · (letters of the cell): "a" is cheap and poor, "bbbbb" dear and best,
     # "ccc" dearer than "bb" and no better.
     for variant, accuracy in (("a-none", 0.6), ("bb-none", 0.7), ("ccc-none", 0.65), ("bbbbb-none", 0.8)):
@@ -277,7 +277,7 @@ def test_the_pareto_front_is_what_nothing_beats(tmp_path: Path) -> None:
     assert set(numbers.index[numbers.front_parameters]) == {"bbbbb-none"}
 
 
-def test_gate_quantiles_are_those_of_the_values(tmp_path: Path) -> None:
+def test_quantiles_of_histograms_agree_with_those_of_the_values(tmp_path: Path) -> None:
     edges = np.linspace(0, 1, 51)
     values = np.random.default_rng(0).beta(2, 5, 20_000)
     counts = np.histogram(values, edges)[0]
@@ -289,7 +289,7 @@ def test_gate_quantiles_are_those_of_the_values(tmp_path: Path) -> None:
     assert quantiles == pytest.approx(np.quantile(values, [0.1, 0.5, 0.9]), abs=0.004)
 
 
-def test_attention_on_trial_takes_the_last_reading_and_knows_what_chance_gives(toy: Path) -> None:
+def test_faithfulness_uses_the_last_measurement_and_the_value_by_chance(toy: Path) -> None:
     numbers = load("faithfulness").numbers(toy_tables(toy)).set_index(["quantity", "variant"])
     # Seeds 0 to 4 add 0.01 each to every value.
     tau = numbers.loc[("τ: gradient × input", "gru-additive")]
@@ -298,7 +298,7 @@ def test_attention_on_trial_takes_the_last_reading_and_knows_what_chance_gives(t
     assert (erased["mean"], erased["chance"]) == pytest.approx((0.72, 0.42))
 
 
-def test_the_difference_between_seeds_is_jensen_shannon_s_over_pairs(toy: Path) -> None:
+def test_the_difference_between_seeds_is_the_divergence_over_pairs(toy: Path) -> None:
     numbers = load("faithfulness").numbers(toy_tables(toy)).set_index(["quantity", "variant"])
     found = numbers.loc[("between seeds (JSD)", "lstm-none")]
 

@@ -1,4 +1,4 @@
-"""What is said of gradients that real runs have recorded, dead ones among them."""
+"""Findings on the gradients of trained runs, with dead gradients among them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from conftest import Compose
 
+from gatescope.analysis.comparison import compare
 from gatescope.analysis.figures import load
-from gatescope.analysis.report import vanishing_gradients
+from gatescope.analysis.report.findings.vanishing_gradients import findings
 from gatescope.analysis.runs import RecordSource
 from gatescope.cells.irnn import IRNN
 from gatescope.run import run
 
 
 class ShutIRNN(IRNN):
-    """An IRNN whose biases shut every unit for good in runs with an odd seed: there its gradient is exactly 0
-    from lag 1 on."""
+    """An IRNN whose units are all off in runs with an odd seed: its gradient is exactly 0 from lag 1 on."""
 
     def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None:
         super().__init__(input_size, hidden_size, **options)
@@ -28,19 +28,20 @@ class ShutIRNN(IRNN):
                 bias.fill_(-9.0)
 
 
-def test_a_run_whose_gradient_is_dead_is_named_and_not_averaged(small: Compose, tmp_path: Path) -> None:
-    # One seed of an IRNN that carries a signal unchanged, one that is dead, and a GRU that loses some of it.
+def test_a_run_with_a_dead_gradient_is_listed_and_not_averaged(small: Compose, tmp_path: Path) -> None:
+    # An IRNN with one seed whose gradient keeps its norm and one whose gradient is dead, and a GRU.
     for seed in range(2):
         cell = f"model.cell._target_={__name__}.ShutIRNN"
         run(small("study.name=lost", "model=irnn", f"seed={seed}", cell))
         run(small("study.name=lost", "model=gru", f"seed={seed}"))
-    tables = RecordSource(tmp_path, "lost").tables().finished()
-    text = "\n".join(vanishing_gradients.paragraphs(tables))
-    assert "**gru-none** loses least of a signal a step" in text
-    assert "Without a place: irnn-none (1 of 2 dead)." in text
+    comparison = compare(RecordSource(tmp_path, "lost").tables())
+    written = findings(comparison)
+    text = "\n".join(written.paragraphs)
+    assert "the gradient decays most slowly in **gru-none** (λ" in text
+    assert "Not ranked: irnn-none (1 of 2 dead)." in text
     (row,) = [line for line in text.splitlines() if line.startswith("| irnn-none |")]
     assert row.endswith("| 1 (initialisation: 1 of 2 dead; tested weights: 1 of 2 dead) |")
-    assert vanishing_gradients.headline(tables).startswith("After training gru-none loses least")
-    numbers = load("vanishing_curves").numbers(tables).set_index(["variant", "time"]).sort_index()
+    assert written.headline.startswith("After training, the gradient decays most slowly in gru-none")
+    numbers = load("vanishing_curves").numbers(comparison.tables).set_index(["variant", "time"]).sort_index()
     assert set(numbers.loc[("irnn-none", "tested weights")].dead) == {1}
     assert set(numbers.loc[("irnn-none", "tested weights")].n) == {1}

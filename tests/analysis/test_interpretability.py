@@ -1,4 +1,4 @@
-"""The findings of study=interpretability: a verdict that follows the numbers, or too few seeds."""
+"""Findings on gates and attention: verdicts follow the numbers, and need enough seeds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gatescope.analysis.report import interpretability, write_report
-from gatescope.analysis.runs import RecordSource, Tables
+from gatescope.analysis.comparison import Comparison, compare
+from gatescope.analysis.report import write_report
+from gatescope.analysis.report.findings.interpretability import findings
+from gatescope.analysis.runs import RecordSource
 
 from .conftest import write_run
 
@@ -35,7 +37,7 @@ BAD = GOOD | {
 MIXED = GOOD | {"attention/permutation/total_variation": 0.01}
 
 
-def tables(root: Path, seeds: int = 5) -> Tables:
+def comparison(root: Path, seeds: int = 5) -> Comparison:
     rng = np.random.default_rng(0)
     given = {"gru-additive": GOOD, "lstm-additive": BAD, "rnn-additive": MIXED, "gru-uniform": {}}
     for variant, values in given.items():
@@ -44,18 +46,18 @@ def tables(root: Path, seeds: int = 5) -> Tables:
             write_run(
                 root, variant, seed, study=STUDY, accuracy=accuracy, measurements=measurements(values, seed)
             )
-    return RecordSource(root, "toy").tables().finished()
+    return compare(RecordSource(root, "toy").tables())
 
 
-def test_each_variant_is_told_where_it_belongs(tmp_path: Path) -> None:
-    text = interpretability.paragraphs(tables(tmp_path))[0]
-    assert "by all tests, in gru-additive" in text
-    assert "; by some tests only in rnn-additive (not: weight);" in text
-    assert "by none of the tests in lstm-additive." in text
+def test_each_variant_is_judged_by_its_tests(tmp_path: Path) -> None:
+    text = findings(comparison(tmp_path)).paragraphs[0]
+    assert "By all tests in gru-additive;" in text
+    assert "; by some tests only in rnn-additive (failed: weight);" in text
+    assert "by no test in lstm-additive." in text
 
 
-def test_ablations_truth_and_gates_have_their_numbers(tmp_path: Path) -> None:
-    text = "\n".join(interpretability.paragraphs(tables(tmp_path)))
+def test_the_tables_of_ablations_deciding_steps_and_gates(tmp_path: Path) -> None:
+    text = "\n".join(findings(comparison(tmp_path)).paragraphs)
     assert "| gru-additive | gru-uniform | +0.1" in text
     assert "| 5 | ahead |" in text
     assert "| variant | attention | chance |" in text
@@ -63,25 +65,24 @@ def test_ablations_truth_and_gates_have_their_numbers(tmp_path: Path) -> None:
     assert "| gru-additive | update | 0.702" in text
     assert "(chance 0.402)" in text
     assert "Jain & Wallace 2019" in text
-    trial = text.split("Ablations")[0]
-    assert "| gru-uniform |" not in trial, "an ablation is not put on trial"
+    evaluated = text.split("Ablations")[0]
+    assert "| gru-uniform |" not in evaluated, "an ablation is not evaluated"
 
 
 def test_few_seeds_give_no_verdict(tmp_path: Path) -> None:
-    found = tables(tmp_path, seeds=2)
-    assert "Not enough seeds for a verdict" in interpretability.paragraphs(found)[0]
+    assert "Not enough seeds for a verdict" in findings(comparison(tmp_path, seeds=2)).paragraphs[0]
 
 
-def test_a_study_without_such_readings_is_compared_all_the_same(tmp_path: Path) -> None:
+def test_a_study_without_these_measurements_is_compared(tmp_path: Path) -> None:
     for seed in range(2):
         write_run(tmp_path, "gru-none", seed, study=STUDY, measurements=[])
-    found = RecordSource(tmp_path, "toy").tables().finished()
-    assert interpretability.paragraphs(found)[0].startswith("Nothing can be said of attention")
-    assert "highest mean test accuracy" in interpretability.headline(found)
+    written = findings(compare(RecordSource(tmp_path, "toy").tables()))
+    assert written.paragraphs[0].startswith("No findings on attention")
+    assert "highest mean test accuracy" in written.headline
 
 
 @pytest.mark.parametrize("seeds", [1, 5])
 def test_the_report_is_written(tmp_path: Path, seeds: int) -> None:
-    tables(tmp_path, seeds)
+    comparison(tmp_path, seeds)
     readme = write_report(RecordSource(tmp_path, "toy"), tmp_path / "out", paper=False)
-    assert "How far may attention be read" in readme.read_text(encoding="utf-8")
+    assert "Does attention explain predictions" in readme.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The page as a file: it needs nothing beside it, is small, and its numbers lead to their runs."""
+"""The page of a report: self-contained, small, and linked to its records."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from gatescope.analysis.comparison import compare
 from gatescope.analysis.figures import load
 from gatescope.analysis.report import page, write_report
-from gatescope.analysis.report.interactive import MOST_POINTS, charts
+from gatescope.analysis.report.interactive import MAX_POINTS, charts
 from gatescope.analysis.runs import RecordSource
 
 from .conftest import RATES, write_predictions, write_run, write_vanishing
@@ -93,18 +94,18 @@ def test_charts_stay_small_and_plain_json(tmp_path: Path) -> None:
         json.dumps(spec, allow_nan=False)
         points = Counter(row["variant"] for row in spec["data"]["values"])
         assert len(points) == len(RATES)
-        assert set(points.values()) == {MOST_POINTS}
+        assert set(points.values()) == {MAX_POINTS}
 
 
-def test_long_tables_are_thinned_and_say_so(tmp_path: Path) -> None:
+def test_long_tables_are_thinned(tmp_path: Path) -> None:
     write_vanishing(tmp_path, seeds=2, lags=(100,))
     numbers = load("vanishing_curves").numbers(RecordSource(tmp_path, "vanishing").tables().finished())
-    shown = page.shown(numbers)
-    assert shown.total == len(numbers) > page.MOST_ROWS >= len(shown.rows)
-    assert {row[1] for row in shown.rows} == set(numbers.variant)
+    thinned = page.thinned(numbers)
+    assert thinned.total == len(numbers) > page.MAX_ROWS >= len(thinned.rows)
+    assert {row[1] for row in thinned.rows} == set(numbers.variant)
 
 
-def test_what_varies_between_runs_is_told_from_what_does_not() -> None:
+def test_settings_that_vary_between_runs_are_marked() -> None:
     configs = {
         "a": {"seed": 0, "data": {"lag": 5}, "study": {"name": "x"}},
         "b": {"seed": 1, "data": {"lag": 5}},
@@ -118,6 +119,6 @@ def test_scripts_cannot_be_closed_by_data() -> None:
 
 
 def test_records_are_found_by_relative_paths(folder: Path) -> None:
-    tables = RecordSource(folder.parents[1], "toy").tables()
-    for run in page.runs(tables, folder):
+    comparison = compare(RecordSource(folder.parents[1], "toy").tables())
+    for run in page.runs(comparison, folder):
         assert not os.path.isabs(run["record"])

@@ -33,12 +33,12 @@ def test_the_report_of_a_comparison(toy: Path, tmp_path: Path) -> None:
     assert "python train.py study=toy" in text
     assert "**gru-additive** has the highest mean test accuracy" in text
     assert "linear model" in text
-    assert "Below it beyond seeds" in text
-    assert "To mind" not in text
+    assert "Significantly below it" in text
+    assert "Warnings" not in text
     assert "torch 2.13.0" in text
 
 
-def test_the_csv_has_a_row_a_run(toy: Path, tmp_path: Path) -> None:
+def test_the_csv_has_one_row_per_run(toy: Path, tmp_path: Path) -> None:
     write_run(toy, "gru-none", 9, status="failed", reason="the loss became nan at step 7")
     text_of(toy, tmp_path / "out")
     with (tmp_path / "out" / "toy" / "runs.csv").open(encoding="utf-8") as file:
@@ -51,7 +51,7 @@ def test_the_csv_has_a_row_a_run(toy: Path, tmp_path: Path) -> None:
     assert (failed["test/accuracy"], failed["reason"]) == ("", "the loss became nan at step 7")
 
 
-def test_failures_and_missing_cells_are_named(tmp_path: Path) -> None:
+def test_failed_runs_and_missing_seeds_are_listed(tmp_path: Path) -> None:
     for seed in range(3):
         write_run(tmp_path, "gru-none", seed)
     write_run(tmp_path, "lstm-none", 0)
@@ -71,26 +71,29 @@ def test_few_seeds_get_intervals_and_no_verdict(tmp_path: Path) -> None:
     text = text_of(tmp_path, tmp_path / "out")
     row = next(line for line in text.splitlines() if line.startswith("| gru-none | +0.399 ["))
     assert row.endswith("| not enough seeds |")
-    assert "not enough seeds for a verdict" in text
-    assert "is ahead of" not in text
+    assert "Not enough seeds for a verdict against rnn-none (+0.399 [" in text
+    assert "is significantly ahead of" not in text
 
 
-def test_equals_are_not_told_apart(tmp_path: Path) -> None:
+def test_equal_variants_do_not_differ_significantly(tmp_path: Path) -> None:
     for seed in range(5):
         write_run(tmp_path, "gru-none", seed, accuracy=0.7 + 0.01 * (seed % 2))
         write_run(tmp_path, "rnn-none", seed, accuracy=0.7 + 0.01 * ((seed + 1) % 2))
     text = text_of(tmp_path, tmp_path / "out")
-    assert "there is no difference beyond seeds" in text
+    assert "There is no significant difference from" in text
 
 
-def test_no_claim_follows_from_a_difference_that_is_the_same_in_all_seeds(tmp_path: Path) -> None:
+def test_a_difference_that_is_the_same_in_all_seeds_is_not_tested(tmp_path: Path) -> None:
     for seed in range(5):
         write_run(tmp_path, "gru-none", seed, accuracy=0.9)
         write_run(tmp_path, "rnn-none", seed, accuracy=0.8)
     text = text_of(tmp_path, tmp_path / "out")
-    assert "It is ahead of" not in text
-    assert "Against rnn-none (+0.100) no verdict: the difference is the same in all seeds" in text
-    assert "No verdict, as all seeds differ from it alike: rnn-none (+0.0430) and gru-none (+0.143)." in text
+    assert "It is significantly ahead of" not in text
+    assert "No test against rnn-none (+0.100): the difference is the same in all seeds." in text
+    assert (
+        "No test, as the difference is the same in all seeds: rnn-none (+0.0430) and gru-none (+0.143)."
+        in text
+    )
     (row,) = [line for line in text.splitlines() if line.startswith("| gru-none | ") and "seeds" in line]
     assert row.split(" | ")[1:] == ["rnn-none", "+0.100", "1.000", "–", "5", "no spread over seeds |"] or (
         row == "| gru-none | +0.100 | 1.000 | – | 5 | no spread over seeds |"
@@ -112,7 +115,7 @@ def test_lower_can_be_better(tmp_path: Path) -> None:
                 file.write(row + "\n")
     text = text_of(tmp_path, tmp_path / "out")
     assert "**gru-none** has the lowest mean test mse" in text
-    assert "It is ahead of rnn-none (−0.1" in text
+    assert "It is significantly ahead of rnn-none (−0.1" in text
 
 
 def test_the_baseline_may_be_a_run_of_the_study(tmp_path: Path) -> None:
@@ -123,12 +126,12 @@ def test_the_baseline_may_be_a_run_of_the_study(tmp_path: Path) -> None:
     assert "The baseline, tfidf_logistic, has no finished run" in without
     write_run(tmp_path, "tfidf_logistic-none", 0, study=study, accuracy=0.757, measurements=[])
     text = text_of(tmp_path, tmp_path / "out")
-    assert "tfidf_logistic (computed in this study), stands at 0.757. Above it beyond seeds: gru-none" in text
+    assert "tfidf_logistic (computed in this study), reaches 0.757. Significantly above it: gru-none" in text
     assert "**gru-none** has the highest" in text
     assert "No finite result" not in text, "a baseline needs no seeds"
 
 
-def test_mixed_commits_are_warned_of(tmp_path: Path) -> None:
+def test_a_report_warns_of_mixed_commits(tmp_path: Path) -> None:
     write_run(tmp_path, "gru-none", 0, commit="a" * 40)
     write_run(tmp_path, "gru-none", 1, commit="b" * 40)
     write_run(tmp_path, "gru-none", 2, commit=None)
@@ -143,15 +146,15 @@ def test_one_run_is_enough_for_a_report(tmp_path: Path) -> None:
     assert "Differences, paired by seed" not in text
 
 
-def test_figures_that_cannot_be_drawn_say_why(tmp_path: Path) -> None:
+def test_a_figure_that_cannot_be_drawn_shows_the_reason(tmp_path: Path) -> None:
     study = {"figures": ["metric_by_variant", "vanishing_curves", "pie_chart"]}
     write_run(tmp_path, "gru-none", 0, study=study)
     text = report(tmp_path, tmp_path / "out")
-    assert "Not drawn: no finished run has readings of gradient_flow" in text
+    assert "Not drawn: no finished run has measurements of gradient_flow" in text
     assert "Not drawn: there is no figure named 'pie_chart'" in text
 
 
-def test_only_failed_runs_are_one_message(tmp_path: Path) -> None:
+def test_only_failed_runs_raise_an_error(tmp_path: Path) -> None:
     write_run(tmp_path, "gru-none", 0, status="failed", reason="the loss became nan")
     with pytest.raises(NoRuns, match=r"no run of toy has finished \(1 failed\); the first reason: the loss"):
         text_of(tmp_path, tmp_path / "out")
@@ -168,59 +171,59 @@ def test_the_same_records_give_the_same_bytes(toy: Path, tmp_path: Path) -> None
         assert one.read_bytes() == (tmp_path / "b" / one.relative_to(tmp_path / "a")).read_bytes(), one.name
 
 
-def test_the_findings_on_vanishing_follow_the_numbers(tmp_path: Path) -> None:
+def test_findings_on_gradient_flow_follow_the_numbers(tmp_path: Path) -> None:
     write_vanishing(tmp_path, seeds=5, lags=(50, 100))
     text = text_of(tmp_path, tmp_path / "out", "vanishing")
-    assert "## Which architectures carry a signal how far" in text
-    assert "**lstm_chrono-none** loses least of a signal a step" in text
-    assert "Without a place: irnn-none (grows, λ = +0.01" in text
-    assert "rnn-none most (−0.298" in text
+    assert "## How far gradients reach back in time" in text
+    assert "the gradient decays most slowly in **lstm_chrono-none** (λ" in text
+    assert "Not ranked: irnn-none (grows, λ = +0.01" in text
+    assert "fastest in rnn-none (−0.298" in text
     assert "does not vanish" in text
     section = text[text.index("**lag=100**") :]
-    assert "gru-none cannot be placed by these seeds" in section
+    assert "the intervals do not decide in gru-none;" in section
     assert "rnn-none (15.00 in all 5)" in section
-    assert "without a spread over seeds that a verdict could rest on" in section
-    assert "Training made a signal last longer in rnn-none (+0.200 [" in section
+    assert "there is no interval, as all seeds agree, in" in section
+    assert "Training slowed the decay in rnn-none (+0.200 [" in section
     assert text.index("**lag=50**") < text.index("**lag=100**")
 
 
 @pytest.mark.parametrize("lost", ["dead", "exploded"])
-def test_a_variant_with_a_lost_seed_loses_most_not_least(tmp_path: Path, lost: str) -> None:
-    # Its four other seeds carry a signal farther than any other variant's.
+def test_a_variant_with_a_lost_seed_is_not_ranked(tmp_path: Path, lost: str) -> None:
+    # The gradient of its four other seeds decays more slowly than any other variant's.
     write_vanishing(tmp_path, seeds=5, lags=(50,), lost={("lstm_chrono", 4): lost, ("irnn", 0): lost})
     text = text_of(tmp_path, tmp_path / "out", "vanishing")
-    assert "**minlstm-none** loses least of a signal a step" in text
-    assert f"Without a place: irnn-none (1 of 5 {lost}) and lstm_chrono-none (1 of 5 {lost})." in text
+    assert "the gradient decays most slowly in **minlstm-none** (λ" in text
+    assert f"Not ranked: irnn-none (1 of 5 {lost}) and lstm_chrono-none (1 of 5 {lost})." in text
     row = next(line for line in text.splitlines() if line.startswith("| lstm_chrono-none | −0.0"))
     assert row.endswith(f"| 4 (tested weights: 1 of 5 {lost}) |")
-    assert "last longer in rnn-none" in text
-    changes = text[text.index("Training made") :]
+    assert "slowed the decay in rnn-none" in text
+    changes = text[text.index("Training slowed") :]
     assert "lstm_chrono" not in changes[: changes.index("\n")], "no verdict over the seeds that are left"
-    assert "minlstm-none loses least" in write_index(tmp_path / "out").read_text(encoding="utf-8")
+    assert "decays most slowly in minlstm-none" in write_index(tmp_path / "out").read_text(encoding="utf-8")
 
 
-def test_a_variant_of_lost_seeds_stays_in_the_table(tmp_path: Path) -> None:
+def test_a_variant_without_a_remaining_seed_is_in_the_table(tmp_path: Path) -> None:
     lost = {(cell, seed): "dead" for cell in ("gru", "rnn", "minlstm", "lstm", "irnn") for seed in range(5)}
     lost |= {("lstm_chrono", seed): "exploded" for seed in range(5)}
     write_vanishing(tmp_path, seeds=5, lags=(50,), lost=lost)
     text = text_of(tmp_path, tmp_path / "out", "vanishing")
-    assert "no variant carries a signal in all its seeds without growth" in text
+    assert "every variant has a gradient that grows, or is dead or exploded in some seed" in text
     (row,) = [line for line in text.splitlines() if "| gru-none | −0.299" in line]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert [cells[2], cells[4], cells[6], cells[7]] == ["–", "–", "–", "0 (tested weights: 5 of 5 dead)"]
 
 
-def test_the_findings_on_vanishing_with_few_seeds(tmp_path: Path) -> None:
+def test_findings_on_gradient_flow_with_few_seeds(tmp_path: Path) -> None:
     write_vanishing(tmp_path, seeds=3, lags=(50,))
     text = text_of(tmp_path, tmp_path / "out", "vanishing")
-    assert "there are **not enough seeds** for any verdict" in text
+    assert "3 seeds are **not enough seeds** for a verdict" in text
     assert "Not enough seeds for a verdict" in text
-    assert "last longer" not in text
+    assert "slowed the decay" not in text
 
 
-def test_the_findings_on_vanishing_without_readings(tmp_path: Path) -> None:
+def test_findings_on_gradient_flow_without_measurements(tmp_path: Path) -> None:
     write_run(tmp_path, "gru-none", 0, study={"findings": "vanishing_gradients"}, measurements=[])
-    assert "Nothing can be said: no finished run has readings of gradient_flow" in text_of(
+    assert "No findings on gradient flow: no finished run has measurements of gradient_flow" in text_of(
         tmp_path, tmp_path / "o"
     )
 
@@ -251,7 +254,7 @@ def test_figures_for_a_paper_come_in_both_widths(tmp_path: Path) -> None:
     assert not list(folder.glob("**/vanishing_curves*"))
 
 
-def test_what_an_older_report_drew_and_this_one_cannot_is_gone(tmp_path: Path) -> None:
+def test_files_of_an_older_report_that_are_no_longer_drawn_are_removed(tmp_path: Path) -> None:
     write_run(tmp_path, "gru-none", 0)
     folder = write_report(RecordSource(tmp_path, "toy"), tmp_path / "out", figures=["gate_saturation"]).parent
     assert len(list(folder.rglob("gate_saturation*"))) == 9
@@ -261,7 +264,7 @@ def test_what_an_older_report_drew_and_this_one_cannot_is_gone(tmp_path: Path) -
     assert not list(folder.rglob("gate_saturation*"))
 
 
-def test_the_index_has_a_line_a_report(toy: Path, tmp_path: Path) -> None:
+def test_the_index_has_one_line_per_report(toy: Path, tmp_path: Path) -> None:
     text_of(toy, tmp_path / "out")
     other = {"name": "b|c d", "question": "Why | so?"}
     write_run(tmp_path / "x", "gru-none", 0, study=other)
@@ -272,8 +275,8 @@ def test_the_index_has_a_line_a_report(toy: Path, tmp_path: Path) -> None:
         "0.700. | 1 of 1 |"
     )
     assert lines[-1].startswith("| [toy](toy/README.md) | *Which of these is better?* gru-additive has the")
-    assert "others beyond seeds. | 30 of 30 |" in lines[-1]
+    assert "others. | 30 of 30 |" in lines[-1]
 
 
-def test_an_index_of_nothing_says_how_to_begin(tmp_path: Path) -> None:
+def test_an_empty_index_shows_the_first_command(tmp_path: Path) -> None:
     assert "study=first_light" in write_index(tmp_path / "reports").read_text(encoding="utf-8")

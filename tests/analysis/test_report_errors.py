@@ -1,4 +1,4 @@
-"""A report's section of errors: from runs that really trained, and frozen so that it outlives them."""
+"""The error section of a report, from trained runs and from synthetic records."""
 
 from __future__ import annotations
 
@@ -100,14 +100,14 @@ def test_data_that_have_changed_give_no_texts(
         pd.read_csv(folder / "tables" / "errors.csv"), with_texts.drop(columns="text")
     )
     assert "the data are not those that the run was tested on" in caplog.text
-    assert "The texts of the test split are not at hand." in (folder / "README.md").read_text()
+    assert "The texts of the test split are not available." in (folder / "README.md").read_text()
     (tmp_path / "my.csv").unlink()
     texts_of.__globals__["_data"].cache_clear()
     written(tmp_path)
     assert "the data cannot be loaded" in caplog.text
 
 
-def test_many_classes_are_a_dozen_in_the_readme_and_all_on_the_page(tmp_path: Path) -> None:
+def test_of_many_classes_the_readme_shows_twelve_and_the_page_all(tmp_path: Path) -> None:
     labels = [f"class {i:03d}" for i in range(100)]
     for seed in range(2):
         folder = write_run(tmp_path, "gru-none", seed, measurements=[])
@@ -122,7 +122,7 @@ def test_many_classes_are_a_dozen_in_the_readme_and_all_on_the_page(tmp_path: Pa
     assert len(html) < 1_000_000
 
 
-def test_seeds_that_were_tested_on_other_examples_are_told(tmp_path: Path) -> None:
+def test_a_note_names_seeds_that_were_tested_on_other_examples(tmp_path: Path) -> None:
     for seed, labels in enumerate((("a", "b", "c"), ("b", "a", "c"))):
         folder = write_run(tmp_path, "gru-none", seed, measurements=[])
         write_predictions(folder, seed, labels)

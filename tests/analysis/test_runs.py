@@ -4,16 +4,19 @@ import json
 import math
 import subprocess
 import sys
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gatescope.analysis.report import write_report
 from gatescope.analysis.runs import NoRuns, RecordSource, Tables
 
-from .conftest import write_lines, write_run
+from .conftest import write_lines, write_predictions, write_run
 
 
 def tables(root: Path, study: str = "toy") -> Tables:
@@ -38,7 +41,9 @@ def test_every_run_and_value_is_read(tmp_path: Path) -> None:
     assert read.notes == ()
 
 
-def test_torn_lines_are_named_and_the_rest_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_lines_are_named_and_the_rest_is_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = write_run(tmp_path, "gru-none", 0)
     path = folder / "metrics.jsonl"
     whole = len(tables(tmp_path).metrics)
@@ -46,13 +51,14 @@ def test_torn_lines_are_named_and_the_rest_is_kept(tmp_path: Path, caplog: pytes
     path.write_text("\n".join([lines[0], '{"step": 3, "train/lo', *lines[1:]]) + '\n{"step": 9')
     read = tables(tmp_path)
     assert len(read.metrics) == whole
-    assert read.notes == (f"{path} line 2 is torn: skipped", f"{path} line {len(lines) + 2} is torn: skipped")
-    assert f"{path} line 2 is torn" in caplog.text
+    damaged = (2, len(lines) + 2)
+    assert read.notes == tuple(f"{path} line {number} is damaged and was skipped" for number in damaged)
+    assert f"{path} line 2 is damaged" in caplog.text
 
 
 @settings(deadline=None, max_examples=20)
 @given(cut=st.integers(0, 400))
-def test_a_kill_at_any_byte_costs_at_most_the_last_line(
+def test_a_run_killed_at_any_byte_loses_at_most_its_last_line(
     tmp_path_factory: pytest.TempPathFactory, cut: int
 ) -> None:
     folder = write_run(tmp_path_factory.mktemp("runs"), "gru-none", 0)
@@ -67,7 +73,7 @@ def test_a_kill_at_any_byte_costs_at_most_the_last_line(
     assert len(read.metrics) == sum(len(row) - 3 for row in complete)
 
 
-def test_replayed_steps_keep_the_last(tmp_path: Path) -> None:
+def test_repeated_steps_keep_the_last_value(tmp_path: Path) -> None:
     folder = write_run(tmp_path, "gru-none", 0)
     rows = [{"step": 10, "epoch": 0, "time": t, "validation/loss": v} for t, v in ((1.0, 0.9), (7.0, 0.8))]
     write_lines(folder / "metrics.jsonl", rows)
@@ -87,7 +93,7 @@ def test_only_a_run_of_the_same_config_supersedes(tmp_path: Path) -> None:
     assert sum("superseded by another run of the same config" in note for note in read.notes) == 2
 
 
-def test_runs_that_differ_all_count_whatever_differs(tmp_path: Path) -> None:
+def test_runs_with_any_difference_all_count(tmp_path: Path) -> None:
     rates = {0.1: 1, 0.001: 0}  # of different seeds: their mean would be of two things
     for rate, seed in rates.items():
         write_run(tmp_path, "gru-none", seed, config={"optimizer": {"lr": rate}}, suffix=f"-{rate}")
@@ -102,10 +108,10 @@ def test_runs_that_differ_all_count_whatever_differs(tmp_path: Path) -> None:
         "lr=0.1": 0.7,
     }
     (note,) = read.notes
-    assert "was a trial (trainer.fast_dev_run=true): it stands under a condition of its own" in note
+    assert "was a trial (trainer.fast_dev_run=true): it has a condition of its own" in note
 
 
-def test_the_recorded_identity_counts_before_the_config(tmp_path: Path) -> None:
+def test_the_recorded_identity_takes_precedence_over_the_config(tmp_path: Path) -> None:
     """What stands for the content of a file is in the record, and not in the config."""
     for seed, content in ((0, f"sha256:{'a' * 16}.csv"), (1, f"sha256:{'b' * 16}.csv")):
         folder = write_run(tmp_path, "gru-none", seed)
@@ -116,7 +122,7 @@ def test_the_recorded_identity_counts_before_the_config(tmp_path: Path) -> None:
     assert list(tables(tmp_path).runs.condition) == ["content=aaaaaaaa", "content=bbbbbbbb"]
 
 
-def test_what_varies_in_the_data_is_the_condition(tmp_path: Path) -> None:
+def test_keys_of_the_data_that_vary_are_the_condition(tmp_path: Path) -> None:
     for lag in (20, 100):
         data = {"_target_": "gatescope.data.copy.Copy", "lag": lag, "batch_size": 64}
         write_run(tmp_path, "gru-none", 0, data=data)
@@ -145,11 +151,31 @@ def test_unreadable_records_are_named(tmp_path: Path) -> None:
     (write_run(tmp_path, "gru-none", 2) / "config.yaml").unlink()
     read = tables(tmp_path)
     assert sorted(read.runs.status) == ["finished", "finished", "running"], "not one is left out"
-    assert any(f"{bad}/run.json is damaged: shown from the rest" in note for note in read.notes)
+    assert any(f"{bad}/run.json is damaged: the run is shown from the rest" in note for note in read.notes)
     assert any("config.yaml is missing" in note for note in read.notes)
 
 
-def test_no_runs_says_where_and_what_to_do(tmp_path: Path) -> None:
+def test_a_report_reads_each_file_of_a_record_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(4):
+        write_predictions(write_run(tmp_path / "runs", "gru-none", seed), seed)
+    opened: Counter[Path] = Counter()
+    open_file = Path.open
+
+    def count(path: Path, *arguments: Any, **options: Any) -> Any:
+        opened[path] += path.is_relative_to(tmp_path / "runs")
+        return open_file(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", count)
+    figures = ["metric_by_variant", "calibration", "confusion_matrix", "learning_curves"]
+    write_report(RecordSource(tmp_path / "runs", "toy"), tmp_path / "out", paper=False, figures=figures)
+    reads = Counter(path.name for path in opened.elements())
+    assert reads == dict.fromkeys(("run.json", "config.yaml", "metrics.jsonl", "readings.jsonl"), 4) | {
+        path.name: 4 for path in opened if path.name.startswith("predictions")
+    }
+    assert max(opened.values()) == 1
+
+
+def test_the_error_without_runs_names_the_folder_and_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(NoRuns, match=r"no runs in .*toy: start them with `python train.py study=toy`"):
         tables(tmp_path)
 

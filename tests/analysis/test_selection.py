@@ -60,7 +60,7 @@ def test_each_variant_has_its_own_best_value_by_validation_alone(tmp_path: Path)
     assert found.notes == ()
 
 
-def test_low_is_good_where_the_task_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lower_is_better_where_the_task_declares_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grid(tmp_path, {("gru-none", 0.01): [0.7], ("gru-none", 0.1): [0.6]})
     tables = RecordSource(tmp_path, "toy").tables()
     for task in tables.tasks.values():
@@ -79,7 +79,7 @@ def test_a_rate_that_diverges_for_some_seeds_is_not_chosen_for_the_rest(tmp_path
     )
 
 
-def test_of_equal_means_the_first_in_order_is_chosen_and_that_is_said(tmp_path: Path) -> None:
+def test_of_equal_means_the_first_in_order_is_chosen_with_a_note(tmp_path: Path) -> None:
     grid(tmp_path, {("gru-none", 0.1): [0.6], ("gru-none", 0.02): [0.6], ("gru-none", 1e-05): [0.5]})
     found = selected(tmp_path)
     assert found.chosen == {("gru-none", ""): "lr=0.02"}
@@ -87,7 +87,7 @@ def test_of_equal_means_the_first_in_order_is_chosen_and_that_is_said(tmp_path: 
     assert note == "gru-none: lr=0.02, lr=0.1 are equal on validation; lr=0.02, the first, is chosen"
 
 
-def test_where_all_diverge_nothing_is_chosen_and_that_is_said(tmp_path: Path) -> None:
+def test_where_all_seeds_diverge_nothing_is_chosen_with_a_note(tmp_path: Path) -> None:
     grid(tmp_path, {("gru-none", 0.1): [0.6], ("rnn-none", 0.1): [None], ("rnn-none", 0.2): [None]})
     found = selected(tmp_path)
     assert found.chosen == {("gru-none", ""): "lr=0.1"}
@@ -110,22 +110,24 @@ def test_other_conditions_remain_and_each_has_a_choice_of_its_own(tmp_path: Path
     [
         (
             SELECT | {"over": ["model.layers"]},
-            r"study.select.over: given model.layers, .* there differ optimizer.lr",
+            r"study.select.over: model.layers does not differ .* keys that differ: optimizer.lr",
         ),
         (
             SELECT | {"by": "validation/bleu"},
-            r"study.select.by: given validation/bleu, .* is validation/accuracy",
+            r"study.select.by: no finished run .* validation/bleu; available: validation/accuracy",
         ),
-        ({"by": "validation/accuracy"}, r"study.select: needs over"),
+        ({"by": "validation/accuracy"}, r"study.select: set over"),
     ],
 )
-def test_what_cannot_be_selected_is_one_message(tmp_path: Path, declared: Any, message: str) -> None:
+def test_a_selection_that_is_not_possible_raises_an_error(
+    tmp_path: Path, declared: Any, message: str
+) -> None:
     grid(tmp_path, {("gru-none", 0.1): [0.6], ("gru-none", 0.2): [0.7]}, select=declared)
     with pytest.raises(NoRuns, match=message):
         selected(tmp_path)
 
 
-def test_the_report_names_what_was_chosen_in_every_table_and_shows_the_grid(tmp_path: Path) -> None:
+def test_every_table_shows_the_chosen_value_and_the_report_the_whole_grid(tmp_path: Path) -> None:
     values: dict[tuple[str, float], list[float | None]] = {
         ("gru-none", 0.01): [0.9] * 5, ("gru-none", 0.1): [0.5] * 5,
         ("rnn-none", 0.01): [0.2] * 5, ("rnn-none", 0.1): [0.3] * 4 + [0.4],

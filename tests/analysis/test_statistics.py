@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import doctest
 import math
 from itertools import combinations
 
@@ -15,8 +16,9 @@ from gatescope.analysis import statistics as s
 values = st.lists(st.floats(-100, 100), min_size=2, max_size=12)
 
 
-def series(values: list[float], name: str = "a") -> pd.Series:
-    return pd.Series(values, index=range(len(values)), name=name, dtype=float)
+def test_the_examples_in_the_docstring_are_correct() -> None:
+    assert doctest.testmod(s).failed == 0
+    assert doctest.testmod(s).attempted > 5
 
 
 def test_interval_of_a_textbook_sample() -> None:
@@ -34,7 +36,7 @@ def test_interval_equals_scipys(x: list[float]) -> None:
         return
     expected = stats.ttest_1samp(x, 0).confidence_interval(0.95)
     got = s.mean_interval(x)
-    assert (got.low, got.high) == pytest.approx((expected.low, expected.high), rel=1e-6, abs=1e-6)
+    assert (got.low, got.high) == pytest.approx((expected.low, expected.high), rel=1e-12, abs=1e-11)
 
 
 DRAWS = 2000
@@ -45,18 +47,18 @@ def covered(table: pd.DataFrame, truth: float) -> float:
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 8, 20])
-def test_95_per_cent_intervals_cover_what_they_say(seeds: int) -> None:
+def test_95_percent_intervals_have_their_nominal_coverage(seeds: int) -> None:
     rng = np.random.default_rng(seeds)
     normal = rng.normal(3.0, 2.0, (DRAWS, seeds))
     assert 0.92 <= covered(s.mean_intervals(normal), 3.0) <= 0.98
     assert 0.92 <= covered(s.geometric_intervals(np.exp(normal)), math.exp(3.0)) <= 0.98
-    # Scores of one seed share the seed's luck, which pairing takes out.
+    # Scores of one seed share a random effect, which pairing removes.
     luck, a, b = rng.normal(0, 3, (DRAWS, seeds)), *rng.normal(0, 1, (2, DRAWS, seeds))
     assert 0.92 <= covered(s.mean_intervals((luck + a + 0.7) - (luck + b)), 0.7) <= 0.98
 
 
 @pytest.mark.parametrize(("seeds", "tasks"), [(5, 1), (5, 4), (8, 4)])
-def test_interquartile_intervals_cover_what_they_say(seeds: int, tasks: int) -> None:
+def test_interquartile_intervals_have_their_nominal_coverage(seeds: int, tasks: int) -> None:
     rng = np.random.default_rng(seeds)
     levels = rng.normal(size=tasks)
     truth = stats.trim_mean(levels + rng.normal(0, 0.5, (100_000, tasks)), 0.25, axis=None)
@@ -66,7 +68,7 @@ def test_interquartile_intervals_cover_what_they_say(seeds: int, tasks: int) -> 
     assert 0.92 <= np.mean([e.low <= truth <= e.high for e in found]) <= 0.98
 
 
-def test_intervals_of_many_rows_are_those_of_each() -> None:
+def test_intervals_of_many_rows_equal_those_of_each_row() -> None:
     x = np.random.default_rng(8).normal(size=(6, 5))
     x[1, 2:], x[2], x[3, 0] = math.nan, math.nan, math.inf
     x[1, 1] = math.nan
@@ -114,11 +116,15 @@ def test_paired_difference_equals_scipys_paired_t(pairs: list[tuple[float, float
     a, b = zip(*pairs, strict=True)
     if np.std(np.subtract(a, b)) < 1e-4:
         return
-    got = s.paired_difference(series(list(a)), series(list(b), "b"))
+    got = s.paired_difference(np.array(a), np.array(b))
     expected = stats.ttest_rel(a, b)
     low, high = expected.confidence_interval(0.95)
-    assert got.p == pytest.approx(expected.pvalue, rel=1e-6, abs=1e-12)
-    assert (got.estimate.low, got.estimate.high) == pytest.approx((low, high), rel=1e-6, abs=1e-6)
+    assert got.p == pytest.approx(expected.pvalue, rel=1e-12, abs=1e-12)
+    assert (got.estimate.low, got.estimate.high) == pytest.approx((low, high), rel=1e-12, abs=1e-12)
+    # The textbook formula: mean ± t(0.975, n − 1) · sd / √n.
+    d = np.subtract(a, b)
+    half = stats.t.ppf(0.975, len(d) - 1) * d.std(ddof=1) / math.sqrt(len(d))
+    assert got.estimate.high - got.estimate.low == pytest.approx(2 * half, rel=1e-9)
 
 
 def test_pairs_are_the_seeds_that_both_have() -> None:
@@ -130,11 +136,29 @@ def test_pairs_are_the_seeds_that_both_have() -> None:
     assert s.paired_difference(a, b.loc[[7]]).estimate.n == 0
 
 
-def test_pairing_finds_what_seeds_hide() -> None:
+def test_pairing_removes_the_variance_between_seeds() -> None:
     rng = np.random.default_rng(3)
     common = rng.normal(0, 1, 8)
     a, b = common + 0.1 + rng.normal(0, 0.05, 8), common + rng.normal(0, 0.05, 8)
-    assert s.paired_difference(series(list(a)), series(list(b), "b")).p < 0.05 < stats.ttest_ind(a, b).pvalue
+    assert s.paired_difference(np.array(a), np.array(b)).p < 0.05 < stats.ttest_ind(a, b).pvalue
+
+
+def test_a_table_of_results_is_summarized_and_compared_by_column() -> None:
+    rng = np.random.default_rng(6)
+    table = pd.DataFrame(rng.normal([0.0, 3.0, 0.1], size=(6, 3)), columns=["rnn", "gru", "lstm"])
+    table.loc[2, "lstm"] = math.nan
+    for name, row in s.summarize(table).iterrows():
+        expected = s.mean_interval(table[name])
+        assert tuple(row) == (expected.mean, expected.low, expected.high, expected.n)
+    got = s.compare_with_reference(table, "rnn")
+    assert list(got.index) == ["gru", "lstm"]
+    for name, row in got.iterrows():
+        difference = s.paired_difference(table[name], table["rnn"])
+        assert (row["mean"], row.p, row.n) == (difference.estimate.mean, difference.p, len(difference.seeds))
+        assert row.verdict == s.verdict(difference, row.p_holm)
+    assert list(got.p_holm) == list(s.holm(got.p))
+    assert list(got.verdict) == ["ahead", s.NO_DIFFERENCE]
+    assert s.compare_with_reference(table, "rnn", higher_is_better=False).verdict["gru"] == "behind"
 
 
 def test_superiority_counts_ties_half() -> None:
@@ -143,10 +167,10 @@ def test_superiority_counts_ties_half() -> None:
 
 
 def test_constant_differences() -> None:
-    same = s.paired_difference(series([1.0] * 5), series([1.0] * 5, "b"))
+    same = s.paired_difference([1.0] * 5, [1.0] * 5)
     assert same.p == 1.0
-    assert s.verdict(same, same.p) == "no difference beyond seeds"
-    apart = s.paired_difference(series([2.0] * 5), series([1.0] * 5, "b"))
+    assert s.verdict(same, same.p) == "no significant difference"
+    apart = s.paired_difference([2.0] * 5, [1.0] * 5)
     assert math.isnan(apart.p)
     assert math.isnan(apart.estimate.low)
     assert s.verdict(apart, apart.p) == s.NO_SPREAD
@@ -156,11 +180,11 @@ def test_differences_alike_to_rounding_have_no_test() -> None:
     # Accuracies of float32 on 1,000 items that differ by exactly seven of them.
     right = np.array([801, 813, 822, 790, 805])
     a, b = (list((right + more).astype(np.float32) / np.float32(1000)) for more in (7, 0))
-    difference = s.paired_difference(series(a), series(b, "b"))
+    difference = s.paired_difference(a, b)
     assert len(set(np.subtract(a, b))) > 1, "rounding makes them unequal"
     assert math.isnan(difference.p)
-    # Six items more in one seed are a spread.
-    assert 0 < s.paired_difference(series([a[0] + 0.006, *a[1:]]), series(b, "b")).p < 0.05
+    # Six more items in one seed give a spread.
+    assert 0 < s.paired_difference([a[0] + 0.006, *a[1:]], b).p < 0.05
 
 
 def test_a_difference_without_a_test_leaves_its_family_smaller() -> None:
@@ -205,25 +229,25 @@ def test_interquartile_bootstrap_keeps_the_tasks() -> None:
         ([1.0, 1.1, 1.2, 1.1, 1.0], [0.0] * 5, True, "ahead"),
         ([1.0, 1.1, 1.2, 1.1, 1.0], [0.0] * 5, False, "behind"),
         ([-1.0, -1.1, -1.2, -1.1, -1.0], [0.0] * 5, False, "ahead"),
-        ([1.0, -1.1, 1.2, -1.1, 0.1], [0.0] * 5, True, "no difference beyond seeds"),
+        ([1.0, -1.1, 1.2, -1.1, 0.1], [0.0] * 5, True, "no significant difference"),
     ],
 )
 def test_verdict(a: list[float], b: list[float], higher: bool, expected: str) -> None:
-    difference = s.paired_difference(series(a), series(b, "b"))
+    difference = s.paired_difference(a, b)
     assert s.verdict(difference, difference.p, higher) == expected
 
 
-def test_a_difference_between_equals_is_seldom_claimed() -> None:
+def test_the_rate_of_false_claims_is_bounded() -> None:
     rng = np.random.default_rng(5)
     said = []
     for _ in range(400):
-        d = s.paired_difference(series(list(rng.normal(size=5))), series(list(rng.normal(size=5)), "b"))
+        d = s.paired_difference(rng.normal(size=5), rng.normal(size=5))
         said.append(s.verdict(d, d.p) in ("ahead", "behind"))
     assert np.mean(said) < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 400)
 
 
-def test_missing_cells_are_named() -> None:
+def test_missing_combinations_are_listed() -> None:
     runs = pd.DataFrame({"variant": ["a", "a", "b"], "condition": [""] * 3, "seed": [0, 1, 0]})
-    assert s.missing_cells(runs) == [("b", "", 1)]
-    assert s.missing_cells(runs, [1.0, math.nan, 2.0]) == [("a", "", 1), ("b", "", 1)]
-    assert s.missing_cells(runs.iloc[:0]) == []
+    assert s.missing_combinations(runs) == [("b", "", 1)]
+    assert s.missing_combinations(runs, [1.0, math.nan, 2.0]) == [("a", "", 1), ("b", "", 1)]
+    assert s.missing_combinations(runs.iloc[:0]) == []

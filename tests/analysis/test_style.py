@@ -40,9 +40,9 @@ def lab(rgb: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_cells_of_a_study_differ_in_luminance_and_in_marker(study: str) -> None:
-    looks = style.looks(STUDIES[study])
-    cells = {style.split(v)[0]: look for v, look in looks.items()}
-    lightness = {cell: lab(linear(look.color))[0] for cell, look in cells.items()}
+    styles = style.styles_of(STUDIES[study])
+    cells = {style.split(v)[0]: own_style for v, own_style in styles.items()}
+    lightness = {cell: lab(linear(own_style.color))[0] for cell, own_style in cells.items()}
     for a, b in combinations(cells, 2):
         assert abs(lightness[a] - lightness[b]) > 6, (a, b)
         assert cells[a].marker != cells[b].marker
@@ -50,15 +50,15 @@ def test_cells_of_a_study_differ_in_luminance_and_in_marker(study: str) -> None:
 
 @pytest.mark.parametrize("study", STUDIES)
 @pytest.mark.parametrize("blind", BLIND)
-def test_colours_stay_apart_for_the_colour_blind(study: str, blind: str) -> None:
-    cells = {style.split(v)[0]: look.color for v, look in style.looks(STUDIES[study]).items()}
+def test_colours_differ_for_colour_blind_readers(study: str, blind: str) -> None:
+    cells = {style.split(v)[0]: own_style.color for v, own_style in style.styles_of(STUDIES[study]).items()}
     seen = {cell: lab(np.array(BLIND[blind]) @ linear(color)) for cell, color in cells.items()}
     for a, b in combinations(seen, 2):
         assert np.linalg.norm(seen[a] - seen[b]) > 8, (a, b)
 
 
-def test_attention_is_told_by_line_style_and_fill_within_one_colour() -> None:
-    plain, attentive = style.look("gru-none"), style.look("gru-additive")
+def test_attentions_of_a_cell_differ_in_line_style_and_fill() -> None:
+    plain, attentive = style.style_of("gru-none"), style.style_of("gru-additive")
     assert plain.color == attentive.color
     assert plain.linestyle != attentive.linestyle
     assert (plain.fill, attentive.fill) == ("full", "none")
@@ -67,15 +67,15 @@ def test_attention_is_told_by_line_style_and_fill_within_one_colour() -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=12, unique=True))
-def test_unknown_variants_get_distinct_looks_that_repeat(names: list[str]) -> None:
-    looks = style.looks(names)
-    assert looks == style.looks(reversed(names))
-    drawn = {(k.color, k.marker, k.linestyle, k.fill) for k in looks.values()}
+def test_unknown_variants_get_distinct_and_reproducible_styles(names: list[str]) -> None:
+    styles = style.styles_of(names)
+    assert styles == style.styles_of(reversed(names))
+    drawn = {(k.color, k.marker, k.linestyle, k.fill) for k in styles.values()}
     assert len(drawn) == len(names)
 
 
-def test_an_unknown_cell_looks_the_same_alone_as_in_company() -> None:
-    assert style.looks(["gru-none", "novel-none"])["novel-none"] == style.look("novel-none")
+def test_the_style_of_an_unknown_cell_does_not_depend_on_others() -> None:
+    assert style.styles_of(["gru-none", "novel-none"])["novel-none"] == style.style_of("novel-none")
 
 
 def test_order_follows_cells_then_attention() -> None:
@@ -90,14 +90,14 @@ def test_order_follows_cells_then_attention() -> None:
     ]
 
 
-def test_a_dollar_in_a_name_is_no_mathematics() -> None:
-    assert style.look("a$b$-none").label == r"a\$b\$"
+def test_a_dollar_sign_in_a_name_is_escaped() -> None:
+    assert style.style_of("a$b$-none").label == r"a\$b\$"
 
 
-def test_markers_tell_attentions_of_one_cell_apart() -> None:
+def test_markers_distinguish_attentions_of_one_cell() -> None:
     # A scatter has no line styles.
     compared = ["none", "additive", "dot", "uniform", "frozen_random"]
     faces = {
-        (k["fillstyle"], k["markerfacecolor"]) for k in (style.look(f"gru-{a}").points for a in compared)
+        (k["fillstyle"], k["markerfacecolor"]) for k in (style.style_of(f"gru-{a}").points for a in compared)
     }
     assert len(faces) == len(compared)

@@ -1,4 +1,4 @@
-"""The tables beside a report: Markdown, CSV, LaTeX."""
+"""The tables of a report in Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -8,47 +8,46 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from gatescope.analysis import contrasts
+from gatescope.analysis.comparison import Comparison, compare
 from gatescope.analysis.report import tables as report_tables
-from gatescope.analysis.runs import RecordSource, Tables
+from gatescope.analysis.runs import RecordSource
 from gatescope.analysis.statistics import mean_interval
 
 from .conftest import write_run
 
 
-def apart(root: Path, gap: float, seeds: int = 5, **last: object) -> Tables:
-    """gru ahead of rnn by `gap`, with seeds' luck in common."""
+def apart(root: Path, gap: float, seeds: int = 5) -> Comparison:
+    """Return a comparison in which gru is ahead of rnn by `gap`; both share the variance between seeds."""
     for seed in range(seeds):
         write_run(root, "gru-none", seed, accuracy=0.7 + gap + 0.004 * (seed % 3) + 0.001 * (seed % 2))
         write_run(root, "rnn-none", seed, accuracy=0.7 + 0.004 * (seed % 3))
-    return RecordSource(root, "toy").tables().finished()
+    return compare(RecordSource(root, "toy").tables())
 
 
-def test_the_best_is_marked_where_the_difference_holds(tmp_path: Path) -> None:
-    tables = apart(tmp_path, 0.1)
-    assert contrasts.best(tables)["test/accuracy", ""] == "gru-none"
-    shown, _ = report_tables.variants(tables)
-    marked = shown.set_index("variant")["test/accuracy"].str.startswith("**")
+def test_the_best_variant_is_marked_where_it_is_significantly_ahead(tmp_path: Path) -> None:
+    comparison = apart(tmp_path, 0.1)
+    assert comparison.ahead_of_all["test/accuracy", ""] == "gru-none"
+    text = report_tables.variants(comparison).text
+    marked = text.set_index("variant")["test/accuracy"].str.startswith("**")
     assert marked.to_dict() == {"rnn-none": False, "gru-none": True}
 
 
 @pytest.mark.parametrize(("gap", "seeds"), [(0.0, 5), (0.1, 4)])
-def test_nothing_is_marked_that_seeds_cannot_tell_apart(tmp_path: Path, gap: float, seeds: int) -> None:
-    tables = apart(tmp_path, gap, seeds)
-    assert ("test/accuracy", "") not in contrasts.best(tables)
+def test_a_difference_that_is_not_significant_is_not_marked(tmp_path: Path, gap: float, seeds: int) -> None:
+    assert ("test/accuracy", "") not in apart(tmp_path, gap, seeds).ahead_of_all
 
 
-def test_a_baseline_that_is_better_takes_the_mark_away(tmp_path: Path) -> None:
+def test_nothing_is_marked_where_the_baseline_is_better(tmp_path: Path) -> None:
     for seed in range(5):
         for variant, accuracy in (("gru-none", 0.8), ("rnn-none", 0.7)):
             own = accuracy + 0.001 * seed
             write_run(tmp_path, variant, seed, study={"baseline": "tfidf_logistic"}, accuracy=own)
     write_run(tmp_path, "tfidf_logistic-none", 0, study={"baseline": "tfidf_logistic"}, accuracy=0.9)
-    tables = RecordSource(tmp_path, "toy").tables().finished()
-    assert ("test/accuracy", "") not in contrasts.best(tables)
+    comparison = compare(RecordSource(tmp_path, "toy").tables())
+    assert ("test/accuracy", "") not in comparison.ahead_of_all
 
 
-def test_low_is_good_for_losses_and_seconds(tmp_path: Path) -> None:
+def test_lower_is_better_for_losses_and_seconds(tmp_path: Path) -> None:
     for seed in range(5):
         for variant, loss in (("gru-none", 0.2), ("rnn-none", 0.5)):
             folder = write_run(tmp_path, variant, seed)
@@ -56,19 +55,19 @@ def test_low_is_good_for_losses_and_seconds(tmp_path: Path) -> None:
             line = f'{{"step": 40, "epoch": 4, "time": 9, "test/loss": {own}}}'
             with (folder / "metrics.jsonl").open("a") as file:
                 file.write(line + "\n")
-    best = contrasts.best(RecordSource(tmp_path, "toy").tables().finished())
+    best = compare(RecordSource(tmp_path, "toy").tables()).ahead_of_all
     assert best["test/loss", ""] == "gru-none"
     assert ("seconds_per_epoch", "") not in best, "both take as long"
 
 
-def test_the_three_forms_say_the_same(tmp_path: Path) -> None:
-    tables = apart(tmp_path, 0.1)
-    paths = report_tables.write(tables, tmp_path / "tables")
+def test_the_three_formats_hold_the_same_numbers(tmp_path: Path) -> None:
+    comparison = apart(tmp_path, 0.1)
+    paths = report_tables.write(comparison, tmp_path / "tables")
     assert {path.name for path in paths} == {
         f"{name}.{kind}" for name in ("variants", "differences") for kind in ("md", "csv", "tex")
     }
     values = pd.read_csv(tmp_path / "tables" / "variants.csv").set_index("variant")
-    expected = mean_interval(tables.final("test/accuracy").query("variant == 'gru-none'").value)
+    expected = mean_interval(comparison.tables.final("test/accuracy").query("variant == 'gru-none'").value)
     row = values.loc["gru-none"]
     assert (row["test/accuracy/mean"], row["test/accuracy/low"]) == pytest.approx(
         (expected.mean, expected.low)
@@ -85,8 +84,8 @@ def test_the_three_forms_say_the_same(tmp_path: Path) -> None:
 
 def test_names_are_escaped_for_latex(tmp_path: Path) -> None:
     write_run(tmp_path, "a_b & 50%-none", 0)
-    tables = RecordSource(tmp_path, "toy").tables().finished()
-    report_tables.write(tables, tmp_path / "tables")
+    comparison = compare(RecordSource(tmp_path, "toy").tables())
+    report_tables.write(comparison, tmp_path / "tables")
     tex = (tmp_path / "tables" / "variants.tex").read_text()
     assert r"a\_b \& 50\%-none" in tex
     assert not (tmp_path / "tables" / "differences.tex").exists(), "one variant differs from none"

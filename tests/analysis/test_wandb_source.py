@@ -94,17 +94,17 @@ def test_trained_runs_give_equal_tables(small: Compose, server: StandIn, tmp_pat
         assert config == {"scheduler": {}, "decoder": {}} | theirs.configs[run_id]
 
 
-def test_pages_are_all_read(server: StandIn, tmp_path: Path) -> None:
+def test_all_pages_are_read(server: StandIn, tmp_path: Path) -> None:
     for seed in range(5):
         logged(server, write_run(tmp_path, "gru-none", seed))
     logged(server, write_run(tmp_path, "gru-none", 9, study={"name": "another"}))
-    theirs = WandbSource("tester/gatescope", "toy", runs_a_page=2, rows_a_page=7).tables()
+    theirs = WandbSource("tester/gatescope", "toy", runs_per_page=2, rows_per_page=7).tables()
     assert_equal(RecordSource(tmp_path, "toy").tables(), theirs)
     assert server.operations.count("Runs") == 3
     assert server.operations.count("HistoryPage") > 5 * 2
 
 
-def test_without_the_file_scalars_come_from_the_history(server: StandIn, tmp_path: Path) -> None:
+def test_scalars_come_from_the_history_without_the_file(server: StandIn, tmp_path: Path) -> None:
     stored = logged(server, write_run(tmp_path, "gru-none", 0), readings_file=False)
     drawn = {"h": {"_type": "histogram", "bins": [0.0, 0.5, 1.0], "values": [3, 1]}}
     row = {"_reading": 1, "trainer/global_step": 40, "epoch": 4, "_step": len(stored.history)}
@@ -118,7 +118,7 @@ def test_without_the_file_scalars_come_from_the_history(server: StandIn, tmp_pat
     assert (histogram["edges"], histogram["counts"]) == ([0.0, 0.5, 1.0], [3, 1])
 
 
-def test_only_what_is_new_is_fetched_again(server: StandIn, tmp_path: Path) -> None:
+def test_only_runs_that_changed_are_fetched_again(server: StandIn, tmp_path: Path) -> None:
     for seed in range(3):
         logged(server, write_run(tmp_path, "gru-none", seed))
     source = WandbSource("gatescope", "toy")
@@ -136,7 +136,7 @@ def test_only_what_is_new_is_fetched_again(server: StandIn, tmp_path: Path) -> N
     assert after.metric("train/loss").query("step == 50").value.tolist() == [0.5]
 
 
-def test_a_server_that_stumbles_is_asked_again(server: StandIn, tmp_path: Path) -> None:
+def test_a_failing_request_is_repeated(server: StandIn, tmp_path: Path) -> None:
     logged(server, write_run(tmp_path, "gru-none", 0))
     server.failures = 1
     assert len(WandbSource("gatescope", "toy").tables().runs) == 1
@@ -151,7 +151,7 @@ def test_runs_of_others_are_left_out(
     assert "run foreign of tester/gatescope was not logged by gatescope" in caplog.text
 
 
-def test_no_runs_and_no_project_are_said(server: StandIn, tmp_path: Path) -> None:
+def test_errors_name_missing_runs_and_projects(server: StandIn, tmp_path: Path) -> None:
     server.projects.add("gatescope")
     with pytest.raises(NoRuns, match=r"no runs of toy in tester/gatescope on W&B: .* `wandb sync`"):
         WandbSource("gatescope", "toy").tables()
@@ -173,7 +173,7 @@ def test_a_report_can_be_written_from_wandb(server: StandIn, tmp_path: Path) -> 
 
 
 def test_both_sides_use_the_same_names() -> None:
-    from gatescope.analysis import wandb_source as measurement
+    from gatescope.analysis import wandb_source
 
-    names = ("RECORD_KEY", "READING_MARK", "READINGS")
-    assert [getattr(measurement, n) for n in names] == [getattr(tracking, n) for n in names]
+    read = (wandb_source.RECORD_KEY, wandb_source.MEASUREMENT_MARK, wandb_source.MEASUREMENTS)
+    assert read == (tracking.RECORD_KEY, tracking.READING_MARK, tracking.READINGS)

@@ -1,4 +1,4 @@
-"""Baselines answer as a head does, and are scored under the names that training logs."""
+"""Baselines predict what a head predicts, and their scores have the names of training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from gatescope.baselines import base
 from gatescope.baselines.base import Baseline, batches, evaluate
 from gatescope.baselines.majority import Majority
-from gatescope.baselines.series import Summary, resampled, statistics
+from gatescope.baselines.series import Summary, resample, statistics
 from gatescope.baselines.series_logistic import SeriesLogistic
 from gatescope.baselines.series_ridge import SeriesRidge
 from gatescope.baselines.tfidf_logistic import TfidfLogistic
@@ -75,7 +75,7 @@ def test_majority_of_real_values_is_their_mean(regression: Splits) -> None:
     assert {"validation/mse", "validation/solved", "test/solved", "test/loss"} <= scores.keys()
 
 
-def test_majority_of_symbols_a_step_counts_scored_steps_alone() -> None:
+def test_majority_counts_scored_steps_only() -> None:
     targets = [torch.tensor([IGNORE, 2, 2]), torch.tensor([1]), torch.tensor([2, IGNORE])]
     inputs = ragged(lambda n: torch.zeros(n, dtype=torch.int64), [3, 1, 2])
     scores, _ = evaluate(
@@ -111,7 +111,7 @@ def test_resampling_is_numpys_interpolation(steps: int) -> None:
     x = RNG.normal(size=(steps, 2))
     at = np.linspace(0, steps - 1, 7)
     expected = np.concatenate([np.interp(at, np.arange(steps), x[:, i]) for i in range(2)])
-    np.testing.assert_allclose(resampled(torch.from_numpy(x), 7), expected, atol=1e-9)
+    np.testing.assert_allclose(resample(torch.from_numpy(x), 7), expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
@@ -124,7 +124,7 @@ def test_series_logistic_on_separable_levels(outputs: int) -> None:
     assert baseline.parameters == outputs * (7 + 4 + 1)
 
 
-def test_a_class_that_train_lacks_costs_much_and_not_infinity() -> None:
+def test_a_class_that_train_lacks_has_a_finite_loss() -> None:
     splits = classes([0, 1, 2] * 10, 3)
     splits.train = classes([0, 2] * 10, 3).train
     scores, _ = evaluate(SeriesLogistic(points=0), splits)
@@ -144,7 +144,7 @@ def polyphonic(songs: int = 40) -> Splits:
 
 
 @pytest.mark.parametrize("baseline", [SeriesLogistic(), Majority()])
-def test_several_labels_a_step(baseline: Baseline) -> None:
+def test_several_labels_per_step(baseline: Baseline) -> None:
     splits = polyphonic()
     baseline.fit(splits.train, splits.task)
     (batch,) = batches(splits.test, splits.task)
@@ -158,7 +158,7 @@ def test_several_labels_a_step(baseline: Baseline) -> None:
     assert loss[3] == pytest.approx(math.log(2), abs=0.03)
 
 
-def test_ridge_finds_what_is_linear(regression: Splits) -> None:
+def test_ridge_fits_a_linear_target(regression: Splits) -> None:
     baseline = SeriesRidge(points=3)
     scores, _ = evaluate(baseline, regression)
     assert scores["test/mse"] < 1e-3 * regression.train.targets.var()
@@ -181,19 +181,19 @@ PAIRS = same(SYMBOLS.train, TaskSpec("transduction", "tokens", 4, 3, "accuracy",
 
 
 @pytest.mark.parametrize(
-    ("baseline", "splits", "told"),
+    ("baseline", "splits", "message"),
     [
-        (TfidfLogistic(), classes([0, 1], 1), "reads tokens: choose text data, or model=series_logistic"),
-        (TfidfLogistic(), SYMBOLS, "one class a sequence, and these data ask for a next_step"),
-        (SeriesLogistic(), TOKENS, "reads features: choose series, or model=tfidf_logistic"),
+        (TfidfLogistic(), classes([0, 1], 1), "needs tokens: choose texts, or model=series_logistic"),
+        (TfidfLogistic(), SYMBOLS, "one class per sequence, and these data are a next_step"),
+        (SeriesLogistic(), TOKENS, "needs features: choose series, or model=tfidf_logistic"),
         (SeriesLogistic(), SYMBOLS, "one symbol: choose model=majority"),
-        (SeriesLogistic(), PAIRS, "these data ask for a transduction"),
-        (SeriesRidge(), classes([0, 1], 1), "ask for a classification: choose model=series_logistic"),
-        (Majority(), PAIRS, "answers no transduction"),
+        (SeriesLogistic(), PAIRS, "these data are a transduction"),
+        (SeriesRidge(), classes([0, 1], 1), "are a classification: choose model=series_logistic"),
+        (Majority(), PAIRS, "cannot be used for a transduction"),
     ],
 )
-def test_data_that_a_baseline_does_not_fit(baseline: Baseline, splits: Splits, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_unsuitable_data_are_refused(baseline: Baseline, splits: Splits, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         baseline.fit(splits.train, splits.task)
 
 
@@ -205,7 +205,7 @@ def test_a_summary_of_nothing() -> None:
 @pytest.mark.parametrize("model", ["majority", "series_ridge"])
 def test_a_baseline_is_a_run_of_the_study(config: Compose, model: str) -> None:
     result = run(config(*SMALL, f"model={model}", "tracking=off", "trainer.threads=1"))
-    told = json.loads((result.directory / "run.json").read_text())
-    assert (told["status"], told["tags"]["variant"]) == ("finished", model)
-    assert {"test/mse", "test/solved", "test/loss"} <= told["summary"].keys()
+    record = json.loads((result.directory / "run.json").read_text())
+    assert (record["status"], record["tags"]["variant"]) == ("finished", model)
+    assert {"test/mse", "test/solved", "test/loss"} <= record["summary"].keys()
     assert math.isfinite(result.monitored)

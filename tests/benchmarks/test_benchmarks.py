@@ -12,7 +12,7 @@ import pytest
 import torch
 from benchmarks import adjoint_cost, instruments_overhead, loop, peak_memory, probe_vs_loop, report_scale
 from benchmarks.__main__ import main
-from benchmarks.result import Bar, Result
+from benchmarks.result import Result, Target
 from benchmarks.setting import CELLS, Size, loss, make
 from benchmarks.timing import interleaved, ratio
 
@@ -43,7 +43,7 @@ def columns(measurement: Measurement) -> dict[str, list[float]]:
 @pytest.mark.parametrize("form", ["usual", "careful"])
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_loop_gives_the_same_readings(cell: str, layers: int, form: loop.Form) -> None:
+def test_the_loop_gives_the_same_measurements(cell: str, layers: int, form: loop.Form) -> None:
     size = Size(12, 6, 3, 5, layers)
     model, batch = make(cell, size)
     ours = probe_vs_loop.measurements(model, batch)
@@ -61,7 +61,7 @@ def test_the_loop_gives_the_same_readings(cell: str, layers: int, form: loop.For
 def test_the_loop_gives_the_same_states_gates_and_gradients(cell: str, form: loop.Form) -> None:
     model, batch = make(cell, Size(12, 6, 3, 5, 2))
     ours = probe_vs_loop.traces(model, batch)
-    theirs, _ = loop.look(cell, make(cell, Size(12, 6, 3, 5, 2))[0], batch, loss, form)
+    theirs, _ = loop.probe_by_loop(cell, make(cell, Size(12, 6, 3, 5, 2))[0], batch, loss, form)
     for name, layer in ours.layers.items():
         torch.testing.assert_close(theirs.layers[name].states.h, layer.states.h)
         torch.testing.assert_close(theirs.gates[name], ours.gates[name])
@@ -77,14 +77,14 @@ def test_a_benchmark_of_cells(benchmark, tmp_path: Path) -> None:
     result = benchmark.measure(rounds=2, size=TINY, cells=("lstm",))
     assert {row["case"] for row in result.rows} == {"lstm"}
     assert all(row["ratio"] > 0 and row["rounds"] == 2 for row in result.rows)
-    told = json.loads(result.write(tmp_path).read_text())
-    assert told["machine"]["cores"] >= 1
-    assert len(told["rows"]) == len(result.rows)
-    assert all(row["measure"] in result.table() for row in told["rows"])
+    written = json.loads(result.write(tmp_path).read_text())
+    assert written["machine"]["cores"] >= 1
+    assert len(written["rows"]) == len(result.rows)
+    assert all(row["measure"] in result.table() for row in written["rows"])
 
 
 @pytest.mark.slow
-def test_peak_memory_of_a_fresh_process() -> None:
+def test_peak_memory_of_a_new_process() -> None:
     result = peak_memory.measure(size=TINY, cells=("gru",))
     assert [row["measure"] for row in result.rows] == ["traces", "readings"]
     assert all(row["megabytes_loop"] >= 0 and row["megabytes_ours"] >= 0 for row in result.rows)
@@ -107,7 +107,7 @@ def test_pairs_alternate_their_order() -> None:
     assert [len(s) for s in seconds.values()] == [3, 3]
 
 
-def test_each_of_several_benchmarks_has_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_of_several_benchmarks_runs_in_its_own_process(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
 
     def run(command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -121,7 +121,7 @@ def test_each_of_several_benchmarks_has_a_process_of_its_own(monkeypatch: pytest
     assert asked == [["-m", "benchmarks", name, "--rounds", "2"] for name in ("sweeps", "run_cost")]
 
 
-def test_calls_in_a_row_follow_one_that_is_not_timed() -> None:
+def test_consecutive_calls_follow_one_that_is_not_timed() -> None:
     called: list[str] = []
     ways = {"a": lambda: called.append("a"), "b": lambda: called.append("b")}
     seconds = interleaved(ways, rounds=2, warm_up=0, in_a_row=2)
@@ -135,8 +135,8 @@ def test_the_ratio_is_that_of_pairs() -> None:
     assert (found.seconds_over, found.seconds_under, found.rounds) == (3.0, 1.0, 3)
 
 
-def test_bars_are_held_against_the_ratio() -> None:
-    result = Result("x", "?", {}, {"speed": Bar(at_least=1.5)})
+def test_targets_are_compared_with_the_ratio() -> None:
+    result = Result("x", "?", {}, {"speed": Target(at_least=1.5)})
     result.add_value("gru", "speed", 1.4)
     result.add_value("gru", "other", 1.4)
     assert result.rows[0]["met"] is False
@@ -147,11 +147,11 @@ def test_an_unknown_benchmark_is_refused() -> None:
     command = [sys.executable, "-m", "benchmarks", "nothing"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "no benchmark is called nothing" in done.stderr
+    assert "there is no benchmark named nothing" in done.stderr
 
 
 @pytest.mark.slow
 def test_report_scale() -> None:
     result = report_scale.measure(counts=(10,), rows=200, figures=("learning_curves",))
-    assert [row["measure"] for row in result.rows] == ["seconds", "memory", "page", "growth"]
-    assert all(0 < row["ratio"] <= 1 for row in result.rows)
+    assert [row["measure"] for row in result.rows] == ["tables", "seconds", "memory", "page", "growth"]
+    assert all(row["ratio"] > 0 for row in result.rows)

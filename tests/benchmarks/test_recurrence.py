@@ -47,7 +47,7 @@ def test_recurrence_speed() -> None:
     ]
     assert all(row["ratio"] > 0 for row in result.rows)
     assert all(0 < row["of_product"] < 1 for row in result.rows if "ms" in row)
-    assert next(r for r in result.rows if r["measure"].startswith("JAX scan over"))["bar"] == ">= 1.2"
+    assert next(r for r in result.rows if r["measure"].startswith("JAX scan over"))["target"] == ">= 1.2"
 
 
 def test_operations_are_those_of_the_matrix_products() -> None:
@@ -56,9 +56,9 @@ def test_operations_are_those_of_the_matrix_products() -> None:
     assert recurrence_speed.operations("minlstm", TINY) == 3 * 6 * 3 * 2 * (4 * 3 * 5)
 
 
-def test_every_size_has_its_bar() -> None:
+def test_every_size_has_a_target() -> None:
     for size in recurrence_speed.SIZES:
-        assert f"native over nn, H={size.hidden}" in recurrence_speed.BARS
+        assert f"native over nn, H={size.hidden}" in recurrence_speed.TARGETS
 
 
 @needs_kernel
@@ -94,30 +94,30 @@ def test_article_example() -> None:
     assert result.rows[2]["met"] == (result.rows[2]["ratio"] >= 1)
 
 
-def test_without_the_extra_one_line_says_so(monkeypatch, capsys) -> None:
+def test_a_missing_extra_is_reported_in_one_line(monkeypatch, capsys) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    one_core.say_what_is_missing()
+    one_core.warn_without_jax()
     assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """Of a speed and a memory measurement, without measuring."""
-    speed = Result("recurrence_speed", "how fast", {"sizes": [asdict(TINY)]}, recurrence_speed.BARS)
+    speed = Result("recurrence_speed", "how fast", {"sizes": [asdict(TINY)]}, recurrence_speed.TARGETS)
     seconds = {"native": 1.0, "nn": 2.0, "JAX scan": 1.5, "Keras + JAX": 1.6, "product": 0.1}
     for cell in ("gru", "mingru"):
         taken = {way: np.full(2, value) for way, value in (seconds | {"gates and adjoint": 0.5}).items()}
         recurrence_speed.add(speed, cell, TINY, taken)
-    memory = Result("recurrence_memory", "how much", {}, recurrence_memory.BARS)
+    memory = Result("recurrence_memory", "how much", {}, recurrence_memory.TARGETS)
     memory.add_value("gru", "peak", 1.25, megabytes_native=125.0, megabytes_nn=100.0)
     for result in (speed, memory):
         result.write(tmp_path / "results")
     return tmp_path / "results"
 
 
-def test_the_report_of_what_was_measured(results: Path, tmp_path: Path) -> None:
+def test_the_report_contains_tables_and_figures(results: Path, tmp_path: Path) -> None:
     text = report.write(results, tmp_path / "out").read_text(encoding="utf-8")
-    assert "1 of 2 bars are met. Not met:\n\n- gru: peak 1.250, asked <= 1" in text
+    assert "1 of 2 targets are met. Not met:\n\n- gru: peak 1.250; target <= 1" in text
     (gru,) = [line for line in text.splitlines() if line.startswith("| GRU |")]
     assert gru.split(" | ")[1:6] == ["6, 4, 3, 5", "1000", "2000", "1500", "1600"]
     assert ">= 1.2 met" in gru
@@ -130,10 +130,10 @@ def test_the_report_of_what_was_measured(results: Path, tmp_path: Path) -> None:
         "summary.json",
     }
     index = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert index.endswith("1 of 2 bars are met. | – |\n")
+    assert index.endswith("1 of 2 targets are met. | – |\n")
 
 
-def test_a_report_of_growth_is_drawn(tmp_path: Path) -> None:
+def test_the_report_of_scaling_has_a_figure(tmp_path: Path) -> None:
     growth = Result("recurrence_scaling", "how it grows", {})
     for letter in "TBH":
         for value in (2, 8):
@@ -143,6 +143,6 @@ def test_a_report_of_growth_is_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "performance" / "recurrence_scaling.svg").exists()
 
 
-def test_a_report_of_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_report_without_results_raises_no_results(tmp_path: Path) -> None:
     with pytest.raises(report.NoResults, match="has no result: python -m benchmarks recurrence_speed"):
         report.write(tmp_path, tmp_path / "out")

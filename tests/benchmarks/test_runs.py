@@ -20,9 +20,9 @@ def test_run_cost() -> None:
     assert row["met"] == (row["ratio"] <= 0.5)
 
 
-def test_runs_that_are_finished_are_found_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_of_finished_runs_runs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeps, "RUNS", 3)
-    sweeps.finish_all(tmp_path)
+    sweeps.write_finished_runs(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     assert len(list(tmp_path.rglob("run.json"))) == 3
     assert sweeps.finished_sweep(tmp_path) > 0

@@ -1,4 +1,4 @@
-"""Adjoints whose answer is known on paper (INSTRUMENTS.md §3)."""
+"""Adjoints with a closed form."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from gatescope.cells.base import State
 from gatescope.cells.gru import GRU
 from gatescope.cells.lstm import LSTM
 from gatescope.cells.rnn import RNN
+from gatescope.cells.state import State
 
 STEPS = 60
 

@@ -1,4 +1,4 @@
-"""One network under three conventions: the article's equations, torch's, Keras's (INSTRUMENTS.md §0)."""
+"""One network under three conventions: the article's equations, torch's and Keras's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sigmoid(x):
 
 
 def article_states(x, w, u, b):
-    """The article's equations in numpy; w, u, b hold r, z and h~ in this order."""
+    """Return the states by the article's equations in numpy; w, u, b hold r, z and h~ in this order."""
     h, states = np.zeros((x.shape[0], H)), []
     for t in range(x.shape[1]):
         r = sigmoid(x[:, t] @ w[0].T + h @ u[0].T + b[0])
@@ -77,7 +77,7 @@ def test_the_article_is_gru_article_as_it_stands(article):
 
 
 def keras_weights(layer, order):
-    """[kernel, recurrent kernel, bias] in Keras's order of chunks; the biases kept apart, (2, chunks·H)."""
+    """Return kernel, recurrent kernel and the two biases (2, chunks·H), in Keras's order of chunks."""
     w, u, b_ih, b_hh = (p.detach() for p in layer.weights)
     rows = torch.cat([torch.arange(H) + chunk * H for chunk in order])
     return [w[rows].T.numpy(), u[rows].T.numpy(), torch.stack([b_ih, b_hh])[:, rows].numpy()]

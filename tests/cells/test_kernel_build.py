@@ -1,4 +1,4 @@
-"""Building the native kernel: once, whoever asks, and doing without where it cannot be built."""
+"""Compilation of the native kernel, and the fallback to torch without it."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def run(kernel: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("kernel", ["auto", "native"])
-def test_without_a_compiler_one_line_says_so_and_torch_is_used(kernel, tmp_path):
+def test_without_a_compiler_one_line_is_logged_and_torch_is_used(kernel, tmp_path):
     done = run(kernel, CXX="no-such-compiler", TORCH_EXTENSIONS_DIR=str(tmp_path))
     assert done.stdout == "torch\n"
     assert done.stderr.count("\n") == 1
     assert "no C++ compiler: no-such-compiler is not on the path" in done.stderr
 
 
-def test_a_compiler_that_fails_is_done_without(tmp_path):
+def test_with_a_failing_compiler_torch_is_used(tmp_path):
     broken = tmp_path / "c++"
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
@@ -54,12 +54,12 @@ def test_a_compiler_that_fails_is_done_without(tmp_path):
 
 
 @needs_compiler
-def test_asked_for_torch_nothing_is_built(tmp_path):
+def test_kernel_torch_compiles_nothing(tmp_path):
     assert run("torch", TORCH_EXTENSIONS_DIR=str(tmp_path)).stdout == "torch\n"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_several_at_once_build_once_and_a_killed_build_is_done_over(tmp_path, monkeypatch):
+def test_concurrent_processes_build_once_and_a_killed_build_is_repeated(tmp_path, monkeypatch):
     (tmp_path / "build").mkdir()
     lock = tmp_path / "build" / "lock"
     lock.touch()  # torch's own, which a build that was killed leaves behind
@@ -80,7 +80,7 @@ def test_several_at_once_build_once_and_a_killed_build_is_done_over(tmp_path, mo
 
 
 @needs_compiler
-def test_the_place_depends_on_compiler_and_flags(monkeypatch):
+def test_the_directory_depends_on_compiler_and_flags(monkeypatch):
     place = build.directory()
     monkeypatch.setattr(build, "FLAGS", ("-O2",))
     assert build.directory() != place
@@ -91,8 +91,8 @@ def test_the_place_depends_on_compiler_and_flags(monkeypatch):
 
 @needs_compiler
 def test_python_and_cpp_agree_on_the_call():
-    """A field too many on either side would shift every pointer after it."""
-    from gatescope.cells.kernels.walk import _Call
+    """A field too many on either side would shift all pointers after it."""
+    from gatescope.cells.kernels.recurrence import _Call
 
     size = build.library().call_size
     size.restype = ctypes.c_int64

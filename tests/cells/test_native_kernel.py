@@ -1,4 +1,4 @@
-"""The native walk against loops over `step`, against torch's modules, and against itself on more threads."""
+"""The native kernel against loops over `step`, and against itself on more threads."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gatescope.cells.base import RecurrentLayer, State
-from gatescope.cells.kernels import walk
+from gatescope.cells.kernels import recurrence
 from gatescope.cells.kernels.build import available
 from gatescope.cells.kernels.layer import NativeLayer
 from gatescope.cells.kernels.layout import layout
+from gatescope.cells.layer import RecurrentLayer
+from gatescope.cells.state import State
 
 pytestmark = pytest.mark.skipif(not available(), reason="no C++ compiler")
 KINDS = ["rnn", "rnn_relu", "irnn", "gru", "gru_article", "lstm", "peephole_lstm", "mingru", "minlstm"]
@@ -29,7 +30,7 @@ def native(cell: str, inputs: int, units: int, dtype: torch.dtype = torch.float6
 
 
 def of_loop(layer: RecurrentLayer, x: Tensor, lengths: Tensor, initial: State) -> Tensor:
-    """(B, T, H) by a loop over `step`, 0 at padding."""
+    """Return the hidden states (B, T, H) of a loop over `step`, 0 at padding."""
     state, states = initial, []
     for t in range(x.shape[1]):
         state = layer.step(x[:, t], state)
@@ -63,7 +64,7 @@ def test_values_and_all_gradients_equal_the_loop(cell, dtype, lengths, units, in
 
 
 @pytest.mark.parametrize("cell", ["lstm", "peephole_lstm"])
-def test_the_memory_cell_sends_gradients_as_well(cell):
+def test_gradients_of_a_loss_on_the_memory_cell(cell):
     torch.manual_seed(0)
     layer, x = native(cell, 3, 5), torch.randn(2, 6, 3, dtype=torch.float64)
     weight = torch.randn(2, 6, 5, dtype=torch.float64)
@@ -91,9 +92,8 @@ def test_gradcheck(cell):
 
 @pytest.mark.parametrize("cell", KINDS)
 def test_threads_change_no_bit(cell, monkeypatch):
-    """Of a whole training step: states, gradients of the input and of every weight. Nor does it change one
-    that nothing is kept where no gradient is asked for."""
-    monkeypatch.setattr(walk, "PER_THREAD", 1)
+    """Compare states and gradients of a training step, and a pass that stores no gates."""
+    monkeypatch.setattr(recurrence, "MULTIPLICATIONS_PER_THREAD", 1)
     torch.manual_seed(2)
     layer, x = native(cell, 40, 72, torch.float32), torch.randn(33, 77, 40, requires_grad=True)
     lengths, direct = torch.randint(1, 78, (33,)), torch.randn(33, 77, 72)
@@ -112,7 +112,7 @@ def test_threads_change_no_bit(cell, monkeypatch):
 
 
 @pytest.mark.parametrize("cell", KINDS)
-def test_a_row_does_not_depend_on_the_rows_beside_it(cell):
+def test_a_row_does_not_depend_on_other_rows(cell):
     torch.manual_seed(3)
     layer, x = native(cell, 4, 33, torch.float32), torch.randn(9, 5, 4)
     with torch.no_grad():
@@ -143,8 +143,8 @@ def test_the_last_states_are_those_of_the_loop_and_take_gradients(cell):
 
 
 @pytest.mark.parametrize("cell", KINDS)
-def test_nothing_is_read_that_nobody_has_written(cell, monkeypatch):
-    """torch's deterministic mode fills new memory with NaN, and our runs do without."""
+def test_uninitialised_memory_is_never_read(cell, monkeypatch):
+    """Compare with torch's deterministic mode, which fills new memory with NaN."""
     torch.manual_seed(6)
     layer, x = native(cell, 5, 9, torch.float32), torch.randn(3, 4, 5, requires_grad=True)
     found = []
@@ -163,8 +163,8 @@ def test_nothing_is_read_that_nobody_has_written(cell, monkeypatch):
 
 
 @pytest.mark.parametrize("cell", ["mingru", "minlstm"])
-def test_gradients_through_a_gate_that_is_almost_shut_keep_their_digits(cell):
-    """1 - keep has none left: the gate is about 1e-7, float32's distance between numbers near 1."""
+def test_gradients_through_an_almost_closed_gate_keep_their_digits(cell):
+    """The gate is about 1e-7, float32's spacing near 1, so that 1 - keep would be only rounding error."""
     torch.manual_seed(7)
     layer, x = native(cell, 3, 5), torch.randn(2, 6, 3, dtype=torch.float64)
     with torch.no_grad():
@@ -196,7 +196,7 @@ def test_an_empty_batch(cell):
 
 
 @pytest.mark.parametrize("cell", KINDS)
-def test_not_a_number_stays_one(cell):
+def test_nan_propagates_within_its_sequence_only(cell):
     layer, x = native(cell, 2, 5, torch.float32), torch.zeros(2, 3, 2)
     x[0, 1] = torch.nan
     h = layer(x).h
@@ -207,12 +207,12 @@ def test_not_a_number_stays_one(cell):
 
 def test_a_second_derivative_is_refused():
     layer, x = native("gru", 2, 3), torch.randn(1, 4, 2, dtype=torch.float64, requires_grad=True)
-    with pytest.raises(RuntimeError, match="no second derivative: choose kernel=torch"):
+    with pytest.raises(RuntimeError, match="no second derivative: set kernel=torch"):
         torch.autograd.grad(layer(x).h.sum(), x, create_graph=True)
 
 
 @pytest.mark.parametrize("cell", KINDS)
-def test_autocast_changes_nothing_but_the_type_of_what_it_is_given(cell):
+def test_under_autocast_only_the_type_of_the_input_changes(cell):
     torch.manual_seed(4)
     layer, x = native(cell, 3, 4, torch.float32), torch.randn(2, 5, 3)
     half = x.bfloat16().requires_grad_()
@@ -251,13 +251,13 @@ def test_a_layout_packs_valid_steps_only_and_back(lengths):
     assert torch.equal(where.previous(states), where.pack(shifted))
 
 
-def test_every_cell_that_can_says_which_kernel_it_takes():
+def test_every_native_cell_has_the_option_kernel():
     for cell in KINDS:
         made = CELLS[cell]
         assert "kernel" in inspect.signature(getattr(made, "func", made).__init__).parameters
 
 
-def test_a_layout_is_made_once_for_a_batch_and_anew_when_its_lengths_change():
+def test_a_layout_is_cached_until_the_lengths_change():
     lengths = torch.tensor([3, 1, 2])
     first = layout(lengths, 3, 4)
     assert layout(lengths, 3, 4) is first

@@ -182,7 +182,7 @@ def node(**arguments: object) -> dict[str, object]:
 
 def test_a_signature_is_read_as_python_reads_it() -> None:
     assert list(component_problems(node(size=2, factor=1, shape=[3, 4], anything="goes"), "x")) == []
-    assert list(component_problems(node(), "x")) == ["x.size: missing, and build cannot do without"]
+    assert list(component_problems(node(), "x")) == ["x.size: missing, build needs it"]
     assert list(component_problems(node(_partial_=True), "x")) == []
     (problem,) = component_problems(node(size="2"), "x")
     assert problem == 'x.size: given "2", allowed: an integer'

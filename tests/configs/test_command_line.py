@@ -16,9 +16,9 @@ from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from gatescope.cli import FAILED, INTERRUPTED, USAGE, job, tell
+from gatescope.cli import FAILED, INTERRUPTED, USAGE, job, report_error
 from gatescope.config import ConfigError
 from gatescope.data.errors import DataError
 from gatescope.data.examples import Examples, collate
@@ -83,6 +83,38 @@ def test_a_flag_may_stand_between_overrides(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "seed: 7" in done.stdout
     assert "lstm" in done.stdout
+
+
+def write_options(folder: Path) -> None:
+    """Write two models of one's own, as a user of `--config-dir` has them."""
+    (folder / "model").mkdir(parents=True)
+    for name, size in (("small", 5), ("tiny", 3)):
+        (folder / "model" / f"{name}.yaml").write_text(
+            f"defaults: [gru]\nname: {name}\nhidden_size: {size}\n"
+        )
+
+
+def test_config_dir_adds_options_to_a_run_and_to_a_sweep(tmp_path: Path) -> None:
+    write_options(tmp_path / "it's mine")
+    command = (*SMALL, *FAST[1:], "instruments=off", "--config-dir", "it's mine")
+    done = train("model=small", *command, runs=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = train("-m", "model=small,tiny", *command, runs=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "2 runs, 1 finished already, 1 to run" in done.stdout
+    configs = [OmegaConf.load(path).model for path in tmp_path.rglob("config.yaml")]
+    assert {(model.name, model.hidden_size) for model in configs} == {("small", 5), ("tiny", 3)}
+
+
+def test_options_of_config_dir_are_named_where_one_is_wrong(tmp_path: Path) -> None:
+    write_options(tmp_path / "mine")
+    done = train("model=smal", "--config-dir", "mine", runs=tmp_path)
+    assert done.returncode == USAGE
+    assert "did you mean model=small?" in done.stderr
+    assert "tiny" in done.stderr
+    done = train("--config-dir", "missing", runs=tmp_path)
+    assert done.returncode == USAGE
+    assert done.stderr.startswith("--config-dir missing: no such directory")
 
 
 def test_an_unwritable_place_is_told_before_anything_is_trained(tmp_path: Path) -> None:
@@ -155,7 +187,9 @@ def test_a_run_that_is_under_way_elsewhere_is_waited_for(
         said.clear()
         Timer(0.5, lambda: holder.communicate("\n")).start()
         assert isinstance(job(cfg), float)
-    assert said[0].startswith("another process is at it: waiting until it ends (Ctrl-C stops waiting): ")
+    assert said[0].startswith(
+        "another process executes this run: waiting until it ends (Ctrl-C stops waiting): "
+    )
     assert json.loads((run_dir(cfg) / "run.json").read_text())["status"] == "finished"
 
 
@@ -172,18 +206,18 @@ def raised_elsewhere() -> BaseException:
 
 
 def test_each_failure_has_its_exit_code_and_its_words(capsys: pytest.CaptureFixture[str]) -> None:
-    assert tell(ConfigError(["model.layers: given 0"])) == USAGE
+    assert report_error(ConfigError(["model.layers: given 0"])) == USAGE
     assert "model.layers: given 0" in capsys.readouterr().err
-    assert tell(KeyboardInterrupt()) == INTERRUPTED
+    assert report_error(KeyboardInterrupt()) == INTERRUPTED
     assert "interrupted" in capsys.readouterr().err
-    assert tell(SweepFailed("1 of 2 runs failed")) == FAILED
+    assert report_error(SweepFailed("1 of 2 runs failed")) == FAILED
     assert capsys.readouterr().err == "1 of 2 runs failed\n"
-    assert tell(raised_by_us()) == USAGE
+    assert report_error(raised_by_us()) == USAGE
     assert capsys.readouterr().err == "0 inputs but 1 targets\n"
 
 
 def test_a_fault_of_ours_is_shown_in_full(capsys: pytest.CaptureFixture[str]) -> None:
-    assert tell(raised_elsewhere()) == FAILED
+    assert report_error(raised_elsewhere()) == FAILED
     assert "Traceback" in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""The short way to a sweep's configs gives what Hydra's long way gives."""
+"""`JobConfigs` returns what Hydra composes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ WORDS = (
 
 
 def made(make: Callable[[], Any]) -> Any:
-    """What it makes, or the list of problems for which it does not."""
+    """Return the result, or the problems of a ConfigError."""
     try:
         return make()
     except ConfigError as error:
@@ -57,7 +57,7 @@ def made(make: Callable[[], Any]) -> Any:
 
 @given(words=st.lists(st.sampled_from(WORDS), max_size=5))
 @settings(deadline=None, max_examples=25)
-def test_as_hydra_composes_it(words: list[str]) -> None:
+def test_configs_are_those_that_hydra_composes(words: list[str]) -> None:
     expected, found = made(lambda: compose(LOADER, words)), made(lambda: SHARED.resolved(words))
     if isinstance(expected, list):
         assert found == expected
@@ -67,14 +67,14 @@ def test_as_hydra_composes_it(words: list[str]) -> None:
 
 
 def test_jobs_that_differ_in_values_share_one_composition() -> None:
-    asked: list[list[str]] = []
+    composed: list[list[str]] = []
 
     class Counting:
         def __getattr__(self, name: str) -> object:
             return getattr(LOADER, name)
 
         def load_configuration(self, config_name: str, overrides: list[str], **more: object) -> object:
-            asked.append(overrides)
+            composed.append(overrides)
             return LOADER.load_configuration(config_name, overrides, **more)
 
     jobs = JobConfigs(Counting())  # type: ignore[arg-type]
@@ -82,4 +82,4 @@ def test_jobs_that_differ_in_values_share_one_composition() -> None:
         for seed in range(20):
             cfg = jobs.resolved([f"model={model}", f"seed={seed}", "optimizer.lr=0.1"])
             assert (cfg["seed"], cfg["model"]["name"]) == (seed, model)
-    assert asked == [["model=gru"], ["model=lstm"]]
+    assert [words[0] for words in composed] == ["model=gru", "model=lstm"]

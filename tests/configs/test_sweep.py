@@ -18,10 +18,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
+from gatescope.composition import quoted
 from gatescope.config import ConfigError
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import SweepFailed
-from hydra_plugins.gatescope_sweeper.sweeper import quoted
 
 CONF = Path(__file__).parents[2] / "conf"
 Sweep = Callable[..., list[str]]
@@ -143,7 +143,7 @@ def test_a_run_is_named_on_wandb_by_what_tells_it_apart(sweep: Sweep) -> None:
     assert sweep.names == ["mine", "mine"]  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("text", ["it's {a}, b=[1]", "a\\'b \\ c", "x: #y", "null", ""])
+@pytest.mark.parametrize("text", ["it's {a}, b=[1]", "a\\'b \\ c", "x: #y", "null", "", "ends in \\\\"])
 def test_any_text_is_one_value_of_an_override(text: str) -> None:
     parsed = OverridesParser.create().parse_override(f"a={quoted(text)}")
     assert str(parsed.value()) == text

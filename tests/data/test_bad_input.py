@@ -1,4 +1,4 @@
-"""What bad input gets: one clear message, naming the rows and the remedy."""
+"""Invalid input: one clear message that names the rows and the remedy."""
 
 import importlib.metadata
 import sys
@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from gatescope.data.checks import check_splits
+from gatescope.data.encoding.text import LabelledTexts, TextEncoding
 from gatescope.data.errors import DataError
 from gatescope.data.examples import Examples, Splits
-from gatescope.data.sktime_series import SktimeSeries
-from gatescope.data.text import Encoding, Texts
-from gatescope.data.tweets import Tweets
+from gatescope.data.shipped.sktime_series import SktimeSeries
+from gatescope.data.shipped.tweets import Tweets
 from gatescope.sequences import IGNORE, TaskSpec
 
 FEATURES = TaskSpec("classification", "features", 2, 3, "accuracy", "max")
@@ -31,7 +31,7 @@ def check(task, inputs, targets):
 def test_features_that_are_not_finite(value):
     inputs = [torch.zeros(3, 2), torch.zeros(1, 2), torch.zeros(2, 2)]
     inputs[1][0, 1] = value
-    with pytest.raises(DataError, match=r"validation split: NaN or infinity .* 1 row\(s\), first: 1; mend"):
+    with pytest.raises(DataError, match=r"validation split: NaN or infinity .* 1 row\(s\), first: 1; "):
         check(FEATURES, inputs, torch.tensor([0, 1, 2]))
 
 
@@ -49,7 +49,7 @@ def test_one_sigmoid_output_means_two_classes():
         check(task, [torch.zeros(1, 2)] * 2, torch.tensor([0, 2]))
 
 
-def test_labels_a_step_name_the_row_and_may_be_ignored():
+def test_labels_per_step_name_the_row_and_may_be_ignored():
     task = TaskSpec("next_step", "tokens", 4, 4, "accuracy", "max")
     inputs = [torch.tensor([1, 2]), torch.tensor([1]), torch.tensor([3, 3])]
     check(task, inputs, [torch.tensor([IGNORE, 2]), torch.tensor([0]), torch.tensor([3, 3])])
@@ -88,9 +88,9 @@ def test_sequences_of_length_one_are_fine():
 
 
 def test_empty_short_and_unknown_texts():
-    train = Texts(["good day", "bad day", "good"], [1, 0, 1])
-    odd = Texts(["", "   ", '"', "day", "never seen"], [0, 1, 0, 1, 0])
-    splits = Encoding().splits(train, odd, odd, ("bad", "good"), {})
+    train = LabelledTexts(["good day", "bad day", "good"], [1, 0, 1])
+    odd = LabelledTexts(["", "   ", '"', "day", "never seen"], [0, 1, 0, 1, 0])
+    splits = TextEncoding().splits(train, odd, odd, ("bad", "good"), {})
     check_splits(splits)
     words = [[splits.task.vocabulary[i] for i in row.tolist()] for row in splits.test.inputs]
     assert words == [["<unk>"], ["<unk>"], ["<unk>"], ["day"], ["<unk>", "<unk>"]]

@@ -1,4 +1,4 @@
-"""Padding, bucketing, shares of ranks, seeds: what `data/base.py` promises of every dataset."""
+"""Padding, buckets, shares of ranks, seeds: the guarantees of every dataset."""
 
 import itertools
 import pickle
@@ -48,7 +48,7 @@ def test_collate_pads_to_the_right_and_keeps_ids():
     assert valid_mask(batch.lengths, 3).tolist() == [[True, True, True], [True, False, False]]
 
 
-def test_targets_a_step_are_padded_with_ignore():
+def test_targets_per_step_are_padded_with_ignore():
     examples = Examples([torch.tensor([3]), torch.tensor([1, 2])], [torch.tensor([5]), torch.tensor([6, 7])])
     assert collate(examples, [0, 1]).targets.tolist() == [[5, IGNORE], [6, 7]]
 
@@ -66,7 +66,7 @@ def test_ragged_is_a_list_of_tensors(lengths, flag):
     if flag < len(owners):
         flags = torch.zeros(len(owners), dtype=torch.bool)
         flags[flag] = True
-        assert ragged.rows(flags) == [owners[flag]]
+        assert ragged.containing(flags) == [owners[flag]]
 
 
 @settings(deadline=None, max_examples=50)
@@ -144,7 +144,7 @@ def test_tokens_are_the_words_without_padding():
     assert data.tokens(data.batch("train", [2, 0])) == [["one", "two", "three"], ["one"]]
 
 
-def test_asking_before_setup_is_an_error():
+def test_access_before_setup_is_an_error():
     with pytest.raises(RuntimeError, match="setup"):
         _ = Counting().task
     with pytest.raises(RuntimeError, match="setup"):
@@ -160,7 +160,7 @@ def test_a_large_split_reaches_a_loader_worker_as_one_tensor():
 
 def test_ragged_of_one_tensor_is_the_same():
     parts = [torch.tensor([1, 2]), torch.tensor([3]), torch.tensor([4, 5, 6])]
-    made, listed = Ragged.of(torch.arange(1, 7), np.array([2, 1, 3], dtype=np.int32)), Ragged(parts)
+    made, listed = Ragged.from_flat(torch.arange(1, 7), np.array([2, 1, 3], dtype=np.int32)), Ragged(parts)
     assert torch.equal(made.flat, listed.flat)
     assert made.lengths.tolist() == listed.lengths.tolist()
     assert [x.tolist() for x in made] == [x.tolist() for x in listed]

@@ -1,4 +1,4 @@
-"""What took long to make is made once, and never trusted when it is torn."""
+"""The cache computes an entry once, and again if it is damaged."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ def ask(make, source="package 1.0", **options):
         np.testing.assert_array_equal(found[name], values)
 
 
-def test_made_once_for_a_version_and_settings():
+def test_computed_once_per_version_and_settings():
     make = Maker()
     for _ in range(3):
         ask(make, grid=1, names=None)
@@ -48,10 +48,10 @@ def test_made_once_for_a_version_and_settings():
 
 @settings(deadline=None, max_examples=25)
 @given(st.data())
-def test_a_torn_entry_is_made_again(data):
+def test_a_damaged_entry_is_computed_again(data):
     make = Maker()
     ask(make)
-    (entry,) = cache.folder().glob("*.npz")
+    (entry,) = cache.cache_folder().glob("*.npz")
     whole = entry.read_bytes()
     at = data.draw(st.integers(0, len(whole) - 1))
     if data.draw(st.booleans(), label="cut"):
@@ -65,7 +65,7 @@ def test_a_torn_entry_is_made_again(data):
     entry.unlink()
 
 
-def test_nothing_is_left_beside_the_entries_when_making_fails(folder):
+def test_a_failed_computation_leaves_no_file(folder):
     def fails():
         raise ValueError("no such piece")
 
@@ -75,14 +75,14 @@ def test_nothing_is_left_beside_the_entries_when_making_fails(folder):
     ask(Maker(), source="1")
 
 
-def test_a_folder_that_cannot_be_written_only_costs_time(tmp_path, monkeypatch, caplog):
+def test_an_unwritable_folder_is_not_an_error(tmp_path, monkeypatch, caplog):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("GATESCOPE_CACHE", str(tmp_path / "file" / "cache"))
     make = Maker()
     ask(make)
     ask(make)
     assert make.calls == 2
-    assert "GATESCOPE_CACHE names another folder" in caplog.text
+    assert "set GATESCOPE_CACHE to another folder" in caplog.text
 
 
 CHILD = """
@@ -97,7 +97,7 @@ assert cached("set", "1", {}, make)["x"].sum() == 499500
 """
 
 
-def test_processes_that_start_at_once_make_it_once(tmp_path):
+def test_concurrent_processes_compute_once(tmp_path):
     children = [
         subprocess.Popen(
             [sys.executable, "-c", CHILD, str(tmp_path / "made"), cache.__file__], stderr=subprocess.PIPE
@@ -113,4 +113,4 @@ def test_processes_that_start_at_once_make_it_once(tmp_path):
 def test_the_users_cache_folder_is_the_default(monkeypatch, tmp_path):
     monkeypatch.delenv("GATESCOPE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache.folder() == tmp_path / "gatescope"
+    assert cache.cache_folder() == tmp_path / "gatescope"

@@ -1,4 +1,4 @@
-"""The fingerprint of data tells each change that matters, and no rounding."""
+"""The fingerprint changes with the data, and not by rounding."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def series() -> Splits:
     return Splits(part(0), part(1), part(2), NUMBERS)
 
 
-def told(make: Callable[[], Splits], change: Callable[[Splits], object]) -> list[str]:
-    """What is said of the data after they were changed."""
+def changed(make: Callable[[], Splits], change: Callable[[Splits], object]) -> list[str]:
+    """Return the differences after a change of the data."""
     splits = make()
     then = json.loads(json.dumps(fingerprint(splits)))
     change(splits)
@@ -57,13 +57,13 @@ def replace_task(splits: Splits, **fields: object) -> None:
 
 
 @pytest.mark.parametrize("make", [texts, series])
-def test_the_same_data_differ_in_nothing(make: Callable[[], Splits]) -> None:
-    assert told(make, lambda splits: None) == []
+def test_the_same_data_have_no_differences(make: Callable[[], Splits]) -> None:
+    assert changed(make, lambda splits: None) == []
     assert differences(fingerprint(make()), fingerprint(make())) == []
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "phrase"),
     [
         (lambda s: flat(s, "test").__setitem__(0, (flat(s, "test")[0] + 1) % 5), "test split: other inputs"),
         (lambda s: s.validation.targets.__setitem__(0, 1), "validation split: other targets"),
@@ -73,7 +73,7 @@ def test_the_same_data_differ_in_nothing(make: Callable[[], Splits]) -> None:
         ),
         (
             lambda s: setattr(
-                s, "train", Examples(Ragged.of(flat(s), s.train.lengths[::-1]), s.train.targets)
+                s, "train", Examples(Ragged.from_flat(flat(s), s.train.lengths[::-1]), s.train.targets)
             ),
             "train split: other inputs",
         ),
@@ -85,12 +85,12 @@ def test_the_same_data_differ_in_nothing(make: Callable[[], Splits]) -> None:
         (lambda s: replace_task(s, vectors=None), "other pretrained vectors"),
     ],
 )
-def test_what_has_changed_in_texts_is_named(change: Callable[[Splits], object], said: str) -> None:
-    assert told(texts, change) == [said]
+def test_changes_of_texts_are_named(change: Callable[[Splits], object], phrase: str) -> None:
+    assert changed(texts, change) == [phrase]
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "phrase"),
     [
         (lambda s: flat(s)[1234].add_(0.1), ["train split: other inputs"]),
         (lambda s: flat(s).__setitem__(slice(0, 2), flat(s)[[1, 0]]), ["train split: other inputs"]),
@@ -98,7 +98,5 @@ def test_what_has_changed_in_texts_is_named(change: Callable[[Splits], object], 
         (lambda s: flat(s).mul_(1 + 2e-7 * torch.randn_like(flat(s))), []),  # rounding
     ],
 )
-def test_real_numbers_are_told_apart_beyond_rounding(
-    change: Callable[[Splits], object], said: list[str]
-) -> None:
-    assert told(series, change) == said
+def test_real_values_differ_beyond_rounding(change: Callable[[Splits], object], phrase: list[str]) -> None:
+    assert changed(series, change) == phrase

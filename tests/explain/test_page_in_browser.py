@@ -1,4 +1,4 @@
-"""The page of one prediction in a headless Chromium: hovered, by keyboard, narrow, and by axe-core."""
+"""The page of one prediction in a headless Chromium: pointer, keyboard, narrow window, axe-core."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ def show(opened: tuple[Page, Path], found: Explanation) -> Page:
     return opened[0]
 
 
-def test_a_text_is_read_hovered_and_walked_by_keyboard(opened: tuple[Page, Path]) -> None:
+def test_a_text_can_be_read_by_pointer_and_keyboard(opened: tuple[Page, Path]) -> None:
     shown = show(opened, text_explanation())
     assert shown.title() == "not <bad> at all · Gatescope"
-    assert shown.locator("#answer").inner_text() == "Answer: positive"
+    assert shown.locator("#prediction").inner_text() == "Prediction: positive"
     assert shown.locator("#grid thead th").all_inner_texts() == ["measure", *TOKENS]
     numbers = shown.locator("#grid tbody tr").first.locator("td")
     assert [float(text) for text in numbers.all_inner_texts()] == ATTENTION, "readable without colour"
@@ -75,13 +75,13 @@ def test_a_text_is_read_hovered_and_walked_by_keyboard(opened: tuple[Page, Path]
         shown.keyboard.press(key)
     assert readout.inner_text() == "gradient × input: −1.300 at step 1, “<bad>”; rank 1 of 4"
     shown.keyboard.press("ArrowRight")
-    assert readout.inner_text() == "gradient × input: no value at at"
+    assert readout.inner_text() == "gradient × input: no value at step 2, “at”"
     shown.keyboard.press("End")
     assert "step 3" in readout.inner_text()
     assert shown.locator("#grid td[tabindex='0']").count() == 1, "one stop for the tab key"
 
 
-def test_cells_are_filled_as_much_as_they_say(opened: tuple[Page, Path]) -> None:
+def test_cells_are_filled_by_their_values(opened: tuple[Page, Path]) -> None:
     shown = show(opened, text_explanation())
     read = "cells => cells.map(c => [Number(c.style.getPropertyValue('--share')), c.matches('.minus')])"
     filled = shown.locator("#grid tbody tr").nth(1).locator("td").evaluate_all(read)
@@ -89,7 +89,7 @@ def test_cells_are_filled_as_much_as_they_say(opened: tuple[Page, Path]) -> None
     assert [minus for _, minus in filled] == [False, True, False, False]
 
 
-def test_a_unit_is_chosen(opened: tuple[Page, Path]) -> None:
+def test_a_unit_can_be_selected(opened: tuple[Page, Path]) -> None:
     shown = show(opened, text_explanation())
     row = shown.locator("#unit-row")
     assert row.locator("th").inner_text() == "layer0: update of unit 1", (
@@ -107,7 +107,7 @@ def test_a_unit_is_chosen(opened: tuple[Page, Path]) -> None:
     shown.wait_for_function("document.getElementById('unit-row').dataset.shown === 'layer0: state 0'")
 
 
-def test_features_are_lines_and_pairs_are_a_matrix(opened: tuple[Page, Path]) -> None:
+def test_features_are_lines_and_an_alignment_is_a_matrix(opened: tuple[Page, Path]) -> None:
     shown = show(opened, series_explanation())
     assert shown.locator("#features g.mark-line path").count() == 3
     assert shown.locator("#alignment tbody tr").count() == 2

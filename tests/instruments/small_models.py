@@ -1,4 +1,4 @@
-"""A task, a batch and a model to look at, small enough to check by hand."""
+"""A task, a batch and a model that are small enough to check by hand."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gatescope.cells.base import RecurrentLayer, State, States, StepVjp, valid_mask
+from gatescope.cells.adjoint import StepVjp
+from gatescope.cells.layer import RecurrentLayer
+from gatescope.cells.state import State, States
 from gatescope.models.attention import Pooling
 from gatescope.models.encoder import Encoder
-from gatescope.sequences import Batch, TaskSpec
+from gatescope.sequences import Batch, TaskSpec, valid_mask
 
 
 class Leaky(RecurrentLayer):

@@ -1,4 +1,4 @@
-"""Where a decoder looks, beside a planted truth."""
+"""Attention of a decoder compared with a constructed truth."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def probe(weights: Tensor, alignment: Tensor | None) -> Probe:
 
 @pytest.fixture
 def weights() -> Tensor:
-    """(2, 3, 1, 4): at its first step each looks at its first source step, at its second evenly."""
+    """(2, 3, 1, 4): weight 1 on the first source step, then equal weights."""
     made = torch.zeros(2, 3, 1, 4)
     made[:, 0, 0, 0] = 1
     made[0, 1:, 0] = 0.25
@@ -69,11 +69,11 @@ def test_no_known_source_is_undefined(weights: Tensor) -> None:
     assert isinstance(measurements["alignment/accuracy"], Undefined)
 
 
-def test_nothing_where_an_encoder_attends() -> None:
+def test_encoder_attention_has_no_alignment() -> None:
     assert AlignmentAccuracy().read(probe(torch.full((2, 1, 4), 0.25), None)) == {}
 
 
-def test_attention_statistics_count_target_steps_of_the_first_answer(weights: Tensor) -> None:
+def test_attention_statistics_use_target_steps_of_the_first_answer(weights: Tensor) -> None:
     measurements = AttentionStatistics().read(probe(weights, None))
     values = {name: measurement.value for name, measurement in measurements.items()}
     # Sharp at the first step of both; even over 4, 4 and 2 steps at the others.

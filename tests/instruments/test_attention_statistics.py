@@ -6,12 +6,12 @@ from small_models import Leaky, encoder, feature_batch, squared_error
 
 from gatescope.instruments.attention import AttentionStatistics
 from gatescope.instruments.measurements import Undefined
-from gatescope.instruments.probe import look
+from gatescope.instruments.probe import probe_model
 from gatescope.models.attention import Dot
 
 
 def read(weights, lengths):
-    probe = look(encoder(Leaky, attention=Dot), feature_batch(lengths, 3), squared_error)
+    probe = probe_model(encoder(Leaky, attention=Dot), feature_batch(lengths, 3), squared_error)
     if weights is not None:
         probe.attention = weights
     return AttentionStatistics().read(probe)
@@ -45,8 +45,8 @@ def test_only_sequences_of_one_step():
     assert measurements["attention/distance"].value == 0
 
 
-def test_no_attention_gives_no_reading():
-    probe = look(encoder(Leaky), feature_batch([3, 2], 3), squared_error)
+def test_no_measurement_without_attention():
+    probe = probe_model(encoder(Leaky), feature_batch([3, 2], 3), squared_error)
     assert AttentionStatistics().read(probe) == {}
 
 

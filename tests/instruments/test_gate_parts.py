@@ -6,13 +6,13 @@ from small_models import Leaky, encoder, feature_batch, squared_error
 
 from gatescope.instruments.gate_parts import GateParts
 from gatescope.instruments.measurements import Scalar, Undefined
-from gatescope.instruments.probe import Probe, look
+from gatescope.instruments.probe import Probe, probe_model
 
 TOKENS = [["never", "mind", "don", "'", "t", "go"], ["a", "t"]]
 
 
 def probe(tokens: list[list[str]] | None) -> Probe:
-    found = look(encoder(Leaky, hidden=4, bidirectional=True), feature_batch([6, 2], 3), squared_error)
+    found = probe_model(encoder(Leaky, hidden=4, bidirectional=True), feature_batch([6, 2], 3), squared_error)
     found.tokens = tokens
     return found
 
@@ -37,13 +37,13 @@ def test_parts_against_a_loop() -> None:
             assert measurement.value == pytest.approx(sum(rows) / len(rows), rel=1e-5)
 
 
-def test_a_part_that_does_not_occur_and_inputs_without_words() -> None:
+def test_missing_parts_and_inputs_without_tokens_are_undefined() -> None:
     measurements = GateParts(negations=["qqzz"]).read(probe([["a"] * 6, ["b"] * 2]))
     assert isinstance(measurements["gate_parts/layer0/update/negation"], Undefined)
     assert GateParts().read(probe(None)) == {"gate_parts": Undefined("the input is not made of tokens")}
 
 
-def test_random_state_is_left_alone() -> None:
+def test_random_state_is_unchanged() -> None:
     found = probe(TOKENS)
     before = torch.get_rng_state()
     GateParts().read(found)

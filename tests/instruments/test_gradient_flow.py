@@ -17,18 +17,19 @@ from gatescope.cells.minlstm import MinLSTM
 from gatescope.cells.peephole_lstm import PeepholeLSTM
 from gatescope.cells.rnn import RNN
 from gatescope.instruments import self_test
-from gatescope.instruments.gradient_flow import GradientFlow, lag_contributions
-from gatescope.instruments.lag_curves import state_measurements
+from gatescope.instruments.decay import state_measurements
+from gatescope.instruments.gradient_flow import GradientFlow
+from gatescope.instruments.gradient_paths import lag_contributions
 from gatescope.instruments.measurements import Curve, Heatmap, Scalar, Undefined
-from gatescope.instruments.probe import look
-from gatescope.models import stack
+from gatescope.instruments.probe import probe_model
 from gatescope.models.attention import Additive, Pooling
+from gatescope.models.traces import LayerTrace
 
 
-def silent(model, lengths, **options):
-    """A probe of zero inputs, and its readings."""
+def zero_input_measurements(model, lengths, **options):
+    """Return the measurements for inputs of zeros."""
     batch = feature_batch(lengths, 3)
-    probe = look(model, batch._replace(inputs=torch.zeros_like(batch.inputs)), squared_error)
+    probe = probe_model(model, batch._replace(inputs=torch.zeros_like(batch.inputs)), squared_error)
     return GradientFlow(**options).read(probe)
 
 
@@ -50,7 +51,7 @@ def orthogonal_rnn(rho, hidden=8, **options):
 @settings(deadline=None, max_examples=5)
 @given(st.floats(0.3, 1.5))
 def test_orthogonal_rnn_decays_by_its_factor(rho):
-    measurements = silent(orthogonal_rnn(rho), [40, 30, 12])
+    measurements = zero_input_measurements(orthogonal_rnn(rho), [40, 30, 12])
     for kind in ("vanishing", "loss_free"):
         curve = measurements[f"gradient_flow/layer0/{kind}_curve"]
         assert curve.y == pytest.approx([rho**k for k in range(len(curve.y))], rel=1e-4)
@@ -60,7 +61,7 @@ def test_orthogonal_rnn_decays_by_its_factor(rho):
 
 
 def test_half_life_and_reach_of_the_orthogonal_rnn():
-    measurements = silent(orthogonal_rnn(0.9), [60, 60])
+    measurements = zero_input_measurements(orthogonal_rnn(0.9), [60, 60])
     assert measurements["gradient_flow/layer0/half_life"].value == pytest.approx(
         -math.log(2) / math.log(0.9), rel=1e-4
     )
@@ -69,8 +70,8 @@ def test_half_life_and_reach_of_the_orthogonal_rnn():
 
 
 @pytest.mark.parametrize("rho", [1.0, 1.1])
-def test_what_does_not_vanish_has_no_half_life(rho):
-    measurements = silent(orthogonal_rnn(rho), [30, 30])
+def test_a_gradient_that_does_not_vanish_has_no_half_life(rho):
+    measurements = zero_input_measurements(orthogonal_rnn(rho), [30, 30])
     half_life = measurements["gradient_flow/layer0/half_life"]
     assert isinstance(half_life, Undefined)
     assert "does not vanish" in half_life.why
@@ -83,7 +84,7 @@ def test_gru_with_a_constant_keep():
     _, _, b_ih, _ = zero_weights(model)
     with torch.no_grad():
         b_ih[5:10] = math.log(9.0)  # σ = 0.9
-    measurements = silent(model, [50, 50], gate_path=True)
+    measurements = zero_input_measurements(model, [50, 50], gate_path=True)
     assert measurements["gradient_flow/layer0/half_life"].value == pytest.approx(6.578813, rel=1e-5)
     assert measurements["gradient_flow/layer0/loss_free_half_life"].value == pytest.approx(6.578813, rel=1e-5)
     share = measurements["gradient_flow/layer0/gate_path_share"]
@@ -95,7 +96,7 @@ def test_lstm_with_a_constant_forget_gate():
     _, _, b_ih, _ = zero_weights(model)
     with torch.no_grad():
         b_ih[5:10] = math.log(0.8 / 0.2)
-    measurements = silent(model, [30, 30], gate_path=True)
+    measurements = zero_input_measurements(model, [30, 30], gate_path=True)
     for name in ("vanishing_curve_c", "loss_free_curve_c"):
         y = measurements[f"gradient_flow/layer0/{name}"].y
         assert y == pytest.approx([0.8**k for k in range(30)], rel=1e-4)
@@ -105,7 +106,7 @@ def test_lstm_with_a_constant_forget_gate():
 
 
 def test_long_lags_do_not_underflow():
-    measurements = silent(orthogonal_rnn(0.2), [300, 300], fit_to=299)
+    measurements = zero_input_measurements(orthogonal_rnn(0.2), [300, 300], fit_to=299)
     assert measurements["gradient_flow/layer0/decay_rate"].value == pytest.approx(math.log(0.2), rel=1e-5)
     assert "gradient_flow/layer0/underflow_lag" not in measurements
 
@@ -114,8 +115,8 @@ def test_a_gradient_that_becomes_exactly_zero_is_dead():
     model = encoder(RNN, hidden=4)
     _, u, _, _ = zero_weights(model)
     with torch.no_grad():
-        u.copy_(torch.diag(torch.full((3,), 0.5), 1))  # nilpotent: nothing is left after four steps
-    measurements = silent(model, [20, 20])
+        u.copy_(torch.diag(torch.full((3,), 0.5), 1))  # nilpotent: 0 after four steps
+    measurements = zero_input_measurements(model, [20, 20])
     assert measurements["gradient_flow/layer0/underflow_lag"] == Scalar(4.0)
     assert len(measurements["gradient_flow/layer0/vanishing_curve"].y) == 4
     for kind in ("", "loss_free_"):
@@ -125,13 +126,11 @@ def test_a_gradient_that_becomes_exactly_zero_is_dead():
         for name in ("decay_rate", "half_life"):
             assert measurements[f"{prefix}{name}"].why.startswith("dead: ")
         assert measurements[f"{prefix}reach"] == Scalar(3.0)
-        assert measurements[f"{prefix}reach_censored"] == Scalar(0.0), (
-            "nothing is left beyond, it is not unknown"
-        )
+        assert measurements[f"{prefix}reach_censored"] == Scalar(0.0), "the norm is 0 beyond, not unknown"
 
 
 @pytest.mark.parametrize(("dying", "rate"), [(1, True), (2, False), (4, False)])
-def test_examples_that_die_are_counted_and_in_no_mean(dying, rate):
+def test_dead_examples_are_counted_and_left_out_of_means(dying, rate):
     logs = torch.log(0.9 ** torch.arange(12.0, dtype=torch.float64)).expand(4, 12).clone()
     logs[:dying, 5:] = -torch.inf
     lengths = torch.full((4,), 12)
@@ -148,7 +147,7 @@ def test_examples_that_die_are_counted_and_in_no_mean(dying, rate):
     assert short["decay_rate"].value == pytest.approx(math.log(0.9))
 
 
-def test_examples_that_explode_are_counted():
+def test_exploded_examples_are_counted():
     logs = torch.zeros(4, 6, dtype=torch.float64)
     logs[0, 3:], logs[1, 4:] = torch.inf, torch.nan
     measurements, _ = state_measurements(
@@ -159,7 +158,7 @@ def test_examples_that_explode_are_counted():
 
 
 @pytest.mark.parametrize("jacobian", [False, True])
-def test_the_record_of_a_dead_relu_network_says_so(small, recorded, jacobian):
+def test_a_dead_relu_network_is_recorded_as_dead(small, recorded, jacobian):
     # Biases of -9 shut every unit for good, in every example.
     measurements = recorded(
         small(f"model.cell._target_={__name__}.ShutIRNN", "model=irnn", "instruments=full", "data.steps=16")
@@ -205,7 +204,9 @@ def autograd_norms(model, batch):
 @pytest.mark.parametrize("cell", [RNN, GRU])
 def test_a_stack_against_autograd_through_a_loop(cell):
     model, batch = encoder(cell, layers=2), feature_batch([12, 12, 12], 3)
-    curve = GradientFlow().read(look(model, batch, squared_error))["gradient_flow/layer0/vanishing_curve"]
+    curve = GradientFlow().read(probe_model(model, batch, squared_error))[
+        "gradient_flow/layer0/vanishing_curve"
+    ]
     norms = autograd_norms(model, batch)
     expected = (norms / norms[:, :1]).log().mean(0).exp()
     assert curve.y == pytest.approx(expected.tolist(), rel=1e-4)
@@ -215,19 +216,19 @@ CELLS = [RNN, IRNN, GRU, GRUArticle, LSTM, PeepholeLSTM, MinGRU, MinLSTM]
 
 
 @pytest.mark.parametrize("cell", [MinGRU, MinLSTM])
-def test_where_gates_see_inputs_only_the_gate_path_is_everything(cell):
-    probe = look(encoder(cell), feature_batch([20, 20], 3), squared_error)
+def test_gate_path_is_the_full_product_where_gates_depend_on_inputs_only(cell):
+    probe = probe_model(encoder(cell), feature_batch([20, 20], 3), squared_error)
     share = GradientFlow(gate_path=True).read(probe)["gradient_flow/layer0/gate_path_share"]
     assert share.y == pytest.approx([1.0] * 20, rel=1e-5)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("attention", [Pooling, Additive])
-def test_self_test_agrees_with_autograd_and_leaves_no_trace(cell, attention):
+def test_self_test_agrees_with_autograd_and_does_not_change_the_model(cell, attention):
     model = encoder(cell, layers=2, bidirectional=True, dropout=0.3, hidden=4, attention=attention)
     model.train()
     batch = feature_batch([9, 4, 1, 7], 3)
-    probe = look(model, batch, squared_error)
+    probe = probe_model(model, batch, squared_error)
     state = torch.get_rng_state()
     measurements = GradientFlow(gate_path=True, lags=4).read(probe)
     assert measurements["gradient_flow/self_test"].value < 1e-4
@@ -239,7 +240,7 @@ def test_self_test_agrees_with_autograd_and_leaves_no_trace(cell, attention):
     assert GradientFlow(gate_path=True, lags=4).read(probe) == measurements
 
 
-def test_a_wrong_adjoint_is_warned_of(monkeypatch, caplog):
+def test_a_wrong_adjoint_logs_a_warning(monkeypatch, caplog):
     model = encoder(GRU)
     right = GRU.vjp
 
@@ -247,17 +248,17 @@ def test_a_wrong_adjoint_is_warned_of(monkeypatch, caplog):
         step = right(self, adjoint, saved)
         return step._replace(delta=step.delta * 1.01)
 
-    # With the native kernel the deltas come the one way, without it the other.
+    # The first is for the native kernel, the second for torch.
     monkeypatch.setattr(GRU, "_own_rows", lambda self, deltas: 1.01 * deltas)
     monkeypatch.setattr(GRU, "vjp", wrong)
     with caplog.at_level(logging.WARNING):
-        measurements = GradientFlow().read(look(model, feature_batch([5, 3], 3), squared_error))
+        measurements = GradientFlow().read(probe_model(model, feature_batch([5, 3], 3), squared_error))
     assert measurements["gradient_flow/self_test"].value > self_test.TOLERANCE
     assert "self_test" in caplog.text
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_states_that_are_not_the_equations_are_warned_of(cell, monkeypatch, caplog):
+def test_states_that_differ_from_the_equations_log_a_warning(cell, monkeypatch, caplog):
     right = cell.step
 
     def other(self, x_t, state):
@@ -266,17 +267,17 @@ def test_states_that_are_not_the_equations_are_warned_of(cell, monkeypatch, capl
 
     monkeypatch.setattr(cell, "step", other)
     with caplog.at_level(logging.WARNING):
-        probe = look(encoder(cell), feature_batch([5, 3], 3), squared_error)
+        probe = probe_model(encoder(cell), feature_batch([5, 3], 3), squared_error)
         measurements = GradientFlow().read(probe)
     assert measurements["gradient_flow/self_test"].value == pytest.approx(1e-3, rel=0.2)
     assert "self_test" in caplog.text
 
 
-def test_gradients_that_are_lost_between_layers_are_warned_of(monkeypatch, caplog):
-    monkeypatch.setattr(stack, "_turn", lambda trace: lambda values: values)
+def test_gradients_lost_between_layers_log_a_warning(monkeypatch, caplog):
+    monkeypatch.setattr(LayerTrace, "align_time", lambda trace, values: values)
     model = encoder(GRU, layers=2, bidirectional=True)
     with caplog.at_level(logging.WARNING):
-        measurements = silent(model, [5, 3])
+        measurements = zero_input_measurements(model, [5, 3])
     assert measurements["gradient_flow/self_test"].value > 0.1
     assert "self_test" in caplog.text
 
@@ -284,20 +285,20 @@ def test_gradients_that_are_lost_between_layers_are_warned_of(monkeypatch, caplo
 @pytest.mark.parametrize("cell", CELLS)
 def test_lag_contributions_sum_to_the_adjoint(cell):
     model = encoder(cell, attention=Additive)
-    probe = look(model, feature_batch([9, 9, 9], 3), squared_error)
+    probe = probe_model(model, feature_batch([9, 9, 9], 3), squared_error)
     layer = probe.layers["layer0"]
     with torch.no_grad():
         saved = layer.cell.linearise(layer.x, layer.states)
-        parts = list(lag_contributions(layer.cell, saved, probe.direct, 9))
-        total = layer.cell.adjoint(layer.x, layer.states, probe.direct)
+        parts = list(lag_contributions(layer.cell, saved, probe.output_grad, 9))
+        total = layer.cell.adjoint(layer.x, layer.states, probe.output_grad)
     torch.testing.assert_close(sum(p.h for p in parts), total.h, rtol=1e-4, atol=1e-7)
     if total.c is not None:
         torch.testing.assert_close(sum(p.c for p in parts), total.c, rtol=1e-4, atol=1e-7)
 
 
-def test_lag_map_of_a_last_state_loss_is_one_diagonal():
+def test_lag_map_of_a_loss_at_the_last_step_is_one_diagonal():
     model = orthogonal_rnn(0.5)
-    measurement = silent(model, [6, 6], lags=6)["gradient_flow/layer0/lag_map"]
+    measurement = zero_input_measurements(model, [6, 6], lags=6)["gradient_flow/layer0/lag_map"]
     assert isinstance(measurement, Heatmap)
     values = torch.tensor(measurement.values)
     for k in range(6):
@@ -305,10 +306,10 @@ def test_lag_map_of_a_last_state_loss_is_one_diagonal():
     assert int((values > 0).sum()) == 6
 
 
-def test_shortcut_share_is_zero_without_attention_and_not_with_it():
+def test_shortcut_share_is_zero_only_without_attention():
     batch = feature_batch([9, 9], 3)
-    none = GradientFlow().read(look(encoder(GRU), batch, squared_error))
-    some = GradientFlow().read(look(encoder(GRU, attention=Additive), batch, squared_error))
+    none = GradientFlow().read(probe_model(encoder(GRU), batch, squared_error))
+    some = GradientFlow().read(probe_model(encoder(GRU, attention=Additive), batch, squared_error))
     assert none["gradient_flow/layer0/shortcut_share"] == Scalar(0.0)
     assert 0 < some["gradient_flow/layer0/shortcut_share"].value < 1
 
@@ -327,7 +328,9 @@ FULL = {"gate_path": True, "lags": 8}
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("lengths", [[1, 1], [1], [6], [2, 1]])
 def test_one_step_and_one_example(cell, lengths):
-    measurements = GradientFlow(**FULL).read(look(encoder(cell), feature_batch(lengths, 3), squared_error))
+    measurements = GradientFlow(**FULL).read(
+        probe_model(encoder(cell), feature_batch(lengths, 3), squared_error)
+    )
     check_no_nan(measurements)
     assert measurements["gradient_flow/self_test"].value < self_test.TOLERANCE
     curve = measurements["gradient_flow/layer0/vanishing_curve"]
@@ -336,7 +339,7 @@ def test_one_step_and_one_example(cell, lengths):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_loss_that_does_not_depend_on_the_state(cell):
-    probe = look(encoder(cell), feature_batch([5, 3], 3), lambda values, targets: targets.square())
+    probe = probe_model(encoder(cell), feature_batch([5, 3], 3), lambda values, targets: targets.square())
     measurements = GradientFlow(**FULL).read(probe)
     check_no_nan(measurements)
     for name in ("vanishing_curve", "decay_rate", "half_life", "reach", "shortcut_share"):
@@ -346,7 +349,7 @@ def test_a_loss_that_does_not_depend_on_the_state(cell):
 
 
 def test_an_adjoint_beyond_float32():
-    measurements = silent(orthogonal_rnn(1e30), [8, 8], **FULL)
+    measurements = zero_input_measurements(orthogonal_rnn(1e30), [8, 8], **FULL)
     check_no_nan(measurements)
     assert measurements["gradient_flow/self_test"].value < self_test.TOLERANCE
     rate = measurements["gradient_flow/layer0/decay_rate"].value
@@ -358,18 +361,20 @@ def test_weights_that_are_not_finite(cell):
     model = encoder(cell)
     with torch.no_grad():
         model.stack.layers["layer0"].weights[1].fill_(math.inf)
-    measurements = GradientFlow(**FULL).read(look(model, feature_batch([5, 3], 3), squared_error))
+    measurements = GradientFlow(**FULL).read(probe_model(model, feature_batch([5, 3], 3), squared_error))
     check_no_nan(measurements)
     assert isinstance(measurements["gradient_flow/layer0/vanishing_curve"], Undefined)
 
 
-def test_a_frozen_stack_is_tested_as_well():
+def test_self_test_of_a_frozen_stack():
     model = encoder(GRU)
     model.stack.requires_grad_(False)
-    measurements = GradientFlow().read(look(model, feature_batch([5, 3], 3), squared_error))
+    measurements = GradientFlow().read(probe_model(model, feature_batch([5, 3], 3), squared_error))
     assert measurements["gradient_flow/self_test"].value < self_test.TOLERANCE
 
 
 def test_a_cell_without_gates_has_no_gate_path():
-    measurement = silent(encoder(RNN), [5, 3], gate_path=True)["gradient_flow/layer0/gate_path_share"]
+    measurement = zero_input_measurements(encoder(RNN), [5, 3], gate_path=True)[
+        "gradient_flow/layer0/gate_path_share"
+    ]
     assert isinstance(measurement, Undefined)

@@ -64,7 +64,7 @@ def test_parts_add_up_to_the_whole():
     )
 
 
-def test_update_ratio_is_measured_against_the_weights_before_the_step():
+def test_update_ratio_is_relative_to_the_weights_before_the_update():
     update, start = one_step(rate=5.0)
     name = "stack.layers.layer1.weight_ih"
     expected = float(update.delta[name].norm() / start[name].norm())
@@ -72,7 +72,7 @@ def test_update_ratio_is_measured_against_the_weights_before_the_step():
     assert measurement.value == pytest.approx(expected, rel=1e-4)
 
 
-def test_gradients_that_are_not_finite_are_counted_and_never_shown_as_nan():
+def test_non_finite_gradients_are_counted_and_not_recorded_as_nan():
     update, _ = one_step()
     update.before["head.bias"][0] = math.nan
     update.before["head.weight"][0, :2] = math.inf

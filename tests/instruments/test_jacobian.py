@@ -4,13 +4,13 @@ import pytest
 import torch
 from small_models import encoder, feature_batch, squared_error
 
-from gatescope.cells.base import State
 from gatescope.cells.gru import GRU
 from gatescope.cells.lstm import LSTM
 from gatescope.cells.rnn import RNN
+from gatescope.cells.state import State
 from gatescope.instruments.jacobian import JacobianNorms, log_spaced
 from gatescope.instruments.measurements import Curve, Scalar, Undefined
-from gatescope.instruments.probe import look
+from gatescope.instruments.probe import probe_model
 
 
 def explicit(layer, lag):
@@ -35,7 +35,7 @@ def explicit(layer, lag):
 @pytest.mark.parametrize(("exact_up_to", "exact", "rough"), [(128, 1e-5, 1e-5), (0, 1e-3, 0.05)])
 @pytest.mark.parametrize("cell", [RNN, GRU, LSTM])
 def test_norms_against_the_explicit_jacobian(cell, exact_up_to, exact, rough):
-    probe = look(encoder(cell), feature_batch([9], 3), squared_error)
+    probe = probe_model(encoder(cell), feature_batch([9], 3), squared_error)
     measurements = JacobianNorms(exact_up_to=exact_up_to, iterations=60, probes=4000).read(probe)
     largest = measurements["jacobian/layer0/largest_singular_value"]
     frobenius = measurements["jacobian/layer0/frobenius"]
@@ -54,7 +54,7 @@ def test_orthogonal_rnn(exact_up_to):
             weight.zero_()
         model.stack.layers["layer0"].weights[1].copy_(0.9 * torch.eye(8).roll(1, 0))
     batch = feature_batch([64, 64, 40], 3)
-    probe = look(model, batch._replace(inputs=torch.zeros_like(batch.inputs)), squared_error)
+    probe = probe_model(model, batch._replace(inputs=torch.zeros_like(batch.inputs)), squared_error)
     measurements = JacobianNorms(exact_up_to=exact_up_to).read(probe)
     for name, factor in (("largest_singular_value", 1), ("frobenius", math.sqrt(8))):
         curve = measurements[f"jacobian/layer0/{name}"]
@@ -69,7 +69,7 @@ def curves(measurements):
 
 @pytest.mark.parametrize("lengths", [[1, 1], [1], [2]])
 def test_short_sequences(lengths):
-    measurements = JacobianNorms().read(look(encoder(LSTM), feature_batch(lengths, 3), squared_error))
+    measurements = JacobianNorms().read(probe_model(encoder(LSTM), feature_batch(lengths, 3), squared_error))
     expected = Curve if max(lengths) > 1 else Undefined
     assert all(isinstance(measurement, expected) for measurement in curves(measurements).values())
 
@@ -81,7 +81,7 @@ def test_a_jacobian_of_zero_or_beyond_numbers_is_undefined(value, exact_up_to):
     with torch.no_grad():
         model.stack.layers["layer0"].weights[1].fill_(value)
     instrument = JacobianNorms(exact_up_to=exact_up_to)
-    measurements = instrument.read(look(model, feature_batch([6, 6], 3), squared_error))
+    measurements = instrument.read(probe_model(model, feature_batch([6, 6], 3), squared_error))
     assert all(isinstance(measurement, Undefined) for measurement in curves(measurements).values())
     assert measurements["jacobian/layer0/dead_share"] == Scalar(float(value == 0))
     assert measurements["jacobian/layer0/exploded_share"] == Scalar(float(value > 0))
@@ -89,14 +89,14 @@ def test_a_jacobian_of_zero_or_beyond_numbers_is_undefined(value, exact_up_to):
 
 @pytest.mark.parametrize("cell", [RNN, GRU, LSTM])
 def test_both_ways_agree_on_sequences_of_different_lengths(cell):
-    probe = look(encoder(cell), feature_batch([9, 4, 6], 3), squared_error)
+    probe = probe_model(encoder(cell), feature_batch([9, 4, 6], 3), squared_error)
     exact = JacobianNorms().read(probe)
     for name, found in curves(JacobianNorms(exact_up_to=0, iterations=60, probes=4000).read(probe)).items():
         assert found.y == pytest.approx(exact[name].y, rel=0.05)
 
 
-def test_the_random_state_is_left_alone():
-    probe = look(encoder(GRU), feature_batch([6, 6], 3), squared_error)
+def test_random_state_is_unchanged():
+    probe = probe_model(encoder(GRU), feature_batch([6, 6], 3), squared_error)
     before = torch.get_rng_state()
     for instrument in (JacobianNorms(), JacobianNorms(exact_up_to=0)):
         assert instrument.read(probe) == instrument.read(probe)

@@ -7,18 +7,18 @@ from sklearn.linear_model import RidgeClassifier
 from small_models import Leaky, encoder, feature_batch, feature_task, squared_error
 from torch import nn
 
-from gatescope.cells.base import State
 from gatescope.cells.lstm import LSTM
+from gatescope.cells.state import State
 from gatescope.instruments.measurements import Curve, Scalar, Undefined
 from gatescope.instruments.memory import KINDS, Retention, squared_correlations, token_accuracy
-from gatescope.instruments.probe import look
+from gatescope.instruments.probe import probe_model
 from gatescope.models.attention import Pooling
 from gatescope.models.encoder import Encoder
 from gatescope.sequences import Batch, TaskSpec
 
 
 class ShiftRegister(Leaky):
-    """h_t = (x_t, h_{t-1} without its last): a linear network that remembers H inputs and no more."""
+    """h_t = (x_t, h_{t-1} without its last): a linear network that stores the last H inputs."""
 
     gate_names = ()
 
@@ -35,10 +35,10 @@ class ShiftRegister(Leaky):
 
 def register_probe(bidirectional=False):
     model = Encoder(feature_task(1), ShiftRegister, Pooling, hidden_size=12, bidirectional=bidirectional)
-    return look(model, feature_batch([20 + i % 5 for i in range(300)], 1), squared_error)
+    return probe_model(model, feature_batch([20 + i % 5 for i in range(300)], 1), squared_error)
 
 
-def test_a_shift_register_of_twelve_remembers_twelve():
+def test_a_shift_register_of_twelve_has_capacity_twelve():
     measurements = Retention(lags=12).read(register_probe(bidirectional=True))
     for layer in ("layer0", "layer0_backward"):
         assert measurements[f"memory/{layer}/capacity_h_raw"].value == pytest.approx(12.0, abs=1e-3)
@@ -49,7 +49,7 @@ def test_a_shift_register_of_twelve_remembers_twelve():
         assert measurements[f"memory/{layer}/capacity_h"].value == pytest.approx(12.0 - floor, abs=1e-3)
 
 
-def test_nothing_is_known_beyond_its_length():
+def test_retention_is_zero_beyond_the_register():
     measurements = Retention(lags=16).read(register_probe())
     curve = measurements["memory/layer0/retention_h_raw"]
     assert curve.y[:12] == pytest.approx([1.0] * 12, abs=1e-4)
@@ -61,7 +61,7 @@ def test_nothing_is_known_beyond_its_length():
     assert abs(sum(above.y[12:])) < 0.1
 
 
-def test_a_network_that_knows_nothing_has_no_capacity() -> None:
+def test_random_states_have_no_capacity() -> None:
     # States of noise: the squared correlations of 32 lags with as many sequences add up all the same.
     totals = []
     for seed in range(6):
@@ -80,7 +80,7 @@ def test_a_network_that_knows_nothing_has_no_capacity() -> None:
     assert abs(np.mean(totals)) < 2 * np.std(totals, ddof=1) / math.sqrt(6) + 0.02
 
 
-def test_the_record_holds_capacity_its_control_and_their_difference(small, recorded):
+def test_capacity_control_and_difference_are_recorded(small, recorded):
     measurements = recorded(
         small(
             "instruments=full", "instruments.examples=32", "data.steps=6", "model=lstm", "model.hidden_size=4"
@@ -105,10 +105,10 @@ def token_probe():
         model.embedding.weight.copy_(torch.tensor([[0.0], [-1.0], [1.0], [-1.0], [1.0]]))
     ids = torch.randint(1, 3, (200, 8))
     batch = Batch(ids, torch.full((200,), 8), torch.zeros(200), torch.arange(200))
-    return look(model, batch, squared_error)
+    return probe_model(model, batch, squared_error)
 
 
-def test_tokens_against_their_shuffled_control():
+def test_token_retention_exceeds_the_shuffled_control():
     measurements = Retention(lags=6).read(token_probe())
     known, control = (
         measurements["memory/layer0/retention_h_raw"],
@@ -120,14 +120,16 @@ def test_tokens_against_their_shuffled_control():
     assert "memory/layer0/capacity_h" not in measurements
 
 
-def test_the_memory_cell_is_read_apart():
-    measurements = Retention(lags=4).read(look(encoder(LSTM), feature_batch([9] * 40, 3), squared_error))
+def test_the_memory_cell_is_measured_separately():
+    measurements = Retention(lags=4).read(
+        probe_model(encoder(LSTM), feature_batch([9] * 40, 3), squared_error)
+    )
     for part in ("h", "c"):
         assert isinstance(measurements[f"memory/layer0/retention_{part}"], Curve)
         assert isinstance(measurements[f"memory/layer0/capacity_{part}"], Scalar)
 
 
-def test_the_global_random_states_are_left_alone():
+def test_global_random_states_are_unchanged():
     probe = register_probe()
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     assert Retention(lags=3).read(probe) == Retention(lags=3).read(probe)
@@ -137,13 +139,13 @@ def test_the_global_random_states_are_left_alone():
 
 @pytest.mark.parametrize("lengths", [[1], [5, 4], [1] * 5])
 def test_too_few_sequences_are_undefined(lengths):
-    measurements = Retention().read(look(encoder(LSTM), feature_batch(lengths, 3), squared_error))
+    measurements = Retention().read(probe_model(encoder(LSTM), feature_batch(lengths, 3), squared_error))
     assert all(isinstance(measurement, Undefined) for measurement in measurements.values())
 
 
-def test_inputs_that_never_vary_are_undefined():
+def test_constant_inputs_are_undefined():
     batch = feature_batch([6] * 20, 3)
-    probe = look(encoder(LSTM), batch._replace(inputs=torch.ones_like(batch.inputs)), squared_error)
+    probe = probe_model(encoder(LSTM), batch._replace(inputs=torch.ones_like(batch.inputs)), squared_error)
     assert all(isinstance(measurement, Undefined) for measurement in Retention().read(probe).values())
 
 
@@ -151,7 +153,7 @@ def test_a_state_that_is_not_finite_is_undefined():
     model = encoder(LSTM)
     with torch.no_grad():
         model.stack.layers["layer0"].weights[1].fill_(math.nan)
-    measurements = Retention().read(look(model, feature_batch([6] * 20, 3), squared_error))
+    measurements = Retention().read(probe_model(model, feature_batch([6] * 20, 3), squared_error))
     assert all(isinstance(measurement, Undefined) for measurement in measurements.values())
 
 
@@ -166,7 +168,7 @@ def test_squared_correlation_against_numpy():
 
 
 @pytest.mark.parametrize("classes", [2, 5])
-def test_token_accuracy_is_that_of_a_ridge_classifier(classes):
+def test_token_accuracy_equals_a_ridge_classifier(classes):
     rng = np.random.default_rng(0)
     y = rng.integers(3, 3 + classes, (60, 1))
     x = (rng.standard_normal((60, 6)) + y * rng.standard_normal(6)).astype(np.float32)

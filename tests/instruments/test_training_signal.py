@@ -1,4 +1,4 @@
-"""The learning signal of a training step, where its course is known."""
+"""Gradients of a training step with known values."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from gatescope.models.encoder import Encoder
 
 def read(model: Encoder, lengths: list[int]) -> Measurements:
     batch = feature_batch(lengths, 3)
-    model.stack.watched = {}
+    model.stack.record_gradients()
     squared_error(model(batch).values, batch.targets).mean().backward()
-    update = Update(1, model, {}, {}, {}, None, 0.0, model.stack.passed())
+    update = Update(1, model, {}, {}, {}, None, 0.0, model.stack.collect_gradients())
     return TrainingSignal().read(update)
 
 
@@ -35,7 +35,7 @@ def value(measurements: Measurements, name: str) -> float:
 
 @pytest.mark.parametrize("kernel", ["native", "torch"])
 @pytest.mark.parametrize("rho", [0.5, 0.9])
-def test_a_scaled_rotation_carries_the_signal_by_its_scale(kernel: str, rho: float) -> None:
+def test_gradient_of_a_scaled_rotation_decays_by_its_scale(kernel: str, rho: float) -> None:
     # Of ReLU units that stay on, ∂h_t/∂h_{t-1} is U = ρQ: the norm at lag k is ρ^k of that at lag 0.
     model = encoder(partial(RNN, nonlinearity="relu", kernel=kernel), hidden=5)
     layer: Any = model.stack.layers["layer0"]
@@ -71,7 +71,7 @@ def test_gates_are_means_over_valid_positions() -> None:
     assert "training_signal/layer0/curve_c" in measurements
 
 
-def test_a_loss_that_reaches_no_layer_is_said_to() -> None:
+def test_a_loss_without_gradient_is_undefined() -> None:
     model = encoder(GRU)
     for parameter in model.stack.parameters():
         parameter.requires_grad_(False)

@@ -7,14 +7,14 @@ from gatescope.instruments.jacobian import JacobianNorms
 from gatescope.instruments.lyapunov import LyapunovSpectrum
 from gatescope.instruments.measurements import Undefined
 from gatescope.instruments.memory import Retention
-from gatescope.instruments.probe import look
+from gatescope.instruments.probe import probe_model
 
 
 @pytest.mark.parametrize(
     "instrument", [GateStatistics, GradientFlow, JacobianNorms, LyapunovSpectrum, Retention]
 )
 def test_a_stack_without_recurrence_is_undefined(instrument):
-    probe = look(encoder(Leaky, size=5, hidden=5, layers=0), feature_batch([4, 3], 5), squared_error)
+    probe = probe_model(encoder(Leaky, size=5, hidden=5, layers=0), feature_batch([4, 3], 5), squared_error)
     measurements = instrument().read(probe)
     assert measurements
     assert all(isinstance(measurement, Undefined) for measurement in measurements.values())

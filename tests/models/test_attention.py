@@ -1,4 +1,4 @@
-"""Attention against loops over the paper's equations; padding never counts."""
+"""Attention against loops over the papers' equations, and independence of padding."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_general_is_luong_general_with_the_last_state_as_query() -> None:
         assert torch.allclose(readout.weights[b, 0, :length], expected, atol=1e-6)
 
 
-def test_scaled_dot_asks_every_sequence_the_same() -> None:
+def test_scaled_dot_has_one_query_for_all_sequences() -> None:
     states, n = states_for([5, 3])
     attention = make(ScaledDot, heads=2)
     assert isinstance(attention, ScaledDot)
@@ -125,7 +125,7 @@ def test_uniform_is_the_mean_of_the_states() -> None:
     assert torch.allclose(make(Uniform)(states, n).context, mean, atol=1e-6)
 
 
-def test_frozen_random_weights_know_neither_states_nor_training() -> None:
+def test_frozen_random_weights_depend_on_neither_states_nor_training() -> None:
     states, n = states_for([5, 3])
     attention = make(FrozenRandom)
     readout, other = attention(states, n), attention(states.neg().exp(), n)
@@ -138,7 +138,7 @@ def test_frozen_random_weights_know_neither_states_nor_training() -> None:
     assert not torch.equal(FrozenRandom(6, False).scores, attention.scores)
 
 
-def test_frozen_random_has_the_effective_length_it_says() -> None:
+def test_frozen_random_has_the_documented_effective_length() -> None:
     torch.manual_seed(0)
     weights = FrozenRandom(4, False, period=200_000)(
         torch.zeros(1, 200_000, 4), torch.tensor([200_000])

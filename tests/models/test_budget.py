@@ -1,4 +1,4 @@
-"""Equal budgets: INSTRUMENTS.md §7."""
+"""Equal parameter budgets (docs/instruments.md, "Comparison")."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CELLS = [RNN, GRU, GRUArticle, LSTM, PeepholeLSTM, MinGRU, MinLSTM]
 
 
 @pytest.mark.parametrize(("cell", "torch_module"), [(RNN, nn.RNN), (GRU, nn.GRU), (LSTM, nn.LSTM)])
-def test_counts_are_those_of_torch(cell: Any, torch_module: type) -> None:
+def test_parameter_counts_equal_torch(cell: Any, torch_module: type) -> None:
     expected = sum(p.numel() for p in torch_module(7, 5, num_layers=2, bidirectional=True).parameters())
     assert count_parameters([RecurrentStack(cell, 7, 5, 2, True)]) == expected
 
@@ -62,7 +62,7 @@ def test_within_one_percent_and_nearest(cell: Any, gates: int, budget: int) -> N
 @pytest.mark.parametrize(
     "options", [{}, {"layers": 2}, {"bidirectional": True}, {"layers": 2, "bidirectional": True}]
 )
-def test_every_cell_and_readout_is_of_equal_size(cell: Any, attention: Any, options: dict[str, Any]) -> None:
+def test_every_cell_and_readout_meets_the_budget(cell: Any, attention: Any, options: dict[str, Any]) -> None:
     with torch.device("meta"):
         model = Encoder(TASK, cell, attention, parameters=1_000_000, **options)
         assert sizes(model)["between"] == pytest.approx(1_000_000, rel=0.01)
@@ -79,7 +79,7 @@ def check_nearest(model: SequenceModel, budget: int, build: Any, step: int = 1) 
 
 
 @pytest.mark.parametrize(("heads", "bidirectional", "step"), [(2, False, 2), (4, False, 4), (4, True, 2)])
-def test_heads_divide_the_states_that_a_budget_buys(heads: int, bidirectional: bool, step: int) -> None:
+def test_heads_divide_the_states_of_a_budget(heads: int, bidirectional: bool, step: int) -> None:
     attention = partial(Additive, heads=heads)
     model = Encoder(TASK, GRU, attention, parameters=50_000, bidirectional=bidirectional)
     assert model.stack.output_size % heads == 0
@@ -113,19 +113,19 @@ def test_a_decoder_is_part_of_the_budget(attention: Any, tied: bool, bidirection
     assert sizes(model)["total"] - outside == sizes(model)["between"]
 
 
-def test_a_budget_below_one_unit_says_so() -> None:
+def test_a_budget_below_one_unit_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"model\.parameters=10 is below the 205 that one unit needs"):
         Encoder(TASK, GRU, Additive, parameters=10)
     with pytest.raises(ValueError, match="that 8 units need, the fewest that can be built"):
         Encoder(TASK, GRU, partial(Additive, heads=8), parameters=10)
 
 
-def test_what_cannot_be_built_at_any_size_says_why() -> None:
+def test_a_model_that_cannot_be_built_raises_its_own_error() -> None:
     with pytest.raises(ValueError, match="forget_bias and chrono"):
         hidden_size_for(1000, lambda h: [LSTM(3, h, forget_bias=1.0, chrono=9)])
 
 
-def test_counting_leaves_the_random_state_alone() -> None:
+def test_counting_does_not_change_the_random_state() -> None:
     torch.manual_seed(0)
     Encoder(TASK, GRU, ScaledDot, 12)
     expected = torch.rand(3)
@@ -140,10 +140,12 @@ def test_counting_leaves_the_random_state_alone() -> None:
 @pytest.mark.parametrize("attention", ["none", "additive"])
 @pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
 def test_runs_of_one_budget_record_equal_sizes(small: Compose, name: str, attention: str) -> None:
-    # The stack alone would have left additive attention 2H² + 2H on top.
+    # A budget of the stack alone would not count the 2H² + 2H parameters of additive attention.
     cfg = small(f"model={name}", f"attention={attention}", "study.parameters=6000", "instruments=off")
-    told = json.loads((run(cfg).directory / "run.json").read_text())["parameters"]
-    assert told["between"] == pytest.approx(6000, rel=0.025)
-    h = told["hidden_size"]
-    assert told["between"] - told["stack"] == (2 * h * h + 2 * h if attention == "additive" else 0)
-    assert told["total"] - told["between"] == h + 1
+    parameters = json.loads((run(cfg).directory / "run.json").read_text())["parameters"]
+    assert parameters["between"] == pytest.approx(6000, rel=0.025)
+    h = parameters["hidden_size"]
+    assert parameters["between"] - parameters["stack"] == (
+        2 * h * h + 2 * h if attention == "additive" else 0
+    )
+    assert parameters["total"] - parameters["between"] == h + 1

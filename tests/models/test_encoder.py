@@ -1,4 +1,4 @@
-"""The encoder fits the task it is given, whatever the task."""
+"""The encoder on tasks of each kind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STEPS = TaskSpec("next_step", "features", 2, 5, "accuracy", "max")
 
 @given(lengths=st.lists(st.integers(1, 7), min_size=2, max_size=5), bidirectional=st.booleans())
 @settings(deadline=None, max_examples=15)
-def test_an_example_is_answered_alike_alone_and_in_a_batch(lengths: list[int], bidirectional: bool) -> None:
+def test_predictions_do_not_depend_on_the_batch(lengths: list[int], bidirectional: bool) -> None:
     torch.manual_seed(0)
     model = Encoder(TOKENS, GRU, Additive, 6, layers=2, bidirectional=bidirectional, embedding_size=4).eval()
     n, ids = torch.tensor(lengths), torch.arange(len(lengths))
@@ -32,18 +32,18 @@ def test_an_example_is_answered_alike_alone_and_in_a_batch(lengths: list[int], b
         assert torch.allclose(together[b], alone[0], atol=1e-5)
 
 
-def test_next_step_answers_at_every_step() -> None:
+def test_next_step_predicts_at_every_step() -> None:
     model = Encoder(STEPS, GRU, Pooling, 6)
     batch = Batch(torch.randn(3, 4, 2), torch.tensor([4, 2, 1]), torch.zeros(3, 4), torch.arange(3))
     assert model(batch).values.shape == (3, 4, 5)
 
 
-def test_next_step_refuses_attention() -> None:
-    with pytest.raises(ValueError, match="attention gives one answer a sequence"):
+def test_next_step_with_attention_is_an_error() -> None:
+    with pytest.raises(ValueError, match="attention gives one prediction a sequence"):
         Encoder(STEPS, GRU, partial(Additive, heads=2), 6)
 
 
-def test_sizes_are_counted() -> None:
+def test_sizes() -> None:
     model = Encoder(TOKENS, GRU, Pooling, 6, embedding_size=4)
     stack = 3 * (6 * 6 + 6 * 4 + 12)
     assert sizes(model) == {

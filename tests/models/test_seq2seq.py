@@ -1,4 +1,4 @@
-"""Encoder and decoder: training and step mode agree, padding does not matter, searches keep promises."""
+"""Encoder and decoder: all steps at once against single steps, padding, greedy and beam search."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from gatescope.cells.gru import GRU
 from gatescope.cells.lstm import LSTM
 from gatescope.cells.mingru import MinGRU
 from gatescope.cells.rnn import RNN
-from gatescope.data.pairs import first_answer
 from gatescope.models.attention import Additive, Dot, FrozenRandom, General, Pooling, ScaledDot, Uniform
-from gatescope.models.decoder import Decoding, before
+from gatescope.models.decoder import Decoding, shift_right
 from gatescope.models.encoder import sizes
-from gatescope.models.search import beam_search, greedy
-from gatescope.models.seq2seq import Seq2Seq, forced_share
-from gatescope.sequences import END, IGNORE, Batch, TaskSpec, valid_mask
+from gatescope.models.search import beam_search, greedy_search
+from gatescope.models.seq2seq import Seq2Seq, teacher_forcing_share
+from gatescope.sequences import END, IGNORE, Batch, TaskSpec, first_answer, valid_mask
 
 TASK = TaskSpec(
     "transduction", "tokens", 9, 6, "exact_match", "max", padding_index=0, target_vocabulary=tuple("$abcde")
@@ -81,20 +80,20 @@ def batch(lengths: list[int], seed: int = 0, targets: tuple[int, ...] = (4, 1, 3
 
 
 def stepwise(made: Seq2Seq, given_batch: Batch) -> tuple[Tensor, Tensor | None]:
-    """Logits (B, U, V) and weights from a loop over `Decoder.step`, fed the true symbols."""
+    """Return logits (B, U, V) and weights from a loop over `Decoder.step`, fed the true symbols."""
     states = made.stack(made.embed(given_batch.inputs), given_batch.lengths)
-    source, carry = made.decoder.begin(states, given_batch.lengths)
+    source, state = made.decoder.prepare(states, given_batch.lengths)
     logits, weights = [], []
-    for symbols in before(given_batch.targets).unbind(1):
-        written, carry = made.decoder.step(symbols, source, carry)
-        logits.append(written.logits)
-        weights.append(written.weights)
+    for symbols in shift_right(given_batch.targets).unbind(1):
+        output, state = made.decoder.step(symbols, source, state)
+        logits.append(output.logits)
+        weights.append(output.weights)
     return torch.stack(logits, 1), None if weights[0] is None else torch.stack(weights, 1)
 
 
 @few
 @given(**choices)
-def test_all_steps_at_once_are_the_steps_one_by_one(**options: Any) -> None:
+def test_all_steps_at_once_equal_single_steps(**options: Any) -> None:
     made, given_batch = model(**options), batch([5, 3, 1])
     found = made(given_batch)
     logits, weights = stepwise(made, given_batch)
@@ -124,19 +123,19 @@ def test_padding_does_not_matter(lengths: list[int], **options: Any) -> None:
 
 @few
 @given(penalty=st.sampled_from([0.0, 0.6, 1.0]), **choices)
-def test_a_beam_of_one_is_greedy(penalty: float, **options: Any) -> None:
+def test_beam_search_of_one_equals_greedy_search(penalty: float, **options: Any) -> None:
     made, given_batch = model(**options), batch([5, 3, 1])
     states = made.stack(made.embed(given_batch.inputs), given_batch.lengths)
-    source, carry = made.decoder.begin(states, given_batch.lengths)
-    one = beam_search(made.decoder, source, carry, 12, 1, penalty)
-    plain = greedy(made.decoder, source, carry, 12, penalty)
+    source, state = made.decoder.prepare(states, given_batch.lengths)
+    one = beam_search(made.decoder, source, state, 12, 1, penalty)
+    plain = greedy_search(made.decoder, source, state, 12, penalty)
     assert torch.equal(first_answer(one.symbols), first_answer(plain.symbols))
     torch.testing.assert_close(one.scores, plain.scores)
 
 
 @few
 @given(beam=st.integers(2, 7), penalty=st.sampled_from([0.0, 0.6, 1.0]), **choices)
-def test_a_beam_never_scores_below_greedy(beam: int, penalty: float, **options: Any) -> None:
+def test_beam_search_never_scores_below_greedy_search(beam: int, penalty: float, **options: Any) -> None:
     made, given_batch = model(length_penalty=penalty, **options), batch([5, 3, 1])
     wide, plain = made.generate(given_batch, beam), made.generate(given_batch)
     assert bool((wide.scores >= plain.scores - 1e-6).all())
@@ -145,7 +144,7 @@ def test_a_beam_never_scores_below_greedy(beam: int, penalty: float, **options: 
 
 @torch.no_grad()
 def rescored(made: Seq2Seq, given_batch: Batch, symbols: Tensor, penalty: float) -> Tensor:
-    """Scores of answers from one pass that is fed them."""
+    """Return the scores of hypotheses from one pass that is fed them."""
     log_p = torch.log_softmax(made(given_batch._replace(targets=symbols)).values, -1)
     valid = symbols != IGNORE
     each = log_p.gather(-1, symbols.clamp(min=0)[..., None])[..., 0] * valid
@@ -153,7 +152,7 @@ def rescored(made: Seq2Seq, given_batch: Batch, symbols: Tensor, penalty: float)
 
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
-def test_a_beam_as_wide_as_all_prefixes_finds_the_best_of_all_answers(penalty: float) -> None:
+def test_a_beam_of_all_prefixes_finds_the_best_sequence(penalty: float) -> None:
     made, given_batch = model(seed=3, length_penalty=penalty, max_length=3), batch([5, 3])
     words = [word for n in range(4) for word in product(range(1, 6), repeat=n)]
     everything = [list(word) if len(word) == 3 else [*word, END] for word in words]
@@ -164,7 +163,7 @@ def test_a_beam_as_wide_as_all_prefixes_finds_the_best_of_all_answers(penalty: f
         assert float(found.scores[row]) == pytest.approx(best, abs=1e-5)
 
 
-def test_answers_end_once_and_are_cut_off() -> None:
+def test_hypotheses_end_once_or_at_the_limit() -> None:
     made, given_batch = model(seed=1, max_length=4), batch([4, 4, 4, 2, 1])
     for beam in (1, 3):
         symbols = made.generate(given_batch, beam).symbols
@@ -178,14 +177,14 @@ def test_answers_end_once_and_are_cut_off() -> None:
                 assert (row != IGNORE).all()
 
 
-def test_features_are_sources_too() -> None:
+def test_sources_can_be_features() -> None:
     made = model(task=FEATURES, bidirectional=True)
     given_batch = batch([5, 3, 1])._replace(inputs=torch.randn(3, 5, 3))
     assert made(given_batch).values.shape == (3, 5, 6)
     assert made.generate(given_batch).symbols.dtype == torch.int64
 
 
-def test_further_answers_are_not_read() -> None:
+def test_further_answers_are_ignored() -> None:
     made, given_batch = model(), batch([5, 3], targets=(3, 2))
     more = torch.cat([given_batch.targets.clone(), torch.full((2, 3), IGNORE)], 1)
     more[0, 4:7] = torch.tensor([2, 1, END])
@@ -193,7 +192,7 @@ def test_further_answers_are_not_read() -> None:
     assert torch.equal(first_answer(more), given_batch.targets)
 
 
-def test_without_targets_the_answer_it_would_write_is_read() -> None:
+def test_without_targets_the_greedy_hypothesis_is_used() -> None:
     made, given_batch = model(), batch([5, 3])
     states = made.stack(made.embed(given_batch.inputs), given_batch.lengths)
     symbols = made.generate(given_batch).symbols
@@ -210,25 +209,29 @@ def test_tied_embeddings_are_one_matrix() -> None:
 
 @given(steps=st.integers(0, 100), final=st.floats(0, 1), updates=st.integers(0, 300))
 @settings(deadline=None, max_examples=30)
-def test_teacher_forcing_falls_from_one_to_its_end(steps: int, final: float, updates: int) -> None:
+def test_teacher_forcing_share_falls_from_one_to_its_final_value(
+    steps: int, final: float, updates: int
+) -> None:
     options = Decoding(teacher_forcing=final, schedule_steps=steps)
-    share = forced_share(updates, options)
+    share = teacher_forcing_share(updates, options)
     assert final - 1e-12 <= share <= 1
-    assert forced_share(updates + 1, options) <= share + 1e-12
-    assert forced_share(steps, options) == pytest.approx(final)
+    assert teacher_forcing_share(updates + 1, options) <= share + 1e-12
+    assert teacher_forcing_share(steps, options) == pytest.approx(final)
     if steps:
-        assert forced_share(0, options) == 1
+        assert teacher_forcing_share(0, options) == 1
 
 
-def test_without_teacher_forcing_a_model_in_training_reads_what_it_wrote() -> None:
+def test_without_teacher_forcing_a_model_in_training_is_fed_its_own_symbols() -> None:
     made, given_batch = model(teacher_forcing=0.0), batch([5, 3], targets=(4, 4))
     made.train()
     values = made(given_batch).values
     fed = torch.cat([values.argmax(-1), torch.full((2, 1), END)], 1)[:, : values.shape[1]]
     fed = fed.masked_fill(fed == END, 0)
     states = made.stack(made.embed(given_batch.inputs), given_batch.lengths)
-    source, carry = made.decoder.begin(states, given_batch.lengths)
-    torch.testing.assert_close(made.decoder(before(fed), source, carry).logits, values, atol=1e-5, rtol=1e-4)
+    source, state = made.decoder.prepare(states, given_batch.lengths)
+    torch.testing.assert_close(
+        made.decoder(shift_right(fed), source, state).logits, values, atol=1e-5, rtol=1e-4
+    )
 
 
 def test_gradients_reach_every_parameter() -> None:

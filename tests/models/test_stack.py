@@ -1,4 +1,4 @@
-"""The stack against torch's own deep, bidirectional modules on packed sequences."""
+"""The stack against torch's deep and bidirectional modules on packed sequences."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def torch_twin(make, stack, depth, bidirectional):
 
 @pytest.mark.parametrize("name", PAIRS)
 @pytest.mark.parametrize(("depth", "bidirectional"), [(1, False), (1, True), (3, False), (3, True)])
-def test_states_and_gradients_equal_torchs_own_stack(name, depth, bidirectional):
+def test_states_and_gradients_equal_torch(name, depth, bidirectional):
     torch.manual_seed(0)
     ours, theirs = PAIRS[name]
     stack = RecurrentStack(ours, 3, 5, depth, bidirectional).double()
@@ -54,7 +54,7 @@ def test_states_and_gradients_equal_torchs_own_stack(name, depth, bidirectional)
     torch.testing.assert_close(of_found, of_expected)
 
 
-def test_a_trace_sees_every_layer_in_its_own_time():
+def test_a_trace_has_every_layer_in_its_own_time_order():
     torch.manual_seed(1)
     stack = RecurrentStack(GRU, 3, 5, layers=2, bidirectional=True)
     x = torch.randn(4, 9, 3)
@@ -78,7 +78,7 @@ def test_dropout_acts_between_layers_only(layers):
     assert torch.equal(stack(x), stack(x))
 
 
-def test_the_adjoint_leaves_no_trace_in_the_model():
+def test_the_adjoint_does_not_change_the_model():
     torch.manual_seed(3)
     stack = RecurrentStack(LSTM, 3, 5, layers=2, bidirectional=True)
     before = {name: value.clone() for name, value in stack.state_dict().items()}
@@ -90,7 +90,7 @@ def test_the_adjoint_leaves_no_trace_in_the_model():
 
 
 def test_a_deep_stack_does_not_underflow_between_layers():
-    """The lower layer's direct gradient is far below float32 where the upper layer's lag is long."""
+    """The lower layer's output gradient is far below float32 where the upper layer's lag is long."""
     torch.manual_seed(4)
     stack = RecurrentStack(GRU, 3, 6, layers=2, bidirectional=True)
     x = torch.randn(2, 300, 3)

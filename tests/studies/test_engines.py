@@ -82,6 +82,16 @@ def test_a_run_of_joblib_fails_alone_with_its_reason(tmp_path: Path) -> None:
     assert sorted(one["status"] for one in runs_of(tmp_path)) == ["failed", "finished"]
 
 
+def test_workers_of_joblib_are_reused_across_jobs(tmp_path: Path) -> None:
+    need("joblib")
+    words = ("-m", "seed=0,1,2,3", "instruments=off", "launcher=joblib", "hydra.launcher.n_jobs=2")
+    code, _, errors = ended(start(*words, runs=tmp_path))
+    assert code == 0, errors
+    workers = [one["pid"] for one in runs_of(tmp_path)]
+    assert len(workers) == 4
+    assert len(set(workers)) <= 2
+
+
 @pytest.mark.parametrize("launcher", ["basic", *PLUGINS])
 def test_a_launcher_changes_where_runs_are_run_and_nothing_of_them(launcher: str, config: Compose) -> None:
     if launcher in PLUGINS:

@@ -22,7 +22,7 @@ from tracking.records import assert_same, at_step, record, rows
 
 import gatescope.tracking.record
 import gatescope.tracking.wandb
-from gatescope.cli import job, tell
+from gatescope.cli import job, report_error
 from gatescope.run import run
 from gatescope.tracking.directory import RecordError
 from gatescope.tracking.identity import run_dir
@@ -126,7 +126,7 @@ def test_a_full_disk(
     cfg = small(*words, *harm, f"root={disk}")
     with pytest.raises(RecordError, match=rf"cannot write .*{written}: No space left on device; ") as full:
         run(cfg)
-    tell(full.value)
+    report_error(full.value)
     assert len(capsys.readouterr().err.splitlines()) == 1
     kept = rows(run_dir(cfg))
     assert kept == rows(whole)[: len(kept)]

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from tracking.records import at_step, record, rows, send
 
 import gatescope
-from gatescope.cli import job, tell
+from gatescope.cli import job, report_error
 from gatescope.config import resolved
 from gatescope.data.errors import DataError
 from gatescope.run import run
@@ -88,7 +88,7 @@ def test_an_interrupted_run_starts_again_if_its_file_was_edited(
 
 
 def test_editing_a_file_while_it_is_read_fails_the_run(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gatescope.data.text_file import TextFile
+    from gatescope.data.files.text_file import TextFile
 
     build, cfg = TextFile.build, own()
 
@@ -100,7 +100,7 @@ def test_editing_a_file_while_it_is_read_fails_the_run(own: Own, monkeypatch: py
     monkeypatch.setattr(TextFile, "build", edited_meanwhile)
     with pytest.raises(DataError, match="was changed while it was read") as caught:
         run(cfg)
-    assert tell(caught.value) == 2
+    assert report_error(caught.value) == 2
 
 
 def test_a_missing_file_is_named_in_one_message(own: Own, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,8 +109,8 @@ def test_a_missing_file_is_named_in_one_message(own: Own, capsys: pytest.Capture
     path.unlink()
     with pytest.raises(DataError) as caught:
         run(cfg)
-    assert tell(caught.value) == 2
-    assert capsys.readouterr().err == f"{path}: there is no such file\n"
+    assert report_error(caught.value) == 2
+    assert capsys.readouterr().err == f"{path}: no such file\n"
 
 
 def test_loading_a_run_reports_appended_rows(own: Own) -> None:

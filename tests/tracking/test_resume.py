@@ -16,11 +16,11 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from tracking.records import assert_same, at_step, record, rows, send, stop_at
 
-from gatescope.cli import tell
+from gatescope.cli import report_error
 from gatescope.config import ConfigError
-from gatescope.data.adding import Adding
 from gatescope.data.errors import DataError
 from gatescope.data.examples import Splits
+from gatescope.data.generated.adding import Adding
 from gatescope.data.ragged import Ragged
 from gatescope.run import load_data, run
 from gatescope.tracking.checkpoint_files import find_checkpoint
@@ -181,7 +181,7 @@ def test_a_checkpoint_of_other_data_is_not_continued(
         DataError, match=r"started with other data \(test split: other inputs\).*force=true"
     ) as caught:
         run(small(*HARD))
-    assert tell(caught.value) == 2
+    assert report_error(caught.value) == 2
     told = record(directory)
     assert (told["status"], told["exit_code"]) == ("failed", 2)
     assert "test/mse" not in told["summary"]

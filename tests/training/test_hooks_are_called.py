@@ -33,7 +33,7 @@ from hydra.core.plugins import Plugins
 import gatescope
 from gatescope import cli
 from gatescope.data.examples import Splits
-from gatescope.data.pairs_file import PairsFile
+from gatescope.data.files.pairs_file import PairsFile
 from gatescope.run import run
 from gatescope.tracking.identity import run_id
 
@@ -49,7 +49,8 @@ HOOK_PREFIXES = ("on_", "configure_", "optimizer_", "lr_scheduler_")
 """Prefixes of hooks of Lightning's classes."""
 
 NOT_CALLED = {
-    "gatescope.export._Answers.forward": "torch.export calls it, after training: see tests/test_export.py",
+    "gatescope.export._ExportedEncoder.forward": "torch.export calls it, after training: see "
+    "tests/test_export.py",
     "gatescope.data.examples.Examples.__getitem__": "torch asks for __getitems__ where there is one; a "
     "Dataset must have both",
     "gatescope.training.buffered_metrics.BufferedMetrics.update": "SequenceTask calls it, where "

@@ -15,7 +15,7 @@ from gatescope.cells.gru import GRU
 from gatescope.cells.lstm import LSTM
 from gatescope.cells.minlstm import MinLSTM
 from gatescope.cells.rnn import RNN
-from gatescope.data.characters import Characters
+from gatescope.data.files.characters import Characters
 from gatescope.models.attention import Pooling
 from gatescope.models.encoder import Encoder
 from gatescope.run import run
@@ -110,7 +110,7 @@ def test_a_run_stopped_in_the_middle_of_a_text_continues_bit_for_bit(
 
 
 def test_a_model_that_reads_backwards_is_refused(config: Compose, tmp_path: Path, path: str) -> None:
-    with pytest.raises(ValueError, match=r"has seen it: use model\.bidirectional=false"):
+    with pytest.raises(ValueError, match=r"has read already: use model\.bidirectional=false"):
         run(config(*settings(path, tmp_path), "model.bidirectional=true"))
 
 

@@ -455,14 +455,14 @@ def test_seconds_per_epoch_are_those_of_training(small: Compose, monkeypatch: py
 
 def test_teacher_forcing_counts_updates(config: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    write = Seq2Seq._write
+    write = Seq2Seq._decode
 
     def writing(self: Seq2Seq, *arguments: Any) -> Any:
         if self.training:
             asked.append(self.updates)
         return write(self, *arguments)
 
-    monkeypatch.setattr(Seq2Seq, "_write", writing)
+    monkeypatch.setattr(Seq2Seq, "_decode", writing)
     sizes = ("data.train=64", "data.validation=8", "data.test=8", "data.batch_size=16", "model.hidden_size=4")
     schedule = (
         "decoder.teacher_forcing=0.5",
@@ -507,8 +507,10 @@ def test_weights_that_were_just_measured_are_not_measured_again(
     small: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[int] = []
-    whole = probe.look
-    monkeypatch.setattr("gatescope.instruments.callbacks.look", lambda *a: looks.append(a[-1]) or whole(*a))
+    whole = probe.probe_model
+    monkeypatch.setattr(
+        "gatescope.instruments.probe_callback.probe_model", lambda *a: looks.append(a[-1]) or whole(*a)
+    )
     fake_validation(monkeypatch, mse={0: 1.0, 8: 0.0})
     assert of_tested_weights(run(small("trainer.max_epochs=2", "instruments.every_n_steps=100")).directory)
     assert looks == [0, 8]

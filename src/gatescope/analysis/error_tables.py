@@ -1,4 +1,4 @@
-"""What `scripts/errors.py` shows of one run's errors: for a terminal, as Markdown, as CSV."""
+"""The errors of one run as text for a terminal, Markdown and CSV: the output of `scripts/errors.py`."""
 
 from __future__ import annotations
 
@@ -14,73 +14,88 @@ from gatescope.analysis.report.tables import markdown as markdown_table
 from gatescope.tracking.outcomes import align_columns
 from gatescope.tracking.predictions import classes, escape_formula
 
-MOST_CLASSES = 12
-"""Of which a matrix is read in a terminal; of more the commonest confusions are shown."""
-MOST_PAIRS, WIDTH = 20, 100
-"""Of confusions, and characters of a text in a terminal."""
+MAX_CLASSES = 12
+"""Classes up to which the confusion matrix is shown; with more, the most frequent confusions are."""
+MAX_PAIRS = 20
+"""Confusions that are shown."""
+MAX_WIDTH = 100
+"""Characters of a text in a terminal."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """A table with its heading; `note` says what the columns are."""
+class TitledTable:
+    """A table with its title and a note on its columns."""
 
     title: str
     table: pd.DataFrame
     note: str = ""
 
 
-def parts(predictions: pd.DataFrame, count: int, texts: errors.Texts | None) -> list[Part]:
-    """All that there is to say of a run's predictions; `count` errors at most."""
-    found = [Part("Test split", pd.DataFrame([errors.scores(predictions)]))]
+def error_tables(predictions: pd.DataFrame, count: int, texts: errors.Texts | None) -> list[TitledTable]:
+    """Return all tables on a run's predictions.
+
+    Args:
+        predictions: the predictions of the test split.
+        count: largest number of worst errors.
+        texts: lookup of the texts of the examples by id.
+    """
+    tables = [TitledTable("Test split", pd.DataFrame([errors.scores(predictions)]))]
     if classes(predictions):
-        found += classification(predictions)
+        tables += classification_tables(predictions)
     worst = errors.worst_errors(predictions, count, texts)
-    return [*found, Part("Worst errors", worst, "" if len(worst) else "There are none.")]
+    return [*tables, TitledTable("Worst errors", worst, "" if len(worst) else "There are none.")]
 
 
-def classification(predictions: pd.DataFrame) -> list[Part]:
-    """Confusion matrix, each class, calibration."""
+def classification_tables(predictions: pd.DataFrame) -> list[TitledTable]:
+    """Return the confusion matrix, a row per class, and the calibration."""
     counts = errors.confusion(predictions)
-    if len(counts) <= MOST_CLASSES:
+    if len(counts) <= MAX_CLASSES:
         named = counts.rename_axis(index=None, columns=None)
         matrix = named.reset_index(names="true \\ predicted")
-        found = Part("Confusion matrix", matrix, "Rows: the true class; columns: the predicted one.")
+        note = "Rows: the true class; columns: the predicted one."
+        confusion = TitledTable("Confusion matrix", matrix, note)
     else:
-        pairs = errors.confused(counts).head(MOST_PAIRS)
-        found = Part("Commonest confusions", pairs, f"{len(counts)} classes; share: of the true class.")
+        pairs = errors.confused_pairs(counts).head(MAX_PAIRS)
+        note = f"{len(counts)} classes; share: of the true class."
+        confusion = TitledTable("Most frequent confusions", pairs, note)
     bins = errors.calibration(predictions)
     note = f"Confidence: probability of the predicted class; {len(bins)} bins, those with examples are shown."
     return [
-        found,
-        Part("Classes", errors.per_class(predictions), "n: examples of the class."),
-        Part("Calibration", bins[bins.n > 0], note),
+        confusion,
+        TitledTable("Classes", errors.per_class(predictions), "n: examples of the class."),
+        TitledTable("Calibration", bins[bins.n > 0], note),
     ]
 
 
-def terminal(found: Sequence[Part], width: int = WIDTH) -> str:
-    """Plain text in which no control character of a name or a text is left."""
-    shown = []
-    for part in found:
-        head = f"{part.title}. {part.note}".rstrip() if part.note else part.title
-        shown.append("\n".join([head, *(f"  {line}" for line in align_columns(rows(part.table, width)))]))
-    return "\n\n".join(shown)
+def terminal(tables: Sequence[TitledTable], width: int = MAX_WIDTH) -> str:
+    """Format tables as plain text without control characters from the data."""
+    parts = []
+    for one in tables:
+        head = f"{one.title}. {one.note}".rstrip() if one.note else one.title
+        parts.append("\n".join([head, *(f"  {line}" for line in align_columns(rows(one.table, width)))]))
+    return "\n\n".join(parts)
 
 
-def markdown(name: str, found: Sequence[Part]) -> str:
-    """One document with a section a part."""
+def markdown(name: str, tables: Sequence[TitledTable]) -> str:
+    """Format tables as one Markdown document with a section per table.
+
+    Args:
+        name: the run, for the heading.
+        tables: the tables.
+    """
     text = [f"# Errors of {numbers.literal(name)}"]
-    for part in found:
-        text += [f"## {part.title}", *([part.note] if part.note else [])]
-        if len(part.table):
-            lines = [[numbers.literal(cell) for cell in row] for row in rows(part.table)]
+    for one in tables:
+        text += [f"## {one.title}", *([one.note] if one.note else [])]
+        if len(one.table):
+            lines = [[numbers.literal(cell) for cell in row] for row in rows(one.table)]
             text.append(markdown_table(lines[0], lines[1:]))
     return "\n\n".join(text) + "\n"
 
 
 def csv(table: pd.DataFrame) -> str:
-    """A table whose names and texts no spreadsheet takes for formulas."""
-    safely = {str(name): table[name].map(_safe) for name in table if table[name].dtype.kind not in "iufb"}
-    return str(table.assign(**safely).to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    """Format a table as CSV in which a spreadsheet takes no name or text for a formula."""
+    texts = {str(name): table[name].map(_safe) for name in table if table[name].dtype.kind not in "iufb"}
+    return str(table.assign(**texts).to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
 def _safe(value: Any) -> Any:
@@ -88,17 +103,22 @@ def _safe(value: Any) -> Any:
 
 
 def rows(table: pd.DataFrame, width: int | None = None) -> list[tuple[str, ...]]:
-    """The table as text, headings first; a text of more than `width` characters is cut."""
+    """Format a table as rows of text, headings first.
+
+    Args:
+        table: the table.
+        width: longer texts are truncated to this number of characters.
+    """
     head = tuple(_printable(str(name).replace("_", " ")) for name in table)
-    columns = [[_cell(value, width) for value in _whole(table[name])] for name in table]
+    columns = [[_cell(value, width) for value in _as_integers(table[name])] for name in table]
     return [head, *zip(*columns, strict=True)]
 
 
-def _whole(values: pd.Series) -> list[Any]:
-    """As integers where all of the column are."""
-    every = values.tolist()
-    whole = all(isinstance(v, float) and v.is_integer() for v in every)
-    return [int(v) for v in every] if whole else every
+def _as_integers(values: pd.Series) -> list[Any]:
+    """Return the values, as integers where all of them are whole numbers."""
+    items = values.tolist()
+    whole = all(isinstance(v, float) and v.is_integer() for v in items)
+    return [int(v) for v in items] if whole else items
 
 
 def _cell(value: Any, width: int | None) -> str:

@@ -1,4 +1,8 @@
-"""Readings of attention on trial for the figure and the findings: by variant, at the tested weights."""
+"""Evaluations of attention as an explanation, by variant, at the tested weights.
+
+docs/instruments.md defines the measurements. Sources: Jain & Wallace 2019 (agreement with other importance
+measures, permutation, difference between seeds); DeYoung et al. 2020 (comprehensiveness, sufficiency).
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,8 @@ from scipy.spatial.distance import jensenshannon
 
 from gatescope.analysis import study, style
 from gatescope.analysis.figures.base import NoData
-from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import Estimate, mean_interval
+from gatescope.analysis.tables import Tables
 
 TAU = {
     "gradient_input/token": "τ: gradient × input",
@@ -27,12 +31,23 @@ ERASURE = {"comprehensiveness": "comprehensiveness", "sufficiency": "sufficiency
 SEEDS = "between seeds (JSD)"
 LN_2 = math.log(2)
 """The greatest Jensen-Shannon divergence, in nats."""
+QUANTITIES = (*TAU.values(), PERMUTED, *ERASURE.values(), SEEDS)
+"""All quantities, in the order of figures and tables."""
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One variant on one quantity. `reference` is what chance gives, NaN for nothing: for τ one example's
-    spread under independence, for erasure a random ranking; for a difference between seeds its bound ln 2."""
+class AttentionEvaluation:
+    """One quantity of one variant under one condition.
+
+    Attributes:
+        condition: the condition.
+        quantity: one of `QUANTITIES`.
+        variant: the variant.
+        estimate: mean over seeds.
+        reference: what the estimate is judged by. For τ, the standard deviation of one example's τ under
+            independence; for erasure, the value of a random ranking; for the difference between seeds, its
+            upper bound ln 2; NaN for permutation.
+    """
 
     condition: str
     quantity: str
@@ -41,61 +56,63 @@ class Trial:
     reference: float
 
 
-def last(tables: Tables, pattern: str) -> pd.DataFrame:
-    """The reading `attention/<pattern>` of every run that is compared, of its tested weights."""
-    table = study.contenders(tables).of_tested(f"attention/{pattern}")
-    return table[table.kind != "undefined"]
-
-
-def trials(tables: Tables) -> list[Trial]:
-    """Every quantity that was read, of every variant and condition, in order.
+def evaluations(tables: Tables) -> list[AttentionEvaluation]:
+    """Return every quantity that was measured, of every variant and condition, in order.
 
     Raises:
         NoData: no finished run has any.
     """
-    found = list(_trials(tables))
-    if not found:
-        raise NoData("no finished run has readings of attention on trial (instruments=full)")
-    places = {name: at for at, name in enumerate([*TAU.values(), PERMUTED, *ERASURE.values(), SEEDS])}
-    return sorted(found, key=lambda one: places[one.quantity])
+    result = [*_scalar_evaluations(tables), *seed_differences(tables)]
+    if not result:
+        raise NoData(
+            "no finished run has measurements of the faithfulness of attention: choose instruments=full"
+        )
+    return sorted(result, key=lambda one: QUANTITIES.index(one.quantity))
 
 
-def _trials(tables: Tables) -> Iterator[Trial]:
+def _scalar_evaluations(tables: Tables) -> Iterator[AttentionEvaluation]:
     scalars = [
         *((f"tau/{name}", label, "tau/null_spread") for name, label in TAU.items()),
         ("permutation/total_variation", PERMUTED, None),
         *((f"{name}/attention", label, f"{name}/random") for name, label in ERASURE.items()),
     ]
     for name, label, reference in scalars:
-        table = last(tables, name)
-        chance = last(tables, reference) if reference else table.iloc[:0]
+        table = tested_measurements(tables, name)
+        references = tested_measurements(tables, reference) if reference else table.iloc[:0]
         for condition in study.conditions(table):
             for variant in style.order(table.variant[table.condition == condition]):
-                here = {"variant": variant, "condition": condition}
-                estimate = mean_interval(_of(table, here).value)
-                yield Trial(condition, label, variant, estimate, float(_of(chance, here).value.mean()))
-    yield from seed_differences(tables)
+                own, own_reference = (
+                    part.value[(part.variant == variant) & (part.condition == condition)]
+                    for part in (table, references)
+                )
+                yield AttentionEvaluation(
+                    condition, label, variant, mean_interval(own), float(own_reference.mean())
+                )
 
 
-def _of(table: pd.DataFrame, where: dict[str, str]) -> pd.DataFrame:
-    return table[np.logical_and.reduce([table[name] == value for name, value in where.items()])]
+def tested_measurements(tables: Tables, pattern: str) -> pd.DataFrame:
+    """Return the measurements `attention/<pattern>` of the tested weights of every run that is compared."""
+    table = study.contenders(tables).of_tested(f"attention/{pattern}")
+    return table[table.kind != "undefined"]
 
 
-def seed_differences(tables: Tables) -> Iterator[Trial]:
-    """How far the weights of two runs that differ in their seed alone are apart, in nats: the floor for any
-    difference between weights (Jain & Wallace 2019). Mean over pairs of seeds and the examples both recorded;
-    pairs share seeds, so that there is no interval."""
-    table = last(tables, "weights")
+def seed_differences(tables: Tables) -> Iterator[AttentionEvaluation]:
+    """Compute how much the weights of two runs differ that differ in their seed only, in nats.
+
+    This is the floor for any difference between weights (Jain & Wallace 2019): the mean over pairs of seeds
+    and the examples that both recorded. Pairs share seeds, so that there is no interval.
+    """
+    table = tested_measurements(tables, "weights")
     for (condition, variant), own in table.groupby(["condition", "variant"], sort=False):
-        pairs = [_divergence(a, b) for a, b in combinations(own.payload, 2)]
-        known = [value for value in pairs if math.isfinite(value)]
-        if known:
-            mean = Estimate(float(np.mean(known)), math.nan, math.nan, len(own))
-            yield Trial(str(condition), SEEDS, str(variant), mean, LN_2)
+        divergences = [_divergence(a, b) for a, b in combinations(own.payload, 2)]
+        finite = [value for value in divergences if math.isfinite(value)]
+        if finite:
+            mean = Estimate(float(np.mean(finite)), math.nan, math.nan, len(own))
+            yield AttentionEvaluation(str(condition), SEEDS, str(variant), mean, LN_2)
 
 
 def _divergence(a: dict[str, Any], b: dict[str, Any]) -> float:
-    """Mean Jensen-Shannon divergence in nats over common examples; NaN where there is none."""
+    """Return the mean Jensen-Shannon divergence over common examples; NaN if there are none."""
     rows = [dict(zip(payload["y"], payload["values"], strict=True)) for payload in (a, b)]
     common = [name for name in rows[0] if name in rows[1] and len(rows[0][name]) == len(rows[1][name])]
     if not common:

@@ -1,7 +1,7 @@
-"""`study.select`: for each variant and condition the value of a swept key that is best on validation.
+"""`study.select`: choose for each variant and condition the value of a swept key that is best on validation.
 
-A key that is chosen is no condition of a comparison any more: each variant is compared at its own best
-value, which is found without the test split. The whole grid stays in the report.
+A selected key is no longer a condition of the comparison: each variant is compared at its own best value,
+which is chosen without the test split. The report still shows the whole grid. See docs/studies.md.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from gatescope.analysis.statistics import Estimate, mean_interval
 
 @dataclass(frozen=True)
 class Candidate:
-    """One value of the keys that are chosen, of one variant under one condition.
+    """One value of the selected keys, of one variant under one condition.
 
     Attributes:
-        value: "lr=0.01", or several such.
-        validation: mean over the seeds whose run finished with a finite value, and its interval.
-        test: the same of the study's primary metric. It plays no part in the choice.
-        seeds: how many seeds the variant has under this condition, with whatever value.
-        chosen: whether it is compared with other variants.
+        variant: the variant.
+        condition: the condition, without the selected keys.
+        value: such as "lr=0.01", or several of these.
+        validation: mean over the seeds whose run finished with a finite value.
+        test: mean of the study's primary metric over the same runs. It does not influence the choice.
+        seeds: number of seeds that the variant has under this condition, with any value.
+        chosen: whether this value is compared with other variants.
     """
 
     variant: str
@@ -40,13 +42,16 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen: `tables` hold its finished runs only, under the conditions that remain.
+    """The values that were chosen.
 
     Attributes:
-        by: the metric on validation, `validation/<metric>`; `higher`: whether high is good.
-        grid: all candidates, in the order of tables.
+        over: the selected keys.
+        by: the metric on the validation split, `validation/<metric>`.
+        higher: whether higher is better.
+        tables: the finished runs with the chosen values, under the remaining conditions.
+        grid: all candidates, in table order.
         chosen: the value by (variant, condition).
-        notes: ties, missing seeds, and where nothing could be chosen.
+        notes: ties, missing seeds, and variants for which nothing could be chosen.
     """
 
     over: tuple[str, ...]
@@ -58,17 +63,17 @@ class Selection:
     notes: tuple[str, ...]
 
     def against(self, variant: str, other: str, condition: str) -> str:
-        """ "lr=0.01 against lr=0.001": what two compared variants were given."""
+        """Format the values of two compared variants, such as "lr=0.01 against lr=0.001"."""
         own, others = (self.chosen.get((name, condition), "") for name in (variant, other))
-        return own if own == others else f"{own or 'as it is'} against {others or 'as it is'}"
+        return own if own == others else f"{own or 'no selection'} against {others or 'no selection'}"
 
 
 def select(tables: Tables) -> Selection | None:
-    """Chooses as the study declares; None where it declares nothing.
+    """Select as `study.select` declares; return None where it declares nothing.
 
-    The mean over seeds decides, among the values with the most seeds that have a finite result: one whose
-    runs diverge for some seeds is not chosen for the rest. Of equal means the first in order is chosen. Runs
-    without any of the keys (a baseline) stay as they are.
+    The value with the best mean over seeds is chosen, among the values with the most seeds that have a finite
+    result: a value with which some seeds diverge is not chosen for its other seeds. Of equal means the first
+    in order is chosen. Runs without any of the keys (a baseline) are kept.
 
     Raises:
         NoRuns: a key does not differ among the runs, or no run has the metric.
@@ -76,15 +81,15 @@ def select(tables: Tables) -> Selection | None:
     declared = tables.study.get("select")
     if not declared:
         return None
-    over, by = _declared(tables, declared)
+    over, by = _checked(tables, declared)
     values = tables.final(f"best/{by}").value.where(tables.runs.status == "finished")
     if not values.map(math.isfinite).any():
         known = sorted(
             str(c).removeprefix("best/") for c in tables.runs if str(c).startswith("best/validation/")
         )
         raise NoRuns(
-            f"study.select.by: given {by}, which no finished run has at its best; "
-            f"there is {', '.join(known) or 'none: no run has finished'}"
+            f"study.select.by: no finished run has a best value of {by}; "
+            f"available: {', '.join(known) or 'none, as no run has finished'}"
         )
     higher = _higher_is_better(tables, by)
     split = [_split(tables.axes.get(run, {}), over) for run in tables.runs.run_id]
@@ -103,28 +108,29 @@ def select(tables: Tables) -> Selection | None:
                 grid += _choose(own, higher, notes)
     chosen = {(one.variant, one.condition): one.value for one in grid if one.chosen}
     pairs = zip(table.variant, table.condition, strict=True)
-    kept = (table.value == [chosen.get(pair, "") for pair in pairs]) & (table.status == "finished")
+    is_chosen = (table.value == [chosen.get(pair, "") for pair in pairs]) & (table.status == "finished")
     return Selection(
-        over, by, higher, _restricted(tables, table, kept, over), tuple(grid), chosen, tuple(notes)
+        over, by, higher, _restricted(tables, table, is_chosen, over), tuple(grid), chosen, tuple(notes)
     )
 
 
-def _declared(tables: Tables, declared: Any) -> tuple[tuple[str, ...], str]:
+def _checked(tables: Tables, declared: Any) -> tuple[tuple[str, ...], str]:
+    """Return the keys and the metric of `study.select`, or raise NoRuns if they cannot be used."""
     over, by = (declared.get(key) if isinstance(declared, dict) else None for key in ("over", "by"))
     if not isinstance(over, list) or not over or not isinstance(by, str):
-        raise NoRuns("study.select: needs over, a list of keys, and by, a metric on validation")
+        raise NoRuns("study.select: set over, a list of keys, and by, a metric on the validation split")
     axes = sorted({key for own in tables.axes.values() for key in own})
     for key in over:
         if key not in axes:
             raise NoRuns(
-                f"study.select.over: given {key}, which does not differ among the runs of "
-                f"{tables.study['name']}; there differ {', '.join(axes) or 'only seeds and variants'}"
+                f"study.select.over: {key} does not differ among the runs of {tables.study['name']}; "
+                f"keys that differ: {', '.join(axes) or 'none besides seed and variant'}"
             )
     return tuple(over), by
 
 
 def _higher_is_better(tables: Tables, by: str) -> bool:
-    """As the task of the runs has it, whose metric this is; else by the study's direction, or the name."""
+    """Return the direction of the metric of the task, or of the study, or the one its name implies."""
     for task in tables.tasks.values():
         if by == f"validation/{task.get('metric')}":
             return str(task.get("direction", "max")).startswith("max")
@@ -132,13 +138,19 @@ def _higher_is_better(tables: Tables, by: str) -> bool:
 
 
 def _split(axes: dict[str, str], over: tuple[str, ...]) -> tuple[str, str]:
-    """The part of a condition that is chosen, and the part that remains."""
+    """Split a condition into the part that is selected and the part that remains."""
     own = [axes[key] for key in over if key in axes]
     return ", ".join(own), ", ".join(text for key, text in axes.items() if key not in over)
 
 
 def _choose(own: pd.DataFrame, higher: bool, notes: list[str]) -> list[Candidate]:
-    """The candidates of one variant and condition, of which at most one is chosen."""
+    """Return the candidates of one variant and condition, of which at most one is chosen.
+
+    Args:
+        own: the runs of the variant and condition.
+        higher: whether higher is better.
+        notes: ties and missing seeds are appended to it.
+    """
     variant, condition = str(own.variant.iloc[0]), str(own.condition.iloc[0])
     name = ", ".join(filter(None, [variant, condition]))
     order = sorted(own.value.unique(), key=study.natural)
@@ -171,9 +183,9 @@ def _choose(own: pd.DataFrame, higher: bool, notes: list[str]) -> list[Candidate
     ]
 
 
-def _restricted(tables: Tables, table: pd.DataFrame, kept: pd.Series, over: tuple[str, ...]) -> Tables:
-    """The tables of the chosen runs, whose conditions no longer name what was chosen."""
-    runs = tables.runs.assign(condition=table.condition)[kept]
+def _restricted(tables: Tables, table: pd.DataFrame, is_chosen: pd.Series, over: tuple[str, ...]) -> Tables:
+    """Return the tables of the chosen runs; their conditions no longer name the selected keys."""
+    runs = tables.runs.assign(condition=table.condition)[is_chosen]
     ids = set(runs.run_id)
     axes = {
         run: {key: text for key, text in own.items() if key not in over}

@@ -1,7 +1,8 @@
-"""One look per variant, everywhere: the cell decides colour and marker, the attention line style and fill.
+"""The style of each variant in figures: the cell sets colour and marker, the attention line style and fill.
 
-Colours differ in luminance, so that they survive greyscale and colour blindness; markers and line styles say
-the same a second time. A variant that is not listed gets a look that depends on its name only.
+Colours differ in luminance, so that they can be distinguished in greyscale and by colour-blind readers;
+markers and line styles repeat the information. A variant that is not listed gets a style that depends on its
+name only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from itertools import product
 from typing import Any, Literal
 
 COLUMN, TWO_COLUMNS = 3.3, 6.9
-"""Widths in inches of a figure in a column, and across two."""
+"""Width in inches of a figure in one column of a paper, and across two columns."""
 
 LineStyle = str | tuple[int, tuple[float, ...]]
 
@@ -29,6 +30,8 @@ CELLS: dict[str, tuple[str, str, str]] = {
     "peephole_lstm": ("Peephole LSTM", "#0b3c78", "h"),
     "mingru": ("minGRU", "#e8a33d", "D"),
     "minlstm": ("minLSTM", "#4fc7a6", "P"),
+    "rglru": ("RG-LRU", "#2e7d32", "H"),
+    "lru": ("LRU", "#a3195b", "d"),
     "tfidf_logistic": ("TF-IDF + logistic regression", "#555555", "x"),
     "series_logistic": ("summaries + logistic regression", "#6b6b6b", "+"),
     "series_ridge": ("summaries + ridge regression", "#828282", "1"),
@@ -49,7 +52,7 @@ ATTENTIONS: dict[str, tuple[str, LineStyle, Fill]] = {
     "uniform": ("uniform weights", (0, (2.5, 1.0)), "right"),
     "frozen_random": ("frozen random weights", (0, (1.0, 2.4)), "bottom"),
 }
-"""Label, line style and which half of a marker is filled, by attention."""
+"""Label, line style and filled part of the marker, by attention."""
 
 FALLBACK_COLORS = ("#4a2f8f", "#9a6a00", "#b03a6a", "#6f8f2a", "#2a6f6f", "#9aa5c9")
 FALLBACK_MARKERS = ("X", "d", "*", "H", "p", "8")
@@ -78,11 +81,11 @@ RC: Any = {
     "svg.hashsalt": "gatescope",
     "pdf.fonttype": 42,
 }
-"""matplotlib settings of every figure: fonts travel with the file, and SVG ids do not depend on the clock."""
+"""Settings of matplotlib for every figure. Fonts are embedded, and ids in SVG do not depend on the clock."""
 
 
 @dataclass(frozen=True)
-class Look:
+class VariantStyle:
     """How one variant is drawn."""
 
     label: str
@@ -93,13 +96,13 @@ class Look:
 
     @property
     def line(self) -> dict[str, Any]:
-        """Keywords of `Axes.plot` for a line without markers."""
+        """Keyword arguments of `Axes.plot` for a line without markers."""
         return {"color": self.color, "linestyle": self.linestyle}
 
     @property
     def points(self) -> dict[str, Any]:
-        """Keywords of `Axes.plot` for markers without a line."""
-        hollow = self.fill == "none"  # white inside, to hide what lies behind
+        """Keyword arguments of `Axes.plot` for markers without a line."""
+        hollow = self.fill == "none"  # filled with white, which hides what is behind it
         return {
             "color": self.color,
             "linestyle": "none",
@@ -112,38 +115,45 @@ class Look:
 
 
 def split(variant: str) -> tuple[str, str]:
-    """("cell", "attention") of a variant's name; (name, "none") where it ends in no known attention."""
+    """Split the name of a variant into (cell, attention).
+
+    A name that does not end in a known attention gives (name, "none").
+    """
     cell, dash, attention = variant.rpartition("-")
     return (cell, attention) if dash and attention in ATTENTIONS else (variant, "none")
 
 
-def look(variant: str) -> Look:
-    """The look of one variant, the same in every figure of every study."""
+def style_of(variant: str) -> VariantStyle:
+    """Return the style of one variant, the same in every figure of every study."""
     cell, attention = split(variant)
-    with_attention, linestyle, fill = ATTENTIONS[attention]
-    name, color, marker = CELLS.get(cell) or (cell, *_fallback(cell)[0])
-    label = f"{name}, {with_attention}" if with_attention else name
-    return Look(escape(label), color, linestyle, marker, fill)
+    attention_label, linestyle, fill = ATTENTIONS[attention]
+    name, color, marker = CELLS.get(cell) or (cell, *_fallback_styles(cell)[0])
+    label = f"{name}, {attention_label}" if attention_label else name
+    return VariantStyle(escape(label), color, linestyle, marker, fill)
 
 
-def looks(variants: Iterable[str]) -> dict[str, Look]:
-    """Looks by variant, in the order in which figures and tables list them; no two of them alike."""
-    result: dict[str, Look] = {}
-    taken: set[tuple[str, str]] = set()
+def styles_of(variants: Iterable[str]) -> dict[str, VariantStyle]:
+    """Return the styles of several variants in the order of `order`; all of them are different."""
+    result: dict[str, VariantStyle] = {}
+    used: set[tuple[str, str]] = set()
     by_cell: dict[str, tuple[str, str]] = {}
     for variant in order(variants):
-        own, cell = look(variant), split(variant)[0]
+        own, cell = style_of(variant), split(variant)[0]
         if cell not in by_cell:
-            options = [(own.color, own.marker), *(_fallback(cell) if cell not in CELLS else ())]
-            by_cell[cell] = next((o for o in options if o not in taken), options[0])
-            taken.add(by_cell[cell])
+            options = [(own.color, own.marker), *(_fallback_styles(cell) if cell not in CELLS else ())]
+            by_cell[cell] = next((option for option in options if option not in used), options[0])
+            used.add(by_cell[cell])
         color, marker = by_cell[cell]
         result[variant] = replace(own, color=color, marker=marker)
     return result
 
 
 def order(variants: Iterable[str]) -> list[str]:
-    """Listed cells first, in their listed order, then the others by name; within a cell by attention."""
+    """Sort variants for figures and tables, each once.
+
+    Cells of `CELLS` come first, in its order, then other cells by name; within a cell, variants are sorted by
+    attention.
+    """
     cells, attentions = list(CELLS), list(ATTENTIONS)
 
     def key(variant: str) -> tuple[int, str, int]:
@@ -154,12 +164,12 @@ def order(variants: Iterable[str]) -> list[str]:
 
 
 def escape(text: str) -> str:
-    """Text that matplotlib takes literally: a dollar sign would start mathematics."""
+    """Escape the dollar signs of a text, which matplotlib would take as the start of mathematics."""
     return text.replace("$", r"\$")
 
 
-def _fallback(cell: str) -> list[tuple[str, str]]:
-    """Colours and markers for a cell that is not listed: all combinations, from a start its name decides."""
+def _fallback_styles(cell: str) -> list[tuple[str, str]]:
+    """Return all (colour, marker) for an unlisted cell, beginning at one that depends on its name."""
     options = [(c, m) for m, c in product(FALLBACK_MARKERS, FALLBACK_COLORS)]
     start = int(hashlib.sha256(cell.encode()).hexdigest(), 16) % len(options)
     return options[start:] + options[:start]

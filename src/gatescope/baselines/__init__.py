@@ -1,5 +1,5 @@
-"""Does a recurrent network earn its keep? Models without recurrence, fitted with scikit-learn on the same
-splits and recorded as runs of the same study. One model a file; `model=<name>` chooses it.
+"""Models without recurrence, to compare recurrent networks with: one model per file, used by `model=<name>`.
 
-`predict` answers as a network's head does, so that a baseline has the very losses and metrics of its task.
+They are fitted by scikit-learn on the same splits and recorded as runs of the same study. `predict` returns
+what the head of a network returns, so that a baseline has the same losses and metrics.
 """

@@ -1,4 +1,4 @@
-"""The contract of a baseline: fit on a train split, answer any batch as a network's head would."""
+"""The interface of a baseline, and its evaluation with the losses and metrics of training."""
 
 from __future__ import annotations
 
@@ -15,30 +15,39 @@ from gatescope.training.objective import objective_for
 from gatescope.training.predictions import Columns, batch_columns, concatenate
 
 CHUNK = 1024
-"""Examples that are padded together: bounds the memory, changes no number."""
+"""Number of examples that are padded together; bounds the memory and does not change results."""
 
-NEVER = 1e-6
-"""Probability given to a class that train does not hold, so that its loss is finite."""
+UNSEEN = 1e-6
+"""Probability of a class that does not occur in train, so that its loss is finite."""
 
 
 class Baseline(ABC):
+    """A model that is fitted once and then predicts any batch."""
+
     @abstractmethod
     def fit(self, examples: Examples, task: TaskSpec) -> None:
-        """Raises ValueError when the task is not one that this baseline fits."""
+        """Fit the model to a split.
+
+        Raises:
+            ValueError: the baseline cannot be used for this task.
+        """
 
     @abstractmethod
     def predict(self, batch: Batch) -> Tensor:
-        """(B, K), or (B, T, K) where the task is answered at every step: logits, or values."""
+        """Return logits or values: (B, K), or (B, T, K) if every time step has a target."""
 
     @property
     @abstractmethod
     def parameters(self) -> int:
-        """Fitted coefficients."""
+        """Number of fitted coefficients."""
 
 
 def evaluate(baseline: Baseline, splits: Splits) -> tuple[dict[str, float], Columns]:
-    """Fits on train; loss and metrics on validation and test, by the objective and the names of training, and
-    the predictions of the test split."""
+    """Fit a baseline on train and evaluate it on validation and test.
+
+    Returns:
+        Loss and metrics under the names of training, and the predictions of the test split.
+    """
     objective = objective_for(splits.task)
     baseline.fit(splits.train, splits.task)
     scores: dict[str, float] = {}
@@ -59,27 +68,41 @@ def evaluate(baseline: Baseline, splits: Splits) -> tuple[dict[str, float], Colu
 
 
 def batches(examples: Examples, task: TaskSpec) -> Iterator[Batch]:
-    """All examples in their order, in batches of at most CHUNK."""
+    """Yield all examples in order, in batches of at most CHUNK."""
     for start in range(0, len(examples), CHUNK):
         indices = range(start, min(start + CHUNK, len(examples)))
         yield collate(examples, indices, task.padding_index or 0)
 
 
 def class_targets(examples: Examples, task: TaskSpec, name: str) -> np.ndarray:
-    """(N,) class indices.
+    """Return the class indices (N,) of all examples.
+
+    Args:
+        examples: the split.
+        task: of the data.
+        name: of the baseline, for the message.
 
     Raises:
-        ValueError: the task has no class a sequence; `name` is the baseline's.
+        ValueError: the task is not a classification of sequences.
     """
     if task.kind != "classification" or not isinstance(examples.targets, Tensor):
-        raise ValueError(f"model={name} gives one class a sequence, and these data ask for a {task.kind}")
+        raise ValueError(f"model={name} predicts one class per sequence, and these data are a {task.kind}")
     return examples.targets.numpy()
 
 
 def logits(log_probabilities: np.ndarray, classes: np.ndarray, task: TaskSpec) -> Tensor:
-    """(N, C) log-probabilities of the `classes` (C,) seen in train -> (N, K) as a head gives them."""
-    full = np.full((len(log_probabilities), max(task.output_size, 2)), np.log(NEVER))
-    full[:, classes] = np.maximum(log_probabilities, np.log(NEVER))
+    """Convert log-probabilities to the logits of a head.
+
+    Args:
+        log_probabilities: (N, C), of the classes that occur in train.
+        classes: (C,) their indices.
+        task: of the data.
+
+    Returns:
+        (N, K), or (N, 1) for two classes.
+    """
+    full = np.full((len(log_probabilities), max(task.output_size, 2)), np.log(UNSEEN))
+    full[:, classes] = np.maximum(log_probabilities, np.log(UNSEEN))
     if task.output_size == 1:
         full = full[:, 1:] - full[:, :1]
     return torch.from_numpy(full).float()

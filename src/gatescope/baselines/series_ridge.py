@@ -1,4 +1,4 @@
-"""Statistics of a series and the series at a few moments, then ridge regression on standardised columns."""
+"""Ridge regression on the statistics of a series and its values at a few time points, standardised."""
 
 from __future__ import annotations
 
@@ -17,32 +17,36 @@ from gatescope.baselines.series import Summary
 from gatescope.data.examples import Examples
 from gatescope.sequences import Batch, TaskSpec
 
-STRENGTHS = np.logspace(-3, 4, 15)
+PENALTIES = np.logspace(-3, 4, 15)
+"""Strengths of the penalty that are tried."""
 
 
 class SeriesRidge(Baseline):
-    """One real value a sequence. The strength of the penalty is chosen by leave-one-out error on train.
+    """Regression on one real value per sequence; leave-one-out error on train selects the penalty.
 
     Args:
-        statistics: mean, deviation, extremes, ends and mean step of each feature.
-        points: moments at which the series is read, evenly from its first step to its last; 0 for none.
+        statistics: mean, deviation, extremes, ends and mean difference of each feature.
+        points: number of evenly spaced time points, from the first step to the last; 0 for none.
     """
 
     def __init__(self, statistics: bool = True, points: Annotated[int, Field(ge=0)] = 64) -> None:
         self.summary = Summary(statistics, points)
-        self.pipeline = make_pipeline(StandardScaler(), RidgeCV(STRENGTHS))
+        self.pipeline = make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
 
     def fit(self, examples: Examples, task: TaskSpec) -> None:
+        """Fit the regression."""
         if task.kind != "regression" or not isinstance(examples.targets, Tensor):
             raise ValueError(
-                f"model=series_ridge gives one real value a sequence, and these data ask for a {task.kind}: "
+                f"model=series_ridge predicts one real value per sequence, and these data are a {task.kind}: "
                 "choose model=series_logistic or model=majority"
             )
         self.pipeline.fit(self.summary.split(examples, task, "series_ridge"), examples.targets.numpy())
 
     def predict(self, batch: Batch) -> Tensor:
+        """Return values (B, 1)."""
         return torch.from_numpy(self.pipeline.predict(self.summary.batch(batch))).float()[:, None]
 
     @property
     def parameters(self) -> int:
+        """Number of weights and biases."""
         return int(self.pipeline[-1].coef_.size) + 1

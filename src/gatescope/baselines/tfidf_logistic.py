@@ -1,4 +1,4 @@
-"""TF-IDF of words and word pairs, then logistic regression: the linear model of text classification."""
+"""Logistic regression on the TF-IDF of words and word pairs: the linear model of text classification."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from gatescope.sequences import Batch, TaskSpec
 
 
 class TfidfLogistic(Baseline):
-    """Sees the same token ids as the recurrent models do, the order of words only within `ngrams`.
+    """Classification of texts by the token ids that the recurrent models read.
+
+    The order of words is used within `ngrams` only.
 
     Args:
-        ngrams: longest run of words that is a term.
+        ngrams: number of consecutive words in the longest term.
         C: inverse strength of the L2 penalty.
     """
 
@@ -38,16 +40,19 @@ class TfidfLogistic(Baseline):
         return [tuple(ids[i : i + n]) for n in range(1, self.ngrams + 1) for i in range(len(ids) - n + 1)]
 
     def fit(self, examples: Examples, task: TaskSpec) -> None:
+        """Fit the vocabulary of terms and the regression."""
         if task.inputs != "tokens":
-            raise ValueError("model=tfidf_logistic reads tokens: choose text data, or model=series_logistic")
+            raise ValueError("model=tfidf_logistic needs tokens: choose texts, or model=series_logistic")
         self.task = task
         self.pipeline.fit(list(examples.inputs), class_targets(examples, task, "tfidf_logistic"))
 
     def predict(self, batch: Batch) -> Tensor:
+        """Return logits (B, K)."""
         texts = [row[:length] for row, length in zip(batch.inputs, batch.lengths.tolist(), strict=True)]
         return logits(self.pipeline.predict_log_proba(texts), self.pipeline[-1].classes_, self.task)
 
     @property
     def parameters(self) -> int:
+        """Number of weights and biases."""
         model: LogisticRegression = self.pipeline[-1]
         return int(model.coef_.size + model.intercept_.size)

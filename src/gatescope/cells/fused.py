@@ -1,4 +1,4 @@
-"""Running torch's fused recurrent kernels on right-padded batches."""
+"""torch's fused recurrent modules on right-padded batches."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from gatescope.cells.base import State, States
 from gatescope.cells.kernels.layer import NativeLayer
-from gatescope.sequences import valid_mask
-
-
-def zero_padding(h: Tensor, lengths: Tensor | None) -> Tensor:
-    """(B, T, H) with exact zeros at padding."""
-    return h if lengths is None else h.masked_fill(~valid_mask(lengths, h.shape[1])[..., None], 0)
+from gatescope.cells.state import State, States
+from gatescope.cells.tensors import zero_padding
 
 
 def run_padded(module: nn.RNNBase, x: Tensor, lengths: Tensor | None, initial: State) -> Tensor:
-    """(B, T, D) -> (B, T, H), 0 at padding.
+    """Run a module of torch over a padded batch: (B, T, D) -> (B, T, H), 0 at padding.
 
-    The padded tensor runs as it is: right padding cannot reach a valid step, and packing costs more than the
-    wasted steps do (1.3 to 2.5 times the whole pass on a CPU).
+    The module also computes the padded steps: right padding cannot change a valid step, and packing costs
+    more than they do (1.3 to 2.5 times the whole pass on a CPU).
+
+    Args:
+        module: of one layer and one direction.
+        x: (B, T, D).
+        lengths: (B,), or None where nothing is padded.
+        initial: the state before the first step.
     """
     return zero_padding(module(x, _initial(initial))[0], lengths)
 
 
 def run_packed(module: nn.RNNBase, x: Tensor, lengths: Tensor | None, initial: State) -> Tensor:
-    """As `run_padded`, without computing at padding: for states that could overflow there."""
+    """Run a module as `run_padded` does, without the padded steps, whose states could overflow."""
     if lengths is None:
         return run_padded(module, x, lengths, initial)
     packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
@@ -42,7 +43,11 @@ def _initial(state: State) -> Tensor | tuple[Tensor, Tensor]:
 
 
 class FusedLayer(NativeLayer):
-    """A cell that has one of torch's fused modules, of one layer and one direction."""
+    """A layer for which torch has a fused module.
+
+    Attributes:
+        fused: the module, of one layer and one direction.
+    """
 
     fused: nn.RNNBase
 
@@ -54,27 +59,40 @@ class FusedLayer(NativeLayer):
 
     @property
     def input_weights(self) -> Tensor:
+        """W (chunks·H, D)."""
         return self.fused.weight_ih_l0  # type: ignore[return-value]
 
     @property
     def recurrent_weights(self) -> Tensor:
+        """U (chunks·H, H)."""
         return self.fused.weight_hh_l0  # type: ignore[return-value]
-
-    def _torch_forward(self, x: Tensor, lengths: Tensor | None, initial: State) -> States:
-        return States(self._run(x, lengths, initial), initial, lengths)
 
     @torch.no_grad()
     def start_bias(self, chunk: str, value: Tensor) -> None:
-        """Sets the start of one chunk's bias (H,), the sum of torch's two."""
+        """Set the bias of one chunk, which is the sum of torch's two.
+
+        Args:
+            chunk: one of `chunk_names`.
+            value: (H,).
+        """
         _, _, b_ih, b_hh = self.weights
         index, chunks = self.chunk_names.index(chunk), len(self.chunk_names)
         b_ih.chunk(chunks)[index].copy_(value)
         b_hh.chunk(chunks)[index].zero_()
 
-    def _run(self, x: Tensor, lengths: Tensor | None, initial: State) -> Tensor:
-        return run_padded(self.fused, x, lengths, initial)
-
     def preactivations(self, x: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
-        """P = x Wᵀ + b_ih and Q = h_{t-1} Uᵀ + b_hh, (…, chunks·H) each: two matrix products in all."""
+        """Return P = W x_t + b_ih and Q = U h_{t-1} + b_hh, (…, chunks·H) each.
+
+        Args:
+            x: (…, D).
+            previous: h_{t-1}, (…, H).
+        """
         w, u, b_ih, b_hh = self.weights
         return linear(x, w, b_ih), linear(previous, u, b_hh)
+
+    def _torch_forward(self, x: Tensor, lengths: Tensor | None, initial: State) -> States:
+        return States(self._run(x, lengths, initial), initial, lengths)
+
+    def _run(self, x: Tensor, lengths: Tensor | None, initial: State) -> Tensor:
+        """Return the hidden states (B, T, H), 0 at padding."""
+        return run_padded(self.fused, x, lengths, initial)

@@ -1,11 +1,11 @@
-"""The gated recurrent unit as the article writes it: one bias, and z the share of the new.
+"""The gated recurrent unit as the article writes it: one bias, and z is the share of the new state.
 
     r_t = σ(W_r x_t + U_r h_{t-1} + b_r)                 reset gate
     z_t = σ(W_z x_t + U_z h_{t-1} + b_z)                 update gate
     h~_t = tanh(W x_t + r_t ⊙ (U h_{t-1}) + b)           candidate
     h_t = (1 - z_t) ⊙ h_{t-1} + z_t ⊙ h~_t
 
-It is torch's GRU with the update gate's weights and biases negated and b_hn = 0, and runs on its kernel so.
+This is torch's GRU with b_hn = 0 and the update gate's weights and bias negated, and runs on its kernels.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from __future__ import annotations
 import torch
 from torch import _VF, Tensor, nn
 
-from gatescope.cells.base import State, States
-from gatescope.cells.fused import zero_padding
 from gatescope.cells.gru import GatedUnit
 from gatescope.cells.initialisation import (
     Initialisation,
@@ -24,13 +22,19 @@ from gatescope.cells.initialisation import (
     uniform_start,
 )
 from gatescope.cells.kernels.layer import Kernel
+from gatescope.cells.state import State, States
+from gatescope.cells.tensors import zero_padding
 
 
 class GRUArticle(GatedUnit):
-    """3H(D + H + 1) parameters, rows in the order r, z, h~.
+    """A GRU with 3H(D + H + 1) parameters, rows in the order r, z, h~.
 
     Args:
+        input_size: D.
+        hidden_size: H.
+        initialisation: start of the weights; see `Initialisation`.
         chrono: longest dependency T_max in steps: b_z = -ln U[1, T_max - 1] (Tallec & Ollivier 2018).
+        kernel: what the layer runs on; see `Kernel`.
     """
 
     def __init__(
@@ -51,29 +55,8 @@ class GRUArticle(GatedUnit):
             with torch.no_grad():
                 self.bias.chunk(3)[1].copy_(-chrono_bias(self, chrono))
 
-    @property
-    def input_weights(self) -> Tensor:
-        return self.weight_ih
-
-    @property
-    def recurrent_weights(self) -> Tensor:
-        return self.weight_hh
-
-    @property
-    def weights(self) -> list[Tensor]:
-        """torch's own four, whose z is 1 - ours."""
-        mapped = [_negate_update(values) for values in (self.weight_ih, self.weight_hh, self.bias)]
-        return [*mapped, torch.zeros_like(self.bias)]
-
-    def _run(self, x: Tensor, lengths: Tensor | None, initial: State) -> Tensor:
-        h, _ = _VF.gru(x, initial.h[None], self.weights, True, 1, 0.0, self.training, False, True)
-        return zero_padding(h, lengths)
-
-    def _own_rows(self, deltas: Tensor) -> Tensor:
-        r, z, candidate = deltas.chunk(3, dim=-1)
-        return torch.cat([r, -z, candidate], dim=-1)
-
     def step(self, x_t: Tensor, state: State) -> State:
+        """Return the next state."""
         w_r, w_z, w = self.weight_ih.chunk(3)
         u_r, u_z, u = self.weight_hh.chunk(3)
         b_r, b_z, b = self.bias.chunk(3)
@@ -83,9 +66,34 @@ class GRUArticle(GatedUnit):
         candidate = torch.tanh(x_t @ w.T + r * (h @ u.T) + b)
         return State((1 - z) * h + z * candidate)
 
+    @property
+    def input_weights(self) -> Tensor:
+        """W (3H, D)."""
+        return self.weight_ih
+
+    @property
+    def recurrent_weights(self) -> Tensor:
+        """U (3H, H)."""
+        return self.weight_hh
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """W, U, b_ih and b_hh of torch's GRU, whose z is 1 - z_t."""
+        mapped = [_negate_update(values) for values in (self.weight_ih, self.weight_hh, self.bias)]
+        return [*mapped, torch.zeros_like(self.bias)]
+
     def linearise(self, x: Tensor, states: States) -> dict[str, Tensor]:
+        """Return the local derivatives of every step, (B, T, H) each."""
         saved = super().linearise(x, states)
         return {**saved, "to_update": -saved["to_update"]}
+
+    def _run(self, x: Tensor, lengths: Tensor | None, initial: State) -> Tensor:
+        h, _ = _VF.gru(x, initial.h[None], self.weights, True, 1, 0.0, self.training, False, True)
+        return zero_padding(h, lengths)
+
+    def _own_rows(self, deltas: Tensor) -> Tensor:
+        r, z, candidate = deltas.chunk(3, dim=-1)
+        return torch.cat([r, -z, candidate], dim=-1)
 
 
 def _negate_update(values: Tensor) -> Tensor:

@@ -16,12 +16,15 @@ from gatescope.cells.rnn import RNN
 
 
 class IRNN(RNN):
-    """Carries its state, and the gradient, unchanged over any lag at the start of training.
+    """A ReLU network that keeps its state, and the gradient, unchanged over any lag at the start of training.
 
     Args:
-        recurrent_scale: the start of U as a multiple of the identity; the paper takes 1, and 0.01 for short
+        input_size: D.
+        hidden_size: H.
+        recurrent_scale: start of U as a multiple of the identity. The paper takes 1, and 0.01 for short
             dependencies (its speech task).
-        input_std: standard deviation of the input weights' normal start.
+        input_std: standard deviation of the normal start of the input weights.
+        kernel: what the layer runs on; see `Kernel`.
     """
 
     def __init__(

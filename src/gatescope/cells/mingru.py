@@ -13,50 +13,55 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from gatescope.cells.base import State, States
-from gatescope.cells.kernels.layer import chunks
-from gatescope.cells.kernels.walk import Walked
+from gatescope.cells.kernels.layer import unpack_gates
+from gatescope.cells.kernels.recurrence import ForwardCache
 from gatescope.cells.kernels.weights import NativeWeights
 from gatescope.cells.minimal import MinimalLayer
 from gatescope.cells.scan import g, g_slope, log_g
+from gatescope.cells.state import State, States
 
 
 class MinGRU(MinimalLayer):
-    """Parallel in time; the gates see the input only."""
+    """A GRU whose gate sees the input only; parallel in time."""
 
     gate_names: ClassVar[tuple[str, ...]] = ("update",)
     chunk_names: ClassVar[tuple[str, ...]] = ("update", "candidate")
 
     def step(self, x_t: Tensor, state: State) -> State:
+        """Return the next state."""
         update, candidate = self.preactivations(x_t)
         z = torch.sigmoid(update)
         return State((1 - z) * state.h + z * g(candidate))
 
-    @property
-    def native_weights(self) -> NativeWeights:
-        return NativeWeights("mingru", self.weight_ih, self.bias)
-
-    def _equations_of(self, walked: Walked) -> tuple[Tensor, ...]:
-        assert walked.extra is not None
-        return *chunks(walked), walked.layout.unpack(walked.extra)
-
-    def equations(self, *fed: Tensor) -> tuple[Tensor, ...]:
-        """The share kept, the candidate and the update gate."""
-        update, candidate = fed
+    def equations(self, *preactivations: Tensor) -> tuple[Tensor, ...]:
+        """Return the share kept, the candidate and the update gate."""
+        update, candidate = preactivations
         return torch.sigmoid(-update), g(candidate), torch.sigmoid(update)
 
     def log_scan(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ln keep and ln written, (B, T, H) each."""
         update, candidate = self.preactivations(x)
         return -softplus(update), -softplus(-update) + log_g(candidate)
 
     def gates(self, x: Tensor, states: States) -> dict[str, Tensor]:
+        """Return the gates at every step, (B, T, H) each."""
         keep, candidate, update = self._all_steps(x, states)
         return {"update": update, "keep": keep, "candidate": candidate}
 
     def linearise(self, x: Tensor, states: States) -> dict[str, Tensor]:
+        """Return the local derivatives of every step, (B, T, H) each."""
         keep, candidate, update = self._all_steps(x, states)
         return {
             "keep": keep,
             "to_update": (candidate - states.previous_h) * update * keep,
             "to_candidate": update * g_slope(candidate),
         }
+
+    @property
+    def native_weights(self) -> NativeWeights:
+        """The parameters in the form that the native kernel reads."""
+        return NativeWeights("mingru", self.weight_ih, self.bias)
+
+    def _equations_from(self, buffers: ForwardCache) -> tuple[Tensor, ...]:
+        assert buffers.extra is not None
+        return *unpack_gates(buffers), buffers.layout.unpack(buffers.extra)

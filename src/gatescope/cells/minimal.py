@@ -1,4 +1,4 @@
-"""What minGRU and minLSTM share: no state enters a gate, so all steps are computed at once."""
+"""The common part of minGRU and minLSTM: no state enters a gate, so all steps are computed at once."""
 
 from __future__ import annotations
 
@@ -9,23 +9,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from gatescope.cells.base import State, States, StepVjp, in_blocks
-from gatescope.cells.fused import zero_padding
+from gatescope.cells.adjoint import StepVjp
 from gatescope.cells.initialisation import Initialisation, initialise, uniform_start
 from gatescope.cells.kernels.layer import Kernel, NativeLayer
 from gatescope.cells.scan import scan_log, scan_sequential
+from gatescope.cells.state import State, States
+from gatescope.cells.tensors import in_chunks, zero_padding
 
 
 class MinimalLayer(NativeLayer):
-    """h_t = keep_t ⊙ h_{t-1} + written_t, both functions of x_t alone.
+    """A layer h_t = keep_t ⊙ h_{t-1} + written_t, where both terms are functions of x_t only.
 
-    States start at 0. The paper's appendix starts them at g(0) = 1/2 in its log-space form; nothing else
-    differs from it.
+    States start at 0, while the log-space code of the paper's appendix starts them at g(0) = 1/2. Nothing
+    else differs from it.
 
     Args:
-        initialisation: there are no recurrent weights: orthogonal is the same as xavier here.
-        scan: log, the paper's parallel scan in log space, or sequential, the same states a step at a time:
-            what torch does; the native kernel goes step by step.
+        input_size: D.
+        hidden_size: H.
+        initialisation: start of the weights. Without recurrent weights "orthogonal" is the same as "xavier".
+        scan: what runs without the native kernel: "log", the paper's parallel scan in log space, or
+            "sequential", the same states one step after the other.
+        kernel: what the layer runs on; see `Kernel`.
     """
 
     def __init__(
@@ -46,47 +50,60 @@ class MinimalLayer(NativeLayer):
 
     @property
     def input_weights(self) -> Tensor:
+        """W (chunks·H, D)."""
         return self.weight_ih
 
     @property
     def recurrent_weights(self) -> None:
+        """None: there are none."""
         return None
 
     def preactivations(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(…, D) -> one (…, H) for each of `chunk_names`."""
+        """Return W x + b by chunk: (…, D) -> (…, H) for each of `chunk_names`."""
         return linear(x, self.weight_ih, self.bias).chunk(len(self.chunk_names), dim=-1)
 
     @abstractmethod
-    def equations(self, *fed: Tensor) -> tuple[Tensor, ...]:
-        """`preactivations` -> the share kept, the candidate h~, the share written, of which 1 - kept would be
-        nothing but rounding near 0, and what else `linearise` asks for; (B, T, H) each."""
+    def equations(self, *preactivations: Tensor) -> tuple[Tensor, ...]:
+        """Return the share kept, the candidate h~, the share written, and what else `linearise` needs.
 
-    def _all_steps(self, x: Tensor, states: States) -> tuple[Tensor, ...]:
-        return states.once("equations", lambda: self.equations(*self.preactivations(x)))
+        The share written is computed by itself: 1 - keep is only rounding error where it is near 0.
+
+        Args:
+            preactivations: results of `preactivations`, (…, H) each.
+        """
 
     @abstractmethod
     def log_scan(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, D) -> ln keep and ln written, (B, T, H) each."""
+        """Return ln keep and ln written: (B, T, D) -> (B, T, H) each."""
+
+    def _all_steps(self, x: Tensor, states: States) -> tuple[Tensor, ...]:
+        """Return `equations` at every step, (B, T, H) each."""
+        return states.cache.memoize("equations", lambda: self.equations(*self.preactivations(x)))
 
     def _torch_forward(self, x: Tensor, lengths: Tensor | None, initial: State) -> States:
         return States(zero_padding(self._scan(x, initial.h), lengths), initial, lengths)
 
     def _scan(self, x: Tensor, initial: Tensor) -> Tensor:
         if self.scan == "log":
-            return in_blocks(lambda x, h: (scan_log(*self.log_scan(x), h),), x, initial)[0]
+            return in_chunks(lambda x, h: (scan_log(*self.log_scan(x), h),), x, initial)[0]
         keep, candidate, written, *_ = self.equations(*self.preactivations(x))
         return scan_sequential(keep, written * candidate, initial)
 
-    def vjp(self, adjoint: State, saved: dict[str, Tensor]) -> StepVjp:
-        a = adjoint.h
+    def vjp(self, state_grad: State, saved: dict[str, Tensor]) -> StepVjp:
+        """Return the vector-Jacobian product of a step."""
+        a = state_grad.h
         delta = torch.cat([a * saved[f"to_{name}"] for name in self.chunk_names], dim=-1)
-        return StepVjp(delta, delta[..., :0], State(a * saved["keep"]), adjoint)
+        previous = State(a * saved["keep"])
+        return StepVjp(previous, state_grad, delta=delta, recurrent_delta=delta[..., :0])
 
-    def for_pull_back(self, saved: dict[str, Tensor]) -> dict[str, Tensor]:
+    def prepare_vjp(self, saved: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the share kept."""
         return {"keep": saved["keep"]}
 
-    def pull_back(self, adjoint: Tensor, saved: dict[str, Tensor]) -> Tensor:
-        return adjoint * saved["keep"]
+    def state_vjp(self, state_grad: Tensor, prepared: dict[str, Tensor]) -> Tensor:
+        """Return ∂L/∂h_{t-1} (…, H)."""
+        return state_grad * prepared["keep"]
 
     def jvp(self, tangent: State, saved: dict[str, Tensor]) -> State:
+        """Return the Jacobian-vector product of a step."""
         return State(saved["keep"] * tangent.h)

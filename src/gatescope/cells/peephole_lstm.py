@@ -1,13 +1,13 @@
-"""LSTM with peephole connections (Gers & Schmidhuber 2000): the gates see the memory.
+"""LSTM with peephole connections (Gers & Schmidhuber 2000): the gates see the memory cell.
 
     i_t = σ(W_i x_t + U_i h_{t-1} + p_i ⊙ c_{t-1} + b_i)    input gate
     f_t = σ(W_f x_t + U_f h_{t-1} + p_f ⊙ c_{t-1} + b_f)    forget gate
     g_t = tanh(W_g x_t + U_g h_{t-1} + b_g)                 candidate
-    c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t                         the memory
+    c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t                         memory cell
     o_t = σ(W_o x_t + U_o h_{t-1} + p_o ⊙ c_t + b_o)        output gate
     h_t = o_t ⊙ tanh(c_t)
 
-Rows of the weights: i, f, g, o. The squashing is today's (Greff et al. 2017), not that of 2000.
+Rows of the weights: i, f, g, o. The nonlinearities are today's (Greff et al. 2017), not those of 2000.
 """
 
 from __future__ import annotations
@@ -16,20 +16,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from gatescope.cells.base import State, States, shift
-from gatescope.cells.fused import zero_padding
 from gatescope.cells.initialisation import Initialisation, initialise, uniform_start
-from gatescope.cells.kernels.layer import Kernel, NativeLayer, chunks
-from gatescope.cells.kernels.walk import Walked
+from gatescope.cells.kernels.layer import Kernel, NativeLayer, unpack_gates
+from gatescope.cells.kernels.recurrence import ForwardCache
 from gatescope.cells.kernels.weights import NativeWeights
 from gatescope.cells.lstm import MemoryUnit
+from gatescope.cells.state import State, States
+from gatescope.cells.tensors import shift, zero_padding
 
 
 class PeepholeLSTM(NativeLayer, MemoryUnit):
-    """Without the native kernel a Python loop over time, many times slower than `lstm`: no module of torch
-    knows peepholes.
+    """An LSTM whose gates read the memory cell.
 
-    The peepholes (3, H), for i, f and o, start at 0 unless `initialisation` is default.
+    torch has no module with peepholes: without the native kernel the layer is a Python loop over time, many
+    times slower than `lstm`. The peepholes (3, H), for i, f and o, start at 0 unless `initialisation` is
+    "default".
+
+    Args:
+        input_size: D.
+        hidden_size: H.
+        initialisation: start of the weights; see `Initialisation`.
+        kernel: what the layer runs on; see `Kernel`.
     """
 
     def __init__(
@@ -49,46 +56,8 @@ class PeepholeLSTM(NativeLayer, MemoryUnit):
         if initialisation != "default":
             nn.init.zeros_(self.peepholes)
 
-    @property
-    def input_weights(self) -> Tensor:
-        return self.weight_ih
-
-    @property
-    def recurrent_weights(self) -> Tensor:
-        return self.weight_hh
-
-    def _equations(self, fed: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """i, f, g, o and c_t from fed = W x_t + b and the state before, for any leading shape."""
-        i, f, g, o = (fed + linear(h, self.weight_hh)).chunk(4, dim=-1)
-        p_i, p_f, p_o = self.peepholes
-        i, f = torch.sigmoid(i + p_i * c), torch.sigmoid(f + p_f * c)
-        g = torch.tanh(g)
-        c = f * c + i * g
-        return i, f, g, torch.sigmoid(o + p_o * c), c
-
-    @property
-    def native_weights(self) -> NativeWeights:
-        weights = self.weight_ih, self.bias, self.weight_hh
-        return NativeWeights("peephole", *weights, peepholes=self.peepholes)
-
-    def _equations_of(self, walked: Walked) -> tuple[Tensor, ...]:
-        assert walked.c is not None
-        before, after = (walked.c[at].transpose(0, 1) for at in (slice(None, -1), slice(1, None)))
-        return *chunks(walked), before, after
-
-    def _torch_forward(self, x: Tensor, lengths: Tensor | None, initial: State) -> States:
-        h, c = initial.h, initial.c
-        assert c is not None
-        outputs, memory = [], []
-        for fed in linear(x, self.weight_ih, self.bias).unbind(1):
-            *_, o, c = self._equations(fed, h, c)
-            h = o * torch.tanh(c)
-            outputs.append(h)
-            memory.append(c)
-        h, c = zero_padding(torch.stack(outputs, 1), lengths), zero_padding(torch.stack(memory, 1), lengths)
-        return States(h, initial, lengths, c)
-
     def step(self, x_t: Tensor, state: State) -> State:
+        """Return the next state."""
         assert state.c is not None
         w_i, w_f, w_g, w_o = self.weight_ih.chunk(4)
         u_i, u_f, u_g, u_o = self.weight_hh.chunk(4)
@@ -101,33 +70,84 @@ class PeepholeLSTM(NativeLayer, MemoryUnit):
         o = torch.sigmoid(x_t @ w_o.T + h @ u_o.T + p_o * new_c + b_o)
         return State(o * torch.tanh(new_c), new_c)
 
+    @property
+    def input_weights(self) -> Tensor:
+        """W (4H, D)."""
+        return self.weight_ih
+
+    @property
+    def recurrent_weights(self) -> Tensor:
+        """U (4H, H)."""
+        return self.weight_hh
+
+    def _equations(
+        self, projected: Tensor, h: Tensor, c: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return i, f, g, o and c_t for any leading shape.
+
+        Args:
+            projected: W x_t + b, (…, 4H).
+            h: h_{t-1}, (…, H).
+            c: c_{t-1}, (…, H).
+        """
+        i, f, g, o = (projected + linear(h, self.weight_hh)).chunk(4, dim=-1)
+        p_i, p_f, p_o = self.peepholes
+        i, f = torch.sigmoid(i + p_i * c), torch.sigmoid(f + p_f * c)
+        g = torch.tanh(g)
+        c = f * c + i * g
+        return i, f, g, torch.sigmoid(o + p_o * c), c
+
+    def _torch_forward(self, x: Tensor, lengths: Tensor | None, initial: State) -> States:
+        h, c = initial.h, initial.c
+        assert c is not None
+        hidden, memory = [], []
+        for projected in linear(x, self.weight_ih, self.bias).unbind(1):
+            *_, o, c = self._equations(projected, h, c)
+            h = o * torch.tanh(c)
+            hidden.append(h)
+            memory.append(c)
+        h, c = zero_padding(torch.stack(hidden, 1), lengths), zero_padding(torch.stack(memory, 1), lengths)
+        return States(h, initial, lengths, c)
+
     def _all_steps(self, x: Tensor, states: States) -> tuple[Tensor, ...]:
-        """i, f, g, o, c_{t-1} and c_t at every step."""
-        return states.once("equations", lambda: self._equations_at_all_steps(x, states))
+        """Return i, f, g, o, c_{t-1} and c_t at every step, (B, T, H) each."""
+        return states.cache.memoize("equations", lambda: self._equations_at_all_steps(x, states))
 
     def _equations_at_all_steps(self, x: Tensor, states: States) -> tuple[Tensor, ...]:
         assert states.c is not None
         assert states.initial.c is not None
         before = shift(states.c, states.initial.c)
-        fed = linear(x, self.weight_ih, self.bias)
-        i, f, g, o, c = self._equations(fed, states.previous_h, before)
+        projected = linear(x, self.weight_ih, self.bias)
+        i, f, g, o, c = self._equations(projected, states.previous_h, before)
         return i, f, g, o, before, c
 
     def gates(self, x: Tensor, states: States) -> dict[str, Tensor]:
+        """Return the gates at every step, (B, T, H) each."""
         i, f, g, o, _, _ = self._all_steps(x, states)
         return {"input": i, "forget": f, "output": o, "keep": f, "candidate": g}
 
     def linearise(self, x: Tensor, states: States) -> dict[str, Tensor]:
+        """Return the local derivatives of every step, (B, T, H) each."""
         i, f, g, o, before, c = self._all_steps(x, states)
         p_i, p_f, p_o = self.peepholes
         squashed = torch.tanh(c)
         to_input, to_forget, to_output = g * i * (1 - i), before * f * (1 - f), squashed * o * (1 - o)
         return {
-            # The memory reaches the next one through the peepholes as well, and the output through o's.
-            "carried": f + p_i * to_input + p_f * to_forget,
+            # c_{t-1} also acts through the peepholes of i and f, and c_t through that of o.
+            "keep": f + p_i * to_input + p_f * to_forget,
             "to_memory": o * (1 - squashed * squashed) + p_o * to_output,
             "to_input": to_input,
             "to_forget": to_forget,
             "to_candidate": i * (1 - g * g),
             "to_output": to_output,
         }
+
+    @property
+    def native_weights(self) -> NativeWeights:
+        """The parameters in the form that the native kernel reads."""
+        return NativeWeights("peephole", self.weight_ih, self.bias, self.weight_hh, peepholes=self.peepholes)
+
+    def _equations_from(self, buffers: ForwardCache) -> tuple[Tensor, ...]:
+        assert buffers.c is not None
+        before, after = (buffers.c[at].transpose(0, 1) for at in (slice(None, -1), slice(1, None)))
+        return *unpack_gates(buffers), before, after

@@ -1,4 +1,4 @@
-"""The order of examples, the batches that they are cut into, and the loader that hands these out."""
+"""The order of the examples, their division into batches, and a loader that resumes within an epoch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from gatescope.data.errors import DataError
 
 
 def padding_waste(lengths: np.ndarray, batches: Sequence[np.ndarray]) -> float:
-    """Share of the steps computed that are padding, when these batches of indices are padded."""
+    """Return the share of the computed time steps that are padding.
+
+    Args:
+        lengths: (N,) time steps of each example.
+        batches: indices of the examples of each batch.
+    """
     computed = sum(int(lengths[batch].max()) * len(batch) for batch in batches)
     return 1 - sum(int(lengths[batch].sum()) for batch in batches) / computed
 
@@ -20,26 +25,27 @@ def padding_waste(lengths: np.ndarray, batches: Sequence[np.ndarray]) -> float:
 class BucketSampler(Sampler[list[int]]):
     """Batches of examples of similar length, in an order that depends on (seed, epoch) alone.
 
-    With `shuffle`, examples are shuffled, cut into pools of `pool` batches, sorted by length within a pool,
-    and the batches are shuffled; each epoch has another order. Without it, examples are sorted by length and
-    the batches are shuffled once: the order is the same in every epoch, and the first batches are no shorter
-    than the others, so that `trainer.limit_val_batches` evaluates examples of every length.
+    With `shuffle`, examples are shuffled, divided into pools of `pool` batches, sorted by length within a
+    pool, and the batches are shuffled; every epoch has another order. Without it, examples are sorted by
+    length and the batches are shuffled once: the order is the same in every epoch, and the first batches are
+    no shorter than the others, so that `trainer.limit_val_batches` evaluates examples of every length.
 
     Under DDP each rank takes its interleaved share of every global batch, so that all ranks take the same
-    number of steps and see each example once; a last batch with fewer examples than ranks joins the one
-    before it. The trainer must not add a sampler of its own (`use_distributed_sampler=False`).
+    number of steps and see each example once; a last batch with fewer examples than ranks is merged with the
+    one before it. The trainer must not add a sampler of its own (`use_distributed_sampler=False`).
 
     Args:
-        lengths: (N,) steps of each example.
+        lengths: (N,) time steps of each example.
         batch_size: examples in a global batch.
         seed: of the order.
-        shuffle: whether each epoch has another order.
-        pool: batches that are sorted by length together, with `shuffle`.
-        rank, world_size: this process among those that share a batch.
+        shuffle: whether every epoch has another order.
+        pool: number of batches that are sorted by length together, with `shuffle`.
+        rank: of this process.
+        world_size: number of processes that share a batch.
         fixed: whether `set_epoch` is ignored, for `trainer.overfit_batches`.
 
     Raises:
-        DataError: fewer examples, or a smaller batch, than ranks: a rank would have nothing to do.
+        DataError: there are fewer examples, or the batch is smaller, than ranks.
     """
 
     def __init__(
@@ -64,8 +70,11 @@ class BucketSampler(Sampler[list[int]]):
 
     @property
     def sampler(self) -> BucketSampler:
-        """Itself: Lightning calls `set_epoch` of `loader.batch_sampler.sampler` before each epoch, and not of
-        a batch sampler itself."""
+        """The sampler itself.
+
+        Before each epoch Lightning calls `set_epoch` on `loader.batch_sampler.sampler`, not on the batch
+        sampler.
+        """
         return self
 
     def set_epoch(self, epoch: int) -> None:
@@ -74,23 +83,24 @@ class BucketSampler(Sampler[list[int]]):
             self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._cut(np.arange(len(self.lengths))))
+        return len(self._split_into_batches(np.arange(len(self.lengths))))
 
-    def _cut(self, order: np.ndarray) -> list[np.ndarray]:
+    def _split_into_batches(self, order: np.ndarray) -> list[np.ndarray]:
         batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
         if len(batches[-1]) < self.world_size:
             batches[-2:] = [np.concatenate(batches[-2:])]
         return batches
 
     def batches(self) -> list[np.ndarray]:
-        """Indices of all global batches of this epoch, in order."""
+        """Return the indices of all global batches of this epoch, in order."""
         generator = np.random.default_rng((self.seed, self.epoch if self.shuffle else 0))
         order = np.arange(len(self.lengths))
         size = len(order)
         if self.shuffle:
             order, size = generator.permutation(order), self.batch_size * self.pool
         pools = [order[i : i + size] for i in range(0, len(order), size)]
-        batches = self._cut(np.concatenate([p[np.argsort(self.lengths[p], kind="stable")] for p in pools]))
+        by_length = [pool[np.argsort(self.lengths[pool], kind="stable")] for pool in pools]
+        batches = self._split_into_batches(np.concatenate(by_length))
         return [batches[i] for i in generator.permutation(len(batches))]
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -100,26 +110,31 @@ class BucketSampler(Sampler[list[int]]):
 
 
 class InOrderSampler(BucketSampler):
-    """Batches as the examples stand, in every epoch: for data whose batches go on from one another."""
+    """Batches in the order of the examples, in every epoch: for data whose batches continue one another."""
 
     def batches(self) -> list[np.ndarray]:
-        return self._cut(np.arange(len(self.lengths)))
+        """Return the indices of all global batches, in the order of the examples."""
+        return self._split_into_batches(np.arange(len(self.lengths)))
 
 
 class ResumableLoader(DataLoader[Any]):
-    """A loader over a `BucketSampler` that can go on in the middle of an epoch (Lightning asks for these)."""
+    """A loader over a `BucketSampler` that resumes in the middle of an epoch.
 
-    given = 0
-    """Batches of this epoch handed out so far."""
+    Lightning saves and restores its `state_dict`.
+    """
+
+    num_yielded = 0
+    """Number of batches of this epoch that were yielded so far."""
 
     def __iter__(self) -> Any:
         # A generator, so that worker processes fetch nothing before Lightning has set the epoch.
-        self.given = self._sampler.start
-        # In this process torch's own iterator would add a mark for profilers, and a third to a batch's time.
+        self.num_yielded = self._sampler.start
+        # Without workers, torch's own iterator would record a profiler event per batch, which costs a third
+        # of a batch's time.
         in_process = self.num_workers == 0 and not self.pin_memory
         batches = map(self.collate_fn, self._sampler) if in_process else super().__iter__()
         for batch in batches:
-            self.given += 1
+            self.num_yielded += 1
             yield batch
 
     @property
@@ -128,8 +143,9 @@ class ResumableLoader(DataLoader[Any]):
         return self.batch_sampler
 
     def state_dict(self) -> dict[str, int]:
-        return {"epoch": self._sampler.epoch, "batches": self.given}
+        """Return the epoch and the number of batches that were yielded."""
+        return {"epoch": self._sampler.epoch, "batches": self.num_yielded}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """The next epoch iterated over is this one, without its batches that were given before."""
+        """Continue the saved epoch at the next iteration, without the batches that were yielded before."""
         self._sampler.epoch, self._sampler.start = state["epoch"], state["batches"]

@@ -1,4 +1,4 @@
-"""Checks of loaded splits, before any training."""
+"""Checks of the loaded splits, before any training."""
 
 from __future__ import annotations
 
@@ -8,53 +8,78 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatescope.data.errors import DataError
+from gatescope.data.errors import MAX_SHOWN, DataError
 from gatescope.data.examples import Examples, Splits
 from gatescope.data.ragged import Ragged
-from gatescope.sequences import IGNORE
+from gatescope.sequences import IGNORE, TaskSpec
 
-_MEND = "mend or drop these rows"
+_CORRECT = "correct or drop these rows"
 
 
 def check_splits(splits: Splits) -> None:
-    """Refuses what no model could train on: empty splits or sequences, NaN or infinity, labels out of range.
+    """Check that a model can be trained on the splits.
 
     Raises:
-        DataError: naming the split, the first five rows at fault and their count.
+        DataError: a split or a sequence is empty, a value is NaN or infinite, or a token id or label is out
+            of range; the message names the split, the first five rows and the number of all. Or the task
+            names another number of tokens, symbols or classes than it has.
     """
-    task = splits.task
+    _check_names(splits.task)
     for name in ("train", "validation", "test"):
         examples: Examples = getattr(splits, name)
         if len(examples) == 0:
             raise DataError(f"the {name} split is empty")
-        _complain(name, np.flatnonzero(examples.lengths == 0), "the sequence is empty", "drop these rows")
-        assert isinstance(examples.inputs, Ragged)
-        if task.inputs == "features":
-            bad = ~torch.isfinite(examples.inputs.flat).all(dim=-1)
-            _complain(name, examples.inputs.rows(bad), "NaN or infinity in the features", _MEND)
-        else:
-            outside = (examples.inputs.flat < 0) | (examples.inputs.flat >= task.input_size)
-            what = f"a token id outside the vocabulary of {task.input_size}"
-            _complain(name, examples.inputs.rows(outside), what, "encode with the task's vocabulary")
-        targets, rows_of = _flat_targets(examples)
-        if task.kind != "regression" and not targets.is_floating_point():
-            classes = max(task.output_size, 2)
-            outside = ((targets < 0) & (targets != IGNORE)) | (targets >= classes)
-            what = f"a label outside the {classes} declared classes (0 to {classes - 1})"
-            _complain(name, rows_of(outside), what, "correct the labels or declare the class")
-        elif not torch.isfinite(targets).all():
-            _complain(name, rows_of(~torch.isfinite(targets)), "NaN or infinity in the target", _MEND)
+        _refuse(name, np.flatnonzero(examples.lengths == 0), "the sequence is empty", "drop these rows")
+        _check_inputs(name, examples, splits.task)
+        _check_targets(name, examples, splits.task)
+
+
+def _check_names(task: TaskSpec) -> None:
+    """Check the number of names; tokens and classes need none, the symbols of a transduction do."""
+    expected = {"target_vocabulary": task.output_size} if task.kind == "transduction" else {}
+    if task.vocabulary and task.inputs == "tokens":
+        expected["vocabulary"] = task.input_size
+    if task.labels:
+        expected["labels"] = max(task.output_size, 2)
+    for name, size in expected.items():
+        names = getattr(task, name)
+        if len(names) != size:
+            raise DataError(f"the task has {len(names)} names in {name}, expected {size}: one per id")
+
+
+def _check_inputs(split: str, examples: Examples, task: TaskSpec) -> None:
+    assert isinstance(examples.inputs, Ragged)
+    flat = examples.inputs.flat
+    if task.inputs == "features":
+        rows = examples.inputs.containing(~torch.isfinite(flat).all(dim=-1))
+        _refuse(split, rows, "NaN or infinity in the features", _CORRECT)
+    else:
+        rows = examples.inputs.containing((flat < 0) | (flat >= task.input_size))
+        what = f"a token id outside the vocabulary of {task.input_size}"
+        _refuse(split, rows, what, "encode with the task's vocabulary")
+
+
+def _check_targets(split: str, examples: Examples, task: TaskSpec) -> None:
+    targets, rows_containing = _flat_targets(examples)
+    if task.kind != "regression" and not targets.is_floating_point():
+        classes = max(task.output_size, 2)
+        rows = rows_containing(((targets < 0) & (targets != IGNORE)) | (targets >= classes))
+        what = f"a label outside the {classes} declared classes (0 to {classes - 1})"
+        _refuse(split, rows, what, "correct the labels or declare the class")
+    elif not torch.isfinite(targets).all():
+        rows = rows_containing(~torch.isfinite(targets))
+        _refuse(split, rows, "NaN or infinity in the target", _CORRECT)
 
 
 def _flat_targets(examples: Examples) -> tuple[Tensor, Callable[[Tensor], list[int]]]:
-    """All targets, and the way back from flags over them (same shape) to the rows at fault."""
+    """Return all targets, and a function from flags of the same shape to the rows with a flag."""
     if isinstance(examples.targets, Ragged):
-        return examples.targets.flat, examples.targets.rows
+        return examples.targets.flat, examples.targets.containing
     assert isinstance(examples.targets, Tensor)
     return examples.targets, lambda flags: flags.nonzero()[:, 0].unique().tolist()
 
 
-def _complain(split: str, rows: Sequence[int] | np.ndarray, what: str, remedy: str) -> None:
+def _refuse(split: str, rows: Sequence[int] | np.ndarray, what: str, remedy: str) -> None:
     if len(rows):
-        first = ", ".join(str(int(r)) for r in rows[:5])
+        first = ", ".join(str(int(row)) for row in rows[:MAX_SHOWN])
         raise DataError(f"{split} split: {what} in {len(rows)} row(s), first: {first}; {remedy}")

@@ -1,4 +1,4 @@
-"""The examples of a split, and how a batch is made of them."""
+"""The examples of a split, and the function that makes a batch of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ from gatescope.sequences import IGNORE, Batch, TaskSpec
 
 @dataclass
 class Examples(Dataset[int]):
-    """One split: `inputs[i]` is (T_i,) int64 or (T_i, F) float32; `targets[i]` a scalar, (K,) or (T_i,)."""
+    """The N examples of one split.
+
+    Args:
+        inputs: N token sequences (T_i,) int64, or feature sequences (T_i, F) float32.
+        targets: (N,) or (N, K), or N sequences (T_i,), (T_i, K) or (U_i,).
+
+    Attributes:
+        lengths: (N,) int64 T_i.
+    """
 
     inputs: Sequence[Tensor]
     targets: Tensor | Sequence[Tensor]
@@ -36,12 +44,14 @@ class Examples(Dataset[int]):
         return index
 
     def __getitems__(self, indices: list[int]) -> list[int]:
-        """What a loader asks for a batch at once: `collate` finds the examples."""
+        """Return the indices of a batch: `collate` reads the examples themselves."""
         return indices
 
 
 @dataclass
 class Splits:
+    """The three splits of a dataset and its task."""
+
     train: Examples
     validation: Examples
     test: Examples
@@ -49,7 +59,13 @@ class Splits:
 
 
 def collate(examples: Examples, indices: Sequence[int], padding_value: float = 0) -> Batch:
-    """Right-pads the named examples into one Batch."""
+    """Make a right-padded batch.
+
+    Args:
+        examples: the split.
+        indices: indices of the examples, in the order of the batch.
+        padding_value: padding of the inputs; targets are padded with IGNORE.
+    """
     ids = torch.tensor(indices)
     assert isinstance(examples.inputs, Ragged)
     inputs = examples.inputs.padded(ids, padding_value)
@@ -63,10 +79,11 @@ def collate(examples: Examples, indices: Sequence[int], padding_value: float = 0
 
 
 class Collate:
-    """`collate` bound to a split, so that a spawned loader worker can unpickle it."""
+    """`collate` for one split, as an object that a spawned loader worker can unpickle."""
 
     def __init__(self, examples: Examples, padding_value: float) -> None:
         self.examples, self.padding_value = examples, padding_value
 
     def __call__(self, indices: Sequence[int]) -> Batch:
+        """Return the batch of these examples."""
         return collate(self.examples, indices, self.padding_value)

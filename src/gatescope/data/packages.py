@@ -1,4 +1,4 @@
-"""Packages that carry a dataset: told of where they are missing."""
+"""Check that a package that carries a dataset is installed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from gatescope.data.errors import DataError
 
 
 @contextmanager
-def needed(package: str, relation: str, remedy: str) -> Iterator[None]:
-    """Within: the metadata of the package are read.
+def require_package(package: str, relation: str, remedy: str) -> Iterator[None]:
+    """Convert a missing package into a DataError, while its metadata are read.
 
     Args:
-        relation: how the message begins, such as "the tweets are part of".
-        remedy: the command that installs it.
+        package: name of the package.
+        relation: start of the message, such as "the tweets are part of".
+        remedy: command that installs the package.
+
     Raises:
-        DataError: it is not installed.
+        DataError: the package is not installed.
     """
     try:
         yield

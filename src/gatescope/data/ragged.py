@@ -1,4 +1,4 @@
-"""Sequences of different lengths in one tensor."""
+"""Sequences of different lengths, stored in one tensor."""
 
 from __future__ import annotations
 
@@ -12,27 +12,42 @@ from torch.nn.utils.rnn import pad_sequence
 
 
 class Ragged(Sequence[Tensor]):
-    """Sequences of unlike length in one tensor: item i is a view (T_i, …).
+    """Sequences of different lengths in one tensor; item i is a view (T_i, …).
 
-    One tensor, because a spawned loader worker receives each tensor by a file descriptor of its own, and
-    a process has fewer of those than a corpus has texts.
+    One tensor is used because a spawned loader worker receives every tensor through a file descriptor of its
+    own, and a process may open fewer descriptors than a corpus has texts.
+
+    Args:
+        sequences: N tensors (T_i, …) that agree in all but the first dimension.
+
+    Attributes:
+        flat: (sum of T_i, …) the concatenated sequences.
+        lengths: (N,) int64 T_i.
     """
+
+    flat: Tensor
+    lengths: np.ndarray
 
     def __init__(self, sequences: Sequence[Tensor]) -> None:
         flat = torch.cat(list(sequences)) if len(sequences) else torch.empty(0)
-        self._hold(flat, np.array([len(x) for x in sequences], dtype=np.int64))
+        self._set(flat, np.array([len(x) for x in sequences], dtype=np.int64))
 
     @classmethod
-    def of(cls, flat: Tensor, lengths: np.ndarray) -> Ragged:
-        """From what is in one tensor already, (sum of T_i, …), with the lengths (N,) of its items."""
+    def from_flat(cls, flat: Tensor, lengths: np.ndarray) -> Ragged:
+        """Build from a tensor that is concatenated already.
+
+        Args:
+            flat: (sum of T_i, …) the concatenated sequences.
+            lengths: (N,) the length of each sequence.
+        """
         ragged = cls.__new__(cls)
-        ragged._hold(flat, lengths.astype(np.int64))
+        ragged._set(flat, lengths.astype(np.int64))
         return ragged
 
-    def _hold(self, flat: Tensor, lengths: np.ndarray) -> None:
+    def _set(self, flat: Tensor, lengths: np.ndarray) -> None:
         self.flat, self.lengths, self._ends = flat, lengths, np.cumsum(lengths)
-        all_alike = len(lengths) > 0 and bool((lengths == lengths[0]).all())
-        self._length = int(lengths[0]) if all_alike else None
+        same_length = len(lengths) > 0 and bool((lengths == lengths[0]).all())
+        self._common_length = int(lengths[0]) if same_length else None
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -47,24 +62,51 @@ class Ragged(Sequence[Tensor]):
         end = int(self._ends[index])
         return self.flat[end - int(self.lengths[index]) : end]
 
-    def chosen(self, items: np.ndarray) -> Ragged:
-        """The items of these indices, in their order."""
-        lengths = self.lengths[items]
-        starts = self._ends[items] - lengths
-        places = np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
-        return Ragged.of(self.flat.index_select(0, torch.from_numpy(places)), lengths)
+    def subset(self, indices: np.ndarray) -> Ragged:
+        """Return the sequences with these indices (M,), in this order."""
+        lengths = self.lengths[indices]
+        positions = ranges(self._ends[indices] - lengths, lengths)
+        return Ragged.from_flat(self.flat.index_select(0, torch.from_numpy(positions)), lengths)
 
-    def padded(self, items: Tensor, padding_value: float) -> Tensor:
-        """(B, longest of them, …): the items of these indices (B,), right-padded."""
-        if self._length is not None:
-            return self.flat.unflatten(0, (len(self), self._length)).index_select(0, items)
-        lengths = self.lengths[items.numpy()]
+    def padded(self, indices: Tensor, padding_value: float) -> Tensor:
+        """Return the sequences with these indices, right-padded.
+
+        Args:
+            indices: (B,) indices of the sequences.
+            padding_value: value of the padding.
+
+        Returns:
+            (B, T, …), where T is the length of the longest.
+        """
+        if self._common_length is not None:
+            return self.flat.unflatten(0, (len(self), self._common_length)).index_select(0, indices)
+        lengths = self.lengths[indices.numpy()]
         if lengths.min() < lengths.max():
-            given = [self[i] for i in items.tolist()]
-            return pad_sequence(given, batch_first=True, padding_value=padding_value)
-        return self.chosen(items.numpy()).flat.unflatten(0, (len(items), int(lengths[0])))
+            sequences = [self[i] for i in indices.tolist()]
+            return pad_sequence(sequences, batch_first=True, padding_value=padding_value)
+        return self.subset(indices.numpy()).flat.unflatten(0, (len(indices), int(lengths[0])))
 
-    def rows(self, flagged: Tensor) -> list[int]:
-        """The items that hold a flagged element: `flagged` (sum of T_i,) bool -> indices, ascending."""
-        positions = flagged.nonzero()[:, 0].numpy()
+    def containing(self, flags: Tensor) -> list[int]:
+        """Return the sequences with a flagged element.
+
+        Args:
+            flags: (sum of T_i,) bool, a flag for each element of `flat`.
+
+        Returns:
+            Indices of the sequences, ascending.
+        """
+        positions = flags.nonzero()[:, 0].numpy()
         return np.unique(np.searchsorted(self._ends, positions, side="right")).tolist()
+
+
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Concatenate the ranges [start, start + length).
+
+    Args:
+        starts: (N,) first value of each range.
+        lengths: (N,) number of values of each range.
+
+    Returns:
+        (sum of lengths,) the values of all ranges, one range after the other.
+    """
+    return np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)

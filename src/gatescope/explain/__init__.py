@@ -1,9 +1,11 @@
-"""A look inside one prediction of a finished run: what it rests on, and what the gates did.
+"""The explanation of one prediction of a finished run, in the terminal or as an HTML page.
 
-trained = gatescope.load("gru-additive-tweets-s0-1a2b3c4d")                   # trained.py
-found = explain(trained, trained.encode(["not bad at all"]), "not bad at all")  # explanation.py
-print(strip(found))                                                           # strip.py: a terminal
-Path("page.html").write_text(page(found))                                     # page.py: one HTML file
+```python
+trained = gatescope.load("gru-additive-tweets-s0-1a2b3c4d")
+explanation = explain(trained, trained.encode(["not bad at all"]), "not bad at all")
+print(strip(explanation))
+Path("page.html").write_text(page(explanation), encoding="utf-8")
+```
 """
 
 from gatescope.explain.explanation import Alignment, Explanation, Row, explain

@@ -1,4 +1,4 @@
-"""One prediction taken apart, as plain numbers by step."""
+"""The explanation of one prediction by step: attention, attributions, gates and gradients, as numbers."""
 
 from __future__ import annotations
 
@@ -8,36 +8,37 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from gatescope.cells.base import reverse_within
 from gatescope.data.errors import DataError
-from gatescope.instruments import attribution
+from gatescope.instruments import ablation, attribution
 from gatescope.instruments.probe import undisturbed
 from gatescope.models.encoder import Encoder, Prediction
 from gatescope.models.seq2seq import Seq2Seq
-from gatescope.models.stack import LayerTrace
+from gatescope.models.traces import LayerTrace
 from gatescope.sequences import Batch
 from gatescope.trained import Trained
 
 MAIN_GATES = ("update", "forget")
-"""Of a cell's gates the one that decides what is kept; a cell without either has no such row."""
+"""The gate that controls how much of the state is kept; a cell without either has no such row."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One number a step. `about` says what it is, in a sentence; None where a step has no value."""
+    """One number for each step.
+
+    Attributes:
+        name: name of the row.
+        values: the numbers; None where undefined.
+        description: what the numbers are, in a sentence.
+    """
 
     name: str
     values: list[float | None]
-    about: str
-
-    @property
-    def signed(self) -> bool:
-        return any(value is not None and value < 0 for value in self.values)
+    description: str
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Weights of attention, a row a target symbol, a column a source step."""
+    """Attention weights of a decoder: a row for each target symbol, a column for each source step."""
 
     symbols: list[str]
     weights: list[list[float]]
@@ -45,23 +46,24 @@ class Alignment:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a page shows of one prediction.
+    """The explanation of one prediction.
 
     Attributes:
         run: id of the run.
-        asked: the text, or which example.
-        answer: the class, the value, or the symbols; `probabilities` of the classes.
-        target: the true answer where it is known.
-        steps: tokens, or numbers of steps.
-        rows: by step.
-        units: by "layer: gate" a row a unit, a column a step.
-        features: a row a feature, a column a step; none for tokens.
-        alignment: of a transduction with attention.
+        title: the text, or the name of the example.
+        prediction: the predicted class, value or symbols.
+        steps: the tokens, or the index of each step.
+        rows: numbers by step.
+        units: by "<layer>: <gate>", a row for each hidden unit and a column for each step.
+        probabilities: probability of each class.
+        target: the true target, where it is known.
+        features: a row for each feature and a column for each step; empty for tokens.
+        alignment: attention weights of a decoder.
     """
 
     run: str
-    asked: str
-    answer: str
+    title: str
+    prediction: str
     steps: list[str]
     rows: list[Row]
     units: dict[str, list[list[float]]]
@@ -72,122 +74,135 @@ class Explanation:
 
 
 @torch.no_grad()
-def explain(trained: Trained, batch: Batch, asked: str, knows_target: bool = False) -> Explanation:
-    """Of the one example in `batch`.
+def explain(trained: Trained, batch: Batch, title: str, has_target: bool = False) -> Explanation:
+    """Explain the prediction for one example.
 
     Args:
-        asked: how the input is named on the page.
-        knows_target: whether the batch's target is the truth.
+        trained: a finished run.
+        batch: a batch of one example.
+        title: the text, or the name of the example.
+        has_target: whether the batch has the true target.
 
     Raises:
-        DataError: the task answers at every step.
+        DataError: the batch has several examples, or the task predicts at every step.
     """
+    if len(batch.lengths) != 1:
+        raise DataError(f"one example is explained at a time; given: {len(batch.lengths)}")
     (answer,) = trained.answers(batch)
     with undisturbed(trained.model):
-        prediction = trained.model.readout(*_states(trained, batch))
-        output = attribution.explained(trained.task, prediction.values)
         embedded = trained.model.embed(batch.inputs)
-        found = attribution.gradients(trained.model, embedded, batch.lengths, output)
+        states = trained.model.stack(embedded, batch.lengths)
+        prediction = trained.model.readout(states, batch.lengths)
+        output = attribution.explained_output(trained.task, prediction.values)
+        gradients = attribution.gradients(trained.model, embedded, batch.lengths, output)
+        gates = {name: dict(_gates(trace)) for name, trace in gradients.layers.items()}
         rows = [
-            *_attention(prediction),
-            *_attributions(trained, batch, embedded, found),
-            *(row for name in found.layers for row in _layer(name, found, batch.lengths)),
+            *_attention_rows(prediction),
+            *_attribution_rows(trained, batch, embedded, gradients),
+            *(row for name in gates for row in _layer_rows(name, gradients, gates[name])),
         ]
-        units = {
-            f"{name}: {gate}": _rounded(values[0].T)
-            for name, trace in found.layers.items()
-            for gate, values in _gates(trace, batch.lengths)
-        }
+    units = {
+        f"{name}: {gate}": _rounded(values[0].T)
+        for name, layer_gates in gates.items()
+        for gate, values in layer_gates.items()
+    }
     tokens = trained.data.tokens(batch)
-    features = [] if tokens else _rounded(batch.inputs[0].T)
-    spoken = answer.label or (" ".join(answer.symbols) if answer.value is None else f"{answer.value:.4g}")
+    text = answer.label or (" ".join(answer.symbols) if answer.value is None else f"{answer.value:.4g}")
     return Explanation(
         run=trained.directory.name,
-        asked=asked,
-        answer=spoken,
+        title=title,
+        prediction=text,
         steps=tokens[0] if tokens else [str(t) for t in range(batch.inputs.shape[1])],
         rows=rows,
         units=units,
         probabilities=answer.probabilities,
-        target=_target(trained, batch.targets[0]) if knows_target else None,
-        features=features,
+        target=_target(trained, batch.targets[0]) if has_target else None,
+        features=[] if tokens else _rounded(batch.inputs[0].T),
         alignment=_alignment(trained, prediction),
     )
 
 
-def _states(trained: Trained, batch: Batch) -> tuple[Tensor, Tensor]:
-    if len(batch.lengths) != 1:
-        raise DataError(f"one example is explained at a time; given: {len(batch.lengths)}")
-    return trained.model.stack(trained.model.embed(batch.inputs), batch.lengths), batch.lengths
-
-
-def _attention(prediction: Prediction) -> Iterator[Row]:
+def _attention_rows(prediction: Prediction) -> Iterator[Row]:
+    """Yield the attention weights, averaged over heads and over a decoder's target steps."""
     if prediction.attention is None:
         return
     weights = prediction.attention[0]
-    for _ in range(weights.dim() - 1):  # heads, and a decoder's target steps
+    for _ in range(weights.dim() - 1):
         weights = weights.mean(0)
-    what = "Weight of the state at this step, mean over heads and, of a decoder, over what it writes."
-    yield _row("attention", weights, f"{what} It credits states, which know of the steps before them.")
-
-
-def _attributions(
-    trained: Trained, batch: Batch, embedded: Tensor, found: attribution.Gradients
-) -> Iterator[Row]:
-    what = "the value" if trained.task.kind == "regression" else "the log-probability of what is predicted"
-    credit = attribution.gradient_times_input(found.inputs, embedded)[0]
-    yield _row("gradient × input", credit, f"How {what} grows with the input at this step, to first order.")
-    if not isinstance(trained.model, Encoder):
-        return
-    output = attribution.explained(
-        trained.task, attribution.predict(trained.model, batch.inputs, batch.lengths)
+    yield _row(
+        "attention",
+        weights,
+        "Attention weight of the state at this step, averaged over heads and, for a decoder, over target "
+        "symbols. A state also contains information on earlier steps.",
     )
-    integrated = attribution.integrated_gradients(trained.model, embedded, batch.lengths, output)[0]
-    about = f"Share of this step in the difference of {what} to that of inputs that are all 0."
-    yield _row("integrated gradients", integrated, about)
-    everywhere = torch.ones_like(batch.inputs[:, :, 0] if batch.inputs.dim() == 3 else batch.inputs).bool()
-    without = attribution.leave_one_out(trained.model, batch.inputs, batch.lengths, everywhere)
-    values = attribution.predict(trained.model, batch.inputs, batch.lengths)
-    moved = attribution.change(trained.task, values[:, None], without)[0]
-    how = "total variation of the distribution" if trained.task.kind == "classification" else "absolute"
-    yield _row("leave-one-out", moved, f"How far the prediction moves without this step ({how}).")
 
 
-def _layer(name: str, found: attribution.Gradients, lengths: Tensor) -> Iterator[Row]:
-    trace, adjoint = found.layers[name], found.adjoints[name]
-    gates = dict(_gates(trace, lengths))
+def _attribution_rows(
+    trained: Trained, batch: Batch, embedded: Tensor, gradients: attribution.Gradients
+) -> Iterator[Row]:
+    """Yield gradient × input, and for an encoder integrated gradients and leave-one-out."""
+    model, lengths = trained.model, batch.lengths
+    kind = trained.task.kind
+    output_name = "the value" if kind == "regression" else "the log probability of the prediction"
+    yield _row(
+        "gradient × input",
+        attribution.gradient_times_input(gradients.inputs, embedded)[0],
+        f"First-order contribution of the input at this step to {output_name}.",
+    )
+    if not isinstance(model, Encoder):
+        return
+    values = ablation.predict(model, batch.inputs, lengths)
+    output = attribution.explained_output(trained.task, values)
+    yield _row(
+        "integrated gradients",
+        attribution.integrated_gradients(model, embedded, lengths, output)[0],
+        f"Contribution of this step to the difference of {output_name} from that of an input of zeros.",
+    )
+    steps = torch.ones_like(batch.inputs[:, :, 0] if batch.inputs.dim() == 3 else batch.inputs).bool()
+    without = ablation.leave_one_out(model, batch.inputs, lengths, steps)
+    distance = "total variation distance" if kind == "classification" else "absolute difference"
+    yield _row(
+        "leave-one-out",
+        attribution.prediction_change(trained.task, values[:, None], without)[0],
+        f"Change of the prediction when this step is removed ({distance}).",
+    )
+
+
+def _layer_rows(name: str, gradients: attribution.Gradients, gates: dict[str, Tensor]) -> Iterator[Row]:
+    """Yield the main gate of a layer, and the norms of its state, of the change and of the gradient."""
+    trace, adjoint = gradients.layers[name], gradients.adjoints[name]
     for gate in MAIN_GATES:
         if gate in gates:
             share = "the new candidate that is written" if gate == "update" else "the old memory that is kept"
             yield _row(
-                f"{name}: {gate} gate", gates[gate][0].mean(-1), f"Mean over units of the share of {share}."
+                f"{name}: {gate} gate",
+                gates[gate][0].mean(-1),
+                f"Share of {share}, averaged over hidden units.",
             )
-    h = _in_time(trace, trace.states.h, lengths)[0]
-    previous = _in_time(trace, trace.states.previous_h, lengths)[0]
+    h = gates["state"][0]
+    previous = trace.align_time(trace.states.previous_h)[0]
     yield _row(f"{name}: ‖h‖", h.norm(dim=-1), "Norm of the hidden state.")
-    yield _row(f"{name}: ‖Δh‖", (h - previous).norm(dim=-1), "Norm of its change at this step.")
-    gradient = _in_time(trace, adjoint.h, lengths)[0].norm(dim=-1)
+    yield _row(
+        f"{name}: ‖Δh‖", (h - previous).norm(dim=-1), "Norm of the change of the hidden state at this step."
+    )
     yield _row(
         f"{name}: ‖∂L/∂h‖",
-        gradient,
-        "Norm of the loss's exact gradient at the state; L: minus what is explained.",
+        trace.align_time(adjoint.h)[0].norm(dim=-1),
+        "Norm of the exact gradient at the hidden state; L is minus the explained output.",
     )
 
 
-def _gates(trace: LayerTrace, lengths: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """(B, T, H) of every gate that no other one gives, and of the state, in the sequence's time."""
+def _gates(trace: LayerTrace) -> Iterator[tuple[str, Tensor]]:
+    """Yield each gate, the candidate and the state, (B, T, H), in the order of the input."""
     gates = trace.cell.gates(trace.x, trace.states)
     for name in (*trace.cell.gate_names, "candidate"):
         if name in gates:
-            yield name, _in_time(trace, gates[name], lengths)
-    yield "state", _in_time(trace, trace.states.h, lengths)
-
-
-def _in_time(trace: LayerTrace, values: Tensor, lengths: Tensor) -> Tensor:
-    return reverse_within(values, lengths) if trace.backward else values
+            yield name, trace.align_time(gates[name])
+    yield "state", trace.align_time(trace.states.h)
 
 
 def _alignment(trained: Trained, prediction: Prediction) -> Alignment | None:
+    """Return the attention weights of a decoder, averaged over heads."""
     if not isinstance(trained.model, Seq2Seq) or prediction.attention is None:
         return None
     symbols = trained.symbol_names(prediction.values[0].argmax(-1).tolist())
@@ -196,6 +211,7 @@ def _alignment(trained: Trained, prediction: Prediction) -> Alignment | None:
 
 
 def _target(trained: Trained, target: Tensor) -> str:
+    """Return the true target as text."""
     if trained.task.kind == "classification":
         return trained.labels[int(target)]
     if trained.task.kind == "regression":
@@ -203,8 +219,9 @@ def _target(trained: Trained, target: Tensor) -> str:
     return " ".join(trained.symbol_names(target.tolist()))
 
 
-def _row(name: str, values: Tensor, about: str) -> Row:
-    return Row(name, [value if value == value else None for value in values.tolist()], about)
+def _row(name: str, values: Tensor, description: str) -> Row:
+    """Return a row; NaN becomes None."""
+    return Row(name, [value if value == value else None for value in values.tolist()], description)
 
 
 def _rounded(values: Tensor) -> list[list[float]]:

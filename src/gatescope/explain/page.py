@@ -1,4 +1,4 @@
-"""An explanation as one HTML page that needs nothing beside it, no network and no server."""
+"""An explanation as one self-contained HTML page: no other file, network or server is needed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gatescope.analysis.report.page import library, script_json
 from gatescope.explain.explanation import Explanation, Row
 
 MOST_LABELS = 60
-"""Of the steps on an axis; with more, every so many are named."""
+"""Largest number of labelled steps on an axis; longer sequences have a label at every n-th step."""
 LINE_COLOURS = ("#1f5fa8", "#c8500a", "#1b1b1b", "#4fc7a6", "#7b1f5c", "#e8a33d")
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
 
 
-def page(found: Explanation) -> str:
-    """The whole page; the same explanation gives the same bytes."""
+def page(explanation: Explanation) -> str:
+    """Return the HTML page; the same explanation gives the same bytes."""
     environment = Environment(
         loader=PackageLoader("gatescope.explain"),
         autoescape=True,
@@ -35,35 +35,36 @@ def page(found: Explanation) -> str:
         "library": library,
     }
     return environment.get_template("explain.html.j2").render(
-        found=found,
-        rows=[(row, shares(row)) for row in found.rows],
-        alignment=_aligned(found),
+        explanation=explanation,
+        rows=[(row, shares(row)) for row in explanation.rows],
+        alignment=_alignment_rows(explanation),
         data={
-            "steps": found.steps,
-            "units": found.units,
-            "widest": {name: widest(rows) for name, rows in found.units.items()},
-            "unit_chart": unit_chart(found),
-            "feature_chart": feature_chart(found) if found.features else None,
+            "steps": explanation.steps,
+            "units": explanation.units,
+            "most_variable": {name: most_variable_unit(rows) for name, rows in explanation.units.items()},
+            "unit_chart": unit_chart(explanation),
+            "feature_chart": feature_chart(explanation) if explanation.features else None,
         },
     )
 
 
 def shares(row: Row) -> list[float]:
-    """How full each cell is drawn, 0 to 1: of the row's greatest value, or of 1 for what is a share of 1."""
-    most = max((abs(value) for value in row.values if value is not None), default=0.0)
+    """Return how far each cell is filled, 0 to 1: relative to the largest value of the row, gates to 1."""
+    largest = max((abs(value) for value in row.values if value is not None), default=0.0)
     if row.name.endswith(" gate"):
-        most = 1.0
-    return [0.0 if value is None or not most else round(abs(value) / most, 4) for value in row.values]
+        largest = 1.0
+    return [0.0 if value is None or not largest else round(abs(value) / largest, 4) for value in row.values]
 
 
-def _aligned(found: Explanation) -> list[tuple[str, list[float]]]:
-    if found.alignment is None:
+def _alignment_rows(explanation: Explanation) -> list[tuple[str, list[float]]]:
+    """Return each target symbol with its weights."""
+    if explanation.alignment is None:
         return []
-    return list(zip(found.alignment.symbols, found.alignment.weights, strict=True))
+    return list(zip(explanation.alignment.symbols, explanation.alignment.weights, strict=True))
 
 
 def number(value: float | None) -> str:
-    """Two digits; a dash for no value."""
+    """Format a value with two digits; a dash for None."""
     if value is None:
         return "–"
     return (
@@ -73,67 +74,74 @@ def number(value: float | None) -> str:
     )
 
 
-def widest(rows: list[list[float]]) -> int:
-    """The unit that varies most over the steps."""
+def most_variable_unit(rows: list[list[float]]) -> int:
+    """Return the hidden unit with the largest range over the steps."""
     return max(range(len(rows)), key=lambda unit: max(rows[unit]) - min(rows[unit]))
 
 
-def unit_chart(found: Explanation) -> dict[str, Any]:
-    """Vega-Lite of a unit over the steps, at first the first gate's widest; the page sets its data `unit`."""
+def unit_chart(explanation: Explanation) -> dict[str, Any]:
+    """Return the Vega-Lite chart of one hidden unit over the steps.
+
+    It starts with the most variable unit of the first gate; the page replaces its data set `unit`.
+    """
     import altair as alt
 
-    rows = next(iter(found.units.values()))
-    first = enumerate(zip(found.steps, rows[widest(rows)], strict=True))
-    values = [{"place": t, "step": step, "value": value} for t, (step, value) in first]
+    rows = next(iter(explanation.units.values()))
+    unit = enumerate(zip(explanation.steps, rows[most_variable_unit(rows)], strict=True))
+    values = [{"place": t, "step": step, "value": value} for t, (step, value) in unit]
     data = alt.InlineData(values=values, name="unit")
     base = alt.Chart(data).encode(
-        x=_steps_axis(found), y=alt.Y("value:Q", title="value", scale=alt.Scale(zero=False))
+        x=_steps_axis(explanation), y=alt.Y("value:Q", title="value", scale=alt.Scale(zero=False))
     )
     line = base.mark_line(color=LINE_COLOURS[0], strokeWidth=2, aria=False)
     points = base.mark_circle(color=LINE_COLOURS[0], size=60, aria=False).encode(
         tooltip=["step:N", alt.Tooltip("value:Q", format=".4f")]
     )
-    return _finished(line + points, "The chosen unit over the steps; its numbers are in the table's last row")
+    return _to_dict(
+        line + points, "The selected hidden unit over the steps; its numbers are in the last row of the table"
+    )
 
 
-def feature_chart(found: Explanation) -> dict[str, Any]:
-    """Vega-Lite of the input's features over the steps."""
+def feature_chart(explanation: Explanation) -> dict[str, Any]:
+    """Return the Vega-Lite chart of the input features over the steps."""
     import altair as alt
 
     rows = [
-        {"place": t, "step": found.steps[t], "feature": str(name), "value": value}
-        for name, series in enumerate(found.features)
+        {"place": t, "step": explanation.steps[t], "feature": str(name), "value": value}
+        for name, series in enumerate(explanation.features)
         for t, value in enumerate(series)
     ]
-    names = [str(name) for name in range(len(found.features))]
+    names = [str(name) for name in range(len(explanation.features))]
     colours = [LINE_COLOURS[i % len(LINE_COLOURS)] for i in range(len(names))]
     dashes = [DASHES[i // len(LINE_COLOURS) % len(DASHES)] for i in range(len(names))]
     chart = (
         alt.Chart(alt.Data(values=rows))
         .mark_line(strokeWidth=1.5, aria=False)
         .encode(
-            x=_steps_axis(found),
+            x=_steps_axis(explanation),
             y=alt.Y("value:Q", title="input", scale=alt.Scale(zero=False)),
             color=alt.Color("feature:N", scale=alt.Scale(domain=names, range=colours)),
             strokeDash=alt.StrokeDash("feature:N", scale=alt.Scale(domain=names, range=dashes)),
             tooltip=["feature:N", "place:Q", alt.Tooltip("value:Q", format=".4f")],
         )
     )
-    return _finished(chart, "The input's features over the steps")
+    return _to_dict(chart, "The input features over the steps")
 
 
-def _steps_axis(found: Explanation) -> Any:
+def _steps_axis(explanation: Explanation) -> Any:
+    """Return the x axis: step numbers for features, tokens otherwise."""
     import altair as alt
 
-    if found.features:
+    if explanation.features:
         return alt.X("place:Q", title="step", scale=alt.Scale(nice=False))
-    every = -(-len(found.steps) // MOST_LABELS)
-    shown = [step if t % every == 0 else "" for t, step in enumerate(found.steps)]
-    label = alt.Axis(labelExpr=f"{json.dumps(shown)}[datum.value]", labelAngle=-40)
-    return alt.X("place:O", title=None, axis=label)
+    every = -(-len(explanation.steps) // MOST_LABELS)
+    labels = [step if t % every == 0 else "" for t, step in enumerate(explanation.steps)]
+    axis = alt.Axis(labelExpr=f"{json.dumps(labels)}[datum.value]", labelAngle=-40)
+    return alt.X("place:O", title=None, axis=axis)
 
 
-def _finished(chart: Any, description: str) -> dict[str, Any]:
+def _to_dict(chart: Any, description: str) -> dict[str, Any]:
+    """Return the specification of a chart, with the style of the page."""
     import altair as alt
 
     return dict(
@@ -148,4 +156,5 @@ def _finished(chart: Any, description: str) -> dict[str, Any]:
 
 
 def _asset(name: str) -> Markup:
+    """Return a file of the templates."""
     return Markup((files("gatescope.explain") / "templates" / name).read_text(encoding="utf-8"))

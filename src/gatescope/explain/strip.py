@@ -1,4 +1,4 @@
-"""A prediction in a terminal: tokens under bars, in colour where the terminal has it."""
+"""An explanation in the terminal: tokens under bars, in colour where the terminal supports it."""
 
 from __future__ import annotations
 
@@ -10,56 +10,59 @@ from gatescope.explain.explanation import Explanation, Row
 
 BARS = " ▁▂▃▄▅▆▇█"
 SHADES = (231, 224, 217, 210, 203)
-"""Of the 256 colours, from white to red: the more, the redder."""
+"""Terminal colours (of 256) from white to red, for small to large values."""
 
 
-def strip(found: Explanation, colour: bool = False, width: int | None = None) -> str:
-    """The answer with its probabilities, and a strip of steps by what the prediction rests on.
+def strip(explanation: Explanation, colour: bool = False, width: int | None = None) -> str:
+    """Format an explanation as text: the prediction, probabilities, and bars by step for each measure.
 
-    The height of the bar above a step says what its colour says. `width` in characters, the terminal's own
-    by default.
+    Args:
+        explanation: the explanation.
+        colour: whether to colour the steps; the colour shows the same number as the bar.
+        width: number of characters in a line; by default that of the terminal.
     """
     width = width or shutil.get_terminal_size((100, 24)).columns
-    lines = [f"{found.run}", f"{found.asked}", "", f"  {found.answer}"]
-    if found.target is not None:
-        lines[-1] += f"   (truth: {found.target})"
-    for name, probability in sorted(found.probabilities.items(), key=lambda item: -item[1]):
+    lines = [f"{explanation.run}", f"{explanation.title}", "", f"  {explanation.prediction}"]
+    if explanation.target is not None:
+        lines[-1] += f"   (truth: {explanation.target})"
+    for name, probability in sorted(explanation.probabilities.items(), key=lambda item: -item[1]):
         lines.append(f"  {probability:6.1%}  {bar(probability, min(24, width // 3))}  {name}")
-    for row in found.rows:
+    for row in explanation.rows:
         if ":" not in row.name:
-            lines += ["", row.name, *_blocks(found.steps, row, colour, width)]
+            lines += ["", row.name, *_row_lines(explanation.steps, row, colour, width)]
     return "\n".join(lines) + "\n"
 
 
 def bar(share: float, length: int) -> str:
-    """A share of 1 as a bar."""
+    """Return a bar of this length, filled up to a share from 0 to 1."""
     return ("█" * round(share * length)).ljust(length, "·")
 
 
-def _blocks(steps: list[str], row: Row, colour: bool, width: int) -> Iterator[str]:
-    """Lines of bars, steps and numbers, broken where the terminal ends."""
-    most = max((abs(value) for value in row.values if value is not None), default=0.0) or 1.0
+def _row_lines(steps: list[str], row: Row, colour: bool, width: int) -> Iterator[str]:
+    """Yield lines of bars, steps and numbers, wrapped at the width."""
+    largest = max((abs(value) for value in row.values if value is not None), default=0.0) or 1.0
     cells = []
     for step, value in zip(steps, row.values, strict=True):
-        share = 0.0 if value is None else abs(value) / most
-        number = "–" if value is None else f"{value:.2f}" if most >= 0.01 else f"{value:.0e}"
+        share = 0.0 if value is None else abs(value) / largest
+        number = "–" if value is None else f"{value:.2f}" if largest >= 0.01 else f"{value:.0e}"
         size = max(len(step), len(number))
         level = math.ceil(share * (len(BARS) - 1))
-        shown = step.ljust(size)
+        label = step.ljust(size)
         if colour:
-            shown = f"\x1b[30;48;5;{SHADES[round(share * (len(SHADES) - 1))]}m{shown}\x1b[0m"
-        cells.append((size, (BARS[level] * size, shown, number.ljust(size))))
+            label = f"\x1b[30;48;5;{SHADES[round(share * (len(SHADES) - 1))]}m{label}\x1b[0m"
+        cells.append((size, (BARS[level] * size, label, number.ljust(size))))
     line: list[tuple[str, str, str]] = []
     used = 2
     for size, cell in cells:
         if line and used + size + 1 > width:
-            yield from _lines(line)
+            yield from _transposed(line)
             line, used = [], 2
         line.append(cell)
         used += size + 1
-    yield from _lines(line)
+    yield from _transposed(line)
 
 
-def _lines(cells: list[tuple[str, str, str]]) -> Iterator[str]:
+def _transposed(cells: list[tuple[str, str, str]]) -> Iterator[str]:
+    """Yield the three lines of a row of cells."""
     for part in zip(*cells, strict=True):
         yield ("  " + " ".join(part)).rstrip()

@@ -1,16 +1,39 @@
-"""What is measured inside a model: one look a time (`probe`, `callbacks`), an instrument a file.
+'''Instruments: measurements of gates, attention and gradients inside a model.
 
-To add one, write one file here and a line under `readers` of `conf/instruments/full.yaml`:
+`probe.probe_model` runs the model on a fixed batch and records every layer; `callbacks` does so during
+training and passes the result to each instrument. Each instrument is a class in a module of its own.
 
-    # conf/instruments/full.yaml, under readers:
-    state_norm: {_target_: gatescope.instruments.state_norm.StateNorm}
+An instrument is found by its dotted path, so it can be in the package or in a module of your own. A
+`ProbeInstrument` measures the model on the fixed batch, an `UpdateInstrument` an update of training. Save
+this as `state_norm.py`:
 
-    # src/gatescope/instruments/state_norm.py
-    class StateNorm(ProbeInstrument):
-        def read(self, probe: Probe) -> Readings:
-            norms = {n: l.states.h.norm(dim=-1).mean()
-                     for n, l in probe.layers.items()}
-            return {f"state_norm/{n}/mean": scalar(v) for n, v in norms.items()}
+```python
+from gatescope.instruments.base import ProbeInstrument
+from gatescope.instruments.measurements import Measurements, scalar
+from gatescope.instruments.probe import Probe
 
-A reading is a value of `readings`; it reaches the record, W&B and the report under its name.
-"""
+
+class StateNorm(ProbeInstrument):
+    """Mean Euclidean norm of the hidden state, over the valid steps of a layer."""
+
+    def read(self, probe: Probe) -> Measurements:
+        return {
+            f"state_norm/{name}/mean": scalar(layer.states.h.norm(dim=-1)[probe.mask].mean().item())
+            for name, layer in probe.layers.items()
+        }
+```
+
+Add it to the instruments of a run, from the folder of that file:
+
+```sh
+PYTHONPATH=. python path/to/train.py +instruments.readers.state_norm._target_=state_norm.StateNorm
+```
+
+or in a config file of the group `instruments`, under `readers`:
+
+```yaml
+state_norm: {_target_: state_norm.StateNorm}
+```
+
+The measurements are in `readings.jsonl` of the run, in W&B and in the report, under their names.
+'''

@@ -1,31 +1,35 @@
-"""Where a decoder looks, beside where each target symbol truly comes from."""
+"""Attention of a decoder compared with the true source of each target symbol."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from gatescope.data.pairs import first_answer
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.measurements import Heatmap, Measurements, scalar
 from gatescope.instruments.probe import Probe
-from gatescope.sequences import IGNORE, TaskSpec
+from gatescope.sequences import IGNORE, TaskSpec, first_answer
 
-NONE = "no target symbol of the batch has a known source"
+NO_SOURCE = "no target symbol of the batch has a known source"
 
 
 class AlignmentAccuracy(ProbeInstrument):
-    """`alignment/example`, the weights of the first sequence; and where the data know the truth
-    `alignment/accuracy`, the share of target symbols whose largest weight lies on a true source step,
-    `alignment/mass`, the mean weight on true steps, and `alignment/chance`, the same of uniform weights.
+    """Accuracy of a decoder's attention weights as an alignment; only for decoders with attention.
 
-    Heads are averaged. Weights credit states, which know their neighbours: a state beside the true step may
-    carry what it said, so that a low accuracy is no fault of the answer. Nothing without a decoder that
-    attends.
+    Weights w (U, T) are averaged over heads. Measurements, means over target symbols with known source steps:
+
+    - `alignment/accuracy`: share of symbols whose largest weight is at a true source step, 0 to 1.
+    - `alignment/mass`: Σ of w over the true source steps, 0 to 1.
+    - `alignment/chance`: the mass of uniform weights, (number of true steps) / length.
+    - `alignment/example`: heatmap (U, T) of the weights of the first sequence; also where no source is known.
+
+    A low accuracy is not an error of the model by itself: a state contains information on neighbouring steps,
+    so attention to a neighbour of the true step can be sufficient.
     """
 
     @torch.no_grad()
     def read(self, probe: Probe) -> Measurements:
+        """Measure the alignment of one probe."""
         if probe.attention is None or probe.attention.dim() != 4:
             return {}
         weights = probe.attention.mean(2)
@@ -35,27 +39,34 @@ class AlignmentAccuracy(ProbeInstrument):
             return measurements
         truth = probe.alignment.to(weights.device)[:, : targets.shape[1]]
         known = truth.any(-1) & (targets != IGNORE)
-        found = truth.gather(-1, weights.argmax(-1, keepdim=True))[..., 0]
+        hits = truth.gather(-1, weights.argmax(-1, keepdim=True))[..., 0]
         uniform = truth.sum(-1) / probe.batch.lengths[:, None]
         return measurements | {
-            "alignment/accuracy": scalar(found[known].float().mean().item(), NONE),
-            "alignment/mass": scalar((weights * truth).sum(-1)[known].mean().item(), NONE),
-            "alignment/chance": scalar(uniform[known].mean().item(), NONE),
+            "alignment/accuracy": scalar(hits[known].float().mean().item(), NO_SOURCE),
+            "alignment/mass": scalar((weights * truth).sum(-1)[known].mean().item(), NO_SOURCE),
+            "alignment/chance": scalar(uniform[known].mean().item(), NO_SOURCE),
         }
 
 
 def example(probe: Probe, weights: Tensor, targets: Tensor) -> Heatmap:
-    """weights (U, T) of the probe's first sequence, whose targets (U,) may be padded."""
+    """Return the heatmap of the first sequence of a probe.
+
+    Args:
+        probe: the probe.
+        weights: (U, T), weights of that sequence.
+        targets: (U,), its targets; padding is IGNORE.
+    """
     steps, symbols = int(probe.batch.lengths[0]), int((targets != IGNORE).sum())
     source = probe.tokens[0] if probe.tokens else [str(t) for t in range(steps)]
     return Heatmap(
         weights[:symbols, :steps].tolist(),
         x=list(source),
-        y=written(targets[:symbols], probe.task),
+        y=symbol_names(targets[:symbols], probe.task),
         x_label="source step",
         y_label="target symbol",
     )
 
 
-def written(symbols: Tensor, task: TaskSpec) -> list[str]:
+def symbol_names(symbols: Tensor, task: TaskSpec) -> list[str]:
+    """Return the names of target ids."""
     return [task.target_vocabulary[i] for i in symbols.tolist()]

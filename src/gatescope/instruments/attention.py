@@ -1,47 +1,56 @@
-"""Where attention looks (INSTRUMENTS.md §5): entropy, effective length, distance from the query."""
+"""Statistics of attention weights (docs/instruments.md, "Attention")."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from gatescope.data.pairs import first_answer
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.measurements import Measurements, Scalar, Undefined, scalar
 from gatescope.instruments.probe import Probe
-from gatescope.sequences import IGNORE
+from gatescope.sequences import IGNORE, first_answer
 
 
 class AttentionStatistics(ProbeInstrument):
-    """`attention/entropy`, `attention/effective_length`, and where the last state asks `attention/distance`;
-    nothing without attention. A decoder's target steps, the first answer's, count as one sequence each."""
+    """Entropy, effective length and distance of attention weights w_t; nothing without attention.
+
+    Means over heads and sequences. For a decoder, each target step of the first answer counts as one
+    sequence.
+
+    - `attention/entropy`: H / ln length with H = −Σ_t w_t ln w_t, from 0 (one step) to 1 (uniform);
+      sequences of one step are left out.
+    - `attention/effective_length`: exp H, in steps.
+    - `attention/distance`: Σ_t w_t (length − 1 − t), in steps: the mean distance from the last step, whose
+      state is the query of an encoder. Not for a decoder.
+    """
 
     @torch.no_grad()
     def read(self, probe: Probe) -> Measurements:
+        """Measure the attention weights of one probe."""
         if probe.attention is None:
             return {}
         weights, lengths = probe.attention, probe.batch.lengths
-        by_decoder = weights.dim() == 4
-        if by_decoder:
-            asked = first_answer(probe.batch.targets) != IGNORE
-            weights, lengths = weights[asked], lengths[:, None].expand_as(asked)[asked]
+        from_decoder = weights.dim() == 4
+        if from_decoder:
+            valid = first_answer(probe.batch.targets) != IGNORE
+            weights, lengths = weights[valid], lengths[:, None].expand_as(valid)[valid]
         measurements: Measurements = {
             "attention/entropy": relative_entropy(weights, lengths),
             "attention/effective_length": scalar(entropy(weights).exp().mean().item(), "weights not finite"),
         }
-        if not by_decoder:
-            gap = distance(weights, lengths).mean().item()
-            measurements["attention/distance"] = scalar(gap, "weights not finite")
+        if not from_decoder:
+            mean_distance = distance(weights, lengths).mean().item()
+            measurements["attention/distance"] = scalar(mean_distance, "weights not finite")
         return measurements
 
 
 def entropy(weights: Tensor) -> Tensor:
-    """(B, heads, T) -> (B, heads), in nats; padding, of weight 0, adds nothing."""
+    """Return the entropy of weights (B, heads, T) as (B, heads), in nats; padding has weight 0 and adds 0."""
     return torch.special.entr(weights).sum(-1)
 
 
 def relative_entropy(weights: Tensor, lengths: Tensor) -> Scalar | Undefined:
-    """Entropy over ln length, its largest value, averaged over heads and sequences longer than one step."""
+    """Return the mean of entropy / ln length over heads and sequences longer than one step."""
     longer = lengths > 1
     if not bool(longer.any()):
         return Undefined("every sequence has one step: there is nothing to choose between")
@@ -50,6 +59,6 @@ def relative_entropy(weights: Tensor, lengths: Tensor) -> Scalar | Undefined:
 
 
 def distance(weights: Tensor, lengths: Tensor) -> Tensor:
-    """(B, heads): mean number of steps between the last position, where the query is, and what is read."""
+    """Return the mean distance (B, heads), in steps, of the weighted steps from the last step."""
     position = torch.arange(weights.shape[-1], device=weights.device)
     return (weights * (lengths[:, None] - 1 - position)[:, None]).sum(-1)

@@ -1,4 +1,4 @@
-"""The two kinds of instrument. Each is a pure object: values in, Readings out, tested without a Trainer."""
+"""The two base classes of instruments. An instrument needs no Trainer: it maps values to measurements."""
 
 from __future__ import annotations
 
@@ -11,13 +11,24 @@ from torch import Tensor
 from gatescope.instruments.measurements import Measurements
 from gatescope.instruments.probe import Probe
 from gatescope.models.encoder import SequenceModel
-from gatescope.models.stack import LayerPass
+from gatescope.models.traces import LayerPass
 
 
 @dataclass
 class Update:
-    """One optimiser step as training took it, by parameter name: gradients unscaled and before clipping,
-    after clipping, and the measured change of the weights; `clipped` says whether clipping acted."""
+    """One update of the weights in training.
+
+    Attributes:
+        step: number of updates, this one included.
+        model: the model after the update.
+        before: gradients by parameter name, unscaled and before clipping.
+        after: gradients by parameter name, after clipping.
+        delta: change of each parameter, by name.
+        clip_at: the clipping threshold; None without clipping.
+        clipped_share: share of the updates since the last `Update` in which gradients were clipped.
+        layers: gates and ∂L/∂state of each recurrent layer in the training pass, where an instrument sets
+            `reads_layers`. With accumulated gradients: of the last batch. Under DDP: of this process.
+    """
 
     step: int
     model: SequenceModel
@@ -26,24 +37,26 @@ class Update:
     delta: dict[str, Tensor]
     clip_at: float | None
     clipped_share: float
-    """Share of the steps since the last Update in which clipping acted."""
     layers: dict[str, LayerPass] = field(default_factory=dict)
-    """What the pass itself left (with accumulated gradients its last batch, under DDP this process' share),
-    where an instrument says that it reads it."""
 
 
 class ProbeInstrument(ABC):
-    """Reads a Probe: the model on a fixed batch, at step 0, at a cadence and at the end."""
+    """An instrument that measures the model on a fixed batch.
+
+    It is called at step 0, at the cadence of the config, at the end of training and for the tested weights.
+    """
 
     @abstractmethod
-    def read(self, probe: Probe) -> Measurements: ...
+    def read(self, probe: Probe) -> Measurements:
+        """Return the measurements of one probe, by name."""
 
 
 class UpdateInstrument(ABC):
-    """Reads an Update: what training itself did to the parameters."""
+    """An instrument that measures an update of the weights in training."""
 
     reads_layers: ClassVar[bool] = False
-    """Whether it reads `Update.layers`."""
+    """Whether the instrument reads `Update.layers`."""
 
     @abstractmethod
-    def read(self, update: Update) -> Measurements: ...
+    def read(self, update: Update) -> Measurements:
+        """Return the measurements of one update, by name."""

@@ -1,4 +1,4 @@
-"""What gates do at different parts of an input: at its start, its end, at negations, elsewhere."""
+"""Gate values at parts of a text: the start, the end, negations, and all other steps."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gatescope.cells.base import reverse_within
 from gatescope.instruments.base import ProbeInstrument
-from gatescope.instruments.gates import recorded_as
+from gatescope.instruments.gates import recorded_name
 from gatescope.instruments.measurements import Measurements, Undefined, scalar
 from gatescope.instruments.probe import Probe
 
@@ -18,14 +17,17 @@ APOSTROPHES = ("'", "’")
 
 
 class GateParts(ProbeInstrument):
-    """`gate_parts/<layer>/<gate>/<part>`: the gate's mean over units and positions of a part, the parts being
-    `start` (the first step), `end` (the last), `negation` and `elsewhere`; for tokens only, without a gate
-    nothing. A forget gate stands under `keep`, as in `GateStatistics`.
+    """Mean gate values by part of a text; only for tokens and for cells with gates.
 
-    torchtext's tokenizer takes contractions apart, "don't" into don, ' and t: a t after an apostrophe counts.
+    Measurements are named `gate_parts/<layer>/<gate>/<part>`: the mean of the gate (0 to 1) over hidden units
+    and the steps of the part. Parts are `start` (the first step), `end` (the last step), `negation` and
+    `elsewhere` (all other steps). A forget gate is named `keep`, as in `GateStatistics`.
+
+    torchtext's tokenizer splits contractions, "don't" into don, ' and t: a t after an apostrophe counts as a
+    negation.
 
     Args:
-        negations: words that negate; default: `NEGATIONS`.
+        negations: words that count as negations.
     """
 
     def __init__(self, negations: Sequence[str] = NEGATIONS) -> None:
@@ -33,24 +35,24 @@ class GateParts(ProbeInstrument):
 
     @torch.no_grad()
     def read(self, probe: Probe) -> Measurements:
+        """Measure the gates of one probe by part."""
         if probe.tokens is None:
             return {"gate_parts": Undefined("the input is not made of tokens")}
-        parts = {name: where.to(probe.outputs.device) for name, where in self.parts(probe).items()}
+        parts = {name: steps.to(probe.outputs.device) for name, steps in self.parts(probe).items()}
         measurements: Measurements = {}
         for layer, gates in probe.gates.items():
             trace = probe.layers[layer]
             for gate in trace.cell.gate_names:
-                values = gates[gate].mean(-1)[..., None]
-                values = reverse_within(values, probe.batch.lengths) if trace.backward else values
-                name = recorded_as(gate, gates)
-                for part, where in parts.items():
+                means = trace.align_time(gates[gate].mean(-1))
+                name = recorded_name(gate, gates)
+                for part, steps in parts.items():
                     why = f"no step of the batch is of this part: {part}"
-                    mean = values[..., 0][where].mean().item()
+                    mean = means[steps].mean().item()
                     measurements[f"gate_parts/{layer}/{name}/{part}"] = scalar(mean, why)
         return measurements
 
     def parts(self, probe: Probe) -> dict[str, Tensor]:
-        """(B, T) bool each; a negation at either end counts as both."""
+        """Return the steps (B, T) bool of each part; a negation at the start or end belongs to both parts."""
         steps, lengths = probe.outputs.shape[1], probe.batch.lengths.cpu()
         assert probe.tokens is not None
         negation = torch.zeros(len(probe.tokens), steps, dtype=torch.bool)

@@ -1,63 +1,68 @@
-"""How far a gradient travels back through time (INSTRUMENTS.md §3): the question of vanishing, measured.
+"""Gradients through time: how the gradient at earlier states decays with the lag.
 
-Sources: Hochreiter 1991; Bengio et al. 1994; Pascanu et al. 2013.
+See docs/instruments.md, "Measurements on gradients". Sources: Hochreiter 1991; Bengio et al. 1994; Pascanu et
+al. 2013.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gatescope.cells.base import Adjoint, RecurrentLayer, State, join, last_index, reverse_within, split
+from gatescope.cells.adjoint import Adjoint
+from gatescope.cells.state import State, split
+from gatescope.instruments.adjoint_norms import LOSS_FREE, RELATIVE, adjoint_logs, last_state_adjoint
 from gatescope.instruments.base import ProbeInstrument
-from gatescope.instruments.lag_curves import LagLogs, lag_logs, state_measurements
-from gatescope.instruments.measurements import Heatmap, Measurement, Measurements, Scalar, Undefined, scalar
+from gatescope.instruments.decay import state_measurements
+from gatescope.instruments.gradient_paths import gate_path_share, lag_map, shortcut_share
+from gatescope.instruments.lag_curves import LagLogs
+from gatescope.instruments.measurements import Measurements, Scalar, Undefined
 from gatescope.instruments.probe import Probe, undisturbed
-from gatescope.instruments.recursion import longest, random_units, take
+from gatescope.instruments.recursion import random_units, state_size
 from gatescope.instruments.self_test import TOLERANCE, adjoint_error, memory_error
-from gatescope.models.stack import LayerTrace
-from gatescope.sequences import valid_mask
+from gatescope.models.traces import LayerTrace
 
 log = logging.getLogger(__name__)
 
-RELATIVE = "‖∂L/∂state‖ relative to lag 0"
-LOSS_FREE = "‖vᵀ ∂state_T/∂state‖ relative to lag 0, v random"
-
 
 class GradientFlow(ProbeInstrument):
-    """`gradient_flow/<layer>/…`, lag counted back from each sequence's last step in the layer's own time.
+    """Curves of the gradient at the states by lag, their decay, and the paths of the gradient.
 
-    vanishing_curve: of the loss's gradient that enters at the last step alone; in a deep stack it has come
-    down through the layers above (below a bidirectional layer both ends' gradients meet at every step: read
-    the loss-free curve there). loss_free_curve: a random unit vector on this layer's last state instead,
-    carried by this layer's own recurrence: the one to compare before and after training. Both are of the
-    whole state (h, c); `…_h` and `…_c` give the halves of a cell with a memory cell. From each, over the
-    declared range of lags: decay_rate, half_life, reach, reach_censored, dead_share, exploded_share, with
-    `loss_free_` before the latter's.
-    dead_share, exploded_share: of the examples, those whose gradient is exactly 0 at a lag up to `fit_to`,
-    and those whose gradient overflows; neither is in a mean. Where half are dead, or any has exploded, there
-    is no decay rate.
-    underflow_lag: the first lag where some example's gradient is exactly 0, if there is one.
-    shortcut_share (top layers): mean of ‖direct_t‖ / (‖direct_t‖ + ‖a_t - direct_t‖) over the earlier steps
-    that a gradient reaches.
-    gate_path_share: ‖∏ keep ⊙ v‖ / ‖vᵀ ∂carrier_T/∂carrier‖ by lag, the carrier being c, or h without one.
-    lag_map (top layers): ‖(∂state_{t+k}/∂state_t)ᵀ ∂L/∂output_{t+k}‖ by lag k and step t.
-    `gradient_flow/self_test`: relative error of states, adjoint and ∂L/∂x against one step of the cell's
-    equation and autograd through it, at every step of a few sequences at once.
+    Under `gradient_flow/<layer>/`. The lag is counted back from each sequence's last step, in the time order
+    of the layer, in steps. The state is (h, c) for a cell with a memory cell. Means over examples are
+    geometric.
+
+    - `vanishing_curve`: ‖∂L/∂state_{T−k}‖ relative to lag 0, for the gradient that enters at the last step
+      of the top layer alone. In a lower layer it has passed through the layers above. Below a bidirectional
+      layer the gradients of both directions mix at every step; use the loss-free curve there.
+    - `loss_free_curve`: ‖vᵀ ∂state_T/∂state_{T−k}‖ relative to lag 0, for a random unit vector v at the last
+      state of this layer, through its own recurrence. It does not depend on the loss and can be compared
+      before and after training.
+    - `…_h`, `…_c`: the same for the parts of the state of a cell with a memory cell.
+    - `decay_rate` (nats a step), `half_life` (steps), `reach` (steps), `reach_censored`: see
+      `decay.rate_measurements`; with the prefix `loss_free_` for the loss-free curve.
+    - `dead_share`, `exploded_share`: share of examples with a gradient of exactly 0 at a lag up to `fit_to`,
+      or with an overflow; both are left out of means. Where half are dead, or any has exploded, there is no
+      decay rate.
+    - `underflow_lag`: first lag at which the gradient of some example is exactly 0, if there is one.
+    - `shortcut_share` (top layers): see `gradient_paths.shortcut_share`.
+    - `gate_path_share`: ‖∏ keep ⊙ v‖ / ‖vᵀ ∂m_T/∂m_{T−k}‖ by lag, with m the memory cell c, or h without one.
+    - `lag_map` (top layers): ‖(∂state_{t+k}/∂state_t)ᵀ ∂L/∂output_{t+k}‖ by lag k and step t.
+    - `gradient_flow/self_test`, `memory_error`: relative errors, see `self_test`.
 
     Args:
-        fit_from, fit_to: lags over which the decay rate is fitted.
-        epsilon: the relative norm that `reach` asks for.
-        seed: of the random vectors.
-        self_test: whether to ask it.
-        gate_path: whether to read gate_path_share.
-        lags: of the lag map; 0 leaves it out.
-        map_examples: how many examples, the longest, the lag map is taken over.
+        fit_from: smallest lag of the fit of the decay rate.
+        fit_to: largest lag of the fit.
+        epsilon: relative norm that defines the reach.
+        seed: seed of the random vectors.
+        self_test: whether to run the self-test.
+        gate_path: whether to measure `gate_path_share`.
+        lags: number of lags of the lag map; 0 to leave it out.
+        map_examples: number of examples of the lag map, the longest.
     """
 
     def __init__(
@@ -77,28 +82,28 @@ class GradientFlow(ProbeInstrument):
 
     @torch.no_grad()
     def read(self, probe: Probe) -> Measurements:
+        """Measure the gradients of one probe."""
         if not probe.layers:
             return {"gradient_flow/self_test": Undefined("the model has no recurrent layer")}
         with undisturbed(probe.model):
-            last = at_last_step(probe)
+            last = probe.last_output_grad
             adjoints = probe.model.stack.adjoint(
                 probe.layers, None, last=last, renormalise=True, inputs=self.self_test
             )
             measurements: Measurements = {}
             for name, layer in probe.layers.items():
-                prefix = f"gradient_flow/{name}"
-                measurements |= self._curves(
-                    f"{prefix}/", "vanishing", adjoint_logs(adjoints[name], layer), probe
-                )
-                measurements |= self._loss_free(f"{prefix}/", name, layer, probe)
-            for name, part in top_directs(probe).items():
-                measurements |= self._top(f"gradient_flow/{name}/", name, part, probe)
+                prefix = f"gradient_flow/{name}/"
+                logs = adjoint_logs(adjoints[name], layer)
+                measurements |= self._curves(prefix, "vanishing", logs, probe)
+                measurements |= self._loss_free(prefix, name, layer, probe)
+            for name, output_grad in probe.top_output_grads.items():
+                measurements |= self._top_layer(f"gradient_flow/{name}/", name, output_grad, probe)
             if self.self_test:
-                measurements |= self._test(probe, last, adjoints)
+                measurements |= self._self_test(probe, last, adjoints)
         return measurements
 
     def _curves(self, prefix: str, kind: str, logs: dict[str, Tensor], probe: Probe) -> Measurements:
-        """Curves of the whole state and its halves, and the rates of the whole."""
+        """Measure the curves of the state and its parts, and the rates of the whole state."""
         label, rates = (RELATIVE, prefix) if kind == "vanishing" else (LOSS_FREE, f"{prefix}{kind}_")
         measurements, relative = state_measurements(
             f"{prefix}{kind}_curve", rates, logs, probe.batch.lengths, label, self.fit, self.epsilon
@@ -108,30 +113,31 @@ class GradientFlow(ProbeInstrument):
         return measurements
 
     def _loss_free(self, prefix: str, name: str, layer: LayerTrace, probe: Probe) -> Measurements:
-        """One walk back for the random vector on the whole state and, if asked for, one on the carrier."""
-        size = layer.cell.hidden_size * (2 if layer.cell.has_memory_cell else 1)
-        shape = (2 if self.gate_path else 1, len(layer.x), size)
-        seeds = random_units(shape, layer.states.h, self.seed)
-        logs = adjoint_logs(from_last(layer, split(layer.cell, seeds[0])), layer)
+        """Measure the loss-free curves, and the share of the gate path."""
+        shape = (2 if self.gate_path else 1, len(layer.x), state_size(layer.cell))
+        vectors = random_units(shape, layer.states.h, self.seed)
+        logs = adjoint_logs(last_state_adjoint(layer, split(layer.cell, vectors[0])), layer)
         measurements = self._curves(prefix, "loss_free", logs, probe)
         if self.gate_path:
-            whole = split(layer.cell, seeds[1])
+            whole = split(layer.cell, vectors[1])
             v = whole.h if whole.c is None else whole.c
-            only = State(v) if whole.c is None else State(torch.zeros_like(v), v)
-            full = adjoint_logs(from_last(layer, only), layer)["state" if whole.c is None else "c"]
+            at_memory = State(v) if whole.c is None else State(torch.zeros_like(v), v)
+            logs = adjoint_logs(last_state_adjoint(layer, at_memory), layer)
+            full = logs["state" if whole.c is None else "c"]
             keep = probe.gates[name].get("keep")
             share = gate_path_share(keep, v, full, probe.batch.lengths)
             measurements[f"{prefix}gate_path_share"] = share
         return measurements
 
-    def _top(self, prefix: str, name: str, direct: Tensor, probe: Probe) -> Measurements:
-        layer = probe.layers[name]
-        measurements: Measurements = {f"{prefix}shortcut_share": shortcut_share(name, direct, probe)}
+    def _top_layer(self, prefix: str, name: str, output_grad: Tensor, probe: Probe) -> Measurements:
+        measurements: Measurements = {f"{prefix}shortcut_share": shortcut_share(name, output_grad, probe)}
         if self.lags:
-            measurements[f"{prefix}lag_map"] = lag_map(layer, direct, self.lags, self.map_examples)
+            layer = probe.layers[name]
+            measurements[f"{prefix}lag_map"] = lag_map(layer, output_grad, self.lags, self.map_examples)
         return measurements
 
-    def _test(self, probe: Probe, last: Tensor, adjoints: dict[str, Adjoint]) -> Measurements:
+    def _self_test(self, probe: Probe, last: Tensor, adjoints: dict[str, Adjoint]) -> Measurements:
+        """Run the self-tests; log a warning for each error above the tolerance."""
         measurements: Measurements = {"gradient_flow/self_test": adjoint_error(probe, last, adjoints)}
         for name, layer in probe.layers.items():
             measurements |= memory_error(name, layer)
@@ -139,109 +145,3 @@ class GradientFlow(ProbeInstrument):
             if isinstance(measurement, Scalar) and measurement.value > TOLERANCE:
                 log.warning("%s = %.2g at step %d: above %g", name, measurement.value, probe.step, TOLERANCE)
         return measurements
-
-
-def top_directs(probe: Probe) -> dict[str, Tensor]:
-    """∂L/∂output of each direction of the top layer, (B, T, H) in that layer's own time."""
-    stack = probe.model.stack
-    names = list(probe.layers)[-stack.directions :]
-    parts = probe.direct.chunk(stack.directions, dim=-1)
-    return {
-        name: reverse_within(part, probe.batch.lengths) if probe.layers[name].backward else part
-        for name, part in zip(names, parts, strict=True)
-    }
-
-
-def at_last_step(probe: Probe) -> Tensor:
-    """(B, S): what of `probe.direct` enters at each direction's own last step."""
-    rows = torch.arange(len(probe.batch.lengths), device=probe.direct.device)
-    parts = [direct[rows, probe.batch.lengths - 1] for direct in top_directs(probe).values()]
-    return torch.cat(parts, dim=-1)
-
-
-def from_last(layer: LayerTrace, v: State) -> Adjoint:
-    """vᵀ ∂state_last/∂state_t at every step, v (B, H) of h and of c, by the layer's own recurrence alone."""
-    return layer.cell.adjoint(layer.x, layer.states, None, last=v, renormalise=True)
-
-
-def adjoint_logs(adjoint: Adjoint, layer: LayerTrace) -> dict[str, Tensor]:
-    """Log norms by lag, (B, T) float64: of the whole state, and of h and c where there is a c."""
-    lengths = last_index(layer.states) + 1
-    return {
-        part: reverse_within((_log_norm(value) + adjoint.log_scale)[..., None], lengths)[..., 0]
-        for part, value in _parts(State(adjoint.h, adjoint.c)).items()
-    }
-
-
-def _parts(state: State) -> dict[str, Tensor]:
-    if state.c is None:
-        return {"state": state.h}
-    return {"state": join(state), "h": state.h, "c": state.c}
-
-
-def _log_norm(values: Tensor) -> Tensor:
-    return values.norm(dim=-1).double().log()
-
-
-def gate_path_share(keep: Tensor | None, v: Tensor, full: Tensor, lengths: Tensor) -> Measurement:
-    """keep (B, T, H), v (B, H), log norms of the full product (B, T) by lag -> share by lag."""
-    if keep is None:
-        return Undefined("the cell has no gate that keeps its state")
-    beyond = torch.arange(full.shape[1], device=full.device) >= lengths[:, None]
-    if bool(((full == -torch.inf) & ~beyond).any()):
-        return Undefined("dead: the full product is exactly 0 at some lag")
-    by_lag = reverse_within(keep, lengths).double()
-    passed = by_lag.clamp_min(torch.finfo(torch.float32).tiny).log().cumsum(1)
-    initial = v.double().abs().log()
-    path = torch.cat([initial[:, None], initial[:, None] + passed[:, :-1]], dim=1)
-    share = lag_logs((2 * path).logsumexp(-1) / 2 - full, lengths)
-    return share if isinstance(share, Undefined) else share.curve("‖∏ keep ⊙ v‖ / ‖full product‖")
-
-
-def shortcut_share(name: str, direct: Tensor, probe: Probe) -> Scalar | Undefined:
-    """Mean share of the gradient at earlier steps that comes straight from the readout, not through time."""
-    steps = direct.shape[1]
-    earlier = valid_mask(probe.batch.lengths - 1, steps)
-    if not bool(earlier.any()):
-        return Undefined("every sequence has one step: there is no lag to measure")
-    if not bool((direct.abs().amax(-1) * earlier).any()):
-        return Scalar(0.0) if bool(direct.any()) else Undefined("the loss does not depend on the states")
-    straight = direct[earlier].norm(dim=-1)
-    through_time = (probe.adjoints[name].h[earlier] - direct[earlier]).norm(dim=-1)
-    share = straight / (straight + through_time)
-    some = (straight + through_time) > 0
-    return scalar(share[some].mean().item(), "overflow in the adjoint")
-
-
-def lag_contributions(
-    cell: RecurrentLayer, saved: dict[str, Tensor], direct: Tensor, lags: int
-) -> Iterator[State]:
-    """For k = 0 … lags - 1: what the loss at step t + k sends to state_t, (B, T, H), all t at once.
-
-    Summed over every k this is the adjoint.
-    """
-    arriving = join(State(direct, torch.zeros_like(direct) if cell.has_memory_cell else None))
-    to_pull, end = cell.for_pull_back(saved), torch.zeros_like(arriving[:, :1])
-    for lag in range(lags):
-        if lag:
-            # What leaves t + 1 arrives at t.
-            arriving = torch.cat([cell.pull_back(arriving, to_pull)[:, 1:], end], dim=1)
-        yield cell.total(split(cell, arriving), saved)
-
-
-def lag_map(layer: LayerTrace, direct: Tensor, lags: int, examples: int) -> Heatmap | Undefined:
-    """Geometric mean over the longest examples of the norms that are not 0; 0 where none is."""
-    steps = direct.shape[1]
-    lags = min(lags, steps)
-    rows = longest(layer, examples)
-    chosen = take(layer, rows)
-    saved = layer.cell.linearise(chosen.x, chosen.states)
-    contributions = lag_contributions(layer.cell, saved, direct[rows], lags)
-    logs = torch.stack([_log_norm(join(total)) for total in contributions])
-    if bool((logs.isnan() | (logs == torch.inf)).any()):
-        return Undefined("overflow in the adjoint")
-    finite = logs.isfinite()
-    mean = logs.masked_fill(~finite, 0).sum(1) / finite.sum(1).clamp_min(1)
-    values = mean.exp().masked_fill(~finite.any(1), 0)
-    x, y = [str(t) for t in range(steps)], [str(k) for k in range(lags)]
-    return Heatmap(values.tolist(), x, y, "step", "lag (steps)")

@@ -1,4 +1,7 @@
-"""How large the training gradients are, before and after clipping, part by part (INSTRUMENTS.md §3)."""
+"""Norms of training gradients before and after clipping, for the whole model and by part.
+
+See docs/instruments.md, "Measurements on gradients".
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from gatescope.cells.base import RecurrentLayer
+from gatescope.cells.layer import RecurrentLayer
 from gatescope.instruments.base import Update, UpdateInstrument
 from gatescope.instruments.measurements import Measurements, Scalar, Undefined, scalar
 from gatescope.models.encoder import SequenceModel
@@ -17,25 +20,31 @@ NOT_FINITE = "a gradient is NaN or infinite"
 
 
 class GradientNorms(UpdateInstrument):
-    """`gradient_norm/before_clip`, `/after_clip`, `/clipped_share`, `/non_finite` (elements before clipping),
-    `gradient_norm/<part>` before clipping, and `update_ratio/<group>` = ‖Δθ‖ / ‖θ before the step‖.
+    """Euclidean norms of gradients, and the relative change of the weights.
 
-    Parts are `<layer>/<input_weights|recurrent_weights|biases|other>/<chunk>`, head, embedding and attention;
-    groups are the same without the chunk. The two biases of a fused kernel count as one.
+    - `gradient_norm/before_clip`, `gradient_norm/after_clip`: ‖∂L/∂θ‖ of all parameters θ.
+    - `gradient_norm/clipped_share`: share of the updates since the last measurement with clipping, 0 to 1.
+    - `gradient_norm/non_finite`: number of elements that are NaN or infinite, before clipping.
+    - `gradient_norm/<group>/<chunk>`: the norm of a part, before clipping. Groups are
+      `<layer>/input_weights`, `<layer>/recurrent_weights`, `<layer>/biases`, `<layer>/other`, `head`,
+      `embedding` and `attention`; chunks are the gates of a layer. The two biases of a fused kernel count as
+      one.
+    - `update_ratio/<group>`: ‖Δθ‖ / ‖θ before the update‖.
     """
 
     @torch.no_grad()
     def read(self, update: Update) -> Measurements:
-        before, after = _total(update.before.values()), _total(update.after.values())
+        """Measure the gradients of one update."""
+        before, after = _total_norm(update.before.values()), _total_norm(update.after.values())
         measurements: Measurements = {
             "gradient_norm/before_clip": scalar(before.item(), NOT_FINITE),
             "gradient_norm/after_clip": scalar(after.item(), NOT_FINITE),
             "gradient_norm/clipped_share": Undefined("training does not clip gradients")
             if update.clip_at is None
             else Scalar(update.clipped_share),
-            # A norm that is finite says so of every number in it.
+            # A finite norm implies that every element is finite.
             "gradient_norm/non_finite": Scalar(
-                0.0 if before.isfinite() else float(_non_finite(update.before.values()))
+                0.0 if before.isfinite() else float(_count_non_finite(update.before.values()))
             ),
         }
         measurements |= {f"gradient_norm/{part}": value for part, value in _norms_by_part(update).items()}
@@ -43,8 +52,8 @@ class GradientNorms(UpdateInstrument):
         return measurements
 
 
-def parts(model: SequenceModel) -> Iterator[tuple[str, str, RecurrentLayer | None]]:
-    """(parameter name, group, cell or None) of every parameter that trains."""
+def trained_parameters(model: SequenceModel) -> Iterator[tuple[str, str, RecurrentLayer | None]]:
+    """Yield (name, group, cell) of every parameter that is trained; cell is None outside recurrent layers."""
     layers = model.stack.layers
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -59,7 +68,7 @@ def parts(model: SequenceModel) -> Iterator[tuple[str, str, RecurrentLayer | Non
 
 
 def _group(cell: RecurrentLayer, name: str, parameter: nn.Parameter) -> str:
-    # A cell may hold its weights in several parameters, or reorder them: then only the name tells.
+    # A cell may split or reorder its weights; then only the parameter's name shows the group.
     if parameter is cell.input_weights or "weight_ih" in name or "input_weight" in name:
         return "input_weights"
     if parameter is cell.recurrent_weights or "weight_hh" in name or "recurrent_weight" in name:
@@ -69,7 +78,7 @@ def _group(cell: RecurrentLayer, name: str, parameter: nn.Parameter) -> str:
 
 def _norms_by_part(update: Update) -> dict[str, Scalar | Undefined]:
     squares: dict[str, list[Tensor]] = defaultdict(list)
-    for name, group, cell in parts(update.model):
+    for name, group, cell in trained_parameters(update.model):
         gradient = update.before.get(name)
         if gradient is None:
             continue
@@ -89,28 +98,28 @@ def _norms_by_part(update: Update) -> dict[str, Scalar | Undefined]:
 
 def _update_ratios(update: Update) -> dict[str, Scalar | Undefined]:
     parameters = dict(update.model.named_parameters())
-    changed: dict[str, list[Tensor]] = defaultdict(list)
-    size: dict[str, list[Tensor]] = defaultdict(list)
-    for name, group, _ in parts(update.model):
+    changes: dict[str, list[Tensor]] = defaultdict(list)
+    weights: dict[str, list[Tensor]] = defaultdict(list)
+    for name, group, _ in trained_parameters(update.model):
         if name in update.delta:
-            changed[group].append(update.delta[name])
-            size[group].append(parameters[name].detach() - update.delta[name])
+            changes[group].append(update.delta[name])
+            weights[group].append(parameters[name].detach() - update.delta[name])
     ratios: dict[str, Scalar | Undefined] = {}
-    for group in changed:
-        weight = _total(size[group]).item()
+    for group in changes:
+        weight = _total_norm(weights[group]).item()
         ratios[group] = (
-            scalar(_total(changed[group]).item() / weight, "the weights are not finite")
+            scalar(_total_norm(changes[group]).item() / weight, "the weights are not finite")
             if weight
             else Undefined("the parameters were all zero before the step")
         )
     return ratios
 
 
-def _total(tensors: Iterable[Tensor]) -> Tensor:
-    """The Euclidean norm of all tensors together."""
+def _total_norm(tensors: Iterable[Tensor]) -> Tensor:
+    """Return the Euclidean norm of all tensors together."""
     return nn.utils.get_total_norm([t.float() for t in tensors])
 
 
-def _non_finite(tensors: Iterable[Tensor]) -> int:
+def _count_non_finite(tensors: Iterable[Tensor]) -> int:
     counts = [(~torch.isfinite(t)).sum() for t in tensors]
     return int(torch.stack(counts).sum()) if counts else 0

@@ -1,8 +1,8 @@
-"""How much a change of the state can matter k steps later: norms of ∂state_T / ∂state_{T-k}.
+"""Norms of the Jacobian ∂state_T / ∂state_{T−k}: the effect of a change of the state k steps later.
 
-Source: Pascanu et al. 2013. The whole state, (h, c) for cells with a memory cell. Products with the Jacobian
-and its transpose are the cell's own `jvp` and `pull_back`: of a small state all rows are walked back, and the
-norms are exact; of a larger one no matrix is formed.
+Source: Pascanu et al. 2013. The state is (h, c) for cells with a memory cell. Products with the Jacobian and
+its transpose use the cell's own `jvp` and `state_vjp`. For a small state the whole Jacobian is computed and
+its norms are exact; for a large one they are estimated from products alone.
 """
 
 from __future__ import annotations
@@ -16,26 +16,30 @@ from pydantic import Field
 from torch import Tensor
 
 from gatescope.instruments.base import ProbeInstrument
-from gatescope.instruments.lag_curves import geometric_curve, lost_shares
+from gatescope.instruments.lag_curves import dead_and_exploded_shares, geometric_curve
 from gatescope.instruments.measurements import Measurements, Undefined
 from gatescope.instruments.probe import Probe, undisturbed
 from gatescope.instruments.recursion import Recursion, longest, recursion, take
-from gatescope.models.stack import LayerTrace
+from gatescope.models.traces import LayerTrace
 
 
 class JacobianNorms(ProbeInstrument):
-    """`jacobian/<layer>/largest_singular_value` and `/frobenius`: curves over lags 1, 2, 4, 8, …
+    """Norms of the state's Jacobian J_k = ∂state_T / ∂state_{T−k} by lag k = 1, 2, 4, 8, …
 
-    Geometric mean and quartiles over examples. `jacobian/<layer>/dead_share` and `/exploded_share`: of the
-    examples, those whose Jacobian is exactly 0, or overflows, at some lag; the former are not in the means,
-    and with one of the latter there is no mean.
+    - `jacobian/<layer>/largest_singular_value`, `jacobian/<layer>/frobenius`: curves over lags (steps),
+      geometric mean and quartiles over examples; no unit.
+    - `jacobian/<layer>/dead_share`, `jacobian/<layer>/exploded_share`: share of examples with a Jacobian of
+      exactly 0, or an overflow, at some lag. The former are left out of the mean; with one of the latter the
+      curves are undefined.
 
     Args:
-        examples: how many of the probe's sequences, the longest.
-        exact_up_to: numbers of a state whose whole Jacobian is walked back. Larger ones:
-        iterations: of the power method; it approaches the largest singular value from below.
-        probes: random vectors for the Frobenius norm, whose relative error is at most 1 / √(2 · probes).
-        seed: of the random vectors.
+        examples: number of sequences of the probe, the longest.
+        exact_up_to: largest number of entries of a state for which the whole Jacobian is computed.
+        iterations: iterations of the power method for larger states; the result approaches the largest
+            singular value from below.
+        probes: random vectors for the Frobenius norm of larger states; its relative error is at most
+            1 / √(2 · probes).
+        seed: seed of the random vectors.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class JacobianNorms(ProbeInstrument):
 
     @torch.no_grad()
     def read(self, probe: Probe) -> Measurements:
+        """Measure the Jacobians of one probe."""
         if not probe.layers:
             return {"jacobian": Undefined("the model has no recurrent layer")}
         measurements: Measurements = {}
@@ -60,18 +65,18 @@ class JacobianNorms(ProbeInstrument):
         return measurements
 
     def _layer(self, prefix: str, layer: LayerTrace) -> Measurements:
-        walked = recursion(take(layer, longest(layer, self.examples)))
-        lags = log_spaced(int(walked.lengths.max()) - 1)
+        steps = recursion(take(layer, longest(layer, self.examples)))
+        lags = log_spaced(int(steps.lengths.max()) - 1)
         if not lags:
             why = Undefined("every sequence has one step: there is no lag to measure")
             return {f"{prefix}/largest_singular_value": why, f"{prefix}/frobenius": why}
-        if walked.size <= self.exact_up_to:
-            largest, frobenius = exact_norms(walked, lags)
+        if steps.size <= self.exact_up_to:
+            largest, frobenius = exact_norms(steps, lags)
         else:
-            largest, frobenius = self._largest(walked, lags), self._frobenius(walked, lags)
-        beyond = torch.tensor(lags, device=walked.lengths.device) >= walked.lengths[:, None]
-        lost = lost_shares(frobenius, walked.lengths, lags)
-        measurements: Measurements = {f"{prefix}/dead_share": lost[0], f"{prefix}/exploded_share": lost[1]}
+            largest, frobenius = self._largest(steps, lags), self._frobenius(steps, lags)
+        beyond = torch.tensor(lags, device=steps.lengths.device) >= steps.lengths[:, None]
+        dead, exploded = dead_and_exploded_shares(frobenius, steps.lengths, lags)
+        measurements: Measurements = {f"{prefix}/dead_share": dead, f"{prefix}/exploded_share": exploded}
         for name, values in (("largest_singular_value", largest), ("frobenius", frobenius)):
             valid = values.masked_fill(beyond, 0)
             if bool((valid.isnan() | (valid == math.inf)).any()):
@@ -83,51 +88,66 @@ class JacobianNorms(ProbeInstrument):
                 )
         return measurements
 
-    def _largest(self, walked: Recursion, lags: list[int]) -> Tensor:
-        """(B, lags) logarithms, by power iteration on JᵀJ, of all lags in the same walks."""
-        vectors = walked.random_units((), self.seed).expand(len(lags), -1, -1)
+    def _largest(self, steps: Recursion, lags: list[int]) -> Tensor:
+        """Estimate the log of the largest singular value (B, lags), by power iteration on JᵀJ."""
+        vectors = steps.random_units((), self.seed).expand(len(lags), -1, -1)
         for _ in range(self.iterations):
-            images, _ = walked.forward_from(vectors, lags)
-            vectors, _ = walked.back_to(images, lags)
-        return walked.forward_from(vectors, lags)[1].T
+            products, _ = steps.jvp_from(vectors, lags)
+            vectors, _ = steps.vjp_to(products, lags)
+        return steps.jvp_from(vectors, lags)[1].T
 
-    def _frobenius(self, walked: Recursion, lags: list[int]) -> Tensor:
-        """(B, lags) logarithms: E‖Jᵀu‖² = ‖J‖² / size for random directions u."""
-        found = []
-        for _, log in walked_back(walked, walked.random_units((self.probes,), self.seed), lags):
+    def _frobenius(self, steps: Recursion, lags: list[int]) -> Tensor:
+        """Estimate the log Frobenius norm (B, lags): E‖Jᵀu‖² = ‖J‖² / n for random unit vectors u."""
+        norms = []
+        for _, log in vjps_by_lag(steps, steps.random_units((self.probes,), self.seed), lags):
             mean = (2 * log).logsumexp(0) - math.log(self.probes)
-            found.append((mean + math.log(walked.size)) / 2)
-        return torch.stack(found, -1)
+            norms.append((mean + math.log(steps.size)) / 2)
+        return torch.stack(norms, -1)
 
 
-def exact_norms(walked: Recursion, lags: list[int]) -> tuple[Tensor, Tensor]:
-    """(B, lags) logarithms of the largest singular value and of the Frobenius norm; NaN where the Jacobian
-    is no number."""
-    like, batch = walked.random_units((), 0), len(walked.lengths)
-    basis = torch.eye(walked.size, dtype=like.dtype, device=like.device)[:, None]
+def exact_norms(steps: Recursion, lags: list[int]) -> tuple[Tensor, Tensor]:
+    """Compute the logs of the largest singular value and of the Frobenius norm from the whole Jacobian.
+
+    Args:
+        steps: the linearised recurrence.
+        lags: lags, ascending.
+
+    Returns:
+        (B, lags) each; NaN where the Jacobian is not finite.
+    """
+    like, batch = steps.random_units((), 0), len(steps.lengths)
+    basis = torch.eye(steps.size, dtype=like.dtype, device=like.device)[:, None]
     largest, frobenius = [], []
-    for rows, log in walked_back(walked, basis.expand(-1, batch, -1), lags):
+    for rows, log in vjps_by_lag(steps, basis.expand(-1, batch, -1), lags):
         top = log.amax(0).clamp_min(torch.finfo(log.dtype).min)
         scaled = (rows * (log - top).exp()[..., None].to(rows)).transpose(0, 1)
-        known = scaled.isfinite().all(-1).all(-1)
-        values = torch.linalg.svdvals(scaled.where(known[:, None, None], 0))[:, 0].double().log() + top
-        largest.append(values.where(known, math.nan))
+        finite = scaled.isfinite().all(-1).all(-1)
+        values = torch.linalg.svdvals(scaled.where(finite[:, None, None], 0))[:, 0].double().log() + top
+        largest.append(values.where(finite, math.nan))
         frobenius.append((2 * log).logsumexp(0) / 2)
     return torch.stack(largest, -1), torch.stack(frobenius, -1)
 
 
-def walked_back(walked: Recursion, adjoint: Tensor, lags: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Vectors (n, B, size) at state_T, pulled back to each of the lags, these ascending: at norm 1, and the
-    logarithm of each norm (n, B). One walk serves every lag."""
-    log = torch.zeros_like(adjoint[..., 0], dtype=torch.float64)
+def vjps_by_lag(steps: Recursion, vectors: Tensor, lags: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Multiply vectors at state_T by the transposed Jacobian to each lag, in one backward pass.
+
+    Args:
+        steps: the linearised recurrence.
+        vectors: (m, B, n).
+        lags: lags, ascending.
+
+    Yields:
+        For each lag, unit vectors (m, B, n) and log norms (m, B).
+    """
+    log = torch.zeros_like(vectors[..., 0], dtype=torch.float64)
     done = 0
     for lag in lags:
-        adjoint, growth = walked.back_through(adjoint, range(done, lag))
+        vectors, growth = steps.vjp_through(vectors, range(done, lag))
         log, done = log + growth, lag
-        yield adjoint, log
+        yield vectors, log
 
 
 def log_spaced(largest: int) -> list[int]:
-    """1, 2, 4, … and the largest itself."""
+    """Return 1, 2, 4, … up to the largest lag, and the largest lag itself."""
     powers = [2**i for i in range(max(largest, 0).bit_length())]
     return powers if not powers or powers[-1] == largest else [*powers, largest]

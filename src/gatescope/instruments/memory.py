@@ -1,4 +1,7 @@
-"""What the last state still knows of earlier inputs: linear retention by lag (Jaeger 2001)."""
+"""Linear retention: what can be decoded linearly from the last state about earlier inputs (Jaeger 2001).
+
+See docs/instruments.md, "Memory".
+"""
 
 from __future__ import annotations
 
@@ -11,32 +14,35 @@ from pydantic import Field
 from sklearn.linear_model import RidgeCV
 from threadpoolctl import threadpool_limits
 
-from gatescope.cells.base import reverse_within
+from gatescope.cells.tensors import reverse_within
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.measurements import Curve, Measurements, Undefined, scalar
 from gatescope.instruments.probe import Probe, undisturbed
 
-FEWEST = 12
-"""Sequences that reach a lag, below which nothing worth reading is left to hold out."""
+MIN_SEQUENCES = 12
+"""Smallest number of sequences that reach a lag; with fewer, too few are held out."""
 KINDS = ("", "_raw", "_control")
-"""Suffixes of a reading's name: above the control, as found, and of the control itself."""
+"""Suffixes of the names: raw minus control, the raw score, and the control."""
 PENALTIES = np.logspace(-8, 2, 6)
+"""Ridge penalties, of which leave-one-out cross-validation selects one."""
 
 
 class Retention(ProbeInstrument):
-    """Ridge regressions from h_T, and from c_T apart, to the model's input at T - k (INSTRUMENTS.md §6).
+    """Ridge regression from the last state h_T, and separately c_T, to the input x_{T−k}, by lag k.
 
-    `memory/<layer>/retention_h_raw` (and `_c_raw`) by lag k: squared correlation on held-out sequences, a
-    mean over features that vary; for tokens the accuracy of a ridge classifier. `…_control`: the same with
-    targets shuffled among sequences, the floor that chance gives. `retention_h`: raw minus control, 0 on
-    average where nothing is known (and below 0 as often as above). `memory/<layer>/capacity_h`, `…_raw` and
-    `…_control`: likewise, squared correlations summed over lags and features; raw is at most H for a linear
-    network with independent inputs.
+    - `memory/<layer>/retention_h_raw` (and `retention_c_raw`): curve over lags (steps) of the squared
+      correlation on held-out sequences (0 to 1), mean over the features that vary; for tokens the accuracy of
+      a ridge classifier.
+    - `…_control`: the same with targets permuted among sequences, the score by chance.
+    - `retention_h`, `retention_c`: raw minus control; 0 on average where the state has no information (and as
+      often below 0 as above).
+    - `memory/<layer>/capacity_h`, `…_raw`, `…_control`: sums of the squared correlations over lags and
+      features; not for tokens. The raw capacity of a linear network with independent inputs is at most H.
 
     Args:
-        lags: 0 … lags - 1 are read.
-        held_out: share of sequences scored.
-        seed: of the split and of the control.
+        lags: number of lags, 0 … lags − 1.
+        held_out: share of the sequences that scores are computed on.
+        seed: seed of the split and of the control.
     """
 
     def __init__(
@@ -49,27 +55,29 @@ class Retention(ProbeInstrument):
 
     @torch.no_grad()
     def read(self, probe: Probe) -> Measurements:
+        """Measure the retention of every layer of one probe."""
         if not probe.layers:
             return {"memory": Undefined("the model has no recurrent layer")}
         measurements: Measurements = {}
-        lengths = probe.batch.lengths
-        inputs = probe.batch.inputs
+        lengths, inputs = probe.batch.lengths, probe.batch.inputs
         values = inputs[..., None] if probe.task.inputs == "tokens" else inputs
-        backwards = reverse_within(values, lengths)
-        # Many small solutions: more threads than one cost up to seven times their time.
+        # More than one thread takes up to seven times as long for many small systems.
         with undisturbed(probe.model), threadpool_limits(1):
             for name, layer in probe.layers.items():
-                # From the end of the layer's own time: lag k is index k of the reversed sequence.
-                seen = backwards if not layer.backward else values
+                # Reversed in the time order of the layer, index k is lag k.
+                by_lag = reverse_within(layer.align_time(values), lengths)
                 final = layer.cell.final(layer.x, layer.states)._asdict()
                 for part, state in final.items():
                     if state is not None:
                         measurements |= self._state(
-                            name, part, state.cpu().numpy(), seen.cpu().numpy(), probe
+                            name, part, state.cpu().numpy(), by_lag.cpu().numpy(), probe
                         )
         return measurements
 
-    def _state(self, name: str, part: str, state: np.ndarray, seen: np.ndarray, probe: Probe) -> Measurements:
+    def _state(
+        self, name: str, part: str, state: np.ndarray, by_lag: np.ndarray, probe: Probe
+    ) -> Measurements:
+        """Measure one part of the last state, (B, H), against inputs by lag (B, T, F)."""
         retention, capacity = f"memory/{name}/retention_{part}", f"memory/{name}/capacity_{part}"
         names = [f"{retention}{kind}" for kind in KINDS]
         if not np.isfinite(state).all():
@@ -77,71 +85,91 @@ class Retention(ProbeInstrument):
         tokens = probe.task.inputs == "tokens"
         score = token_accuracy if tokens else squared_correlations
         lengths = probe.batch.lengths.cpu().numpy()
-        scores = self._by_lag(score, state, seen, lengths)
+        scores = self._by_lag(score, state, by_lag, lengths)
         if not scores:
-            why = f"no input varies among the {FEWEST} or more sequences that a held-out score needs"
+            why = f"no input varies among the {MIN_SEQUENCES} or more sequences that a held-out score needs"
             return {name: Undefined(why) for name in names}
         lags = [float(lag) for lag in scores]
         label = "held-out accuracy" if tokens else "held-out squared correlation"
         labels = [f"{label}, above control", label, label]
         measurements: Measurements = {}
         for i, kind in enumerate(KINDS):
-            means = [float(_kinds(*found)[i].mean()) for found in scores.values()]
+            means = [float(_by_kind(*pair)[i].mean()) for pair in scores.values()]
             measurements[f"{retention}{kind}"] = Curve(lags, means, "lag (steps)", labels[i])
             if not tokens:
-                total = sum(float(_kinds(*found)[i].sum()) for found in scores.values())
+                total = sum(float(_by_kind(*pair)[i].sum()) for pair in scores.values())
                 measurements[f"{capacity}{kind}"] = scalar(total)
         return measurements
 
     def _by_lag(
-        self, score: Score, state: np.ndarray, seen: np.ndarray, lengths: np.ndarray
+        self, score: Score, state: np.ndarray, by_lag: np.ndarray, lengths: np.ndarray
     ) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-        """Score and control of every lag that enough sequences reach and at which an input varies."""
+        """Return raw score and control of every lag with enough sequences and an input that varies."""
         generator = np.random.default_rng(self.seed)
         scores = {}
-        for lag in range(min(self.lags, seen.shape[1])):
+        for lag in range(min(self.lags, by_lag.shape[1])):
             rows = generator.permutation(np.flatnonzero(lengths > lag))
-            if len(rows) < FEWEST:
+            if len(rows) < MIN_SEQUENCES:
                 break
-            cut = max(2, round(self.held_out * len(rows)))
-            test, train = rows[:cut], rows[cut:]
-            target = seen[:, lag]
+            count = max(2, round(self.held_out * len(rows)))
+            test, train = rows[:count], rows[count:]
+            target = by_lag[:, lag]
             other = generator.permutation(rows)
-            found = score(state[train], target[train], state[test], target[test])
-            control = score(state[train], target[other[cut:]], state[test], target[other[:cut]])
-            both = np.isfinite(found) & np.isfinite(control)
-            if both.any():
-                scores[lag] = (found[both], control[both])
+            raw = score(state[train], target[train], state[test], target[test])
+            control = score(state[train], target[other[count:]], state[test], target[other[:count]])
+            finite = np.isfinite(raw) & np.isfinite(control)
+            if finite.any():
+                scores[lag] = (raw[finite], control[finite])
         return scores
 
 
-def _kinds(raw: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores of a lag in the order of `KINDS`."""
+def _by_kind(raw: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the scores of a lag in the order of `KINDS`."""
     return raw - control, raw, control
 
 
 Score = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""(train states, train targets, test states, test targets) -> one score a feature, NaN if it never varies."""
+"""Maps train states, train targets, test states and test targets to a score for each feature."""
 
 
 def squared_correlations(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> np.ndarray:
-    """(N, H), (N, F) -> (F,) squared correlation of prediction and truth, NaN for a constant feature."""
+    """Return the squared correlation of a ridge regression's prediction with the target.
+
+    Args:
+        x: (N, H), states for training.
+        y: (N, F), targets for training.
+        x_test: (M, H), states for testing.
+        y_test: (M, F), targets for testing.
+
+    Returns:
+        (F,), 0 to 1; NaN for a feature that does not vary.
+    """
     varies = (y.std(0) > 1e-9) & (y_test.std(0) > 1e-9)
     scores = np.full(y.shape[1], np.nan)
     if not varies.any():
         return scores
     y, y_test = y[:, varies].astype(np.float64), y_test[:, varies].astype(np.float64)
     model = RidgeCV(alphas=PENALTIES).fit(x.astype(np.float64), y)
-    guess = model.predict(x_test.astype(np.float64)).reshape(y_test.shape)
-    a, b = guess - guess.mean(0), y_test - y_test.mean(0)
+    prediction = model.predict(x_test.astype(np.float64)).reshape(y_test.shape)
+    a, b = prediction - prediction.mean(0), y_test - y_test.mean(0)
     product = (a * a).sum(0) * (b * b).sum(0)
-    # A constant prediction knows nothing of its target.
+    # The score of a constant prediction is 0.
     scores[varies] = np.where(product > 0, (a * b).sum(0) ** 2 / np.where(product > 0, product, 1), 0.0)
     return scores
 
 
 def token_accuracy(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> np.ndarray:
-    """(N, H), (N, 1) ids -> (1,) accuracy of scikit-learn's RidgeClassifier, in a tenth of its time."""
+    """Return the accuracy of a ridge classifier, as scikit-learn's RidgeClassifier in a tenth of the time.
+
+    Args:
+        x: (N, H), states for training.
+        y: (N, 1), token ids for training.
+        x_test: (M, H), states for testing.
+        y_test: (M, 1), token ids for testing.
+
+    Returns:
+        (1,), 0 to 1; NaN where all tokens for training are equal.
+    """
     labels, index = np.unique(y[:, 0], return_inverse=True)
     if len(labels) < 2:
         return np.array([np.nan])

@@ -1,8 +1,8 @@
-"""One look at a model on a fixed batch: every layer's inputs, states, gates and adjoint, attention, loss.
+"""The probe: one pass of a model over a fixed batch, with everything that instruments measure.
 
-Protocol (INSTRUMENTS.md §3): eval mode, float32, no autograd through time; the top layer's output is made
-a leaf, head and loss run on it, and the adjoint walks back from ∂L/∂output. Nothing of the model changes:
-not its mode, gradients, parameters or random state.
+Protocol (docs/instruments.md, "Measurements on gradients"): eval mode, float32, no autograd through time. The
+output of the top layer becomes a leaf tensor, head and loss are computed from it, and the adjoint starts from
+∂L/∂output. The model's mode, gradients, parameters and random state do not change.
 """
 
 from __future__ import annotations
@@ -15,20 +15,31 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from gatescope.cells.base import Adjoint
-from gatescope.models.encoder import SequenceModel
-from gatescope.models.stack import LayerTrace
+from gatescope.cells.adjoint import Adjoint
+from gatescope.models.encoder import Prediction, SequenceModel
+from gatescope.models.traces import LayerTrace
 from gatescope.sequences import Batch, TaskSpec, valid_mask
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""(values, targets) -> (B,) or () loss; the objective's own."""
+"""(values, targets) -> the loss of the objective, (B,) or ()."""
 
 
 @dataclass
 class Probe:
-    """What every probe instrument reads. Shapes as in `LayerTrace`; made by `look`.
+    """What probe instruments read; `probe_model` creates it.
 
-    `direct` (B, T, S): ∂L/∂output of the top layer, L the mean loss over the batch.
+    Attributes:
+        step: number of updates so far.
+        model: the model.
+        batch: the fixed batch.
+        embedded: (B, T, D), the embedded inputs.
+        outputs: (B, T, S), the states of the top layer.
+        layers: the trace of each layer and direction, by name ("layer0", "layer0_backward", …).
+        attention: (B, heads, T), or (B, U, heads, T) for a decoder; None without attention.
+        loss: mean loss L of the batch.
+        output_grad: (B, T, S), ∂L/∂output of the top layer.
+        tokens: the tokens of each sequence; None for features.
+        alignment: (B, U, T) bool, the source steps of each target step; None where the data do not know them.
     """
 
     step: int
@@ -39,13 +50,13 @@ class Probe:
     layers: dict[str, LayerTrace]
     attention: Tensor | None
     loss: float
-    direct: Tensor
+    output_grad: Tensor
     tokens: list[list[str]] | None = None
     alignment: Tensor | None = None
-    """(B, U, T) bool: the source steps that each target step is made from, where the data know."""
 
     @property
     def task(self) -> TaskSpec:
+        """The task of the model."""
         return self.model.task
 
     @cached_property
@@ -55,20 +66,35 @@ class Probe:
 
     @cached_property
     def gates(self) -> dict[str, dict[str, Tensor]]:
-        """Gates by layer and name, (B, T, H) each, in the layer's own time."""
+        """Gates by layer and gate name, (B, T, H) each, in the time order of the layer."""
         with undisturbed(self.model), torch.no_grad():
             return {name: layer.cell.gates(layer.x, layer.states) for name, layer in self.layers.items()}
 
     @cached_property
     def adjoints(self) -> dict[str, Adjoint]:
-        """Exact ∂L/∂state by layer, in the layer's own time."""
+        """Exact ∂L/∂state by layer, in the time order of the layer."""
         with undisturbed(self.model), torch.no_grad():
-            return self.model.stack.adjoint(self.layers, self.direct)
+            return self.model.stack.adjoint(self.layers, self.output_grad)
+
+    @cached_property
+    def top_output_grads(self) -> dict[str, Tensor]:
+        """∂L/∂output of each direction of the top layer, (B, T, H), in the time order of the layer."""
+        directions = self.model.stack.directions
+        names = list(self.layers)[-directions:]
+        parts = self.output_grad.chunk(directions, dim=-1)
+        return {name: self.layers[name].align_time(part) for name, part in zip(names, parts, strict=True)}
+
+    @property
+    def last_output_grad(self) -> Tensor:
+        """∂L/∂output at the last step of each direction of the top layer, (B, S)."""
+        rows = torch.arange(len(self.batch.lengths), device=self.output_grad.device)
+        parts = [part[rows, self.batch.lengths - 1] for part in self.top_output_grads.values()]
+        return torch.cat(parts, dim=-1)
 
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Eval mode and full float32 (no autocast, no TF32) inside; every module's mode as it was afterwards."""
+    """Set eval mode and full float32 (no autocast, no TF32); restore the mode of every module on exit."""
     modes = [(module, module.training) for module in model.modules()]
     device = next((p.device.type for p in model.parameters()), "cpu")
     precision = torch.get_float32_matmul_precision()
@@ -85,18 +111,50 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def look(model: SequenceModel, batch: Batch, loss: Loss, step: int = 0) -> Probe:
-    """Makes a Probe; the model leaves as it came."""
+def probe_model(model: SequenceModel, batch: Batch, loss: Loss, step: int = 0) -> Probe:
+    """Run a model on a batch and record its layers, attention, loss and ∂L/∂output.
+
+    Args:
+        model: the model, which stays unchanged.
+        batch: the batch.
+        loss: the loss of the objective.
+        step: number of updates so far.
+    """
     with undisturbed(model):
         with torch.no_grad():
             embedded, outputs, layers = model.trace(batch)
-        with torch.enable_grad():
-            leaf = outputs.detach().requires_grad_()
-            prediction = model.readout(leaf, batch.lengths, batch.targets)
-            value = loss(prediction.values, batch.targets).mean()
-        direct = None
-        if value.requires_grad:
-            (direct,) = torch.autograd.grad(value, leaf, allow_unused=True)
+        prediction, value, output_grad = readout_gradient(
+            model, outputs, batch.lengths, lambda values: loss(values, batch.targets).mean(), batch.targets
+        )
         weights = None if prediction.attention is None else prediction.attention.detach()
-        direct = torch.zeros_like(outputs) if direct is None else direct
-        return Probe(step, model, batch, embedded, outputs, layers, weights, value.item(), direct)
+        return Probe(step, model, batch, embedded, outputs, layers, weights, value.item(), output_grad)
+
+
+def readout_gradient(
+    model: SequenceModel,
+    states: Tensor,
+    lengths: Tensor,
+    function: Callable[[Tensor], Tensor],
+    targets: Tensor | None = None,
+) -> tuple[Prediction, Tensor, Tensor]:
+    """Compute a function of the prediction and its gradient at the states of the top layer.
+
+    Args:
+        model: the model.
+        states: (B, T, S).
+        lengths: (B,).
+        function: maps the values of the prediction to a scalar, or to one number for each example.
+        targets: true targets, for models with teacher forcing.
+
+    Returns:
+        The prediction, the value of the function without its graph, and the gradient (B, T, S) of its sum:
+        0 where the function does not depend on the states.
+    """
+    with torch.enable_grad():
+        leaf = states.detach().requires_grad_()
+        prediction = model.readout(leaf, lengths, targets)
+        value = function(prediction.values)
+        gradient = None
+        if value.requires_grad:
+            (gradient,) = torch.autograd.grad(value.sum(), leaf, allow_unused=True)
+    return prediction, value.detach(), torch.zeros_like(states) if gradient is None else gradient

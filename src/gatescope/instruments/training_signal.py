@@ -1,8 +1,9 @@
-"""The learning signal that the optimiser itself has just used: a by-product of the training step.
+"""The gradient at the states in a training step, as a by-product of its backward pass.
 
-The probe asks a fixed batch, without dropout, about the loss at the last step. This asks the batch of the
-step about the whole loss, with dropout: a native kernel's own walk back has computed ∂L/∂state, so that
-reading it costs next to nothing; other kernels' states are walked back once more (INSTRUMENTS.md §2).
+The probe measures the loss of the last step of a fixed batch, without dropout. This instrument measures the
+whole loss of the training batch, with dropout. A native kernel has computed ∂L/∂state in its backward pass,
+so that reading it costs almost nothing; for other kernels the adjoint is computed once more
+(docs/instruments.md, "Adjoint").
 """
 
 from __future__ import annotations
@@ -13,29 +14,31 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gatescope.cells.base import last_index
+from gatescope.instruments.adjoint_norms import RELATIVE, adjoint_logs
 from gatescope.instruments.base import Update, UpdateInstrument
-from gatescope.instruments.gates import recorded_as
-from gatescope.instruments.gradient_flow import RELATIVE, adjoint_logs
-from gatescope.instruments.lag_curves import state_measurements
+from gatescope.instruments.decay import state_measurements
+from gatescope.instruments.gates import recorded_name
 from gatescope.instruments.measurements import Measurements, Scalar, Undefined, scalar
-from gatescope.models.stack import LayerPass
+from gatescope.models.traces import LayerPass
 from gatescope.sequences import valid_mask
 
 
 class TrainingSignal(UpdateInstrument):
-    """`training_signal/<layer>/…`, of one training batch, lag counted back from each sequence's last step:
+    """Gradients at the states and gate means of one training batch, under `training_signal/<layer>/`.
 
-    - `curve` (and `curve_h`, `curve_c` of a cell with a memory cell): ‖∂L/∂state_t‖ relative to lag 0, L the
-      loss that was minimised, wherever it enters; `decay_rate`, `half_life`, `reach`, `reach_censored`,
-      `dead_share` and `exploded_share` as the probe's vanishing curve has them.
-    - `norm`: the geometric mean over examples of ‖∂L/∂state‖ at lag 0, which `curve` is relative to.
-    - `gate/<gate>`: mean over units and valid positions; a forget gate stands under `keep`, as in
+    The lag is counted back from each sequence's last step, in steps.
+
+    - `curve` (and `curve_h`, `curve_c` of a cell with a memory cell): ‖∂L/∂state_{T−k}‖ relative to lag 0,
+      with L the loss that was minimised, at whatever steps it enters. `decay_rate`, `half_life`, `reach`,
+      `reach_censored`, `dead_share`, `exploded_share`: as in `GradientFlow`.
+    - `norm`: geometric mean over examples of ‖∂L/∂state‖ at lag 0, which `curve` is relative to.
+    - `gate/<gate>`: mean over hidden units and valid positions, 0 to 1; a forget gate is named `keep`, as in
       `GateStatistics`.
 
     Args:
-        fit_from, fit_to: lags over which the decay rate is fitted.
-        epsilon: the relative norm that `reach` asks for.
+        fit_from: smallest lag of the fit of the decay rate.
+        fit_to: largest lag of the fit.
+        epsilon: relative norm that defines the reach.
     """
 
     reads_layers = True
@@ -50,20 +53,20 @@ class TrainingSignal(UpdateInstrument):
 
     @torch.no_grad()
     def read(self, update: Update) -> Measurements:
+        """Measure the layers of one update."""
         if not update.layers:
-            why = "no gradient came through a recurrent layer, or trainer.compile hides what passes"
+            why = "no gradient reached a recurrent layer, or trainer.compile=true hides it"
             return {"training_signal/curve": Undefined(why)}
         measurements: Measurements = {}
         for name, layer in update.layers.items():
-            measurements |= self._signal(f"training_signal/{name}/", layer)
-            measurements |= _gates(f"training_signal/{name}/gate/", layer)
+            measurements |= self._gradients(f"training_signal/{name}/", layer)
+            measurements |= _gate_means(f"training_signal/{name}/gate/", layer)
         return measurements
 
-    def _signal(self, prefix: str, layer: LayerPass) -> Measurements:
-        lengths = last_index(layer.trace.states) + 1
+    def _gradients(self, prefix: str, layer: LayerPass) -> Measurements:
         logs = adjoint_logs(layer.adjoint, layer.trace)
         measurements, _ = state_measurements(
-            f"{prefix}curve", prefix, logs, lengths, RELATIVE, self.fit, self.epsilon
+            f"{prefix}curve", prefix, logs, layer.trace.lengths, RELATIVE, self.fit, self.epsilon
         )
         return measurements | {f"{prefix}norm": _geometric_mean(logs["state"][:, 0])}
 
@@ -75,11 +78,10 @@ def _geometric_mean(logs: Tensor) -> Scalar | Undefined:
     return scalar(finite.mean().exp().item(), "exploded: overflow in the adjoint")
 
 
-def _gates(prefix: str, layer: LayerPass) -> Measurements:
-    h = layer.trace.states.h
-    mask = valid_mask(last_index(layer.trace.states) + 1, h.shape[1])
+def _gate_means(prefix: str, layer: LayerPass) -> Measurements:
+    mask = valid_mask(layer.trace.lengths, layer.trace.states.h.shape[1])
     return {
-        f"{prefix}{recorded_as(name, layer.gates)}": scalar(
+        f"{prefix}{recorded_name(name, layer.gates)}": scalar(
             layer.gates[name][mask].mean().item(), "the gates are not finite"
         )
         for name in layer.trace.cell.gate_names

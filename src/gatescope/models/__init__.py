@@ -1,5 +1,6 @@
-"""embed -> recurrent stack -> pooling or attention -> head, or a decoder (`seq2seq`) for target sequences.
+"""Models: embedding, recurrent stack, pooling or attention, and a head or a decoder.
 
-`build` puts them together from a TaskSpec. To add an attention, write a class with `score` in `attention.py`
-and a file in `conf/attention/` naming it: encoders and decoders share it.
+`build.build_model` builds the model of a task from its `TaskSpec` and the config groups. To add an attention
+mechanism, subclass `attention.Attention`, implement `score`, and name the class as `_target_` in a file of
+`conf/attention/`. Encoders and decoders use the same classes.
 """

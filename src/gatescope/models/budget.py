@@ -1,10 +1,12 @@
-"""Equal budgets: the hidden size that spends a given number of parameters between embedding and head.
+"""Equal parameter budgets: the hidden size that uses a given number of parameters.
 
-Counted is all that turns embedded inputs into what the head reads: the recurrent stack and attention, and of
-a decoder its layers, its start from the encoder's state, its attention and what combines the two. Embeddings
-and the last map onto the answers are not: they follow from the vocabulary and the labels. Sizes are whole
-numbers, so small budgets are met less closely: one unit of an LSTM is 5 % of 10,000 parameters. One layer
-comes within about 1 % from 50,000 parameters on, two layers of two directions from 500,000.
+The budget counts everything between the embedding and the head: the recurrent stack and attention, and of a
+decoder its layers, the map from the encoder's last state, its attention and the layer that combines both.
+The embedding and the output layer are not counted, because the vocabulary and the labels determine them.
+
+Hidden sizes are whole numbers, so small budgets are met less closely: one hidden unit of an LSTM is 5 % of
+10,000 parameters. One layer is within about 1 % from 50,000 parameters on, two bidirectional layers from
+500,000.
 """
 
 from __future__ import annotations
@@ -15,27 +17,32 @@ import torch
 from torch import nn
 
 Build = Callable[[int], Iterable[nn.Module]]
-"""Hidden size -> the modules between embedding and head."""
-GRANULARITY = 64
-"""Sizes are tried up to here for the least that can be built: attention's heads must divide the states."""
+"""Builds the modules between embedding and head from a hidden size."""
+LARGEST_UNIT = 64
+"""Largest hidden size tried for the smallest one that can be built (heads must divide the states)."""
 
 
 def count_parameters(modules: Iterable[nn.Module]) -> int:
-    """Numbers in the parameters of all modules together, a shared one once."""
+    """Count the elements of all parameters; a shared parameter counts once."""
     distinct = {id(p): p.numel() for module in modules for p in module.parameters()}
     return sum(distinct.values())
 
 
 def hidden_size_for(parameters: int, build: Build) -> int:
-    """The hidden size whose modules come nearest to `parameters` (bisection: the count grows with the size).
+    """Find the hidden size whose modules have the number of parameters nearest to the budget.
 
-    Counted on the meta device: exact for any cell and attention, and nothing is allocated. Where heads must
-    divide the states, multiples of the least size that can be built are tried.
+    The search is a bisection, since the count grows with the hidden size. Modules are built on the meta
+    device: the count is exact for any cell and attention, and no memory is allocated. Where heads must divide
+    the states, only multiples of the smallest hidden size that can be built are tried.
+
+    Args:
+        parameters: the budget.
+        build: builds the modules from a hidden size.
 
     Raises:
-        ValueError: the budget is smaller than the least that can be built, or nothing can be.
+        ValueError: the budget is below that of the smallest model, or no model can be built.
     """
-    unit = _least(build)
+    unit = _smallest_hidden_size(build)
 
     def count(units: int) -> int:
         return _count(build, units * unit)
@@ -57,12 +64,13 @@ def _count(build: Build, hidden_size: int) -> int:
         return count_parameters(build(hidden_size))
 
 
-def _least(build: Build) -> int:
-    for hidden_size in range(1, GRANULARITY):
+def _smallest_hidden_size(build: Build) -> int:
+    """Return the smallest hidden size that can be built, which divides all others."""
+    for hidden_size in range(1, LARGEST_UNIT):
         try:
             _count(build, hidden_size)
         except ValueError:
             continue
         return hidden_size
-    _count(build, GRANULARITY)  # or its reason
-    return GRANULARITY
+    _count(build, LARGEST_UNIT)  # raises the error of the model where this size cannot be built either
+    return LARGEST_UNIT

@@ -1,4 +1,4 @@
-"""The model that a task's kind asks for, from the instantiated config groups."""
+"""Builds the model of a task from the instantiated config groups."""
 
 from __future__ import annotations
 
@@ -16,10 +16,19 @@ log = logging.getLogger(__name__)
 def build_model(
     task: TaskSpec, model: dict[str, Any], attention: Any, decoding: Decoding | None = None
 ) -> SequenceModel:
-    """`decoding` is for transduction alone: data of other kinds have nothing to write."""
+    """Build an encoder, or for transduction an encoder with a decoder.
+
+    Args:
+        task: the task of the data.
+        model: the instantiated `model` config group.
+        attention: the instantiated `attention` config group.
+        decoding: the instantiated `decoder` config group; used for transduction only.
+    """
     if task.kind != "transduction":
         if decoding is not None:
-            log.warning("the decoder is not used: these data ask for no sequence (%s)", task.kind)
+            log.warning(
+                "decoder: not used, because these data are a %s task without target sequences", task.kind
+            )
         return build_encoder(task, model, attention)
     options = {key: value for key, value in model.items() if key != "name"}
     return Seq2Seq(task=task, attention=attention, decoding=decoding, **options)

@@ -1,13 +1,14 @@
-"""The decoder: it writes a target symbol by symbol, reading the source's states as it goes.
+"""The recurrent decoder, which generates the target one symbol at a time.
 
     h_u = cell(e(y_{u-1}), h_{u-1})              with input feeding: cell([e(y_{u-1}); a_{u-1}], h_{u-1})
-    c_u = Σ_t weights_ut m_t                     attention asked with h_u; without, one vector for all steps
+    c_u = Σ_t weights_ut m_t                     attention with h_u as query; without attention a fixed vector
     a_u = tanh(W [c_u; h_u])                     the attentional state
     p(y_u) = softmax(V a_u + b)
 
-Luong, Pham & Manning 2015, eqs. 5 to 7: attention comes after the recurrence. So with all symbols y_{u-1}
-given and no input feeding, each layer runs its fused pass over all steps, and attention is asked for all of
-them at once; otherwise steps follow one another. m_t are the encoder's states, projected where it is wider.
+Source: Luong, Pham & Manning 2015, eqs. 5 to 7. Attention comes after the recurrence. Without input feeding,
+and with all symbols y_{u-1} given, each layer therefore runs its fused pass over all steps and attention is
+computed for all steps at once. Otherwise steps are computed one after another. m_t are the encoder's states,
+projected to the decoder's width where the widths differ.
 """
 
 from __future__ import annotations
@@ -20,30 +21,32 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gatescope.cells.base import RecurrentLayer, State
-from gatescope.models.attention import Attention, Memory, Pooling, Readout, last_state
+from gatescope.cells.layer import RecurrentLayer
+from gatescope.cells.state import State
+from gatescope.models.attention import Attention, AttentionMemory, Pooling, Readout, last_state
 from gatescope.models.encoder import AttentionFactory
 from gatescope.models.stack import CellFactory
 from gatescope.sequences import END, TaskSpec
 
 Share = Annotated[float, Field(ge=0, le=1)]
+"""A number from 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How targets are written; the `decoder` group of the config.
+    """Settings of the decoder; the `decoder` config group.
 
     Args:
-        cell: makes a layer, as an encoder's; None: the encoder's own.
-        layers: depth.
-        input_feeding: each step also sees the attentional state of the one before (Luong et al. 2015, §3.3).
-        tied: one matrix embeds symbols and scores them (Press & Wolf 2017).
-        teacher_forcing: share of steps in training that are fed the true symbol before them, once the
-            schedule has come to its end; the others are fed the model's own (Bengio et al. 2015).
-        schedule_steps: updates over which that share falls, linearly, from 1.
-        beam: hypotheses kept when the test split is decoded; 1: greedy.
-        length_penalty: a hypothesis of n symbols scores log p / n^length_penalty.
-        max_length: symbols after which a target is cut off.
+        cell: builds a layer, as for the encoder; None for the encoder's cell.
+        layers: number of layers.
+        input_feeding: feed the attentional state of the previous step (Luong et al. 2015, §3.3).
+        tied: use one matrix as embedding and as output weights (Press & Wolf 2017).
+        teacher_forcing: share of training steps that are fed the true previous symbol once the schedule has
+            ended; the other steps are fed the model's own (Bengio et al. 2015).
+        schedule_steps: number of updates over which that share falls linearly from 1.
+        beam: number of hypotheses in beam search on the test split; 1 for greedy search.
+        length_penalty: a hypothesis of n symbols has the score log p / n^length_penalty.
+        max_length: largest number of symbols generated.
     """
 
     cell: Any = None
@@ -58,41 +61,64 @@ class Decoding:
 
 
 class Source(NamedTuple):
-    """What a decoder reads: `memory` to attend to, or without attention one `context` (B, H)."""
+    """The encoder's states as the decoder uses them.
 
-    memory: Memory | None
+    Attributes:
+        memory: the states to attend to; None without attention.
+        context: (B, H), the pooled states; None with attention.
+    """
+
+    memory: AttentionMemory | None
     context: Tensor | None
 
     def select(self, rows: Tensor) -> Source:
-        """The source of each named row (a row may be named many times)."""
-        memory = None if self.memory is None else Memory(*(part[rows] for part in self.memory))
+        """Select rows of the batch, with repetition allowed."""
+        memory = None if self.memory is None else AttentionMemory(*(part[rows] for part in self.memory))
         return Source(memory, None if self.context is None else self.context[rows])
 
 
-class Carry(NamedTuple):
-    """What one step hands to the next: the state of each layer, and the attentional state (B, A)."""
+class DecoderState(NamedTuple):
+    """The state of the decoder between two steps.
+
+    Attributes:
+        layers: the state of each layer.
+        attentional: (B, A), the attentional state.
+    """
 
     layers: tuple[State, ...]
-    attended: Tensor
+    attentional: Tensor
 
-    def select(self, rows: Tensor) -> Carry:
+    def select(self, rows: Tensor) -> DecoderState:
+        """Select rows of the batch, with repetition allowed."""
         layers = tuple(State(s.h[rows], None if s.c is None else s.c[rows]) for s in self.layers)
-        return Carry(layers, self.attended[rows])
+        return DecoderState(layers, self.attentional[rows])
 
 
-class Written(NamedTuple):
-    """logits (B, U, V); weights (B, U, heads, T), None without attention."""
+class DecoderOutput(NamedTuple):
+    """The output of the decoder, for one step without the axis U.
+
+    Attributes:
+        logits: (B, U, V).
+        weights: (B, U, heads, T); None without attention.
+    """
 
     logits: Tensor
     weights: Tensor | None
 
 
 class Decoder(nn.Module):
-    """Args:
-    task: its `target_vocabulary` is what is written.
-    source_size: width S of the encoder's states.
-    hidden_size: units a layer.
-    attention: makes the readout from (size, bidirectional).
+    """A recurrent decoder with optional attention.
+
+    Args:
+        task: its `target_vocabulary` has the output symbols.
+        source_size: width S of the encoder's states.
+        bidirectional: whether the encoder is bidirectional.
+        cell: builds a layer from (input_size, hidden_size), unless the settings name a cell.
+        attention: builds pooling or attention from (size, bidirectional).
+        options: settings of the decoder.
+        hidden_size: hidden units of each layer.
+        embedding_size: width of the symbol embeddings.
+        dropout: dropout probability on embeddings, between layers and before the output layer.
     """
 
     def __init__(
@@ -112,9 +138,9 @@ class Decoder(nn.Module):
         self.input_feeding = options.input_feeding
         width = embedding_size if options.tied else hidden_size
         self.embedding = nn.Embedding(task.output_size, embedding_size)
-        fed = embedding_size + (width if self.input_feeding else 0)
+        input_size = embedding_size + (width if self.input_feeding else 0)
         self.layers = nn.ModuleList(
-            (options.cell or cell)(fed if depth == 0 else hidden_size, hidden_size)
+            (options.cell or cell)(input_size if depth == 0 else hidden_size, hidden_size)
             for depth in range(options.layers)
         )
         parts = sum(2 if layer.has_memory_cell else 1 for layer in self._cells)
@@ -122,8 +148,8 @@ class Decoder(nn.Module):
         self.project: nn.Module = nn.Identity()
         if source_size != hidden_size:
             self.project = nn.Linear(source_size, hidden_size, bias=False)
-        pools = attention(source_size, bidirectional)
-        self.attention = pools if isinstance(pools, Pooling) else attention(hidden_size, False)
+        readout = attention(source_size, bidirectional)
+        self.attention = readout if isinstance(readout, Pooling) else attention(hidden_size, False)
         self.combine = nn.Linear(2 * hidden_size, width)
         self.output = nn.Linear(width, task.output_size)
         if options.tied:
@@ -135,57 +161,82 @@ class Decoder(nn.Module):
     def _cells(self) -> list[RecurrentLayer]:
         return list(self.layers)  # type: ignore[arg-type]
 
-    def between(self) -> Iterator[nn.Module]:
-        """All but the embedding of symbols and the last map onto them."""
+    def budget_modules(self) -> Iterator[nn.Module]:
+        """Yield all modules but the symbol embedding and the output layer."""
         yield from (self.layers, self.bridge, self.project, self.attention, self.combine)
 
-    def begin(self, states: Tensor, lengths: Tensor, last: Tensor | None = None) -> tuple[Source, Carry]:
-        """From the encoder's states (B, T, S), and where they end (B, S): what is read, and the state before
-        the first step."""
+    def prepare(
+        self, states: Tensor, lengths: Tensor, last: Tensor | None = None
+    ) -> tuple[Source, DecoderState]:
+        """Prepare the source and the initial state from the encoder's output.
+
+        Args:
+            states: (B, T, S), the encoder's states.
+            lengths: (B,).
+            last: (B, S), the encoder's last states where the stack has returned them.
+        """
         last = last_state(states, lengths, self.bidirectional, last)
         if isinstance(self.attention, Attention):
             source = Source(self.attention.memory(self.project(states), lengths), None)
         else:
             source = Source(None, self.project(self.attention(states, lengths, last).context))
-        parts = torch.tanh(self.bridge(last))
-        given = iter(parts.split(self._cells[0].hidden_size, dim=-1))
+        initial = torch.tanh(self.bridge(last))
+        parts = iter(initial.split(self._cells[0].hidden_size, dim=-1))
         layers = tuple(
-            State(next(given), next(given) if cell.has_memory_cell else None) for cell in self._cells
+            State(next(parts), next(parts) if cell.has_memory_cell else None) for cell in self._cells
         )
-        return source, Carry(layers, parts.new_zeros(len(parts), self.combine.out_features))
+        return source, DecoderState(layers, initial.new_zeros(len(initial), self.combine.out_features))
 
-    def forward(self, symbols: Tensor, source: Source, carry: Carry) -> Written:
-        """All steps at once: `symbols` (B, U), those before each step; not for input feeding."""
+    def forward(self, symbols: Tensor, source: Source, state: DecoderState) -> DecoderOutput:
+        """Compute all steps at once; not for input feeding.
+
+        Args:
+            symbols: (B, U), the symbol before each step.
+            source: as returned by `prepare`.
+            state: as returned by `prepare`.
+        """
         x = self.dropout(self.embedding(symbols))
-        for depth, (cell, state) in enumerate(zip(self._cells, carry.layers, strict=True)):
-            x = cell(x if depth == 0 else self.dropout(x), None, state).h
-        attended, weights = self._attend(x, source)
-        return Written(self.output(self.dropout(attended)), weights)
+        for depth, (cell, initial) in enumerate(zip(self._cells, state.layers, strict=True)):
+            x = cell(x if depth == 0 else self.dropout(x), None, initial).h
+        attentional, weights = self._attend(x, source)
+        return DecoderOutput(self.output(self.dropout(attentional)), weights)
 
-    def step(self, symbols: Tensor, source: Source, carry: Carry) -> tuple[Written, Carry]:
-        """`symbols` (B,) -> logits (B, V), weights (B, heads, T); and what the next step is given."""
+    def step(
+        self, symbols: Tensor, source: Source, state: DecoderState
+    ) -> tuple[DecoderOutput, DecoderState]:
+        """Compute one step.
+
+        Args:
+            symbols: (B,), the previous symbols.
+            source: as returned by `prepare`.
+            state: the state after the previous step.
+
+        Returns:
+            Logits (B, V) with weights (B, heads, T), and the state for the next step.
+        """
         x = self.dropout(self.embedding(symbols))
         if self.input_feeding:
-            x = torch.cat([x, carry.attended], dim=-1)
+            x = torch.cat([x, state.attentional], dim=-1)
         layers: list[State] = []
-        for cell, state in zip(self._cells, carry.layers, strict=True):
-            layers.append(cell.step(self.dropout(x) if layers else x, state))
+        for cell, previous in zip(self._cells, state.layers, strict=True):
+            layers.append(cell.step(self.dropout(x) if layers else x, previous))
             x = layers[-1].h
-        attended, weights = self._attend(x, source)
-        return Written(self.output(self.dropout(attended)), weights), Carry(tuple(layers), attended)
+        attentional, weights = self._attend(x, source)
+        output = DecoderOutput(self.output(self.dropout(attentional)), weights)
+        return output, DecoderState(tuple(layers), attentional)
 
     def _attend(self, h: Tensor, source: Source) -> tuple[Tensor, Tensor | None]:
-        """h (B, …, H) -> the attentional state (B, …, A) and the weights (B, …, heads, T)."""
+        """Compute the attentional state (B, …, A) and the weights (B, …, heads, T) from h (B, …, H)."""
         if source.memory is None:
             assert source.context is not None
             context = source.context if h.dim() == 2 else source.context[:, None].expand_as(h)
-            read = Readout(context, None)
+            readout = Readout(context, None)
         else:
             assert isinstance(self.attention, Attention)
-            read = self.attention.read(h, source.memory)
-        return torch.tanh(self.combine(torch.cat([read.context, h], dim=-1))), read.weights
+            readout = self.attention.attend(h, source.memory)
+        return torch.tanh(self.combine(torch.cat([readout.context, h], dim=-1))), readout.weights
 
 
-def before(targets: Tensor) -> Tensor:
-    """(B, U) targets -> (B, U): the symbol before each, END before the first."""
+def shift_right(targets: Tensor) -> Tensor:
+    """Return the symbol before each target (B, U): END before the first."""
     return torch.cat([torch.full_like(targets[:, :1], END), targets[:, :-1].clamp(min=0)], dim=1)

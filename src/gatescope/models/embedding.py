@@ -1,4 +1,4 @@
-"""The first map, from token ids to vectors."""
+"""The embedding of token ids."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ from gatescope.sequences import TaskSpec
 
 
 def make_embedding(task: TaskSpec, size: int) -> nn.Embedding:
-    """Of width `size`, drawn from a normal distribution; or the pretrained vectors of the data, whatever
-    their width, frozen if the task says so. The padding's vector is zero and has no gradient."""
+    """Build the embedding: pretrained where the data have vectors, else drawn from a normal distribution.
+
+    Pretrained vectors keep their own width and are frozen if the task says so. The vector of the padding is
+    zero and has no gradient.
+
+    Args:
+        task: the task of the data.
+        size: width of an embedding that is not pretrained.
+    """
     if task.vectors is None:
         return nn.Embedding(task.input_size, size, padding_idx=task.padding_index)
     return nn.Embedding.from_pretrained(task.vectors.clone(), task.frozen_vectors, task.padding_index)

@@ -1,4 +1,8 @@
-"""embed -> recurrent stack -> pooling or attention -> head, built from a TaskSpec and the config."""
+"""The base class of all sequence models, and the encoder.
+
+A model is an embedding, a recurrent stack, pooling or attention, and a head. `seq2seq` has the model with a
+decoder.
+"""
 
 from __future__ import annotations
 
@@ -12,31 +16,40 @@ from gatescope.models.attention import Attention, Readout
 from gatescope.models.budget import count_parameters, hidden_size_for
 from gatescope.models.embedding import make_embedding
 from gatescope.models.heads import make_head
-from gatescope.models.stack import Carried, CellFactory, LayerTrace, RecurrentStack
+from gatescope.models.stack import CellFactory, HiddenState, RecurrentStack
+from gatescope.models.traces import LayerTrace
 from gatescope.sequences import Batch, TaskSpec
 
 AttentionFactory = Callable[[int, bool], nn.Module]
+"""Builds pooling or attention from (size, bidirectional)."""
 
 
 class Prediction(NamedTuple):
-    """values (B, K), or (B, T, K) for a task that predicts at every step; attention weights (B, heads, T), or
-    (B, U, heads, T) where a decoder asks at each of U target steps."""
+    """The output of a model.
+
+    Attributes:
+        values: (B, K); (B, T, K) for a task that predicts at every step; (B, U, V) for a decoder.
+        attention: weights (B, heads, T), or (B, U, heads, T) for a decoder; None without attention.
+    """
 
     values: Tensor
     attention: Tensor | None
 
 
 class SequenceModel(nn.Module, ABC):
-    """Embedding and recurrent stack, and whatever answers from the states: what instruments look at.
+    """An embedding and a recurrent stack; subclasses add the readout.
 
     Args:
-        task: published by the datamodule; fixes every outer dimension.
-        cell: makes a recurrent layer from (input_size, hidden_size).
-        hidden_size: units a layer and direction.
-        parameters: budget of all that lies between embedding and head (see `budget`); when given, the hidden
-            size follows from it.
-        embedding_size: width of token embeddings, unused for features and where the task brings vectors.
-        rest: recurrent stack -> the modules beyond it that a budget counts; by default none.
+        task: the task of the data; it determines the input and output sizes.
+        cell: builds a recurrent layer from (input_size, hidden_size).
+        hidden_size: hidden units of each layer and direction.
+        parameters: budget of parameters between embedding and head (see `budget`); when given, it determines
+            the hidden size.
+        layers: number of recurrent layers.
+        bidirectional: whether each layer has a backward direction.
+        dropout: dropout probability on the embedding, between layers and before the head.
+        embedding_size: width of token embeddings; unused for features and for pretrained vectors.
+        readout_modules: returns the modules besides the stack that the budget counts; by default none.
     """
 
     def __init__(
@@ -49,7 +62,7 @@ class SequenceModel(nn.Module, ABC):
         bidirectional: bool = False,
         dropout: float = 0.0,
         embedding_size: int = 100,
-        rest: Callable[[RecurrentStack], Iterable[nn.Module]] = lambda stack: (),
+        readout_modules: Callable[[RecurrentStack], Iterable[nn.Module]] = lambda stack: (),
     ) -> None:
         super().__init__()
         self.task = task
@@ -63,19 +76,19 @@ class SequenceModel(nn.Module, ABC):
 
             def build(hidden_size: int) -> Iterable[nn.Module]:
                 stack = RecurrentStack(cell, size, hidden_size, layers, bidirectional)
-                return [stack, *rest(stack)]
+                return [stack, *readout_modules(stack)]
 
             hidden_size = hidden_size_for(parameters, build)
         self.stack = RecurrentStack(cell, size, hidden_size, layers, bidirectional, dropout)
 
     def embed(self, inputs: Tensor) -> Tensor:
-        """(B, T) ids or (B, T, F) features -> (B, T, D)."""
+        """Embed token ids (B, T) as (B, T, D); features (B, T, D) stay as they are."""
         embedded = inputs if self.embedding is None else self.embedding(inputs)
         return self.embedding_dropout(embedded)
 
     @abstractmethod
-    def between(self) -> Iterator[nn.Module]:
-        """The modules between embedding and head: what a budget of parameters is spent on."""
+    def budget_modules(self) -> Iterator[nn.Module]:
+        """Yield the modules between embedding and head, which a budget of parameters counts."""
 
     @abstractmethod
     def readout(
@@ -85,56 +98,70 @@ class SequenceModel(nn.Module, ABC):
         targets: Tensor | None = None,
         last: Tensor | None = None,
     ) -> Prediction:
-        """States of the top layer (B, T, S) -> the prediction; `targets` for models that are fed them; `last`
-        (B, S) where the states end, if the stack yields it."""
+        """Compute the prediction from the states of the top layer.
 
-    def forward(self, batch: Batch, carried: Carried | None = None) -> Prediction:
-        """
         Args:
-            carried: as in `RecurrentStack.run`, for batches that go on from one another.
+            states: (B, T, S).
+            lengths: (B,).
+            targets: true targets, for models with teacher forcing.
+            last: (B, S), the last states where the stack has returned them.
         """
-        states, last = self.stack.run(self.embed(batch.inputs), batch.lengths, carried)
+
+    def forward(self, batch: Batch, hidden_state: HiddenState | None = None) -> Prediction:
+        """Compute the prediction for a batch.
+
+        Args:
+            batch: inputs, lengths and targets.
+            hidden_state: as in `RecurrentStack.run`, for batches that continue each other.
+        """
+        states, last = self.stack.run(self.embed(batch.inputs), batch.lengths, hidden_state)
         return self.readout(states, batch.lengths, batch.targets, last)
 
     def trace(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, LayerTrace]]:
-        """Embedded inputs (B, T, D), top states (B, T, S), and every layer's trace."""
+        """Return the embedded inputs (B, T, D), the top states (B, T, S) and the traces of all layers."""
         embedded = self.embed(batch.inputs)
         states, traces = self.stack.trace(embedded, batch.lengths)
         return embedded, states, traces
 
 
 class Encoder(SequenceModel):
-    """A recurrent encoder for classification, regression and next-step prediction.
+    """A recurrent encoder with a head, for classification, regression and next-step prediction.
 
     Args:
-        attention: makes the readout from (size, bidirectional).
-        task, cell, options: as in `SequenceModel`.
+        task: as in `SequenceModel`.
+        cell: as in `SequenceModel`.
+        attention: builds pooling or attention from (size, bidirectional).
+        *sizes: further arguments of `SequenceModel`, by position.
+        **options: further arguments of `SequenceModel`, by name.
+
     Raises:
-        ValueError: attention was asked for on a task that answers at every step, or a direction that reads
-            backwards on one that asks what comes next.
+        ValueError: attention for a task that predicts at every step, or a backward direction for a task that
+            predicts later inputs.
     """
 
     def __init__(
         self, task: TaskSpec, cell: CellFactory, attention: AttentionFactory, *sizes: Any, **options: Any
     ) -> None:
-        def reads(stack: RecurrentStack) -> nn.Module:
+        def build_readout(stack: RecurrentStack) -> nn.Module:
             return attention(stack.output_size, stack.directions == 2)
 
-        super().__init__(task, cell, *sizes, **options | {"rest": lambda stack: [reads(stack)]})
-        self.attention = reads(self.stack)
+        options["readout_modules"] = lambda stack: [build_readout(stack)]
+        super().__init__(task, cell, *sizes, **options)
+        self.attention = build_readout(self.stack)
         if task.kind == "next_step" and isinstance(self.attention, Attention):
             raise ValueError(
-                "attention gives one answer a sequence, and these data ask for one at every step: "
-                "use attention=none, or data that are classified"
+                "attention gives one prediction a sequence, and these data have a target at every step: "
+                "use attention=none, or data for classification"
             )
         if task.causal and self.stack.directions == 2:
             raise ValueError(
-                "these data ask what comes next, and a model that reads backwards has seen it: "
+                "these data predict later inputs, which a backward direction has read already: "
                 "use model.bidirectional=false"
             )
         self.head = make_head(task, self.stack.output_size, self.embedding_dropout.p)
 
-    def between(self) -> Iterator[nn.Module]:
+    def budget_modules(self) -> Iterator[nn.Module]:
+        """Yield the recurrent stack and the pooling or attention."""
         yield from (self.stack, self.attention)
 
     def readout(
@@ -144,6 +171,7 @@ class Encoder(SequenceModel):
         targets: Tensor | None = None,
         last: Tensor | None = None,
     ) -> Prediction:
+        """Apply pooling or attention and the head; for next-step prediction the head alone, at every step."""
         if self.task.kind == "next_step":
             return Prediction(self.head(states), None)
         pooled: Readout = self.attention(states, lengths, last)
@@ -151,17 +179,21 @@ class Encoder(SequenceModel):
 
 
 def sizes(model: SequenceModel) -> dict[str, int]:
-    """What a comparison states beside every result: parameters in all, between embedding and head, and of the
-    encoder's recurrent stack alone; and its units a layer and direction."""
+    """Return the sizes that are reported with every result.
+
+    Returns:
+        "total": all parameters; "between": parameters between embedding and head; "stack": parameters of the
+        recurrent stack; "hidden_size": hidden units of each layer and direction.
+    """
     return {
         "total": count_parameters([model]),
-        "between": count_parameters(model.between()),
+        "between": count_parameters(model.budget_modules()),
         "stack": count_parameters([model.stack]),
         "hidden_size": model.stack.hidden_size,
     }
 
 
 def build_encoder(task: TaskSpec, model: dict[str, Any], attention: Any) -> Encoder:
-    """From the instantiated `model` and `attention` config groups; `name` is for the reader."""
-    options = {key: value for key, value in model.items() if key != "name"}
+    """Build an encoder from the instantiated `model` and `attention` config groups."""
+    options = {key: value for key, value in model.items() if key != "name"}  # the name is for reports
     return Encoder(task=task, attention=attention, **options)

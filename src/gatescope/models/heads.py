@@ -1,4 +1,4 @@
-"""The last map, from a vector a sequence (or a step) to what the task predicts."""
+"""The output layer of an encoder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from gatescope.sequences import TaskSpec
 
 
 def make_head(task: TaskSpec, size: int, dropout: float = 0.0) -> nn.Module:
-    """(…, size) -> (…, task.output_size): logits, or values for a regression."""
+    """Build the map (…, size) -> (…, task.output_size): to logits, or to the values of a regression."""
     linear = nn.Linear(size, task.output_size)
     return nn.Sequential(nn.Dropout(dropout), linear) if dropout else linear

@@ -1,4 +1,4 @@
-"""From a decoder's probabilities to the symbols it answers: greedy and beam search, a batch at a time."""
+"""Greedy search and beam search for the symbols of a decoder, for a batch at once."""
 
 from __future__ import annotations
 
@@ -7,39 +7,57 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatescope.data.pairs import first_answer
-from gatescope.models.decoder import Carry, Decoder, Source
-from gatescope.sequences import END, IGNORE
+from gatescope.models.decoder import Decoder, DecoderState, Source
+from gatescope.sequences import END, IGNORE, first_answer
 
 
 class Hypotheses(NamedTuple):
-    """symbols (B, U) with their END (none where the search was cut off), IGNORE behind it; scores (B,):
-    log p of all symbols over their number to the power of the length penalty."""
+    """The generated symbols of a batch.
+
+    Attributes:
+        symbols: (B, U), each row up to its END (without one where the limit was reached), then IGNORE.
+        scores: (B,), log p of all symbols divided by their number to the power of the length penalty.
+    """
 
     symbols: Tensor
     scores: Tensor
 
 
-def greedy(
-    decoder: Decoder, source: Source, carry: Carry, limit: int, length_penalty: float = 1.0
+def greedy_search(
+    decoder: Decoder, source: Source, state: DecoderState, limit: int, length_penalty: float = 1.0
 ) -> Hypotheses:
-    """The most probable symbol at each step, at most `limit` of them."""
-    last = torch.full_like(carry.attended[:, 0], END, dtype=torch.long)
-    total, count = torch.zeros_like(carry.attended[:, 0]), torch.zeros_like(last)
+    """Take the most probable symbol at each step.
+
+    Args:
+        decoder: the decoder.
+        source: as returned by `Decoder.prepare`.
+        state: as returned by `Decoder.prepare`.
+        limit: largest number of symbols.
+        length_penalty: exponent of the number of symbols in the score.
+    """
+    last = torch.full_like(state.attentional[:, 0], END, dtype=torch.long)
+    total, count = torch.zeros_like(state.attentional[:, 0]), torch.zeros_like(last)
     ended = torch.zeros_like(last, dtype=torch.bool)
-    chosen: list[Tensor] = []
-    while len(chosen) < limit and not bool(ended.all()):
-        written, carry = decoder.step(last, source, carry)
-        found, last = torch.log_softmax(written.logits, dim=-1).max(-1)
-        total = total + found.masked_fill(ended, 0)
+    symbols: list[Tensor] = []
+    while len(symbols) < limit and not bool(ended.all()):
+        output, state = decoder.step(last, source, state)
+        log_p, last = torch.log_softmax(output.logits, dim=-1).max(-1)
+        total = total + log_p.masked_fill(ended, 0)
         count = count + ~ended
-        chosen.append(last.masked_fill(ended, IGNORE))
+        symbols.append(last.masked_fill(ended, IGNORE))
         ended = ended | (last == END)
-    return Hypotheses(torch.stack(chosen, dim=1), total / count**length_penalty)
+    return Hypotheses(torch.stack(symbols, dim=1), total / count**length_penalty)
 
 
 class _Beams(NamedTuple):
-    """(B, K) each but symbols (B, K, u): log p, number of symbols, whether ended, and the symbols."""
+    """The K hypotheses of each row in beam search.
+
+    Attributes:
+        total: (B, K), log p.
+        written: (B, K), number of symbols.
+        ended: (B, K) bool, whether END was generated.
+        symbols: (B, K, u).
+    """
 
     total: Tensor
     written: Tensor
@@ -51,41 +69,61 @@ class _Beams(NamedTuple):
 
 
 def beam_search(
-    decoder: Decoder, source: Source, carry: Carry, limit: int, beam: int, length_penalty: float = 1.0
+    decoder: Decoder,
+    source: Source,
+    state: DecoderState,
+    limit: int,
+    beam: int,
+    length_penalty: float = 1.0,
 ) -> Hypotheses:
-    """The best of `beam` hypotheses kept at each step, all compared by their length-normalised scores.
+    """Keep the best `beam` hypotheses at each step, by their length-normalised scores.
 
-    Search may lose the greedy answer on its way and end with a worse one: then the greedy answer stands.
+    Beam search may drop the greedy hypothesis and end with a lower score. The greedy hypothesis is returned
+    in that case.
+
+    Args:
+        decoder: the decoder.
+        source: as returned by `Decoder.prepare`.
+        state: as returned by `Decoder.prepare`.
+        limit: largest number of symbols.
+        beam: number of hypotheses.
+        length_penalty: exponent of the number of symbols in the score.
     """
-    batch = len(carry.attended)
-    rows = torch.arange(batch, device=carry.attended.device)
-    at_hand = greedy(decoder, source, carry, limit, length_penalty)
+    batch = len(state.attentional)
+    rows = torch.arange(batch, device=state.attentional.device)
+    greedy = greedy_search(decoder, source, state, limit, length_penalty)
     repeated = rows.repeat_interleave(beam)
-    source, carry = source.select(repeated), carry.select(repeated)
-    beams = _start(carry.attended.view(batch, beam, -1)[..., 0])
+    source, state = source.select(repeated), state.select(repeated)
+    beams = _initial_beams(state.attentional.view(batch, beam, -1)[..., 0])
     last = torch.full_like(repeated, END)
     while beams.symbols.shape[2] < limit and not bool((beams.ended | beams.total.isinf()).all()):
-        written, carry = decoder.step(last, source, carry)
-        log_p = torch.log_softmax(written.logits, dim=-1).view(batch, beam, -1)
+        output, state = decoder.step(last, source, state)
+        log_p = torch.log_softmax(output.logits, dim=-1).view(batch, beam, -1)
         beams, parents = _extend(beams, log_p, length_penalty)
-        carry = carry.select((rows[:, None] * beam + parents).flatten())
+        state = state.select((rows[:, None] * beam + parents).flatten())
         last = beams.symbols[..., -1].flatten()
     scores, best = beams.scores(length_penalty).max(dim=1)
-    return _better(Hypotheses(beams.symbols[rows, best], scores), at_hand)
+    return _best_of(Hypotheses(beams.symbols[rows, best], scores), greedy)
 
 
-def _start(like: Tensor) -> _Beams:
-    """One empty hypothesis (the others impossible): else all would be alike for ever."""
+def _initial_beams(like: Tensor) -> _Beams:
+    """Return one empty hypothesis for each row; the others have probability 0, else all would stay equal."""
     total = torch.full_like(like, -torch.inf)
     total[:, 0] = 0
-    none = torch.zeros_like(like, dtype=torch.long)
-    return _Beams(total, none, none.bool(), none[..., None][..., :0])
+    zeros = torch.zeros_like(like, dtype=torch.long)
+    return _Beams(total, zeros, zeros.bool(), zeros[..., None][..., :0])
 
 
 def _extend(beams: _Beams, log_p: Tensor, length_penalty: float) -> tuple[_Beams, Tensor]:
-    """The best continuations by one symbol, log_p (B, K, V), and the beams (B, K) they continue.
+    """Extend the hypotheses by one symbol and keep the best; an ended hypothesis stays as it is.
 
-    A hypothesis that has ended goes on as itself, at no cost.
+    Args:
+        beams: the hypotheses so far.
+        log_p: (B, K, V), log probability of each next symbol.
+        length_penalty: exponent of the number of symbols in the score.
+
+    Returns:
+        The new hypotheses, and the index (B, K) of the hypothesis that each one extends.
     """
     batch, beam, size = log_p.shape
     log_p = log_p.masked_fill(beams.ended[..., None], -torch.inf)
@@ -94,23 +132,23 @@ def _extend(beams: _Beams, log_p: Tensor, length_penalty: float) -> tuple[_Beams
     counts = (beams.written + ~beams.ended)[..., None].expand(batch, beam, size).flatten(1)
     best = (totals / counts**length_penalty).topk(beam, dim=1).indices
     parents, symbols = best // size, best % size
-    before = beams.symbols.gather(1, parents[..., None].expand(-1, -1, beams.symbols.shape[2]))
+    previous = beams.symbols.gather(1, parents[..., None].expand(-1, -1, beams.symbols.shape[2]))
     extended = _Beams(
         totals.gather(1, best),
         counts.gather(1, best),
         beams.ended.gather(1, parents) | (symbols == END),
-        torch.cat([before, symbols[..., None]], dim=2),
+        torch.cat([previous, symbols[..., None]], dim=2),
     )
     return extended, parents
 
 
-def _better(found: Hypotheses, other: Hypotheses) -> Hypotheses:
-    """Row by row; what stands behind an END is dropped."""
-    width = max(found.symbols.shape[1], other.symbols.shape[1])
-    first, second = (
+def _best_of(first: Hypotheses, second: Hypotheses) -> Hypotheses:
+    """Return the hypothesis with the higher score of each row, without the symbols after END."""
+    width = max(first.symbols.shape[1], second.symbols.shape[1])
+    padded_first, padded_second = (
         torch.nn.functional.pad(h.symbols, (0, width - h.symbols.shape[1]), value=IGNORE)
-        for h in (found, other)
+        for h in (first, second)
     )
-    wins = found.scores >= other.scores
-    symbols = first_answer(torch.where(wins[:, None], first, second))
-    return Hypotheses(symbols, found.scores.maximum(other.scores))
+    first_wins = first.scores >= second.scores
+    symbols = first_answer(torch.where(first_wins[:, None], padded_first, padded_second))
+    return Hypotheses(symbols, first.scores.maximum(second.scores))

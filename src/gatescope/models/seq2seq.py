@@ -1,6 +1,7 @@
-"""Encoder and decoder: from a sequence of tokens or features to a sequence of symbols.
+"""The encoder-decoder model, from a sequence of tokens or features to a sequence of symbols.
 
-Trained on true targets (or, by a schedule, on its own), asked by greedy or beam search (`search`).
+It is trained with teacher forcing, optionally on a schedule, and evaluated with greedy or beam search
+(`search`).
 """
 
 from __future__ import annotations
@@ -11,25 +12,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gatescope.data.pairs import first_answer
-from gatescope.models.decoder import Carry, Decoder, Decoding, Source, Written, before
+from gatescope.models.decoder import Decoder, DecoderOutput, DecoderState, Decoding, Source, shift_right
 from gatescope.models.encoder import AttentionFactory, Prediction, SequenceModel
-from gatescope.models.search import Hypotheses, beam_search, greedy
+from gatescope.models.search import Hypotheses, beam_search, greedy_search
 from gatescope.models.stack import CellFactory, RecurrentStack
-from gatescope.sequences import Batch, TaskSpec
+from gatescope.sequences import Batch, TaskSpec, first_answer
 
 
 class Seq2Seq(SequenceModel):
-    """A recurrent encoder and a recurrent decoder for transduction.
+    """A recurrent encoder and a recurrent decoder, for transduction.
+
+    The decoder has as many hidden units a layer as the encoder.
 
     Args:
-        attention: makes the decoder's attention from (size, bidirectional).
-        decoding: how targets are written.
-        task, cell, options: as in `SequenceModel`; the decoder has as many units a layer as the encoder.
+        task: as in `SequenceModel`.
+        cell: as in `SequenceModel`.
+        attention: builds the decoder's pooling or attention from (size, bidirectional).
+        decoding: settings of the decoder.
+        embedding_size: width of the embeddings of tokens and of symbols.
+        **options: further arguments of `SequenceModel`.
     """
 
     updates: int = 0
-    """Updates of the weights so far, for the schedule of teacher forcing; set by whoever trains the model."""
+    """Number of updates so far, for the schedule of teacher forcing; set by the training loop."""
 
     def __init__(
         self,
@@ -40,16 +45,16 @@ class Seq2Seq(SequenceModel):
         embedding_size: int = 100,
         **options: Any,
     ) -> None:
-        how = decoding or Decoding()
+        decoding = decoding or Decoding()
 
-        def writes(stack: RecurrentStack, dropout: float = 0.0) -> Decoder:
+        def build_decoder(stack: RecurrentStack, dropout: float = 0.0) -> Decoder:
             return Decoder(
                 task,
                 stack.output_size,
                 stack.directions == 2,
                 cell,
                 attention,
-                how,
+                decoding,
                 stack.hidden_size,
                 embedding_size,
                 dropout,
@@ -60,14 +65,15 @@ class Seq2Seq(SequenceModel):
             cell,
             embedding_size=embedding_size,
             **options,
-            rest=lambda stack: writes(stack).between(),
+            readout_modules=lambda stack: build_decoder(stack).budget_modules(),
         )
-        self.decoding = how
-        self.decoder = writes(self.stack, self.embedding_dropout.p)
+        self.decoding = decoding
+        self.decoder = build_decoder(self.stack, self.embedding_dropout.p)
 
-    def between(self) -> Iterator[nn.Module]:
+    def budget_modules(self) -> Iterator[nn.Module]:
+        """Yield the recurrent stack and the modules of the decoder that a budget counts."""
         yield self.stack
-        yield from self.decoder.between()
+        yield from self.decoder.budget_modules()
 
     def readout(
         self,
@@ -76,46 +82,63 @@ class Seq2Seq(SequenceModel):
         targets: Tensor | None = None,
         last: Tensor | None = None,
     ) -> Prediction:
-        """Logits (B, U, V) for each target step, given the true symbols before it (in training, by the
-        schedule); without `targets`, given those that greedy search writes."""
-        source, carry = self.decoder.begin(states, lengths, last)
-        if targets is None:
-            targets = greedy(self.decoder, source, carry, self.decoding.max_length).symbols
-        written = self._write(before(first_answer(targets)), source, carry)
-        return Prediction(written.logits, written.weights)
+        """Compute the logits (B, U, V) of each target step.
 
-    def _write(self, symbols: Tensor, source: Source, carry: Carry) -> Written:
-        forced = 1.0
+        Each step is given the true previous symbol (in training: by the schedule). Without `targets` it is
+        given the symbol that greedy search has generated.
+
+        Args:
+            states: (B, T, S), the encoder's states.
+            lengths: (B,).
+            targets: (B, U), the true symbols.
+            last: (B, S), the encoder's last states where the stack has returned them.
+        """
+        source, state = self.decoder.prepare(states, lengths, last)
+        if targets is None:
+            targets = greedy_search(self.decoder, source, state, self.decoding.max_length).symbols
+        output = self._decode(shift_right(first_answer(targets)), source, state)
+        return Prediction(output.logits, output.weights)
+
+    def _decode(self, symbols: Tensor, source: Source, state: DecoderState) -> DecoderOutput:
+        """Decode with these previous symbols (B, U), all steps at once where that is possible."""
+        share = 1.0
         if self.training and self.decoding.teacher_forcing < 1:
-            forced = forced_share(self.updates, self.decoding)
-        if forced == 1 and not self.decoding.input_feeding:
-            written: Written = self.decoder(symbols, source, carry)
-            return written
+            share = teacher_forcing_share(self.updates, self.decoding)
+        if share == 1 and not self.decoding.input_feeding:
+            output: DecoderOutput = self.decoder(symbols, source, state)
+            return output
         logits: list[Tensor] = []
         weights: list[Tensor] = []
         for u in range(symbols.shape[1]):
-            given = symbols[:, u]
-            if u and forced < 1:
+            previous = symbols[:, u]
+            if u and share < 1:
                 own = logits[-1].detach().argmax(-1)
-                given = torch.where(torch.rand(len(given), device=given.device) < forced, given, own)
-            written, carry = self.decoder.step(given, source, carry)
-            logits.append(written.logits)
-            if written.weights is not None:
-                weights.append(written.weights)
-        return Written(torch.stack(logits, 1), torch.stack(weights, 1) if weights else None)
+                previous = torch.where(
+                    torch.rand(len(previous), device=previous.device) < share, previous, own
+                )
+            output, state = self.decoder.step(previous, source, state)
+            logits.append(output.logits)
+            if output.weights is not None:
+                weights.append(output.weights)
+        return DecoderOutput(torch.stack(logits, 1), torch.stack(weights, 1) if weights else None)
 
     @torch.no_grad()
     def generate(self, batch: Batch, beam: int = 1) -> Hypotheses:
-        """What the model answers to each source of a batch; its targets are not looked at."""
+        """Generate the symbols of each source in a batch; the targets are not used.
+
+        Args:
+            batch: inputs and lengths.
+            beam: number of hypotheses; 1 for greedy search.
+        """
         states, last = self.stack.run(self.embed(batch.inputs), batch.lengths)
-        source, carry = self.decoder.begin(states, batch.lengths, last)
+        source, state = self.decoder.prepare(states, batch.lengths, last)
         limit = self.decoding.max_length
         if beam == 1:
-            return greedy(self.decoder, source, carry, limit, self.decoding.length_penalty)
-        return beam_search(self.decoder, source, carry, limit, beam, self.decoding.length_penalty)
+            return greedy_search(self.decoder, source, state, limit, self.decoding.length_penalty)
+        return beam_search(self.decoder, source, state, limit, beam, self.decoding.length_penalty)
 
 
-def forced_share(updates: int, decoding: Decoding) -> float:
-    """Share of steps fed the true symbol after so many updates."""
+def teacher_forcing_share(updates: int, decoding: Decoding) -> float:
+    """Return the share of steps that are fed the true previous symbol after so many updates."""
     done = 1.0 if updates >= decoding.schedule_steps else updates / decoding.schedule_steps
     return 1 - done * (1 - decoding.teacher_forcing)

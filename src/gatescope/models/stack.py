@@ -1,57 +1,49 @@
-"""A stack of recurrent layers, each direction a `RecurrentLayer`, so that each layer's states are seen."""
+"""A stack of recurrent layers that gives access to the states of every layer and direction."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from gatescope.cells.base import Adjoint, RecurrentLayer, State, States, reverse_within
-from gatescope.cells.scaled import add_scaled
+from gatescope.cells.adjoint import Adjoint
+from gatescope.cells.layer import RecurrentLayer
+from gatescope.cells.log_scaled import add_scaled
+from gatescope.cells.state import State, States
+from gatescope.cells.tensors import reverse_within
+from gatescope.models.traces import LayerPass, LayerTrace
 
 CellFactory = Callable[[int, int], RecurrentLayer]
-Carried = dict[str, State]
-"""The state in which each layer ended, by its name; empty before the first batch."""
+"""Builds a layer from (input_size, hidden_size)."""
+HiddenState = dict[str, State]
+"""The last state of every layer, by layer name; empty before the first batch."""
 
 
-@dataclass
-class LayerTrace:
-    """One layer and direction of a traced pass: input x (B, T, D) and states, both in the layer's own time
-    (a backward layer sees each sequence reversed within its length)."""
+class StackOutput(NamedTuple):
+    """The output of a stack.
 
-    cell: RecurrentLayer
-    x: Tensor
-    states: States
-    backward: bool
-
-
-@dataclass
-class LayerPass:
-    """One layer and direction of a pass of training, after its backward pass: gates (B, T, H) by name and
-    exact ∂L/∂state, L being what was minimised."""
-
-    trace: LayerTrace
-    gates: dict[str, Tensor]
-    adjoint: Adjoint
-
-
-class Output(NamedTuple):
-    """States of the top layer (B, T, H·directions) and, where its kernel yields it, the state in which each
-    direction ends (B, H·directions)."""
+    Attributes:
+        states: (B, T, H·directions), states of the top layer.
+        last: (B, H·directions), the last state of each direction; None where the kernel does not return it.
+    """
 
     states: Tensor
     last: Tensor | None
 
 
 class RecurrentStack(nn.Module):
-    """(B, T, D) -> (B, T, H·directions).
+    """Recurrent layers on top of each other: (B, T, D) -> (B, T, H·directions).
 
     Args:
-        cell: makes a layer from (input_size, hidden_size).
-        dropout: applied to the output of every layer but the last, as in torch.nn.GRU.
+        cell: builds a layer from (input_size, hidden_size).
+        input_size: width D of the input.
+        hidden_size: hidden units H of each layer and direction.
+        layers: number of layers.
+        bidirectional: whether each layer has a backward direction.
+        dropout: dropout probability on the output of every layer but the last, as in `torch.nn.GRU`.
     """
 
     def __init__(
@@ -67,8 +59,8 @@ class RecurrentStack(nn.Module):
         self.directions = 2 if bidirectional else 1
         self.hidden_size, self.depth = hidden_size, layers
         self.output_size = hidden_size * self.directions
-        self.watched: dict[str, LayerTrace] | None = None
-        """Set to {} before a pass of training, it takes what `passed` needs."""
+        self.recorded: dict[str, LayerTrace] | None = None
+        """Traces of the training pass that `collect_gradients` reads; None while nothing is recorded."""
         self.layers = nn.ModuleDict()
         for depth in range(layers):
             size = input_size if depth == 0 else self.output_size
@@ -77,22 +69,35 @@ class RecurrentStack(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def _names(self, depth: int) -> list[str]:
+        """Return the names of the directions of one layer."""
         return [f"layer{depth}", f"layer{depth}_backward"][: self.directions]
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None, carried: Carried | None = None) -> Tensor:
-        """The states of `run`."""
-        return self.run(x, lengths, carried).states
+    def forward(
+        self, x: Tensor, lengths: Tensor | None = None, hidden_state: HiddenState | None = None
+    ) -> Tensor:
+        """Return the states of the top layer; arguments as in `run`."""
+        return self.run(x, lengths, hidden_state).states
 
-    def run(self, x: Tensor, lengths: Tensor | None = None, carried: Carried | None = None) -> Output:
-        """
+    def run(
+        self, x: Tensor, lengths: Tensor | None = None, hidden_state: HiddenState | None = None
+    ) -> StackOutput:
+        """Run all layers.
+
         Args:
-            carried: each layer starts from its state in here, and leaves the one it ends in, cut off from
-                autograd: truncated backpropagation through time.
+            x: (B, T, D).
+            lengths: (B,), or None where every sequence has T steps.
+            hidden_state: the state that each layer starts from, by layer name. It is updated in place with
+                the detached last state of each layer (truncated backpropagation through time).
         """
-        return self._run(x, lengths, None, carried)
+        return self._run(x, lengths, None, hidden_state)
 
     def trace(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, dict[str, LayerTrace]]:
-        """As `forward`, and every layer's input and states by name ("layer0", "layer0_backward", …)."""
+        """Run all layers and record the input and states of each.
+
+        Returns:
+            The states of the top layer (B, T, H·directions), and the traces by layer name ("layer0",
+            "layer0_backward", "layer1", …).
+        """
         traces: dict[str, LayerTrace] = {}
         return self._run(x, lengths, traces).states, traces
 
@@ -101,44 +106,61 @@ class RecurrentStack(nn.Module):
         x: Tensor,
         lengths: Tensor | None,
         traces: dict[str, LayerTrace] | None,
-        carried: Carried | None = None,
-    ) -> Output:
+        hidden_state: HiddenState | None = None,
+    ) -> StackOutput:
         last: list[Tensor] = []
         for depth in range(self.depth):
             outputs = []
             for name in self._names(depth):
-                backward = name.endswith("_backward")
-                inputs = reverse_within(x, lengths) if backward else x
-                cell: RecurrentLayer = self.layers[name]  # type: ignore[assignment]
-                state = None if carried is None else carried.get(name)
-                states = (cell if traces is None else cell.trace)(inputs, lengths, state)
-                if carried is not None:
-                    carried[name] = _final(cell, inputs, states)
-                if not torch.compiler.is_compiling() and self.watched is not None and torch.is_grad_enabled():
-                    cell.watch(states)
-                    self.watched[name] = LayerTrace(cell, inputs.detach(), states, backward)
-                if traces is not None:
-                    traces[name] = LayerTrace(cell, inputs, states, backward)
-                outputs.append(reverse_within(states.h, lengths) if backward else states.h)
+                states = self._run_layer(name, x, lengths, traces, hidden_state)
+                outputs.append(reverse_within(states.h, lengths) if name.endswith("_backward") else states.h)
                 if depth == self.depth - 1 and states.last is not None:
                     last.append(states.last)
-            x = _beside(outputs)
+            x = _concatenate(outputs)
             if depth < self.depth - 1:
                 x = self.dropout(x)
-        return Output(x, _beside(last) if last else None)
+        return StackOutput(x, _concatenate(last) if last else None)
+
+    def _run_layer(
+        self,
+        name: str,
+        x: Tensor,
+        lengths: Tensor | None,
+        traces: dict[str, LayerTrace] | None,
+        hidden_state: HiddenState | None,
+    ) -> States:
+        """Run one layer and direction; return its states in its own time order."""
+        backward = name.endswith("_backward")
+        inputs = reverse_within(x, lengths) if backward else x
+        cell: RecurrentLayer = self.layers[name]  # type: ignore[assignment]
+        initial = None if hidden_state is None else hidden_state.get(name)
+        states = (cell if traces is None else cell.trace)(inputs, lengths, initial)
+        if hidden_state is not None:
+            hidden_state[name] = _detached_last_state(cell, inputs, states)
+        if not torch.compiler.is_compiling() and self.recorded is not None and torch.is_grad_enabled():
+            cell.record_gradients(states)
+            self.recorded[name] = LayerTrace(cell, inputs.detach(), states, backward)
+        if traces is not None:
+            traces[name] = LayerTrace(cell, inputs, states, backward)
+        return states
+
+    def record_gradients(self) -> None:
+        """Record the next training pass for `collect_gradients`."""
+        self.recorded = {}
 
     @torch.no_grad()
-    def passed(self) -> dict[str, LayerPass]:
-        """What the watched pass and its backward pass left, by layer; to be asked before the weights move.
+    def collect_gradients(self) -> dict[str, LayerPass]:
+        """Return gates and ∂L/∂state of the recorded pass, after its backward pass; stop recording.
 
-        Layers that no gradient came through are not in it, nor is anything of a compiled pass. Watching ends.
+        Call it before the optimiser changes the weights. Layers without a gradient are left out, and so are
+        all layers of a compiled model.
         """
-        watched, self.watched = self.watched or {}, None
+        recorded, self.recorded = self.recorded or {}, None
         result: dict[str, LayerPass] = {}
-        for name, trace in watched.items():
-            left = trace.cell.passed(trace.x, trace.states)
-            if left is not None:
-                states, adjoint = left
+        for name, trace in recorded.items():
+            collected = trace.cell.collect_gradients(trace.x, trace.states)
+            if collected is not None:
+                states, adjoint = collected
                 gates = trace.cell.gates(trace.x, states)
                 result[name] = LayerPass(replace(trace, states=states), gates, adjoint)
         return result
@@ -147,64 +169,65 @@ class RecurrentStack(nn.Module):
     def adjoint(
         self,
         traces: dict[str, LayerTrace],
-        direct: Tensor | None,
+        output_grad: Tensor | None,
         *,
         last: Tensor | None = None,
         renormalise: bool = False,
         inputs: bool = False,
     ) -> dict[str, Adjoint]:
-        """Exact ∂L/∂state of every layer, top to bottom, from `direct` = ∂L/∂output (B, T, H·directions) and
-        `last` (B, H·directions): what reaches each direction's own last output beside that.
+        """Compute the exact ∂L/∂state of every layer, from the top layer down.
 
-        The traced pass must have run without dropout (eval mode). Each adjoint is in its layer's own time, as
-        its `LayerTrace` is. `inputs`: say so when ∂L/∂input of the stack will be asked for.
+        The traced pass must have run without dropout (eval mode).
+
+        Args:
+            traces: as returned by `trace`.
+            output_grad: (B, T, H·directions), ∂L/∂output of the top layer; None for zeros.
+            last: (B, H·directions), a further gradient at the last output of each direction of the top layer.
+            renormalise: keep norms near 1 and carry their logarithms, against underflow and overflow.
+            inputs: whether ∂L/∂input of the stack will be read.
+
+        Returns:
+            The adjoint by layer name, each in the time order of its layer.
         """
         adjoints: dict[str, Adjoint] = {}
         log: Tensor | None = None
         for depth in reversed(range(self.depth)):
             names = self._names(depth)
-            below: list[tuple[Tensor, Tensor]] = []
+            input_grads: list[tuple[Tensor, Tensor]] = []
             for i, name in enumerate(names):
-                turn = _turn(traces[name])
-                cell, x, states = traces[name].cell, traces[name].x, traces[name].states
-                found = cell.adjoint(
-                    x,
-                    states,
-                    None if direct is None else turn(direct.chunk(len(names), dim=-1)[i]),
+                trace = traces[name]
+                adjoint = trace.cell.adjoint(
+                    trace.x,
+                    trace.states,
+                    None if output_grad is None else trace.align_time(output_grad.chunk(len(names), -1)[i]),
                     last=None if last is None else State(last.chunk(len(names), dim=-1)[i]),
                     renormalise=renormalise,
-                    direct_log_scale=None if log is None else turn(log[..., None])[..., 0],
+                    output_grad_log_scale=None if log is None else trace.align_time(log),
                     inputs=inputs or depth > 0,
                 )
-                adjoints[name] = found
-                if depth == 0:
-                    continue
-                below.append((turn(found.inputs), turn(found.log_scale[..., None])[..., 0]))
+                adjoints[name] = adjoint
+                if depth > 0:
+                    scaled = trace.align_time(adjoint.inputs), trace.align_time(adjoint.log_scale)
+                    input_grads.append(scaled)
             if depth == 0:
                 break
             last = None
-            direct, log = below[0]
-            for part, log_scale in below[1:]:
-                direct, log = (
-                    add_scaled(direct, log, part, log_scale) if renormalise else (direct + part, log)
-                )
+            output_grad, log = input_grads[0]
+            for part, log_scale in input_grads[1:]:
+                if renormalise:
+                    output_grad, log = add_scaled(output_grad, log, part, log_scale)
+                else:
+                    output_grad = output_grad + part
         return {name: adjoints[name] for name in traces}
 
 
-def _beside(directions: list[Tensor]) -> Tensor:
+def _concatenate(directions: list[Tensor]) -> Tensor:
+    """Concatenate the directions along the last axis."""
     return directions[0] if len(directions) == 1 else torch.cat(directions, dim=-1)
 
 
 @torch.no_grad()
-def _final(cell: RecurrentLayer, inputs: Tensor, states: States) -> State:
+def _detached_last_state(cell: RecurrentLayer, inputs: Tensor, states: States) -> State:
+    """Return the last state of each sequence, without its graph."""
     h, c = cell.final(inputs, states)
     return State(h.detach(), None if c is None else c.detach())
-
-
-def _turn(trace: LayerTrace) -> Callable[[Tensor], Tensor]:
-    """From the stack's time to the layer's own, and back."""
-    return (
-        (lambda values: reverse_within(values, trace.states.lengths))
-        if trace.backward
-        else (lambda values: values)
-    )

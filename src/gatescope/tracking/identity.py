@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from gatescope.moved import original_targets
 from gatescope.tracking.content import replace_paths
 
 EXCLUDED_SECTIONS = frozenset(
@@ -54,7 +55,7 @@ def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
     for name, keys in EXCLUDED_KEYS.items():
         if isinstance(resolved.get(name), dict):
             resolved[name] = {key: value for key, value in resolved[name].items() if key not in keys}
-    result: dict[str, Any] = replace_paths(resolved)
+    result: dict[str, Any] = replace_paths(original_targets(resolved))
     return result
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
@@ -29,8 +29,10 @@ from gatescope.tracking.record_logger import RecordLogger
 from gatescope.tracking.run_names import run_name
 from gatescope.tracking.runfile import Status, read_config, repair_run
 from gatescope.tracking.tensorboard import log_scalars, make_tensorboard
-from gatescope.tracking.wandb import WandbRunLogger, make_logger
 from gatescope.tracking.wandb_upload import complete_upload, finish_upload, start_upload
+
+if TYPE_CHECKING:
+    from gatescope.tracking.wandb import WandbRunLogger
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +155,11 @@ def track_run(cfg: DictConfig) -> Iterator[TrackedRun]:
     boards = []
     if is_owner and cfg.tracking.tensorboard:
         boards.append(make_tensorboard(record.directory, None if resumed is None else resumed.step))
-    logger = make_logger(cfg, resumes=exists and not cfg.force) if is_owner else None
+    logger = None
+    if is_owner and cfg.tracking.mode != "disabled":
+        from gatescope.tracking.wandb import make_logger  # imports wandb
+
+        logger = make_logger(cfg, resumes=exists and not cfg.force)
     logs_same_rows = is_owner and _logs_same_rows(read_config(record.directory), cfg)
     _open_record(record, cfg, resumed)
     if is_owner:

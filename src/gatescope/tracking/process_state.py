@@ -10,8 +10,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from gatescope.cells.base import State
-from gatescope.models.stack import Carried
+from gatescope.cells.state import State
+from gatescope.models.stack import HiddenState
 from gatescope.training.module import SequenceTask
 
 
@@ -74,9 +74,9 @@ def _metric_buffer(module: pl.LightningModule) -> list[list[Tensor]]:
     return module.train_metrics.buffer if isinstance(module, SequenceTask) else []
 
 
-def _hidden_states(module: pl.LightningModule) -> Carried:
+def _hidden_states(module: pl.LightningModule) -> HiddenState:
     """Return the hidden states with which the next training batch starts."""
     if not isinstance(module, SequenceTask):
         return {}
-    hidden: Carried = module.hidden_states.setdefault("train", {})
+    hidden: HiddenState = module.hidden_states.setdefault("train", {})
     return hidden

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from gatescope.moved import current_targets
 from gatescope.tracking.directory import RecordError, write_atomically
 from gatescope.tracking.identity import tags
 from gatescope.tracking.run_schema import RunFile, Status
@@ -27,6 +28,7 @@ __all__ = [
     "ROW_KEYS",
     "Status",
     "best_value",
+    "numbered_rows",
     "read_config",
     "read_rows",
     "read_run",
@@ -137,24 +139,31 @@ def read_config(directory: Path) -> dict[str, Any]:
         config = yaml.load((directory / CONFIG).read_text(encoding="utf-8"), Loader=LOADER)
     except (OSError, ValueError, yaml.YAMLError):
         return {}
-    return config if isinstance(config, dict) else {}
+    return current_targets(config) if isinstance(config, dict) else {}
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the complete rows of metrics.jsonl or readings.jsonl; incomplete lines are skipped."""
-    rows = []
+    return [row for _, row in numbered_rows(path) if row is not None]
+
+
+def numbered_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """Yield the number of each line of a file of rows, from 1, and its row; None for an incomplete line.
+
+    Empty lines are left out. A file that cannot be read has no lines.
+    """
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError:
-        return []
-    for line in lines:
-        try:
-            row = from_json(line) if line.strip() else None
-        except ValueError:
+        return
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
             continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
-            rows.append(row)
-    return rows
+        try:
+            row = from_json(line)
+        except ValueError:
+            row = None
+        yield number, row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
 
 
 def _durations(rows: list[dict[str, Any]]) -> dict[str, float]:

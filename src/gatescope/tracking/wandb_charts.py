@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import wandb
-from matplotlib import colormaps
 
 from gatescope.data.datamodule import SequenceData
 from gatescope.instruments.measurements import (
@@ -101,6 +100,8 @@ def _image(heatmap: Heatmap) -> wandb.Image:
 
     A table takes thirty times as long to log, and W&B cannot show one as a heatmap.
     """
+    from matplotlib import colormaps
+
     values = np.asarray(heatmap.values)
     low, high = values.min(), values.max()
     colours = colormaps["viridis"]((values - low) / (high - low or 1))[..., :3]

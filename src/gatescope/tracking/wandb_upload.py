@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from gatescope.tracking.directory import RecordError
 from gatescope.tracking.record import Record
-from gatescope.tracking.wandb import WandbRunLogger, make_logger
+
+if TYPE_CHECKING:
+    from gatescope.tracking.wandb import WandbRunLogger
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +55,8 @@ def complete_upload(cfg: DictConfig, record: Record) -> None:
         cfg: Config of the run.
         record: Record of the run.
     """
+    from gatescope.tracking.wandb import make_logger  # imports wandb
+
     try:
         logger = make_logger(cfg, resumes=True)
     except Exception as error:  # a service that cannot start makes wandb raise many types

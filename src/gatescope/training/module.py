@@ -17,7 +17,7 @@ from torchmetrics import MetricCollection
 from gatescope.data.datamodule import SequenceData
 from gatescope.models.encoder import SequenceModel
 from gatescope.models.seq2seq import Seq2Seq
-from gatescope.models.stack import Carried
+from gatescope.models.stack import HiddenState
 from gatescope.sequences import Batch
 from gatescope.training.buffered_metrics import BufferedMetrics
 from gatescope.training.data_identity import check_same_data, vocabularies
@@ -68,7 +68,7 @@ class SequenceTask(pl.LightningModule):
         self.train_metrics = BufferedMetrics(self.objective.training_metrics(), prefix="train/")
         self.validation_metrics = metrics.clone(prefix="validation/")
         self.test_metrics = metrics.clone(prefix="test/")
-        self.hidden_states: dict[str, Carried] = {}
+        self.hidden_states: dict[str, HiddenState] = {}
         self.predictions: Columns = {}
         self._test_columns: list[Columns] = []
         self.recent_norms: deque[Tensor] = deque(maxlen=5)

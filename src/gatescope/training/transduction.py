@@ -20,11 +20,9 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.functional.text import word_error_rate
 from torchmetrics.text import BLEUScore, CHRFScore, WordErrorRate
 
-from gatescope.data.pairs import first_answer
-from gatescope.data.text import UNKNOWN
 from gatescope.models.encoder import SequenceModel
 from gatescope.models.seq2seq import Seq2Seq
-from gatescope.sequences import END, IGNORE, Batch, TaskSpec
+from gatescope.sequences import END, IGNORE, UNKNOWN, Batch, TaskSpec, first_answer
 from gatescope.training.objective import BaseObjective, masked_mean
 
 References = list[list[str]]

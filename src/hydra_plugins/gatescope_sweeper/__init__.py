@@ -1,1 +1,1 @@
-"""The sweeper of `python train.py`, found by Hydra through the namespace package `hydra_plugins`."""
+"""Gatescope's sweeper, which Hydra finds in the namespace package `hydra_plugins`."""

@@ -1,26 +1,31 @@
-"""A sweep that checks every job before the first starts, runs only what is missing, and ends with a table.
+"""A sweeper that checks every job before the first one starts, and runs only the jobs that are not finished.
 
-Annotations are not postponed here: Hydra executes a plugin before the module is in sys.modules, where
-dataclasses would look up postponed ones.
+Annotations are not postponed in this module: Hydra executes a plugin before the module is in `sys.modules`,
+where dataclasses look up postponed annotations.
 """
 
+import contextlib
+import io
 import logging
 import os
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import OmegaConf
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
 
-from gatescope.composition import JobConfigs, grid
+from gatescope.composition import JobConfigs, grid, quoted
 from gatescope.config import ConfigError, check, check_structure
 from gatescope.distributed import device_count
 from gatescope.processes import die_with_sweep
+from gatescope.startup import import_libraries
 from gatescope.tracking.directory import is_locked
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import (
@@ -37,11 +42,13 @@ from gatescope.tracking.variants import labels_of
 log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 0.5
-"""Between two looks at runs that another process is at."""
+"""Seconds between two checks of runs that another process executes."""
 
 
 @dataclass
 class SweeperConfig:
+    """The node `hydra.sweeper`: a study file sets `params`."""
+
     _target_: str = "hydra_plugins.gatescope_sweeper.sweeper.StudySweeper"
     params: dict[str, str] = field(default_factory=dict)
 
@@ -51,31 +58,44 @@ ConfigStore.instance().store("gatescope", SweeperConfig, group="hydra/sweeper", 
 
 @dataclass
 class Job:
+    """A job of a sweep: its overrides, its resolved config, and whether its run is finished."""
+
     overrides: list[str]
     cfg: dict[str, Any]
     finished: bool
 
 
-class StudySweeper(BasicSweeper):
-    """The grid of all comma-separated values, those of a study file and those of the command line.
+class StudySweeper(Sweeper):
+    """A sweep over the grid of all comma-separated values of a study file and of the command line.
 
     Args:
-        params: swept values by key, as a study file gives them; the same key on the command line wins.
+        params: Swept values by key, as a study file gives them. A key of the command line replaces them.
     """
 
     def __init__(self, params: dict[str, str]) -> None:
-        super().__init__(max_batch_size=None, params=params)
+        self.params = params
+        self.hydra_context: HydraContext | None = None
+        self.config: DictConfig | None = None
+        self.launcher: Launcher | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Store what Hydra hands to a sweeper, and make the launcher."""
+        self.hydra_context = hydra_context
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
 
     def sweep(self, arguments: list[str]) -> list[JobReturn]:
-        """Runs the jobs that are not finished yet, and waits for those that another process is at.
+        """Run the jobs that are not finished yet, and wait for those that another process executes.
 
         Returns:
-            What each job of the grid returned, in its order; of one that was finished before, the recorded
-            metric.
+            The result of each job, in the order of the grid. For a job that was finished before, its return
+            value is the recorded metric.
 
         Raises:
-            ConfigError: a job's config is wrong; none was started.
-            SweepFailed: a job failed; all others were run.
+            ConfigError: A job's config is wrong; no job was started.
+            SweepFailed: A job failed; all others were run.
         """
         jobs = self.check(self.expand(arguments))
         missing = [job for job in jobs if not job.finished]
@@ -85,14 +105,16 @@ class StudySweeper(BasicSweeper):
         try:
             for job, result in self.launch(missing, jobs):
                 returns[str(run_dir(job.cfg))] = result
-                if result.status == JobStatus.FAILED:
-                    reasons[str(run_dir(job.cfg))] = first_line(result._return_value)
-        except Exception as error:  # not a job's, which is in its return: a worker died, say
+                if (error := error_of(result)) is not None:
+                    reasons[str(run_dir(job.cfg))] = first_line(error)
+        except (
+            Exception
+        ) as error:  # not an error of a job, which is in its result: a worker died, for example
             raise SweepFailed(
                 f"the sweep was cut short, {type(error).__name__}: {first_line(error)}; "
                 "the same command runs what is missing"
             ) from error
-        finally:  # an interrupted sweep shows what it reached
+        finally:  # also when the sweep is interrupted
             print(sweep_table([job.cfg for job in jobs], reasons))
         if reasons:
             raise SweepFailed(
@@ -100,49 +122,55 @@ class StudySweeper(BasicSweeper):
             )
         return [returns.get(str(run_dir(job.cfg))) or recorded(job) for job in jobs]
 
-    def launch(self, left: list[Job], jobs: Sequence[Job]) -> Iterator[tuple[Job, JobReturn]]:
-        """Runs the jobs in turns: one that another process is at comes again once that has ended.
+    def launch(self, pending: list[Job], jobs: Sequence[Job]) -> Iterator[tuple[Job, JobReturn]]:
+        """Run jobs and yield their results.
+
+        A run that another process executes is tried again when that process has ended.
 
         Args:
-            left: the jobs to run.
-            jobs: all of the sweep, which names on W&B are told apart from.
+            pending: The jobs to run.
+            jobs: All jobs of the sweep; the names of runs on W&B differ from each other among these.
         """
         assert self.launcher is not None
         if isinstance(options := getattr(self.launcher, "joblib", None), dict):
-            options["initializer"] = die_with_sweep  # of workers that never get a job as well
-        told = False
-        while left:
-            free = [job for job in left if not is_locked(run_dir(job.cfg))]
+            options["initializer"] = die_with_sweep  # also for workers that never get a job
+        logged = False
+        while pending:
+            free = [job for job in pending if not is_locked(run_dir(job.cfg))]
             if free:
                 results = self.launcher.launch(named(jobs, free), initial_job_idx=0)
                 done = [pair for pair in zip(free, results, strict=True) if not _is_under_way(pair[1])]
                 yield from done
-                left = [job for job in left if all(job is not other for other, _ in done)]
-            if left:
-                if not told:
-                    log.info("%d runs are under way in another process: waiting until they end", len(left))
-                    told = True
+                pending = [job for job in pending if all(job is not other for other, _ in done)]
+            if pending:
+                if not logged:
+                    log.info("%d runs are under way in another process: waiting until they end", len(pending))
+                    logged = True
                 time.sleep(WAIT_SECONDS)
-                ended = [job for job in left if is_finished(job.cfg)]
+                ended = [job for job in pending if is_finished(job.cfg)]
                 yield from ((job, recorded(job)) for job in ended)
-                left = [job for job in left if all(job is not other for other in ended)]
+                pending = [job for job in pending if all(job is not other for other in ended)]
 
     @property
     def runs_here(self) -> bool:
-        """Whether jobs see the hardware that the sweep sees."""
+        """Whether jobs run on the machine of the sweep, so that its devices can be checked."""
         assert self.config is not None
         return str(self.config.hydra.launcher._target_).endswith(("BasicLauncher", "JoblibLauncher"))
 
     def expand(self, arguments: list[str]) -> list[list[str]]:
-        """The overrides of every job, in the order of the grid."""
+        """Return the overrides of every job, in the order of the grid."""
         assert self.hydra_context is not None
-        return grid(self.hydra_context.config_loader, [*self._parse_config(), *arguments])
+        swept = [f"{key}={values}" for key, values in self.params.items()]
+        return grid(self.hydra_context.config_loader, [*swept, *arguments])
 
     def check(self, jobs: list[list[str]]) -> list[Job]:
-        """Composes every job; the config of a finished one was checked when it ran.
+        """Compose and check every job; the config of a finished run was checked when it ran.
+
+        Returns:
+            The jobs, one for each run: overrides that give the same run are one job.
 
         Raises:
-            ConfigError: jobs are wrong, or a key is swept that cannot change a result.
+            ConfigError: Jobs are wrong, or a swept key cannot change a result.
         """
         assert self.hydra_context is not None
         assert self.config is not None
@@ -157,6 +185,7 @@ class StudySweeper(BasicSweeper):
                 check_structure(cfg)
                 done = is_finished(cfg)
                 if not done:
+                    import_libraries(cfg)
                     check(cfg)
                     if self.runs_here:
                         device_count(cfg)
@@ -168,48 +197,54 @@ class StudySweeper(BasicSweeper):
         if problems:
             bad = {job for jobs_with_it in problems.values() for job in jobs_with_it}
             raise ConfigError(
-                [f"{len(bad)} of {len(jobs)} jobs are invalid, none started:", *_told(problems)]
+                [f"{len(bad)} of {len(jobs)} jobs are invalid, none started:", *_format_problems(problems)]
             )
         check_sweep(configs, jobs)
         return list(checked.values())
 
 
 def named(jobs: Sequence[Job], missing: Sequence[Job]) -> list[list[str]]:
-    """The overrides of the jobs to run, and the name on W&B of each that was given none.
+    """Return the overrides of the jobs to run, each with a name for W&B unless the command sets one.
 
-    It is what tells the job apart in this sweep, and its seed: "gru-none lr=0.01 s0".
+    The name is the label of the job in this sweep and its seed, such as "gru-none lr=0.01 s0".
     """
     labels = {id(job): label for job, label in zip(jobs, labels_of([job.cfg for job in jobs]), strict=True)}
-    found = []
+    words = []
     for job in missing:
         name = quoted(f"{labels[id(job)].text} s{job.cfg['seed']}")
-        found.append(
+        words.append(
             job.overrides if job.cfg["tracking"]["name"] else [*job.overrides, f"tracking.name={name}"]
         )
-    return found
+    return words
 
 
-def quoted(text: str) -> str:
-    """Text as one value of an override, whatever is in it."""
-    return "'" + re.sub(r"(\\*)'", r"\1\1\\'", text).replace("${", "$ {") + "'"
-
-
-def _is_under_way(result: JobReturn) -> bool:
-    return result.status == JobStatus.COMPLETED and result._return_value == RUNNING_ELSEWHERE
+def error_of(result: JobReturn) -> BaseException | None:
+    """Return the error of a failed job, else None."""
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # Hydra prints the overrides of a failed job
+            _ = result.return_value
+    except Exception as error:
+        return error
+    return None
 
 
 def recorded(job: Job) -> JobReturn:
-    """What a job would have returned that was finished before the sweep."""
-    return JobReturn(
+    """Return the result of a job that was finished before the sweep, from its record."""
+    result = JobReturn(
         overrides=job.overrides,
         cfg=OmegaConf.create(job.cfg),
         working_dir=os.getcwd(),
         status=JobStatus.COMPLETED,
-        _return_value=monitored_value(run_dir(job.cfg)),
     )
+    result.return_value = monitored_value(run_dir(job.cfg))
+    return result
 
 
-def _told(problems: dict[str, list[str]]) -> list[Any]:
+def _is_under_way(result: JobReturn) -> bool:
+    return result.status == JobStatus.COMPLETED and result.return_value == RUNNING_ELSEWHERE
+
+
+def _format_problems(problems: dict[str, list[str]]) -> list[str]:
     return [
         f"  {problem} ({jobs[0]}{f', and {len(jobs) - 1} more' if len(jobs) > 1 else ''})"
         for problem, jobs in problems.items()

@@ -1,4 +1,4 @@
-"""Whether a model solves a task of some lag, beside how far its gradient reaches at that lag."""
+"""The primary metric against the lag of the task, and beside it the reach of the gradient against lag."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import Curves, NoData, canvas, legend, means, per_row, seeds, words
+from gatescope.analysis.figures.base import Curves, NoData
+from gatescope.analysis.figures.drawing import canvas, legend, per_row
+from gatescope.analysis.figures.summaries import means, readable_name, seed_text
 from gatescope.analysis.gradient_flow import (
     ALIVE,
     END,
@@ -19,25 +21,28 @@ from gatescope.analysis.gradient_flow import (
     lost_by_variant,
     measurements,
 )
-from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import mean_interval
+from gatescope.analysis.tables import Tables
 
-TITLE = "Metric against lag, beside reach against lag"
+TITLE = "Metric and reach against lag"
 CURVES = Curves("lag", "lag of the task (steps)", "", ("quantity",), log_x=True)
 
 
 def caption(tables: Tables) -> str:
-    metric, _ = _both(tables)
+    """Describe both panels and the reach."""
+    metric, _ = _metric_and_reach(tables)
     return (
-        f"First: {words(study.primary(tables))} against lag. Second: reach at the tested weights, "
-        "the largest lag at which more than 1 % of the gradient's norm is left (loss-free, top layer), "
-        "bounded by the length of the sequences; dashed: reach = lag. Mean and 95 % t interval over "
-        f"{seeds(metric)}; a bar may leave the axes, which show all runs' values.{_exploded(tables)}"
+        f"First panel: {readable_name(study.primary(tables))} against lag. Second panel: reach at the tested "
+        "weights, the largest lag at which the norm of the gradient is more than 1 % of its norm at lag 0 "
+        "(loss-free, top layer), bounded by the length of the sequences; dashed: reach = lag. Mean and 95 % "
+        f"t interval over {seed_text(metric)}; the axes cover the values of all runs, and bars may extend "
+        f"beyond them.{_exploded_seeds(tables)}"
     )
 
 
 def numbers(tables: Tables) -> pd.DataFrame:
-    metric, reach = _both(tables)
+    """Return mean and interval of both quantities by variant and lag."""
+    metric, reach = _metric_and_reach(tables)
     parts = {study.primary(tables): metric, "reach (steps)": reach}
     return pd.concat([means(table, [], "lag").assign(quantity=name) for name, table in parts.items()])[
         ["quantity", "variant", "lag", "mean", "low", "high", "n"]
@@ -45,7 +50,8 @@ def numbers(tables: Tables) -> pd.DataFrame:
 
 
 def draw(tables: Tables, width: float | None = None) -> Figure:
-    metric, reach = _both(tables)
+    """Draw the metric against lag, and beside it the reach against lag."""
+    metric, reach = _metric_and_reach(tables)
     width = width or style.TWO_COLUMNS
     columns = min(2, per_row(width, 2.0))
     with canvas(width, 2.75 if columns > 1 else 4.6) as figure:
@@ -62,27 +68,32 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
         along = np.geomspace(lags[0], lags[-1], 100)
         right.plot(along, along, color="#888888", linewidth=0.8, linestyle=(0, (4.0, 2.0)), zorder=0)
         right.set_ylim(bottom=0)
-        left.set_ylabel(words(study.primary(tables)))
+        left.set_ylabel(readable_name(study.primary(tables)))
         right.set_ylabel("reach (steps)")
         legend(figure, metric.variant)
     return figure
 
 
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
-    looks = style.looks(table.variant)
-    for place, (variant, look) in enumerate(looks.items()):
+    styles = style.styles_of(table.variant)
+    for position, (variant, variant_style) in enumerate(styles.items()):
         by_lag = table[table.variant == variant].groupby("lag").value.apply(mean_interval)
-        # Side by side, so that bars of the same lag can be told apart.
-        at = by_lag.index * 1.025 ** (place - (len(looks) - 1) / 2)
-        axes.plot(at, [e.mean for e in by_lag], **(look.points | look.line))
-        axes.vlines(at, [e.low for e in by_lag], [e.high for e in by_lag], color=look.color, linewidth=0.9)
+        # Points of the same lag are drawn side by side, so that their bars can be distinguished.
+        at = by_lag.index * 1.025 ** (position - (len(styles) - 1) / 2)
+        axes.plot(at, [e.mean for e in by_lag], **(variant_style.points | variant_style.line))
+        axes.vlines(
+            at, [e.low for e in by_lag], [e.high for e in by_lag], color=variant_style.color, linewidth=0.9
+        )
     low, high = table.value.min(), table.value.max()
     margin = 0.15 * (high - low) or 0.1
     axes.set_ylim(low - margin, high + margin)
 
 
-def _exploded(tables: Tables) -> str:
-    """What a caption says of seeds without a reach; a dead one reaches to where its gradient becomes 0."""
+def _exploded_seeds(tables: Tables) -> str:
+    """Return the sentence of the caption on seeds without a reach, whose gradient has exploded.
+
+    A dead seed has a reach: the lag at which its gradient becomes 0.
+    """
     try:
         rates = decay_rates(tables)
     except NoData:
@@ -90,8 +101,8 @@ def _exploded(tables: Tables) -> str:
     return lost_by_variant(rates.assign(status=rates.status.where(rates.status == EXPLODED, ALIVE)))
 
 
-def _both(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The primary metric and the reach at the end, a row a run with its lag."""
+def _metric_and_reach(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the primary metric and the reach at the tested weights, one row per run with its lag."""
     tables = study.contenders(tables)
     lag = tables.runs.set_index("run_id").lag
     metric = tables.final(study.primary(tables)).dropna(subset=["value"])

@@ -1,4 +1,4 @@
-"""Where attention looks, over training: entropy, effective length, distance."""
+"""Statistics of the attention weights over training: entropy, effective length, distance."""
 
 from __future__ import annotations
 
@@ -7,19 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import (
-    Curves,
-    NoData,
-    band,
-    canvas,
-    legend,
-    mean_over_seeds,
-    means,
-    panel_title,
-    per_row,
-    seeds,
-)
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.figures.base import Curves, NoData
+from gatescope.analysis.figures.drawing import band, canvas, legend, panel_title, per_row
+from gatescope.analysis.figures.summaries import condition_text, mean_over_seeds, means, seed_text
+from gatescope.analysis.tables import Tables
 
 TITLE = "Attention over training"
 CURVES = Curves("step", "step", "", ("quantity",))
@@ -31,20 +22,23 @@ QUANTITIES = {
 
 
 def caption(tables: Tables) -> str:
+    """Describe the quantities and the batch they are measured on."""
     table = _measurements(tables)
-    place = f" ({table.condition.iloc[0]})" if table.condition.iloc[0] else ""
     return (
-        f"Attention weights on the probe's fixed batch{place}: their entropy over ln length (1: uniform), "
-        "exp(entropy), and their mean distance from the query. Means over examples and heads, "
-        f"then over {seeds(table)}; bands: 95 % t interval over seeds. Weights credit states, not tokens."
+        f"Attention weights on the fixed batch of the probe{condition_text(table)}: entropy divided by the "
+        "logarithm of the length (1: uniform), exp(entropy), and mean distance from the query. Mean over "
+        f"examples and heads, then over {seed_text(table)}; bands: 95 % t interval over seeds. Weights "
+        "belong to hidden states, not to tokens."
     )
 
 
 def numbers(tables: Tables) -> pd.DataFrame:
+    """Return mean and interval of each quantity by variant and step."""
     return means(_measurements(tables), ["quantity"], "step")
 
 
 def draw(tables: Tables, width: float | None = None) -> Figure:
+    """Draw one panel per quantity."""
     table = _measurements(tables)
     names = [name for name in QUANTITIES.values() if name in set(table.quantity)]
     width = width or style.TWO_COLUMNS
@@ -62,16 +56,21 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
 
 
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
-    for variant, look in style.looks(table.variant).items():
+    for variant, variant_style in style.styles_of(table.variant).items():
         mean = mean_over_seeds(table[table.variant == variant], "step")
-        axes.plot(mean.index, mean["mean"], **(look.points | look.line), markevery=(0.0, 0.25))
-        band(axes, mean, look.color)
+        axes.plot(
+            mean.index, mean["mean"], **(variant_style.points | variant_style.line), markevery=(0.0, 0.25)
+        )
+        band(axes, mean, variant_style.color)
 
 
 def _measurements(tables: Tables) -> pd.DataFrame:
-    """The last condition's, with what each value is."""
+    """Return the measurements under the last condition, with the name of each quantity."""
     table = tables.measurement("attention/(" + "|".join(QUANTITIES) + ")").dropna(subset=["value"])
     if table.empty:
-        raise NoData("no finished run has readings of attention (a variant with attention, instruments on)")
+        raise NoData(
+            "no finished run has measurements of attention: they need a variant with attention and "
+            "instruments other than off"
+        )
     table = table[table.condition == study.conditions(table)[-1]]
     return table.assign(quantity=table.name.str.split("/").str[1].map(QUANTITIES))

@@ -1,38 +1,32 @@
-"""What all figures share: the canvas, saving, and small drawing helpers."""
+"""The interface of a figure, and how a figure is found by name."""
 
 from __future__ import annotations
 
-import math
-import re
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import importlib
+import os
+import sys
+import sysconfig
+import traceback
 from dataclasses import dataclass
-from importlib import import_module
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Protocol, cast
+from pkgutil import iter_modules
+from types import ModuleType
+from typing import Any, Protocol, cast
 
-import matplotlib
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from gatescope.analysis import study, style
-from gatescope.analysis.runs import Tables
-from gatescope.analysis.statistics import geometric_intervals, mean_intervals
+from gatescope.analysis.tables import Tables
 
-METADATA: dict[str, dict[str, None]] = {
-    "png": {"Software": None},
-    "svg": {"Date": None, "Creator": None},
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-}
-"""File formats, and what matplotlib would write into them that changes from day to day."""
+PACKAGE = "gatescope.analysis.figures"
+REQUIRED = ("TITLE", "caption", "numbers", "draw")
+"""Attributes that every figure has."""
+CURVE_COLUMNS = ("variant", "mean", "low", "high", "n")
+"""Columns of `numbers` that interactive curves need, beside those that `Curves` names."""
+
+NOT_OWN = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).parents[2]))
+"""Folders of source files that are not a user's: where a figure of a user fails, these are not named."""
 
 
 class NoData(Exception):
@@ -40,203 +34,158 @@ class NoData(Exception):
 
 
 class FigureModule(Protocol):
-    """A module of `analysis.figures`."""
+    """A module, or any object, that draws one figure from the tables of a study.
+
+    A module may also have `CURVES`, an instance of `Curves`.
+    """
 
     TITLE: str
 
-    def caption(self, tables: Tables) -> str: ...
+    def caption(self, tables: Tables) -> str:
+        """Return what is drawn, of which runs, with n and units."""
+        ...
 
-    def numbers(self, tables: Tables) -> pd.DataFrame: ...
+    def numbers(self, tables: Tables) -> pd.DataFrame:
+        """Return the plotted numbers, for the table under the figure."""
+        ...
 
-    def draw(self, tables: Tables, width: float | None = None) -> Figure: ...
+    def draw(self, tables: Tables, width: float | None = None) -> Figure:
+        """Draw the figure, `width` inches wide or as wide as the figure chooses."""
+        ...
 
 
 @dataclass(frozen=True)
 class Curves:
-    """A figure's `numbers` are curves (mean, low, high by variant), which a page can make hoverable.
+    """Description of `numbers` as curves, from which the page makes an interactive chart.
+
+    `numbers` then has the columns variant, mean, low, high and n, and those named here.
 
     Attributes:
-        x: the column along which they run, as `x_label` names it.
-        panels: the columns whose values set the panels.
-        y_label: of the vertical axis; "" for what the panel's `quantity` says.
-        log_x, log_y: whether the axis is logarithmic (x from 0: symmetrically, linear up to 1).
-        floor: where the vertical axis ends below.
+        x: Column of the horizontal axis.
+        x_label: Label of the horizontal axis.
+        y_label: Label of the vertical axis; "" takes the value of the column `quantity` of each panel.
+        panels: Columns whose values divide the rows into panels; `()` for a single panel.
+        log_x: Whether the horizontal axis is logarithmic; from 0 it is symmetric, linear up to 1.
+        log_y: Whether the vertical axis is logarithmic.
+        floor: Lower limit of the vertical axis.
     """
 
     x: str
     x_label: str
     y_label: str
-    panels: tuple[str, ...]
+    panels: tuple[str, ...] = ()
     log_x: bool = False
     log_y: bool = False
     floor: float | None = None
 
+    def check(self, numbers: pd.DataFrame) -> None:
+        """Check that `numbers` has all columns that the chart needs.
+
+        Raises:
+            ValueError: A column is missing.
+        """
+        needed = [*CURVE_COLUMNS, self.x, *self.panels, *(() if self.y_label else ("quantity",))]
+        if missing := [name for name in needed if name not in numbers]:
+            raise ValueError(
+                f"numbers() lacks {', '.join(missing)}, which CURVES needs; it has "
+                f"{', '.join(map(str, numbers))}"
+            )
+
 
 def load(name: str) -> FigureModule:
-    """The figure's module.
+    """Return the figure of a name.
+
+    Args:
+        name: A module of this package ("pareto"), or the dotted path of a module ("my_figure",
+            "my_package.my_figure") or of an object in a module. Paths outside the package are looked up as
+            Python imports them, and last in the working directory.
 
     Raises:
-        NoData: there is no figure of this name.
+        NoData: There is no figure of this name.
+        TypeError: The name is that of something which is not a figure.
     """
-    module = f"gatescope.analysis.figures.{name}"
+    if not is_dotted_path(name):
+        raise NoData(f"{name!r} is neither the name of a figure nor a dotted path")
+    figure = _import(f"{PACKAGE}.{name}")
+    if figure is None:
+        _import_from_working_directory()
+        figure = _import(name)
+    if figure is None:
+        raise NoData(
+            f"there is no figure named {name!r} in {PACKAGE}, and nothing is imported by this dotted path"
+            f"{_suggestion(name)}"
+        )
+    if missing := [attribute for attribute in REQUIRED if not hasattr(figure, attribute)]:
+        raise TypeError(f"{name} is not a figure: it lacks {', '.join(missing)}")
+    return cast(FigureModule, figure)
+
+
+def is_dotted_path(name: str) -> bool:
+    """Return whether `name` consists of Python identifiers joined by dots."""
+    return all(part.isidentifier() for part in name.split("."))
+
+
+def title(name: str) -> str:
+    """Return the title of a figure, made from its name where the figure cannot be loaded."""
     try:
-        return cast(FigureModule, import_module(module))
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise
-        raise NoData(f"there is no figure named {name!r} in gatescope/analysis/figures") from None
+        return str(load(name).TITLE)
+    except Exception:
+        return name.rpartition(".")[2].replace("_", " ").capitalize()
 
 
-@contextmanager
-def canvas(width: float = style.COLUMN, height: float = 2.3) -> Iterator[Figure]:
-    """A figure of `width` × `height` inches in the house's style; no pyplot: no state, no display."""
-    with matplotlib.rc_context(style.RC):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(figure)
-        yield figure
-
-
-def save(
-    figure: Figure, directory: str | Path, name: str, kinds: Iterable[str] = ("png", "svg", "pdf")
-) -> list[Path]:
-    """Writes `<name>.<kind>` of each kind, the same bytes for the same figure."""
-    folder = Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = {kind: folder / f"{name}.{kind}" for kind in kinds}
-    with matplotlib.rc_context(style.RC), warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes; the tables have it in full.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        for kind, path in paths.items():
-            figure.savefig(path, metadata=METADATA[kind])
-    return list(paths.values())
-
-
-def seeds(table: pd.DataFrame) -> str:
-    """ "5 seeds", or "3 to 5 seeds" where variants differ."""
-    n = table.groupby(["variant", "condition"]).seed.nunique()
-    if n.empty:
-        return "no seeds"
-    low, high = int(n.min()), int(n.max())
-    return f"{low} seed{'s' * (low != 1)}" if low == high else f"{low} to {high} seeds"
-
-
-def mean_over_seeds(table: pd.DataFrame, x: str, geometric: bool = False) -> pd.DataFrame:
-    """Mean and interval of `value` at each `x` that every seed reached: columns mean, low, high, n."""
-    wide = table.dropna(subset=["value"]).pivot_table(index=x, columns="seed", values="value", aggfunc="last")
-    wide = wide[wide.notna().sum(axis=1) == table.seed.nunique()]
-    means = (geometric_intervals if geometric else mean_intervals)(wide.to_numpy(dtype=float))
-    return means.set_index(wide.index)
-
-
-def means(table: pd.DataFrame, by: list[str], x: str, geometric: bool = False) -> pd.DataFrame:
-    """`mean_over_seeds` of every variant in every group of `by`: by, variant, x, mean, low, high, n."""
-    parts = []
-    groups = list(table.groupby(by, sort=False)) if by else [((), table)]
-    if "condition" in by:
-        place = by.index("condition")
-        groups.sort(key=lambda group: study.natural(str(group[0][place])))
-    for group, part in groups:
-        for variant in style.order(part.variant):
-            rows = mean_over_seeds(part[part.variant == variant], x, geometric).rename_axis(x).reset_index()
-            named = {"variant": variant} | {name: str(one) for name, one in zip(by, group, strict=True)}
-            parts.append(rows.assign(**named))
-    return pd.concat(parts, ignore_index=True)[[*by, "variant", x, "mean", "low", "high", "n"]]
-
-
-def per_row(width: float, panel: float = 1.6) -> int:
-    """How many panels at least `panel` inches wide stand side by side in a figure `width` inches wide."""
-    return max(1, int((width - 0.4) / panel))
-
-
-def panels(
-    figure: Figure, count: int, columns: int, common_x: bool = True, common_y: bool = True
-) -> list[Axes]:
-    """`count` axes in rows of at most `columns`, with common scales or own; the last row may be short."""
-    columns = min(columns, count)
-    grid = list(
-        figure.subplots(
-            math.ceil(count / columns), columns, sharex=common_x, sharey=common_y, squeeze=False
-        ).flat
+def failure(name: str, error: Exception) -> str:
+    """Return the text that stands in a report in place of a figure that raised `error`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(NOT_OWN)] or frames
+    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    message = " ".join(str(error).split()).rstrip(".")
+    return (
+        f"{type(error).__name__}{f': {message}' if message else ''}{place}; correct the figure {name}, or "
+        "leave it out of `study.figures`, or of `figures=[…]` on the command line"
     )
-    for axes in grid[count:]:
-        axes.remove()
-    # What stands above a gap is the lowest of its column.
-    for axes in grid[max(0, count - columns) : count]:
-        axes.tick_params(labelbottom=True)
-    return grid[:count]
 
 
-def legend(
-    figure: Figure,
-    variants: Iterable[str],
-    lines: bool = True,
-    markers: bool = True,
-    extra: Iterable[Line2D] = (),
-) -> None:
-    """One legend above the panels, with each variant once."""
-    looks = style.looks(variants).values()
-    handles = [
-        Line2D([], [], label=k.label, **((k.points if markers else {}) | (k.line if lines else {})))
-        for k in looks
-    ]
-    handles += list(extra)
-    width = figure.get_size_inches()[0]
-    longest = max((len(str(handle.get_label())) for handle in handles), default=1)
-    most = max(1, int(width / (0.062 * longest + 0.45)))
-    columns = math.ceil(len(handles) / math.ceil(len(handles) / most)) if handles else 1
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns, handlelength=2.4)
+def _import(path: str) -> ModuleType | Any | None:
+    """Import a module, or an object in a module; return None where there is no such module or object."""
+    parent, _, attribute = path.rpartition(".")
+    try:
+        return importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if not _names_part_of(path, error.name):
+            raise
+    if not parent or parent == PACKAGE:
+        return None
+    try:
+        return getattr(importlib.import_module(parent), attribute, None)
+    except ModuleNotFoundError as error:
+        if not _names_part_of(parent, error.name):
+            raise
+        return None
 
 
-def words(name: str) -> str:
-    """ "validation/macro_f1" as an axis label: "validation macro f1"."""
-    return style.escape(re.sub(r"[/_]+", " ", name))
+def _names_part_of(path: str, module: str | None) -> bool:
+    """Return whether `module` is `path` or a package that contains it."""
+    return module is not None and f"{path}.".startswith(f"{module}.")
 
 
-def without_repeats(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of gates (columns run_id, gate) that no other gate of the same run shows already: keep is
-    1 − update, and in older records the forget gate."""
-    shown = table.run_id[table.gate.isin(("update", "forget"))]
-    return table[(table.gate != "keep") | ~table.run_id.isin(shown)]
+def _import_from_working_directory() -> None:
+    """Let Python import modules in the working directory, after those that are installed.
+
+    A command in `scripts/` or a console command has its own folder on the path instead.
+    """
+    importlib.invalidate_caches()  # the file may be newer than the last import
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())
 
 
-MOST_CONDITIONS = 16
-"""Panels of a figure with one a condition: thirty take a minute to lay out, and nobody reads them."""
+def _suggestion(name: str) -> str:
+    """Return the figure of the package with the most similar name, as a question."""
+    near = get_close_matches(name, figure_names(), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
-def left_out(places: list[str], most: int = MOST_CONDITIONS) -> str:
-    """For a caption: how many conditions are drawn, where it is not all of them."""
-    if len(places) <= most:
-        return ""
-    return f" {most} of {len(places)} conditions, evenly chosen; the numbers and tables have all."
-
-
-def spread(items: list[str], most: int) -> list[str]:
-    """At most this many of the items, evenly chosen, first and last among them; of one, the last."""
-    if len(items) <= most:
-        return items
-    if most == 1:
-        return items[-1:]
-    return [items[place] for place in np.linspace(0, len(items) - 1, most).round().astype(int)]
-
-
-def band(axes: Axes, mean: pd.DataFrame, color: str) -> None:
-    """Shades low to high over the index, where both are finite; a wide interval does not stretch the axes."""
-    closed = np.isfinite(mean[["low", "high"]].astype(float)).all(axis=1)
-    for _, part in mean[closed].groupby((~closed).cumsum()[closed]):
-        x, low, high = (np.asarray(column, dtype=float) for column in (part.index, part.low, part.high))
-        outline = np.concatenate([np.column_stack([x, low]), np.column_stack([x, high])[::-1]])
-        shade = PolyCollection([outline], facecolor=color, alpha=0.12, linewidth=0)
-        axes.add_collection(shade, autolim=False)
-
-
-def plain_log(axis: Axis) -> None:
-    """A logarithmic axis labelled 0.1, 0.2, 0.5, 1 … over few decades, in powers of ten over many."""
-    low, high = axis.get_view_interval()
-    if high < 1e3 * low:
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def panel_title(axes: Axes, text: str) -> None:
-    axes.set_title(style.escape(text), loc="left", pad=3)
+def figure_names() -> list[str]:
+    """Return the names of the figures of this package."""
+    package = importlib.import_module(PACKAGE)
+    shared = {"base", "drawing", "summaries"}
+    return sorted({module.name for module in iter_modules(package.__path__)} - shared)

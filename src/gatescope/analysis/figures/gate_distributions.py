@@ -1,4 +1,4 @@
-"""How the values of each gate are distributed, and how training moves them."""
+"""Distribution of the values of each gate over training."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import (
-    NoData,
-    canvas,
-    panel_title,
-    per_row,
-    seeds,
-    spread,
-    without_repeats,
+from gatescope.analysis.figures.base import NoData
+from gatescope.analysis.figures.drawing import canvas, panel_title, per_row
+from gatescope.analysis.figures.summaries import (
+    condition_text,
+    evenly_spaced,
+    seed_text,
+    without_duplicate_gates,
 )
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.tables import Tables
 
 TITLE = "Gate distributions over training"
 LEVELS = (0.1, 0.5, 0.9)
-MOST_TICKS = 4
+MAX_TICKS = 4
 
 
 def caption(tables: Tables) -> str:
+    """Describe shades, lines and gates."""
     table = _histograms(tables)
-    place = f" ({table.condition.iloc[0]})" if table.condition.iloc[0] else ""
     return (
-        f"Shade: how many of all units and valid positions of the probe's batch{place} have a gate at this "
-        "value, first layer, relative to the column's most frequent; lines: 10, 50 and 90 % quantiles. "
-        f"Histograms of {seeds(table)} together, a variant a cell. `update` is the share of the candidate "
-        "that is written, `keep` of the old state that stays (an LSTM's forget gate); candidates and states "
-        "lie between −1 and 1."
+        f"Shade: number of units and valid positions of the batch of the probe{condition_text(table)} at "
+        "which a gate of the first layer has this value, relative to the most frequent value of the column; "
+        f"lines: 10, 50 and 90 % quantiles. Histograms of {seed_text(table)} are pooled; one variant per "
+        "cell. `update` is the share of the candidate that is written, `keep` the share of the old state "
+        "that is kept (the forget gate of an LSTM); candidates and states lie between −1 and 1."
     )
 
 
 def numbers(tables: Tables) -> pd.DataFrame:
+    """Return the quantiles of each gate by variant and step."""
     rows = []
     for (variant, gate), part in _grouped(tables):
         for step, counts, edges in _columns(part):
@@ -48,6 +48,7 @@ def numbers(tables: Tables) -> pd.DataFrame:
 
 
 def draw(tables: Tables, width: float | None = None) -> Figure:
+    """Draw one panel per cell and gate."""
     grouped = _grouped(tables)
     variants = list(dict.fromkeys(variant for (variant, _), _ in grouped))
     shown = {v: [(gate, part) for (variant, gate), part in grouped if variant == v] for v in variants}
@@ -59,7 +60,7 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
         for axes_row, (variant, own) in zip(grid, rows, strict=True):
             for axes, (gate, part) in zip(axes_row, own, strict=False):
                 _panel(axes, part)
-                panel_title(axes, f"{style.look(style.split(variant)[0]).label}: {gate}")
+                panel_title(axes, f"{style.style_of(style.split(variant)[0]).label}: {gate}")
             for axes in axes_row[len(own) :]:
                 axes.remove()
         figure.supxlabel("step", fontsize=style.RC["axes.labelsize"])
@@ -71,33 +72,35 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
     columns = _columns(table)
     edges = columns[0][2]
     density = np.column_stack([counts / max(counts.max(), 1) for _, counts, _ in columns])
-    # Columns side by side: steps grow as powers of two.
+    # Columns are equally wide, because recorded steps grow as powers of two.
     axes.pcolormesh(
         np.arange(len(columns) + 1) - 0.5, edges, density, cmap="Greys", vmin=0, vmax=1.4, rasterized=True
     )
     for level in LEVELS:
         values = [_quantile(counts, bins, level) for _, counts, bins in columns]
         axes.plot(values, color="#c8500a", linewidth=1.4 if level == 0.5 else 0.8)
-    places = [int(place) for place in spread([str(i) for i in range(len(columns))], MOST_TICKS)]
-    axes.set_xticks(places, [f"{columns[place][0]:g}" for place in places])
+    positions = [
+        int(position) for position in evenly_spaced([str(i) for i in range(len(columns))], MAX_TICKS)
+    ]
+    axes.set_xticks(positions, [f"{columns[position][0]:g}" for position in positions])
     axes.set_ylim(edges[0], edges[-1])
     axes.grid(visible=False)
 
 
 def _columns(table: pd.DataFrame) -> list[tuple[float, np.ndarray, np.ndarray]]:
-    """(step, counts, edges) at every step that all runs of the table have, counts summed over runs."""
+    """Return (step, counts, edges) at each step that all runs have, with counts summed over runs."""
     runs = table.run_id.nunique()
-    found = []
+    columns = []
     for step, part in table.groupby("step"):
         edges = np.asarray(part.payload.iloc[0]["edges"], dtype=float)
         counts = [np.asarray(row["counts"], dtype=float) for row in part.payload]
         if len(counts) == runs and len({len(own) for own in counts}) == 1:
-            found.append((float(str(step)), np.sum(counts, axis=0), edges))
-    return found
+            columns.append((float(str(step)), np.sum(counts, axis=0), edges))
+    return columns
 
 
 def _quantile(counts: np.ndarray, edges: np.ndarray, level: float) -> float:
-    """Of a histogram, even within its bins; NaN where it is empty."""
+    """Return a quantile of a histogram, with values evenly distributed in each bin; NaN if it is empty."""
     total = counts.sum()
     if not total:
         return math.nan
@@ -105,7 +108,7 @@ def _quantile(counts: np.ndarray, edges: np.ndarray, level: float) -> float:
 
 
 def _grouped(tables: Tables) -> list[tuple[tuple[str, str], pd.DataFrame]]:
-    """Histograms by variant and gate, variants in the order of tables, gates in the order of the records."""
+    """Return the histograms by (variant, gate), gates in the order of the records."""
     table = _histograms(tables)
     grouped = []
     for variant in style.order(table.variant):
@@ -115,14 +118,14 @@ def _grouped(tables: Tables) -> list[tuple[tuple[str, str], pd.DataFrame]]:
 
 
 def _histograms(tables: Tables) -> pd.DataFrame:
-    """Of every gate of the first layer, the last condition and the first variant of each cell."""
+    """Return the histograms of the gates of the first layer: last condition, first variant of each cell."""
     table = study.contenders(tables).measurement(r"gates/[^/]+/[^/]+/histogram")
     table = table[table.kind == "histogram"]
     if table.empty:
         raise NoData("no finished run has histograms of gates (instruments=off, or no recurrent layer)")
     parts = table.name.str.split("/")
     table = table.assign(layer=parts.str[1], gate=parts.str[2])
-    table = without_repeats(table[table.layer == table.layer.min()])
+    table = without_duplicate_gates(table[table.layer == table.layer.min()])
     table = table[table.condition == study.conditions(table)[-1]]
     first: dict[str, str] = {}
     for variant in style.order(table.variant):

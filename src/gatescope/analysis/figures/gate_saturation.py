@@ -1,4 +1,7 @@
-"""How often each unit's gates are open or shut: a scatter per gate (Karpathy et al. 2015, figure 3)."""
+"""How often the gates of each unit are saturated: one scatter plot per gate.
+
+Source: Karpathy et al. 2015, "Visualizing and Understanding Recurrent Networks", figure 3.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +11,32 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import NoData, canvas, legend, panel_title, per_row, without_repeats
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.figures.base import NoData
+from gatescope.analysis.figures.drawing import canvas, legend, panel_title, per_row
+from gatescope.analysis.figures.summaries import without_duplicate_gates
+from gatescope.analysis.tables import Tables
 
 TITLE = "Gate saturation"
-SMALLEST = 1.1
-"""Inches of a panel's side."""
+MIN_SIDE = 1.1
+"""Least side of a panel in inches."""
 
 
 def caption(tables: Tables) -> str:
+    """Describe points and axes."""
     table = _points(tables)
-    place = f", {table.condition.iloc[0]}" if table.condition.iloc[0] else ""
+    condition = f", {table.condition.iloc[0]}" if table.condition.iloc[0] else ""
     return (
-        "Each point is a unit of the first layer at the tested weights, on the probe's fixed batch "
-        f"(seed {table.seed.iloc[0]}{place}): share of positions where the gate is above 0.9 against the "
-        "share where it is below 0.1 (candidate and state: below −0.9). `update` is the share of the new "
-        "candidate that is written, `keep` of the old state that stays (an LSTM's forget gate). "
-        "Units on the dotted line are always saturated. A cell without "
-        "gates shows its state."
+        "Each point is a unit of the first layer at the tested weights, on the fixed batch of the probe "
+        f"(seed {table.seed.iloc[0]}{condition}): share of positions at which the gate is above 0.9 against "
+        "the share at which it is below 0.1 (candidate and state: below −0.9). `update` is the share of the "
+        "new candidate that is written, `keep` the share of the old state that is kept (the forget gate of "
+        "an LSTM). Units on the dotted line are always saturated. For a cell without gates, the state is "
+        "shown."
     )
 
 
 def numbers(tables: Tables) -> pd.DataFrame:
+    """Return the mean shares of each gate by variant."""
     table = _points(tables)
     rows = []
     for variant in style.order(table.variant):
@@ -43,11 +50,12 @@ def numbers(tables: Tables) -> pd.DataFrame:
 
 
 def draw(tables: Tables, width: float | None = None) -> Figure:
+    """Draw one panel per cell and gate."""
     table = _points(tables)
     cells = list(dict.fromkeys(style.split(variant)[0] for variant in style.order(table.variant)))
     gates = {cell: list(dict.fromkeys(table.gate[table.cell_name == cell])) for cell in cells}
     most = max(len(names) for names in gates.values())
-    columns = min(most, per_row(width or style.TWO_COLUMNS, SMALLEST))
+    columns = min(most, per_row(width or style.TWO_COLUMNS, MIN_SIDE))
     rows = [
         (cell, names[at : at + columns])
         for cell, names in gates.items()
@@ -60,7 +68,7 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
         for axes_row, (cell, names) in zip(grid, rows, strict=True):
             for axes, gate in zip(axes_row, names, strict=False):
                 _panel(axes, table[(table.cell_name == cell) & (table.gate == gate)])
-                panel_title(axes, f"{style.look(cell).label}: {gate}")
+                panel_title(axes, f"{style.style_of(cell).label}: {gate}")
             for axes in axes_row[len(names) :]:
                 axes.remove()
         figure.supxlabel("share of positions above 0.9", fontsize=style.RC["axes.labelsize"])
@@ -71,26 +79,26 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
 
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
     axes.plot([0, 1], [1, 0], color="#999999", linewidth=0.7, linestyle=":")
-    looks = style.looks(table.variant)
+    styles = style.styles_of(table.variant)
     for variant, payload in zip(table.variant, table.payload, strict=True):
         columns = payload["columns"]
-        points = looks[variant].points | {"markersize": 2.8, "alpha": 0.65, "markeredgewidth": 0.6}
+        points = styles[variant].points | {"markersize": 2.8, "alpha": 0.65, "markeredgewidth": 0.6}
         axes.plot(columns["right"], columns["left"], **points, clip_on=False)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
 
 
 def _points(tables: Tables) -> pd.DataFrame:
-    """The saturation of every gate of the first layer at the tested weights, a row a variant and gate.
+    """Return the saturation of the gates of the first layer at the tested weights, by variant and gate.
 
-    Of one seed and one place.
+    It is of the first condition, and of the seed that most variants have.
     """
     table = tables.of_tested(r"gates/[^/]+/[^/]+/saturation")
     table = table[table.kind == "points"]
     if table.empty:
-        raise NoData("no finished run has readings of gates (instruments=off, or no recurrent layer)")
+        raise NoData("no finished run has measurements of gates (instruments=off, or no recurrent layer)")
     parts = table.name.str.split("/")
     table = table.assign(layer=parts.str[1], gate=parts.str[2])
-    table = without_repeats(table[table.layer == table.layer.min()])
+    table = without_duplicate_gates(table[table.layer == table.layer.min()])
     table = table[table.condition == study.conditions(table)[0]]
     seed = table.groupby("seed").variant.nunique().idxmax()
     table = table[table.seed == seed].sort_values("step", kind="stable")

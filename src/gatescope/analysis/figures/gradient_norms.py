@@ -1,4 +1,4 @@
-"""Norms of the training gradients before clipping, and how many steps were clipped."""
+"""Norms of the training gradients before clipping, and the share of steps that were clipped."""
 
 from __future__ import annotations
 
@@ -11,43 +11,36 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import (
-    Curves,
-    NoData,
-    band,
-    canvas,
-    legend,
-    panel_title,
-    per_row,
-    plain_log,
-    seeds,
-    spread,
-)
+from gatescope.analysis.figures.base import Curves, NoData
+from gatescope.analysis.figures.drawing import band, canvas, format_log_axis, legend, panel_title, per_row
+from gatescope.analysis.figures.summaries import evenly_spaced, seed_text
 from gatescope.analysis.gradient_flow import ALIVE, DEAD, EXPLODED, lost_by_variant, over_seeds
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.tables import Tables
 
 TITLE = "Gradient norms over training"
-MOST_ROWS = 3
+MAX_ROWS = 3
 ALL, CLIPPED = "all parameters", "share of steps clipped"
 CURVES = Curves("step", "step", "norm, or share", ("quantity", "condition"), log_y=True)
 CLIP: Any = {"color": "#555555", "linewidth": 0.9, "linestyle": (0, (1.0, 1.5))}
 
 
 def caption(tables: Tables) -> str:
+    """Describe the norms, their unit and the share of clipped steps."""
     total = _norms(tables)
-    line = " Dotted: the norm at which training clips." if _thresholds(tables) else ""
-    share = f" {CLIPPED.capitalize()}: since the reading before; mean and 95 % t interval." * bool(
-        len(_clipped(tables))
-    )
+    line = " Dotted: clipping threshold." if _thresholds(tables) else ""
+    share = ""
+    if len(_clipped(tables)):
+        share = f" {CLIPPED.capitalize()}: since the previous measurement, with mean and 95 % t interval."
     return (
-        f"Euclidean norm of the gradient before clipping, geometric mean over {seeds(total)} with its 95 % "
-        "t interval on logarithms, of all parameters and of the recurrent weights of all layers together. "
-        f"Unit: loss per unit of parameter; the vertical axis is logarithmic.{line}{share}"
-        f"{_lost(tables)}"
+        "Euclidean norm of the gradient before clipping, of all parameters and of the recurrent weights of "
+        f"all layers. Geometric mean over {seed_text(total)}, with the 95 % t interval of the logarithms. "
+        "Unit: loss per unit of a parameter; the vertical axis is "
+        f"logarithmic.{line}{share}{_lost_seeds(tables)}"
     )
 
 
 def numbers(tables: Tables) -> pd.DataFrame:
+    """Return mean and interval of each quantity by condition, variant and step."""
     parts = [
         over_seeds(own, "step", name != CLIPPED)
         .reset_index()
@@ -62,17 +55,22 @@ def numbers(tables: Tables) -> pd.DataFrame:
 
 
 def draw(tables: Tables, width: float | None = None) -> Figure:
+    """Draw the norms and the share of clipped steps, one row per condition."""
     parts = _parts(tables)
     width = width or style.TWO_COLUMNS
     columns = len(parts) if per_row(width) >= len(parts) else 1
-    places = spread(study.conditions(parts[0][1]), MOST_ROWS if columns > 1 else 1)
-    shown = [(place, name, part[part.condition == place]) for place in places for name, part in parts]
+    conditions = evenly_spaced(study.conditions(parts[0][1]), MAX_ROWS if columns > 1 else 1)
+    shown = [
+        (condition, name, part[part.condition == condition])
+        for condition in conditions
+        for name, part in parts
+    ]
     with canvas(width, 0.75 + 1.6 * len(shown) / columns) as figure:
         grid = list(figure.subplots(len(shown) // columns, columns, sharex=True, squeeze=False).flat)
         norms = [axes for axes, (_, name, _) in zip(grid, shown, strict=True) if name != CLIPPED]
-        for axes, (place, name, part) in zip(grid, shown, strict=True):
+        for axes, (condition, name, part) in zip(grid, shown, strict=True):
             _panel(axes, part, name)
-            panel_title(axes, ", ".join(filter(None, [name, place])))
+            panel_title(axes, ", ".join(filter(None, [name, condition])))
             axes.set_ylabel("share" if name == CLIPPED else "norm")
             if axes in norms[1:]:
                 axes.sharey(norms[0])
@@ -80,7 +78,7 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
                 for threshold in _thresholds(tables):
                     axes.axhline(threshold, **CLIP)
         for axes in norms:
-            plain_log(axes.yaxis)
+            format_log_axis(axes.yaxis)
         for axes in grid[-columns:]:
             axes.set_xlabel("step")
         clip = [Line2D([], [], **CLIP, label="clipping threshold")] if _thresholds(tables) else []
@@ -93,44 +91,47 @@ def _panel(axes: Axes, table: pd.DataFrame, name: str) -> None:
         axes.set_ylim(-0.03, 1.03)
     else:
         axes.set_yscale("log")
-    for variant, look in style.looks(table.variant).items():
+    for variant, variant_style in style.styles_of(table.variant).items():
         mean = over_seeds(table[table.variant == variant], "step", geometric=name != CLIPPED)
-        axes.plot(mean.index, mean["mean"], **look.line)
-        band(axes, mean, look.color)
+        axes.plot(mean.index, mean["mean"], **variant_style.line)
+        band(axes, mean, variant_style.color)
 
 
 def _parts(tables: Tables) -> list[tuple[str, pd.DataFrame]]:
-    """What is shown, by name: a row a run and step after step 0. Without clipping there is no share."""
+    """Return the quantities that are shown, by name: one row per run and step after step 0.
+
+    The share of clipped steps is included for runs that clip.
+    """
     total = _norms(tables)
     weights = tables.measurement(r"gradient_norm/[^/]+/recurrent_weights/.*")
     by = ["run_id", "variant", "condition", "seed", "step"]
-    # A sum of pandas leaves out what is NaN.
+    # The sum of pandas ignores NaN, and a norm that is not finite must remain so.
     squares = weights.assign(value=weights.value.fillna(np.inf) ** 2).groupby(by, as_index=False).value.sum()
-    parts = [(ALL, total), ("recurrent weights", _told(squares.assign(value=np.sqrt(squares.value))))]
+    parts = [(ALL, total), ("recurrent weights", _with_status(squares.assign(value=np.sqrt(squares.value))))]
     parts.append((CLIPPED, _clipped(tables)))
     return [(name, part) for name, part in parts if len(part)]
 
 
 def _norms(tables: Tables) -> pd.DataFrame:
-    total = _told(tables.measurement("gradient_norm/before_clip"))
+    total = _with_status(tables.measurement("gradient_norm/before_clip"))
     total = total[total.step > 0]
     if total[total.status == ALIVE].step.nunique() < 2:
         raise NoData(
-            "no finished run has readings of gradient norms at two steps (instruments=off, or too short)"
+            "no finished run has measurements of gradient norms at two steps (instruments=off, or too short)"
         )
     return total
 
 
-def _told(norms: pd.DataFrame) -> pd.DataFrame:
-    """Norms with their status: not finite is exploded, 0 is dead."""
+def _with_status(norms: pd.DataFrame) -> pd.DataFrame:
+    """Add the status of each norm: exploded if it is not finite, dead if it is 0."""
     status = np.where(~np.isfinite(norms.value), EXPLODED, np.where(norms.value == 0, DEAD, ALIVE))
     return norms.assign(status=status)
 
 
-def _lost(tables: Tables) -> str:
-    """What a caption says of seeds in no mean at the end, part by part: of norm 0, or not finite."""
+def _lost_seeds(tables: Tables) -> str:
+    """Return the sentences of the caption on seeds that no mean contains: last norm 0 or not finite."""
     texts = {name: lost_by_variant(part) for name, part in _parts(tables) if name != CLIPPED}
-    return "".join(f" Of {name}:{text}" for name, text in texts.items() if text)
+    return "".join(f" For {name}:{text}" for name, text in texts.items() if text)
 
 
 def _clipped(tables: Tables) -> pd.DataFrame:
@@ -142,6 +143,8 @@ def _clipped(tables: Tables) -> pd.DataFrame:
 def _thresholds(tables: Tables) -> list[float]:
     trainers = [tables.configs.get(run_id, {}).get("trainer") or {} for run_id in tables.runs.run_id]
     norms = [
-        t.get("gradient_clip_val") for t in trainers if t.get("gradient_clip_algorithm", "norm") == "norm"
+        trainer.get("gradient_clip_val")
+        for trainer in trainers
+        if trainer.get("gradient_clip_algorithm", "norm") == "norm"
     ]
     return sorted({float(norm) for norm in norms if norm})

@@ -1,4 +1,4 @@
-"""The half-life of a gradient, and how training changes it."""
+"""Half-life of the gradient through time over training."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import (
-    Curves,
-    NoData,
+from gatescope.analysis.figures.base import Curves, NoData
+from gatescope.analysis.figures.drawing import (
     band,
     canvas,
+    format_log_axis,
     legend,
     panel_title,
     panels,
     per_row,
-    plain_log,
-    seeds,
-    spread,
 )
+from gatescope.analysis.figures.summaries import evenly_spaced, seed_text
 from gatescope.analysis.gradient_flow import (
     ALIVE,
     DEAD,
@@ -33,25 +31,28 @@ from gatescope.analysis.gradient_flow import (
     lost_by_variant,
     over_seeds,
 )
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.tables import Tables
 
 TITLE = "Half-life over training"
-MOST_COLUMNS = 3
+PANELS_PER_ROW = 3
 CURVES = Curves("step", "step", "half-life (steps)", ("condition",), log_x=True, log_y=True)
 
 
 def caption(tables: Tables) -> str:
+    """Describe half-lives, bands and the marks on the edges."""
     table = _rates(tables)
     return (
-        "Steps back in time after which half of the gradient's norm is left: ln 2 / −λ, λ the mean decay "
-        f"rate over {seeds(table)} (loss-free, top layer); bands: the 95 % t interval of λ, where below 0. "
-        "A marker on the upper edge: the mean rate is 0 or above, the gradient does not vanish. A cross on "
-        "the lower edge: in some seed the gradient is exactly 0 (dead), on the upper edge: it overflows "
-        f"(exploded); such a seed is not in the mean.{lost_by_variant(longest(table))}"
+        "Number of time steps after which the norm of the backpropagated gradient has halved: ln 2 / −λ, "
+        f"where λ is the mean decay rate over {seed_text(table)} (loss-free, top layer); bands: the 95 % t "
+        "interval of λ, where it is below 0. A marker on the upper edge: the mean rate is 0 or more, so the "
+        "gradient does not vanish. A cross on the lower edge: for some seed the gradient is exactly 0 "
+        "(dead); on the upper edge: it overflows (exploded). Such seeds are excluded from the "
+        f"mean.{lost_by_variant(longest(table))}"
     )
 
 
 def numbers(tables: Tables) -> pd.DataFrame:
+    """Return mean and interval of the half-life by condition, variant and step."""
     table = _rates(tables)
     parts = [
         over_seeds(own, "step").reset_index().assign(condition=condition, variant=variant)
@@ -65,40 +66,43 @@ def numbers(tables: Tables) -> pd.DataFrame:
 
 
 def draw(tables: Tables, width: float | None = None) -> Figure:
+    """Draw one panel per condition."""
     table = _rates(tables)
-    places = spread(study.conditions(table), MOST_COLUMNS)
-    width = width or (style.COLUMN if len(places) == 1 else style.TWO_COLUMNS)
-    columns = min(len(places), per_row(width, 2.0))
-    with canvas(width, 0.75 + 2.0 * math.ceil(len(places) / columns)) as figure:
-        grid = panels(figure, len(places), columns)
-        for place_number, (axes, place) in enumerate(zip(grid, places, strict=True)):
-            _panel(axes, table[table.condition == place])
-            panel_title(axes, place)
-            if place_number >= len(places) - columns:
+    conditions = evenly_spaced(study.conditions(table), PANELS_PER_ROW)
+    width = width or (style.COLUMN if len(conditions) == 1 else style.TWO_COLUMNS)
+    columns = min(len(conditions), per_row(width, 2.0))
+    with canvas(width, 0.75 + 2.0 * math.ceil(len(conditions) / columns)) as figure:
+        grid = panels(figure, len(conditions), columns)
+        for position, (axes, condition) in enumerate(zip(grid, conditions, strict=True)):
+            _panel(axes, table[table.condition == condition])
+            panel_title(axes, condition)
+            if position >= len(conditions) - columns:
                 axes.set_xlabel("step")
-            if place_number % columns == 0:
+            if position % columns == 0:
                 axes.set_ylabel("half-life (steps)")
         grid[0].set_yscale("log")
         grid[0].set_xscale("symlog", linthresh=1)
         grid[0].set_xlim(-0.2, 1.3 * table.step.max())
-        plain_log(grid[0].yaxis)
+        format_log_axis(grid[0].yaxis)
         legend(figure, table.variant)
     return figure
 
 
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
-    for variant, look in style.looks(table.variant).items():
+    for variant, variant_style in style.styles_of(table.variant).items():
         rate = over_seeds(table[table.variant == variant], "step")
         lives = rate[["mean", "low", "high"]].apply(_half_life)
-        axes.plot(lives.index, lives["mean"], **(look.points | look.line))
-        # A rate that may be 0 has no longest half-life: there the band has no upper end to draw.
-        band(axes, lives, look.color)
-        lasting = rate.index[rate["mean"] >= 0]
+        axes.plot(lives.index, lives["mean"], **(variant_style.points | variant_style.line))
+        # Where the interval of the rate contains 0, the half-life has no upper bound, and no band is drawn.
+        band(axes, lives, variant_style.color)
+        not_vanishing = rate.index[rate["mean"] >= 0]
         edge: Any = {"transform": axes.get_xaxis_transform(), "clip_on": False, "in_layout": False}
-        axes.plot(lasting, np.ones(len(lasting)), **look.points, **edge)
+        axes.plot(not_vanishing, np.ones(len(not_vanishing)), **variant_style.points, **edge)
         for name, height in ((DEAD, 0.0), (EXPLODED, 1.0)):
             steps = rate.index[rate[name] > 0]
-            axes.plot(steps, np.full(len(steps), height), "x", color=look.color, markersize=5, **edge)
+            axes.plot(
+                steps, np.full(len(steps), height), "x", color=variant_style.color, markersize=5, **edge
+            )
 
 
 def _half_life(rate: pd.Series) -> pd.Series:

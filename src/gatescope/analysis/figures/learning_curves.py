@@ -1,4 +1,4 @@
-"""The primary metric on validation data over training: a panel a cell, or a condition if several."""
+"""The primary metric on validation data over training: one panel per cell, or per condition if several."""
 
 from __future__ import annotations
 
@@ -10,82 +10,85 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import (
-    Curves,
-    NoData,
-    band,
-    canvas,
-    legend,
+from gatescope.analysis.figures.base import Curves, NoData
+from gatescope.analysis.figures.drawing import band, canvas, legend, panel_title, panels, per_row
+from gatescope.analysis.figures.summaries import (
+    evenly_spaced,
     mean_over_seeds,
     means,
-    panel_title,
-    panels,
-    per_row,
-    seeds,
-    spread,
-    words,
+    readable_name,
+    seed_text,
 )
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.tables import Tables
 
 TITLE = "Learning curves"
-MOST_COLUMNS = 3
+PANELS_PER_ROW = 3
 CURVES = Curves("epoch", "epoch", "", ("quantity", "condition"))
-MOST_PANELS = 6
-"""Of conditions; with more, this many are drawn, evenly chosen."""
+MAX_PANELS = 6
+"""Most conditions that are drawn; of more, evenly spaced ones are."""
 
 
 def caption(tables: Tables) -> str:
+    """Describe lines and bands."""
     name, table = _curves(tables)
     return (
-        f"{words(name).capitalize()} after each epoch. Thin lines: runs; thick lines: mean over "
-        f"{seeds(table)} with its 95 % t interval, drawn while "
-        "all of them train (early stopping ends them at different epochs)."
+        f"{readable_name(name).capitalize()} after each epoch. Thin lines: runs; thick lines: mean over "
+        f"{seed_text(table)} with its 95 % t interval, up to the epoch at which the first of them stops "
+        "early."
     )
 
 
 def numbers(tables: Tables) -> pd.DataFrame:
+    """Return mean and interval of the metric by condition, variant and epoch."""
     name, table = _curves(tables)
     return means(table.assign(quantity=name), ["quantity", "condition"], "epoch")
 
 
 def draw(tables: Tables, width: float | None = None) -> Figure:
+    """Draw one panel per condition, or one per cell where there is one condition."""
     name, table = _curves(tables)
     parts = _parts(table)
     width = width or (style.TWO_COLUMNS if len(parts) > 1 else style.COLUMN)
-    columns = min(MOST_COLUMNS, len(parts), per_row(width, 1.4))
+    columns = min(PANELS_PER_ROW, len(parts), per_row(width, 1.4))
     with canvas(width, 0.6 + 1.75 * math.ceil(len(parts) / columns)) as figure:
-        # Conditions may be trained for unlike numbers of epochs, each as long as its data ask for.
-        alike = len({part.epoch.max() for part in parts.values()}) == 1
-        # One scale compares cells on one dataset, but hides what differs on one dataset among several.
+        # Conditions may be trained for different numbers of epochs.
+        same_length = len({part.epoch.max() for part in parts.values()}) == 1
+        # A common scale compares cells on one dataset; with several datasets it would hide differences.
         several = table.condition.nunique() > 1
-        places = panels(figure, len(parts), columns, common_x=alike, common_y=not several)
-        for axes, (title, part) in zip(places, parts.items(), strict=True):
+        grid = panels(figure, len(parts), columns, common_x=same_length, common_y=not several)
+        for axes, (title, part) in zip(grid, parts.items(), strict=True):
             _panel(axes, part)
             panel_title(axes, title)
         figure.supxlabel("epoch", fontsize=style.RC["axes.labelsize"])
-        figure.supylabel(words(name), fontsize=style.RC["axes.labelsize"])
+        figure.supylabel(readable_name(name), fontsize=style.RC["axes.labelsize"])
         legend(figure, table.variant)
     return figure
 
 
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
-    for variant, look in style.looks(table.variant).items():
+    for variant, variant_style in style.styles_of(table.variant).items():
         own = table[table.variant == variant]
         for _, run in own.groupby("run_id"):
-            axes.plot(run.epoch, run.value, **look.line, linewidth=0.5, alpha=0.4)
+            axes.plot(run.epoch, run.value, **variant_style.line, linewidth=0.5, alpha=0.4)
         mean = mean_over_seeds(own, "epoch")
-        band(axes, mean, look.color)
-        axes.plot(mean.index, mean["mean"], **(look.points | look.line), markevery=_last_only(mean))
+        band(axes, mean, variant_style.color)
+        axes.plot(
+            mean.index,
+            mean["mean"],
+            **(variant_style.points | variant_style.line),
+            markevery=_last_only(mean),
+        )
     axes.set_xlim(0.5, max(table.epoch.max(), 1) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
 
 
 def _last_only(mean: pd.DataFrame) -> list[int]:
+    """Return the position of the only marker of a curve, at its end."""
     return [len(mean) - 1] if len(mean) else []
 
 
 def _curves(tables: Tables) -> tuple[str, pd.DataFrame]:
-    """The validation metric that the study compares on, else the validation loss, by epoch."""
+    """Return name and values of the primary metric on validation data, or else of a loss, by epoch."""
     primary, tables = study.primary(tables).rpartition("/")[2], study.contenders(tables)
     for name in (f"validation/{primary}", "validation/loss", "train/loss"):
         table = tables.metric(name).dropna(subset=["epoch", "value"])
@@ -98,9 +101,10 @@ def _curves(tables: Tables) -> tuple[str, pd.DataFrame]:
 
 
 def _parts(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """What each panel shows, by its title."""
-    places = study.conditions(table)
-    if len(places) > 1:
-        return {place: table[table.condition == place] for place in spread(places, MOST_PANELS)}
+    """Return the rows of each panel, by its title."""
+    conditions = study.conditions(table)
+    if len(conditions) > 1:
+        drawn = evenly_spaced(conditions, MAX_PANELS)
+        return {condition: table[table.condition == condition] for condition in drawn}
     cells = dict.fromkeys(style.split(variant)[0] for variant in style.order(table.variant))
-    return {style.look(cell).label: table[table.cell_name == cell] for cell in cells}
+    return {style.style_of(cell).label: table[table.cell_name == cell] for cell in cells}

@@ -1,4 +1,4 @@
-"""The primary metric by variant: a point a seed, the mean and its interval, the baseline."""
+"""The primary metric by variant: one point per seed, mean and interval, and the baseline."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import (
-    MOST_CONDITIONS,
-    NoData,
-    canvas,
-    left_out,
-    panel_title,
-    panels,
-    per_row,
-    seeds,
-    spread,
-    words,
+from gatescope.analysis.figures.base import NoData
+from gatescope.analysis.figures.drawing import canvas, panel_title, panels, per_row
+from gatescope.analysis.figures.summaries import (
+    MAX_CONDITIONS,
+    evenly_spaced,
+    omitted_conditions,
+    readable_name,
+    seed_text,
 )
-from gatescope.analysis.runs import Tables
 from gatescope.analysis.statistics import LEVEL, mean_interval
+from gatescope.analysis.tables import Tables
 
 TITLE = "Metric by variant"
-MOST_COLUMNS = 3
+PANELS_PER_ROW = 3
 BASELINE_LINE: Any = {"color": "#555555", "linewidth": 0.9, "linestyle": (0, (4.0, 2.0))}
 
 
 def caption(tables: Tables) -> str:
+    """Describe points, bars and the line of the baseline."""
     table = _values(tables)
-    bars = [(c, b) for c in study.conditions(table) if (b := study.baseline(tables, c))]
-    values = ", ".join(f"{b.value:.3f}" + (f" ({c})" if c else "") for c, b in bars)
-    line = f" Dashed: {bars[0][1].name}, {values}." if bars else ""
+    conditions = study.conditions(table)
+    baselines = [(c, baseline) for c in conditions if (baseline := study.baseline(tables, c))]
+    values = ", ".join(f"{baseline.value:.3f}" + (f" ({c})" if c else "") for c, baseline in baselines)
+    line = f" Dashed: {baselines[0][1].name}, {values}." if baselines else ""
     return (
-        f"{words(study.primary(tables)).capitalize()}. Small points: runs ({seeds(table)} a variant); large "
-        f"points and bars: mean and {LEVEL:.0%} t interval over seeds.{line}"
-        + left_out(study.conditions(table))
+        f"{readable_name(study.primary(tables)).capitalize()}. Small points: runs ({seed_text(table)} per "
+        f"variant); large points and bars: mean and {LEVEL:.0%} t interval over seeds.{line}"
+        + omitted_conditions(conditions)
     )
 
 
 def numbers(tables: Tables) -> pd.DataFrame:
+    """Return mean and interval of the metric by condition and variant."""
     table = _values(tables)
     rows = [
         {"condition": condition, "variant": variant, **vars(mean_interval(own))}
@@ -55,35 +55,38 @@ def numbers(tables: Tables) -> pd.DataFrame:
 
 
 def draw(tables: Tables, width: float | None = None) -> Figure:
+    """Draw one panel per condition, with one row per variant."""
     table = _values(tables)
-    variants, places = style.order(table.variant), spread(study.conditions(table), MOST_CONDITIONS)
-    width = width or (style.COLUMN if len(places) == 1 else style.TWO_COLUMNS)
-    columns = min(MOST_COLUMNS, len(places), per_row(width, 2.0))
-    rows = math.ceil(len(places) / columns)
+    variants, conditions = style.order(table.variant), evenly_spaced(study.conditions(table), MAX_CONDITIONS)
+    width = width or (style.COLUMN if len(conditions) == 1 else style.TWO_COLUMNS)
+    columns = min(PANELS_PER_ROW, len(conditions), per_row(width, 2.0))
+    rows = math.ceil(len(conditions) / columns)
     with canvas(width, 0.6 + rows * (0.35 + 0.24 * len(variants))) as figure:
-        grid = panels(figure, len(places), columns, common_x=False)
-        for axes, condition in zip(grid, places, strict=True):
+        grid = panels(figure, len(conditions), columns, common_x=False)
+        for axes, condition in zip(grid, conditions, strict=True):
             _panel(axes, table[table.condition == condition], variants, study.baseline(tables, condition))
             panel_title(axes, condition)
-        for axes in grid[max(0, len(places) - columns) :]:
-            axes.set_xlabel(words(study.primary(tables)))
-        if baseline := study.baseline(tables, places[0]):
-            line = Line2D([], [], **BASELINE_LINE, label=style.look(baseline.name).label)
+        for axes in grid[max(0, len(conditions) - columns) :]:
+            axes.set_xlabel(readable_name(study.primary(tables)))
+        if baseline := study.baseline(tables, conditions[0]):
+            line = Line2D([], [], **BASELINE_LINE, label=style.style_of(baseline.name).label)
             figure.legend(handles=[line], loc="outside upper right", handlelength=2.2)
     return figure
 
 
 def _panel(axes: Axes, table: pd.DataFrame, variants: list[str], baseline: study.Baseline | None) -> None:
-    looks = style.looks(variants)
+    styles = style.styles_of(variants)
     for height, variant in enumerate(variants):
         values = table.value[table.variant == variant]
         if values.empty:
             continue
-        look, estimate = looks[variant], mean_interval(values)
-        axes.plot(values, [height + 0.24] * len(values), **look.points | {"markersize": 2.5, "alpha": 0.6})
-        axes.plot([estimate.low, estimate.high], [height, height], color=look.color, linewidth=1.2)
-        axes.plot([estimate.mean], [height], **look.points | {"markersize": 5})
-    axes.set_yticks(range(len(variants)), [looks[variant].label for variant in variants])
+        variant_style, estimate = styles[variant], mean_interval(values)
+        axes.plot(
+            values, [height + 0.24] * len(values), **variant_style.points | {"markersize": 2.5, "alpha": 0.6}
+        )
+        axes.plot([estimate.low, estimate.high], [height, height], color=variant_style.color, linewidth=1.2)
+        axes.plot([estimate.mean], [height], **variant_style.points | {"markersize": 5})
+    axes.set_yticks(range(len(variants)), [styles[variant].label for variant in variants])
     axes.set_ylim(len(variants) - 0.5, -0.6)
     axes.grid(axis="y", visible=False)
     if baseline:

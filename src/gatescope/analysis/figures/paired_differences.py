@@ -1,4 +1,4 @@
-"""Each variant minus the reference, seed by seed: the differences, their mean and its interval."""
+"""Differences between each variant and the reference, paired by seed, with mean and interval."""
 
 from __future__ import annotations
 
@@ -9,98 +9,97 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import study, style
-from gatescope.analysis.contrasts import Compared, against_reference
-from gatescope.analysis.figures.base import (
-    MOST_CONDITIONS,
-    NoData,
-    canvas,
-    left_out,
-    panel_title,
-    panels,
-    per_row,
-    spread,
-    words,
+from gatescope.analysis.comparison import reference_contrasts
+from gatescope.analysis.contrasts import Contrast
+from gatescope.analysis.figures.base import NoData
+from gatescope.analysis.figures.drawing import canvas, panel_title, panels, per_row
+from gatescope.analysis.figures.summaries import (
+    MAX_CONDITIONS,
+    count_text,
+    evenly_spaced,
+    omitted_conditions,
+    readable_name,
 )
-from gatescope.analysis.runs import Tables
-from gatescope.analysis.statistics import BAR, LEVEL
+from gatescope.analysis.statistics import LEVEL, SUPERIORITY_THRESHOLD
+from gatescope.analysis.tables import Tables
 
 TITLE = "Paired differences"
-MOST_COLUMNS = 3
+PANELS_PER_ROW = 3
 
 
 def caption(tables: Tables) -> str:
-    n = [one.difference.estimate.n for one in _compared(tables)]
-    pairs = f"{n[0]} seeds" if len(set(n)) == 1 else f"{min(n)} to {max(n)} seeds"
+    """Describe the differences and when a marker is filled."""
+    contrasts = _contrasts(tables)
+    pairs = count_text((contrast.difference.estimate.n for contrast in contrasts), "seed")
     return (
-        f"{words(study.primary(tables)).capitalize()} of each variant minus that of "
-        f"{_reference(tables)}, over the {pairs} that both have. Small points: seeds; "
-        f"large points and bars: mean and {LEVEL:.0%} t interval, not adjusted. Filled: the difference holds "
-        f"(p < {1 - LEVEL:.2f} after Holm, P(A > B) past {BAR}, enough seeds)."
-        + left_out(list(dict.fromkeys(one.condition for one in _compared(tables))))
+        f"{readable_name(study.primary(tables)).capitalize()} of each variant minus that of "
+        f"{_reference(tables)}, over the {pairs} that both have. Small points: seeds; large points and bars: "
+        f"mean and {LEVEL:.0%} t interval, not adjusted for multiple comparisons. Filled points: the "
+        f"difference is significant (p < {1 - LEVEL:.2f} after Holm's correction, P(A > B) beyond "
+        f"{SUPERIORITY_THRESHOLD}, enough seeds)."
+        + omitted_conditions(list(dict.fromkeys(contrast.condition for contrast in contrasts)))
     )
 
 
 def numbers(tables: Tables) -> pd.DataFrame:
+    """Return mean, interval, p value and verdict of each difference."""
     rows = [
         {
-            "condition": one.condition,
-            "variant": one.difference.a,
-            "minus": one.difference.b,
-            **vars(one.difference.estimate),
-            "p_holm": one.adjusted_p,
-            "superiority": one.difference.superiority,
-            "verdict": one.verdict,
+            "condition": contrast.condition,
+            "variant": contrast.variant,
+            "minus": contrast.reference,
+            **vars(contrast.difference.estimate),
+            "p_holm": contrast.adjusted_p,
+            "superiority": contrast.difference.superiority,
+            "verdict": contrast.verdict,
         }
-        for one in _compared(tables)
+        for contrast in _contrasts(tables)
     ]
     return pd.DataFrame(rows)
 
 
 def draw(tables: Tables, width: float | None = None) -> Figure:
-    compared = _compared(tables)
-    places = spread(list(dict.fromkeys(one.condition for one in compared)), MOST_CONDITIONS)
-    variants = style.order(one.difference.a for one in compared)
-    width = width or (style.COLUMN if len(places) == 1 else style.TWO_COLUMNS)
-    columns = min(MOST_COLUMNS, len(places), per_row(width, 2.0))
-    rows = math.ceil(len(places) / columns)
+    """Draw one panel per condition, with one row per variant."""
+    contrasts = _contrasts(tables)
+    conditions = evenly_spaced(list(dict.fromkeys(one.condition for one in contrasts)), MAX_CONDITIONS)
+    variants = style.order(contrast.variant for contrast in contrasts)
+    width = width or (style.COLUMN if len(conditions) == 1 else style.TWO_COLUMNS)
+    columns = min(PANELS_PER_ROW, len(conditions), per_row(width, 2.0))
+    rows = math.ceil(len(conditions) / columns)
     with canvas(width, 0.5 + rows * (0.35 + 0.24 * len(variants))) as figure:
-        # A difference of 0.01 on one dataset is as much as one of 0.5 on another.
-        grid = panels(figure, len(places), columns, common_x=False)
-        for axes, place in zip(grid, places, strict=True):
-            _panel(axes, [one for one in compared if one.condition == place], variants)
-            panel_title(axes, place)
-        name = f"{words(study.primary(tables))}, minus {_reference(tables)}"
+        # Scales differ: a difference of 0.01 on one dataset may be as large as one of 0.5 on another.
+        grid = panels(figure, len(conditions), columns, common_x=False)
+        for axes, condition in zip(grid, conditions, strict=True):
+            _panel(axes, [one for one in contrasts if one.condition == condition], variants)
+            panel_title(axes, condition)
+        name = f"{readable_name(study.primary(tables))}, minus {_reference(tables)}"
         figure.supxlabel(name, fontsize=style.RC["axes.labelsize"])
     return figure
 
 
-def _panel(axes: Axes, compared: list[Compared], variants: list[str]) -> None:
-    looks = style.looks(variants)
+def _panel(axes: Axes, contrasts: list[Contrast], variants: list[str]) -> None:
+    styles = style.styles_of(variants)
     axes.axvline(0, color="#555555", linewidth=0.9, zorder=0)
-    for one in compared:
-        height, look, estimate = (
-            variants.index(one.difference.a),
-            looks[one.difference.a],
-            one.difference.estimate,
-        )
-        holds = one.verdict in ("ahead", "behind")
-        inside = {"fillstyle": "full", "markerfacecolor": look.color if holds else "white"}
-        mean = look.points | {"markersize": 5} | inside
-        seeds = look.points | {"markersize": 2.5, "alpha": 0.6}
-        axes.plot(one.difference.values, [height + 0.24] * len(one.difference.values), **seeds)
-        axes.plot([estimate.low, estimate.high], [height, height], color=look.color, linewidth=1.2)
+    for contrast in contrasts:
+        height, variant_style = variants.index(contrast.variant), styles[contrast.variant]
+        values, estimate = contrast.difference.values, contrast.difference.estimate
+        face = variant_style.color if contrast.holds else "white"
+        mean = variant_style.points | {"markersize": 5, "fillstyle": "full", "markerfacecolor": face}
+        seeds = variant_style.points | {"markersize": 2.5, "alpha": 0.6}
+        axes.plot(values, [height + 0.24] * len(values), **seeds)
+        axes.plot([estimate.low, estimate.high], [height, height], color=variant_style.color, linewidth=1.2)
         axes.plot([estimate.mean], [height], **mean)
-    axes.set_yticks(range(len(variants)), [looks[variant].label for variant in variants])
+    axes.set_yticks(range(len(variants)), [styles[variant].label for variant in variants])
     axes.set_ylim(len(variants) - 0.5, -0.6)
     axes.grid(axis="y", visible=False)
 
 
 def _reference(tables: Tables) -> str:
-    return style.look(study.reference(study.contenders(tables))).label
+    return style.style_of(study.reference(study.contenders(tables))).label
 
 
-def _compared(tables: Tables) -> list[Compared]:
-    found = [one for one in against_reference(tables) if one.difference.estimate.n]
-    if not found:
+def _contrasts(tables: Tables) -> list[Contrast]:
+    contrasts = [contrast for contrast in reference_contrasts(tables) if contrast.difference.estimate.n]
+    if not contrasts:
         raise NoData("fewer than two variants have finished runs of the same seed")
-    return found
+    return contrasts

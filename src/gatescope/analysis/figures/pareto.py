@@ -1,4 +1,4 @@
-"""What a metric costs: against seconds of training, and against parameters, with the Pareto front."""
+"""The primary metric against training time and number of parameters, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -11,71 +11,78 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import NoData, canvas, legend, panel_title, per_row, seeds, spread, words
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.figures.base import NoData
+from gatescope.analysis.figures.drawing import canvas, legend, panel_title, per_row
+from gatescope.analysis.figures.summaries import evenly_spaced, readable_name, seed_text
 from gatescope.analysis.statistics import mean_interval
+from gatescope.analysis.tables import Tables
 
 TITLE = "Metric against cost"
-MOST_ROWS = 3
+MAX_ROWS = 3
 COSTS = {"seconds": "training time (s)", "parameters": "parameters"}
 FRONT: Any = {"color": "#888888", "linewidth": 0.9, "linestyle": (0, (4.0, 2.0)), "zorder": 0}
 
 
 def caption(tables: Tables) -> str:
+    """Describe both costs and the Pareto front."""
     return (
-        f"{words(study.primary(tables)).capitalize()} against the seconds of a whole run, evaluation and "
-        "instruments included, and against the number of parameters, embedding and head included. Mean and "
-        f"95 % t interval over {seeds(_values(tables))}. Dashed: the Pareto front of the means, to which no "
-        "variant is both cheaper and better."
+        f"{readable_name(study.primary(tables)).capitalize()} against the duration of a run, with evaluation "
+        "and instruments, and against the number of parameters, with embedding and head. Mean and 95 % t "
+        f"interval over {seed_text(_values(tables))}. Dashed: Pareto front of the means; no variant is both "
+        "cheaper and better than a variant on it."
     )
 
 
 def numbers(tables: Tables) -> pd.DataFrame:
+    """Return metric, costs and membership in the front by condition and variant."""
     rows = _estimates(tables)
     for cost in COSTS:
         fronts = [_front(part, cost, tables) for _, part in rows.groupby("condition", sort=False)]
-        rows[f"front_{cost}"] = rows.index.isin([place for front in fronts for place in front.index])
+        rows[f"front_{cost}"] = rows.index.isin([index for front in fronts for index in front.index])
     return rows
 
 
 def draw(tables: Tables, width: float | None = None) -> Figure:
+    """Draw the metric against each cost, one row per condition."""
     rows = _estimates(tables)
     width = width or style.TWO_COLUMNS
     columns = min(2, per_row(width, 2.0))
-    places = spread(list(dict.fromkeys(rows.condition)), MOST_ROWS if columns > 1 else 1)
-    shown = [(place, cost) for place in places for cost in COSTS]
+    conditions = evenly_spaced(list(dict.fromkeys(rows.condition)), MAX_ROWS if columns > 1 else 1)
+    shown = [(condition, cost) for condition in conditions for cost in COSTS]
     with canvas(width, 0.75 + 1.9 * len(shown) / columns) as figure:
         grid = list(figure.subplots(len(shown) // columns, columns, sharey=True, squeeze=False).flat)
-        for axes, (place, cost) in zip(grid, shown, strict=True):
-            part = rows[rows.condition == place]
+        for axes, (condition, cost) in zip(grid, shown, strict=True):
+            part = rows[rows.condition == condition]
             _panel(axes, part, cost, _front(part, cost, tables))
-            panel_title(axes, place)
+            panel_title(axes, condition)
             axes.set_xlabel(COSTS[cost])
-            axes.set_ylabel(words(study.primary(tables)))
+            axes.set_ylabel(readable_name(study.primary(tables)))
             axes.xaxis.set_major_locator(MaxNLocator(4))
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        for place_number, axes in enumerate(grid):
-            if place_number % columns:
+        for position, axes in enumerate(grid):
+            if position % columns:
                 axes.set_ylabel("")
         legend(figure, rows.variant, lines=False, extra=[Line2D([], [], **FRONT, label="Pareto front")])
     return figure
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, cost: str, front: pd.DataFrame) -> None:
-    looks = style.looks(rows.variant)
+    styles = style.styles_of(rows.variant)
     axes.plot(front[cost], front["mean"], **FRONT, drawstyle="steps-post")
     for row in rows.to_dict("records"):
-        look = looks[row["variant"]]
-        axes.vlines(row[cost], row["low"], row["high"], color=look.color, linewidth=0.9)
+        variant_style = styles[row["variant"]]
+        axes.vlines(row[cost], row["low"], row["high"], color=variant_style.color, linewidth=0.9)
         if cost == "seconds":
-            axes.hlines(row["mean"], row["seconds_low"], row["seconds_high"], color=look.color, linewidth=0.9)
-        axes.plot([row[cost]], [row["mean"]], **look.points | {"markersize": 5})
+            axes.hlines(
+                row["mean"], row["seconds_low"], row["seconds_high"], color=variant_style.color, linewidth=0.9
+            )
+        axes.plot([row[cost]], [row["mean"]], **variant_style.points | {"markersize": 5})
     low, high = axes.get_xlim()
     axes.set_xlim(max(low, 0.0), high)
 
 
 def _front(rows: pd.DataFrame, cost: str, tables: Tables) -> pd.DataFrame:
-    """The rows that no cheaper one equals or beats, cheapest first."""
+    """Return the rows that are better than every cheaper one, cheapest first."""
     gain = rows["mean"] if study.higher_is_better(tables) else -rows["mean"]
     ordered = rows.assign(gain=gain).sort_values([cost, "gain"], ascending=[True, False], kind="stable")
     before = ordered.gain.cummax().shift(fill_value=float("-inf"))
@@ -83,6 +90,7 @@ def _front(rows: pd.DataFrame, cost: str, tables: Tables) -> pd.DataFrame:
 
 
 def _estimates(tables: Tables) -> pd.DataFrame:
+    """Return mean and interval of the metric, and both costs, by condition and variant."""
     table = _values(tables)
     rows = []
     for condition in study.conditions(table):
@@ -100,7 +108,7 @@ def _estimates(tables: Tables) -> pd.DataFrame:
 
 
 def _values(tables: Tables) -> pd.DataFrame:
-    """A row a run with its metric and both costs."""
+    """Return the metric and both costs of each run."""
     name = study.primary(tables)
     tables = study.contenders(tables)
     costs = {cost: pd.to_numeric(tables.runs[cost], errors="coerce") for cost in COSTS}

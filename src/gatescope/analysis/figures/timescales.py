@@ -1,4 +1,4 @@
-"""How long each unit's gate keeps: the distribution of effective timescales."""
+"""Distribution of the effective timescales of the gates of units."""
 
 from __future__ import annotations
 
@@ -8,26 +8,30 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import style
-from gatescope.analysis.figures.base import NoData, canvas, legend, panel_title, panels, per_row, seeds
+from gatescope.analysis.figures.base import NoData
+from gatescope.analysis.figures.drawing import canvas, legend, panel_title, panels, per_row
+from gatescope.analysis.figures.summaries import condition_text, seed_text
 from gatescope.analysis.gradient_flow import ends, longest
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.tables import Tables
 
 TITLE = "Effective timescales"
-LONGEST = 1e4
-"""Steps; units above it (a gate that float32 cannot tell from 1) are drawn at the edge."""
+MAX_TIMESCALE = 1e4
+"""In time steps; larger values (of gates that equal 1 in float32) are drawn at the edge."""
 
 
 def caption(tables: Tables) -> str:
+    """Describe the timescale and the units that are counted."""
     table = _timescales(tables)
-    place = f" ({table.condition.iloc[0]})" if table.condition.iloc[0] else ""
     return (
-        "Share of units whose gate alone keeps a state for at least so many steps, τ = −1 / mean ln keep"
-        f"{place}; units of {seeds(table)} together, first layer. Cells without a keep gate have none. "
-        "A gate's timescale is not memory: compare it with the vanishing curves."
+        "Share of units whose gate, taken alone, keeps a state for at least τ time steps, τ = −1 / mean ln "
+        f"keep{condition_text(table)}. Units of the first layer, with {seed_text(table)} pooled. Cells "
+        "without a keep gate have no timescale. The timescale of a gate does not measure memory: compare the "
+        "vanishing curves."
     )
 
 
 def numbers(tables: Tables) -> pd.DataFrame:
+    """Return quantiles of the timescales of units by time and variant."""
     rows = []
     for time, part in ends(_timescales(tables)).items():
         for variant in style.order(part.variant):
@@ -38,6 +42,7 @@ def numbers(tables: Tables) -> pd.DataFrame:
 
 
 def draw(tables: Tables, width: float | None = None) -> Figure:
+    """Draw the distribution at initialisation and at the tested weights."""
     table = _timescales(tables)
     width = width or style.TWO_COLUMNS
     columns = per_row(width, 2.0)
@@ -56,22 +61,30 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
 
 
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
-    for variant, look in style.looks(table.variant).items():
+    for variant, variant_style in style.styles_of(table.variant).items():
         steps = _steps(table[table.variant == variant])
         share = 1 - np.arange(len(steps)) / len(steps)
         axes.plot(
-            steps, share, **look.line, marker=look.marker, markevery=(0.12, 0.25), drawstyle="steps-post"
+            steps,
+            share,
+            **variant_style.line,
+            marker=variant_style.marker,
+            markevery=(0.12, 0.25),
+            drawstyle="steps-post",
         )
 
 
 def _steps(table: pd.DataFrame) -> np.ndarray:
-    """Timescales of all units of these runs, in order."""
-    return np.sort(np.minimum(np.concatenate([row["columns"]["rate"] for row in table.payload]), LONGEST))
+    """Return the timescales of all units of these runs, sorted."""
+    return np.sort(
+        np.minimum(np.concatenate([row["columns"]["rate"] for row in table.payload]), MAX_TIMESCALE)
+    )
 
 
 def _timescales(tables: Tables) -> pd.DataFrame:
+    """Return the timescales of the first layer under one condition, one row per run and step."""
     table = tables.with_tested(r"gates/[^/]+/timescale")
     table = table[table.kind == "points"]
     if table.empty:
-        raise NoData("no finished run has a gate that keeps its state")
+        raise NoData("no finished run has measured the timescale of a gate that keeps the state")
     return longest(table[table.name == table.name.min()])

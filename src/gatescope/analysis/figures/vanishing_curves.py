@@ -1,4 +1,4 @@
-"""How much of a gradient is left k steps back, at initialisation and at the tested weights."""
+"""Norm of a gradient k time steps before the last, at initialisation and at the tested weights."""
 
 from __future__ import annotations
 
@@ -8,17 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import style
-from gatescope.analysis.figures.base import (
-    Curves,
-    NoData,
-    band,
-    canvas,
-    legend,
-    panel_title,
-    panels,
-    per_row,
-    seeds,
-)
+from gatescope.analysis.figures.base import Curves, NoData
+from gatescope.analysis.figures.drawing import band, canvas, legend, panel_title, panels, per_row
+from gatescope.analysis.figures.summaries import condition_text, seed_text
 from gatescope.analysis.gradient_flow import (
     ALIVE,
     DEAD,
@@ -31,29 +23,30 @@ from gatescope.analysis.gradient_flow import (
     mean_curve,
     measurements,
 )
-from gatescope.analysis.runs import Tables
+from gatescope.analysis.tables import Tables
 
 TITLE = "Vanishing curves"
 GUIDES = (0.5, 0.8, 0.9, 0.97)
-"""Spectral radii ρ of the guide lines: a linear recurrence ρQ, Q orthogonal, leaves exactly ρ^k."""
+"""Spectral radii ρ of the guide lines: under a linear recurrence ρQ with orthogonal Q the norm is ρ^k."""
 FLOOR = 1e-9
-"""Nothing is drawn below: no training can use it."""
+"""Lower limit of the vertical axis: smaller gradients have no effect on training."""
 CURVES = Curves("lag", "lag (steps)", "norm relative to lag 0", ("time",), log_y=True, floor=FLOOR)
 
 
 def caption(tables: Tables) -> str:
+    """Describe the curves, their normalisation and the guide lines."""
     table = _curves(tables)
-    place = f" ({table.condition.iloc[0]})" if table.condition.iloc[0] else ""
     return (
-        "Norm of a random unit vector on the last state, carried back by the exact Jacobians, relative to "
-        f"lag 0, against the lag in steps{place}; the whole state (h, and c where there is one), top layer. "
-        f"Loss-free, so that the two times compare. Geometric mean over examples and {seeds(table)}, bands: "
-        f"95 % t interval over seeds on logarithms. Dotted: closed form ρ^k. Cut at {FLOOR:.0e}."
-        f"{lost_by_variant(table)}"
+        "Norm of a random unit vector on the last state, propagated backward by the exact Jacobians, "
+        f"relative to lag 0, against the lag in time steps{condition_text(table)}. It is of the whole state "
+        "(h, and c where there is one) of the top layer, and does not depend on the loss, so that both times "
+        f"can be compared. Geometric mean over examples and {seed_text(table)}; bands: 95 % t interval over "
+        f"seeds of the logarithms. Dotted: closed form ρ^k. Cut off at {FLOOR:.0e}.{lost_by_variant(table)}"
     )
 
 
 def numbers(tables: Tables) -> pd.DataFrame:
+    """Return mean and interval of the norm by time, variant and lag."""
     parts = [
         mean_curve(own[own.status == ALIVE])
         .rename_axis("lag")
@@ -69,7 +62,7 @@ def numbers(tables: Tables) -> pd.DataFrame:
 
 
 def _curves(tables: Tables) -> pd.DataFrame:
-    """Curves under the last condition, a row a run and step, with the `status` of its gradient there."""
+    """Return the curves under one condition, one row per run and step, with the status of the gradient."""
     table = longest(measurements(tables, "loss_free_curve"))
     try:
         status = decay_rates(tables).set_index(KEY).status
@@ -80,6 +73,7 @@ def _curves(tables: Tables) -> pd.DataFrame:
 
 
 def draw(tables: Tables, width: float | None = None) -> Figure:
+    """Draw the curves at initialisation and at the tested weights."""
     table = _curves(tables)
     width = width or style.TWO_COLUMNS
     columns = per_row(width, 2.0)
@@ -102,18 +96,21 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
 
 
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
-    for variant, look in style.looks(table.variant).items():
+    for variant, variant_style in style.styles_of(table.variant).items():
         mean = mean_curve(table[(table.variant == variant) & (table.status == ALIVE)])
-        axes.plot(mean.index, mean["mean"], **look.line, marker=look.marker, markevery=(0.1, 0.25))
-        band(axes, mean, look.color)
+        axes.plot(
+            mean.index, mean["mean"], **variant_style.line, marker=variant_style.marker, markevery=(0.1, 0.25)
+        )
+        band(axes, mean, variant_style.color)
 
 
 def _guides(axes: Axes) -> None:
+    """Draw the guide lines ρ^k with their labels, within the limits of the axes."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     lag = np.linspace(0, right, 200)
     right_ends: list[float] = []
     for rho in GUIDES:
-        # Where the lags are few, the slow lines would lie on each other.
+        # With few lags the slow lines would overlap.
         if any(end < 10 * rho**right and rho**right < 10 * end for end in right_ends):
             continue
         right_ends.append(rho**right)

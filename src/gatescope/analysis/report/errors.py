@@ -1,6 +1,6 @@
-"""The part of a report on errors: calibration, classes and the test examples that most seeds get wrong.
+"""The section of a report on errors: calibration, classes, and the test examples that most seeds get wrong.
 
-Its tables lie beside the others as CSV, so that a report outlives the records:
+Its tables are written as CSV as well, so that a report does not depend on the records:
 
     tables/confusion.csv     counts: variant, condition, true, predicted, n
     tables/classes.csv       precision, recall, f1, n of each class
@@ -17,29 +17,36 @@ from typing import Any
 
 import pandas as pd
 
-from gatescope.analysis import contrasts, error_tables, errors
-from gatescope.analysis.runs import Tables
+from gatescope.analysis import error_tables, errors
+from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.statistics import Estimate, mean_interval
 from gatescope.tracking.predictions import classes
 
-WORST = 20
-"""Errors of a variant in the CSV; the page shows the first `ON_PAGE`, the README the first `IN_README`."""
-ON_PAGE, IN_README = 10, 5
-MOST_CLASSES = 12
-"""Rows of a README's table of classes: the hardest ones."""
-MOST_ROWS = 1000
+MAX_ERRORS = 20
+"""Errors of a variant in the CSV; page and README show the first ones."""
+MAX_CLASSES = 12
+"""Rows of the README's table of classes: the hardest ones."""
+MAX_ROWS = 1000
 """Rows of the page's table of classes."""
-LONGEST = 160
+MAX_CHARACTERS = 160
 """Characters of a text that are shown."""
 FILES = ("confusion", "classes", "calibration", "errors")
 
 FindTexts = Callable[[Mapping[str, Any], pd.DataFrame], errors.Texts | None]
-"""A run's config and predictions -> the way from ids to texts, or None."""
+"""From a run's config and predictions to a lookup of texts by id; None where the texts are not available."""
 
 
 @dataclass(frozen=True)
-class Score:
-    """How far probabilities can be believed, over the seeds of one variant and condition."""
+class CalibrationScore:
+    """The calibration of one variant under one condition.
+
+    Attributes:
+        variant: the variant.
+        condition: the condition.
+        examples: number of test examples.
+        calibration_error: expected calibration error, mean over seeds.
+        brier: Brier score, mean over seeds.
+    """
 
     variant: str
     condition: str
@@ -49,8 +56,15 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Worst:
-    """The worst errors of one variant and condition; `leads`: it has the best mean under its condition."""
+class WorstErrors:
+    """The worst errors of one variant under one condition.
+
+    Attributes:
+        variant: the variant.
+        condition: the condition.
+        table: a row per example, the worst first.
+        leads: whether the variant has the best mean under its condition.
+    """
 
     variant: str
     condition: str
@@ -58,79 +72,90 @@ class Worst:
     leads: bool = False
 
     def rows(self, count: int) -> list[list[str]]:
-        """The first ones as text, headings first."""
+        """Return the first `count` rows as text, headings first."""
         table = self.table.head(count)
         if "wrong" in table:
             wrong = [f"{w} of {n}" for w, n in zip(table.wrong, table.runs, strict=True)]
             table = table.assign(wrong=wrong)
-        return [list(row) for row in error_tables.rows(table.drop(columns="runs"), LONGEST)]
+        return [list(row) for row in error_tables.rows(table.drop(columns="runs"), MAX_CHARACTERS)]
 
 
 @dataclass(frozen=True)
-class Section:
-    """What README and page show.
+class ErrorSection:
+    """The contents of the section.
 
     Attributes:
-        classes: a row a variant, condition and class: precision, recall, f1, n.
+        scores: calibration of each variant and condition with a classification.
+        classes: a row per variant, condition and class: precision, recall, f1, n.
+        confusion: a row per cell of a confusion matrix that is not 0: variant, condition, true, predicted, n.
+        worst: the worst errors of each variant and condition.
         notes: why something is not shown.
     """
 
-    scores: list[Score]
+    scores: list[CalibrationScore]
     classes: pd.DataFrame
     confusion: pd.DataFrame
-    worst: list[Worst]
+    worst: list[WorstErrors]
     notes: list[str]
 
     def class_rows(self) -> list[dict[str, Any]]:
-        """Of the page: at most `MOST_ROWS`, the lowest F1 first where there are more."""
+        """Return at most `MAX_ROWS` rows of `classes`, those with the lowest F1 where there are more."""
         table = self.classes
-        if len(table) > MOST_ROWS:
-            table = table.sort_values("f1", kind="stable").head(MOST_ROWS)
+        if len(table) > MAX_ROWS:
+            table = table.sort_values("f1", kind="stable").head(MAX_ROWS)
         return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
     @property
-    def led(self) -> list[Worst]:
-        """Of the best variant of each condition: what a README has room for."""
+    def worst_of_leaders(self) -> list[WorstErrors]:
+        """The worst errors of the best variant of each condition."""
         return [one for one in self.worst if one.leads]
 
-    def hardest(self, most: int = MOST_CLASSES) -> list[dict[str, Any]]:
-        """By condition, F1 of each class by variant, the hardest classes first: condition, variants, rows
-        (class, f1 by variant, n) and how many classes there are."""
-        found = []
+    def hardest(self, count: int = MAX_CLASSES) -> list[dict[str, Any]]:
+        """Return the F1 of the hardest classes by variant.
+
+        Returns:
+            One entry per condition: condition, variants, rows (class, F1 of each variant, n), hardest class
+            first, and classes, the number of all classes.
+        """
+        result = []
         for condition, part in self.classes.groupby("condition", sort=False):
             wide = part.pivot(index="class", columns="variant", values="f1")[list(part.variant.unique())]
             n = part.groupby("class").n.max()
-            order = wide.mean(axis=1).sort_values(kind="stable").index[:most]
+            order = wide.mean(axis=1).sort_values(kind="stable").index[:count]
             rows = [(name, wide.loc[name].tolist(), int(n[name])) for name in order]
-            found.append({"condition": condition, "variants": list(wide), "rows": rows, "classes": len(wide)})
-        return found
+            entry = {"condition": condition, "variants": list(wide), "rows": rows, "classes": len(wide)}
+            result.append(entry)
+        return result
 
 
-def section(tables: Tables, find_texts: FindTexts | None = None) -> Section | None:
-    """Of the finished runs; None where none of them has kept predictions."""
-    groups = errors.groups(tables)
+def error_section(comparison: Comparison, find_texts: FindTexts | None = None) -> ErrorSection | None:
+    """Compute the section for the compared runs; None where none of them has kept predictions."""
+    groups = errors.groups(comparison.tables)
     if not groups:
         return None
     classified = [group for group in groups if classes(group.runs[next(iter(group.runs))])]
     notes: list[str] = []
-    found = [_worst(tables, group, find_texts, notes) for group in groups]
-    worst = [one for one in found if one is not None]
-    return Section(
-        [_score(group) for group in classified],
+    worst = [_worst_errors(comparison, group, find_texts, notes) for group in groups]
+    return ErrorSection(
+        [_calibration(group) for group in classified],
         _concat([errors.per_class(group.pooled).assign(**group.key) for group in classified]),
-        _concat([_counts(group) for group in classified]),
-        _with_leaders(tables, worst),
+        _concat([_confusion(group) for group in classified]),
+        _with_leaders(comparison, [one for one in worst if one is not None]),
         list(dict.fromkeys(notes)),
     )
 
 
-def write(found: Section | None, folder: Path) -> None:
-    """Writes the tables of a report; those of an older report that this one has not are removed."""
+def write(section: ErrorSection | None, folder: Path) -> None:
+    """Write the tables of the section; those that an older report wrote and this one does not are removed."""
     tables: dict[str, pd.DataFrame] = {}
-    if found is not None:
-        tables = {"confusion": found.confusion, "classes": found.classes, "calibration": _scores(found)}
-        shown = [one.table.assign(variant=one.variant, condition=one.condition) for one in found.worst]
-        tables["errors"] = _concat(shown)
+    if section is not None:
+        worst = [one.table.assign(variant=one.variant, condition=one.condition) for one in section.worst]
+        tables = {
+            "confusion": section.confusion,
+            "classes": section.classes,
+            "calibration": _calibration_table(section),
+            "errors": _concat(worst),
+        }
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         path = folder / f"{name}.csv"
@@ -141,9 +166,10 @@ def write(found: Section | None, folder: Path) -> None:
             path.write_text(error_tables.csv(table), encoding="utf-8")
 
 
-def _worst(
-    tables: Tables, group: errors.Group, find_texts: FindTexts | None, notes: list[str]
-) -> Worst | None:
+def _worst_errors(
+    comparison: Comparison, group: errors.Group, find_texts: FindTexts | None, notes: list[str]
+) -> WorstErrors | None:
+    """Return the worst errors of a group; the reason why there are none, or no texts, goes into `notes`."""
     place = f"{group.variant} ({group.condition})" if group.condition else group.variant
     runs = list(group.runs.values())
     if not errors.same_examples(runs):
@@ -152,49 +178,50 @@ def _worst(
     texts = None
     if find_texts is not None:
         run_id, predictions = next(iter(group.runs.items()))
-        texts = find_texts(tables.configs.get(run_id, {}), predictions)
+        texts = find_texts(comparison.tables.configs.get(run_id, {}), predictions)
         if texts is None:
-            notes.append(f"the texts of {group.condition or 'the test split'} are not at hand")
-    return Worst(group.variant, group.condition, errors.worst_over_seeds(runs, WORST, texts))
+            notes.append(f"the texts of {group.condition or 'the test split'} are not available")
+    table = errors.worst_over_seeds(runs, MAX_ERRORS, texts)
+    return WorstErrors(group.variant, group.condition, table)
 
 
-def _with_leaders(tables: Tables, worst: list[Worst]) -> list[Worst]:
-    """Marks the best variant of each condition, or the first where the best has no errors to show."""
-    leading: dict[str, str] = {}
+def _with_leaders(comparison: Comparison, worst: list[WorstErrors]) -> list[WorstErrors]:
+    """Mark the best variant of each condition, or the first where the best one has no errors to show."""
+    leaders: dict[str, str] = {}
     for one in worst:
-        leader = contrasts.leader(tables, one.condition)
-        if one.condition not in leading or (leader is not None and leader[0] == one.variant):
-            leading[one.condition] = one.variant
-    return [replace(one, leads=leading[one.condition] == one.variant) for one in worst]
+        leader = comparison.leaders.get(one.condition)
+        if one.condition not in leaders or (leader is not None and leader.variant == one.variant):
+            leaders[one.condition] = one.variant
+    return [replace(one, leads=leaders[one.condition] == one.variant) for one in worst]
 
 
-def _score(group: errors.Group) -> Score:
-    every = [errors.scores(one) for one in group.runs.values()]
-    return Score(
+def _calibration(group: errors.Group) -> CalibrationScore:
+    scores = [errors.scores(one) for one in group.runs.values()]
+    return CalibrationScore(
         group.variant,
         group.condition,
-        int(max(one["examples"] for one in every)),
-        mean_interval([one["calibration_error"] for one in every]),
-        mean_interval([one["brier"] for one in every]),
+        int(max(one["examples"] for one in scores)),
+        mean_interval([one["calibration_error"] for one in scores]),
+        mean_interval([one["brier"] for one in scores]),
     )
 
 
-def _scores(found: Section) -> pd.DataFrame:
+def _calibration_table(section: ErrorSection) -> pd.DataFrame:
     rows = [
         {"variant": one.variant, "condition": one.condition, "examples": one.examples}
         | {f"calibration_error/{name}": value for name, value in vars(one.calibration_error).items()}
         | {f"brier/{name}": value for name, value in vars(one.brier).items()}
-        for one in found.scores
+        for one in section.scores
     ]
     return pd.DataFrame(rows)
 
 
-def _counts(group: errors.Group) -> pd.DataFrame:
-    return errors.cells(errors.confusion(group.pooled)).assign(**group.key).drop(columns="share")
+def _confusion(group: errors.Group) -> pd.DataFrame:
+    return errors.confusion_cells(errors.confusion(group.pooled)).assign(**group.key).drop(columns="share")
 
 
 def _concat(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    """One below the other, variant and condition first."""
+    """Concatenate tables, with the columns variant and condition first."""
     if not parts:
         return pd.DataFrame(columns=["variant", "condition"])
     table = pd.concat(parts, ignore_index=True)

@@ -1,4 +1,4 @@
-"""`reports/README.md`: what each committed report found, in a line."""
+"""`reports/README.md`: the list of reports, with the finding of each in one line."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from gatescope.analysis.report.numbers import NOTHING
 from gatescope.analysis.report.tables import markdown
 
 SUMMARY = "summary.json"
-"""In a report's folder: name, question, finding (one line); of a study, finished and runs (counts); of a
-report that is no longer true in some way, notice (one line)."""
+"""A file in the folder of a report. Keys: name, question, finding (one line); for a report that is made of
+runs, finished and runs (counts); for a report that is outdated, notice (one line)."""
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
+    """Write the entry of a report in the list of reports."""
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     (folder / SUMMARY).write_text(text, encoding="utf-8")
 
 
 def write_index(out: str | Path) -> Path:
-    """Writes `<out>/README.md` from the summaries of the reports in `out`, in order of name. One without
-    `finished` and `runs` is not made of runs."""
+    """Write `<out>/README.md` from the summaries of the reports in `out`, sorted by name."""
     root = Path(out)
     root.mkdir(parents=True, exist_ok=True)
     lines = []
     for path in sorted(root.glob(f"*/{SUMMARY}")):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        link = f"[{found['name']}]({quote(path.parent.name)}/README.md)"
-        asked = f"*{found['question']}* " if found["question"] else ""
-        asked = f"**{found['notice']}** {asked}" if "notice" in found else asked
-        runs = f"{found['finished']} of {found['runs']}" if "runs" in found else NOTHING
-        lines.append([link, f"{asked}{found['finding']}", runs])
-    body = "There is none yet: `python scripts/report.py study=first_light` writes one."
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        link = f"[{summary['name']}]({quote(path.parent.name)}/README.md)"
+        question = f"*{summary['question']}* " if summary["question"] else ""
+        question = f"**{summary['notice']}** {question}" if "notice" in summary else question
+        runs = f"{summary['finished']} of {summary['runs']}" if "runs" in summary else NOTHING
+        lines.append([link, f"{question}{summary['finding']}", runs])
+    body = "No report yet: `python scripts/report.py study=first_light` writes one."
     if lines:
         body = markdown(["study", "finding", "runs"], lines)
-    about = "Generated from the records of their runs, as this list is, by `scripts/report.py`."
+    about = "`scripts/report.py` generates the reports and this list from the records of runs."
     readme = root / "README.md"
     readme.write_text(f"# Reports\n\n{about}\n\n{body}\n", encoding="utf-8")
     return readme

@@ -1,4 +1,4 @@
-"""Curves that can be hovered and switched off, as Vega-Lite; Vega itself travels inside the page."""
+"""Curves with a cursor and switches for variants, as Vega-Lite; the page contains Vega itself."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ import pandas as pd
 from gatescope.analysis import style
 from gatescope.analysis.figures.base import Curves
 
-MOST_POINTS = 60
-"""Of a curve; with more, this many are kept, evenly chosen, first and last among them."""
-FEW_POINTS = 15
-MOST_PANELS = 6
+MAX_POINTS = 60
+"""Points of a curve; of more, this many are kept, evenly spaced, the first and the last included."""
+MAX_MARKED_POINTS = 15
+"""Points of a curve up to which each is marked."""
+MAX_PANELS = 6
 PLAIN = "datum.label ? format(datum.value, '.6~g') : ''"
-"""Labels of ticks: 100, not 1e+2."""
+"""Format of tick labels: 100, not 1e+2."""
 
 
 @cache
 def library() -> str:
-    """Vega, Vega-Lite and vega-embed in one script that needs no network."""
+    """Return Vega, Vega-Lite and vega-embed as one script that needs no network."""
     import vl_convert
 
-    bundle: Any = vl_convert.javascript_bundle  # its stub asks for a snippet, which it does without
+    bundle: Any = vl_convert.javascript_bundle  # its type stub requires a snippet, the function does not
     return str(bundle(vl_version=_version()))
 
 
@@ -37,42 +38,49 @@ def _version() -> str:
 
 
 def charts(numbers: pd.DataFrame, curves: Curves) -> list[tuple[str, dict[str, Any]]]:
-    """(title, Vega-Lite spec) of each panel.
-
-    Each has a parameter `shown`, the list of variants that are drawn.
+    """Build a chart per panel.
 
     Args:
-        numbers: of the figure: variant, mean, low, high, n, `curves.x` and `curves.panels`.
+        numbers: the numbers of a figure, with the columns variant, mean, low, high, n, `curves.x` and
+            `curves.panels`.
+        curves: how they are drawn.
+
+    Returns:
+        Title and Vega-Lite specification of each panel. Its parameter `shown` is the list of variants that
+        are drawn.
     """
-    groups = list(numbers.groupby(list(curves.panels), sort=False))
-    places = np.unique(np.linspace(0, len(groups) - 1, min(len(groups), MOST_PANELS)).round().astype(int))
-    looks = style.looks(numbers.variant)
-    found = []
+    curves.check(numbers)
+    groups: list[tuple[Any, pd.DataFrame]] = [((), numbers)]
+    if curves.panels:
+        groups = list(numbers.groupby(list(curves.panels), sort=False))
+    places = np.unique(np.linspace(0, len(groups) - 1, min(len(groups), MAX_PANELS)).round().astype(int))
+    styles = style.styles_of(numbers.variant)
+    result = []
     for place in places:
         names, part = groups[place]
         title = ", ".join(str(name) for name in names if str(name))
         label = curves.y_label or re.sub(r"[/_]+", " ", part["quantity"].iloc[0])
-        found.append((title, _chart(part, curves, label, title, looks)))
-    return found
+        result.append((title, _chart(part, curves, label, title, styles)))
+    return result
 
 
 def _chart(
-    table: pd.DataFrame, curves: Curves, label: str, title: str, looks: dict[str, style.Look]
+    table: pd.DataFrame, curves: Curves, label: str, title: str, styles: dict[str, style.VariantStyle]
 ) -> dict[str, Any]:
     import altair as alt
 
     log_y = curves.log_y and bool((table["mean"].dropna() > 0).all())
-    shown = alt.param("shown", value=list(looks))
+    shown = alt.param("shown", value=list(styles))
     hovered = alt.selection_point(on="pointerover", empty=False)
     base = alt.Chart(alt.Data(values=_rows(table, curves.x, log_y))).transform_filter(
         "indexof(shown, datum.variant) >= 0"
     )
-    domain = list(looks)
+    domain = list(styles)
     colour = alt.Color(
-        "variant:N", legend=None, scale=alt.Scale(domain=domain, range=[looks[v].color for v in domain])
+        "variant:N", legend=None, scale=alt.Scale(domain=domain, range=[styles[v].color for v in domain])
     )
     dash = alt.StrokeDash(
-        "variant:N", legend=None, scale=alt.Scale(domain=domain, range=[dashes(looks[v]) for v in domain])
+        "variant:N", legend=None, scale=alt.Scale(domain=domain, range=[dashes(styles[v]) for v in domain])
     )
     x = alt.X(f"{curves.x}:Q", title=curves.x_label, **_horizontal(table[curves.x], curves.log_x))
     lowest = alt.Undefined if curves.floor is None else max(curves.floor, table["mean"].min())
@@ -83,8 +91,8 @@ def _chart(
         f"{curves.x}:Q",
         *(alt.Tooltip(f"{c}:Q", format=".4g") for c in ("mean", "low", "high")),
     ]
-    # Where there are few points they are shown; else only the one that is pointed at.
-    resting = float(table[curves.x].nunique() <= FEW_POINTS)
+    # Few points are always marked; of many only the one under the pointer.
+    resting = float(table[curves.x].nunique() <= MAX_MARKED_POINTS)
     band = base.mark_area(opacity=0.12, aria=False, clip=True).encode(
         x=x, y="low:Q", y2="high:Q", color=colour
     )
@@ -100,11 +108,11 @@ def _chart(
         .add_params(hovered)
     )  # fmt: skip
     chart = alt.layer(band, line, points).add_params(shown)
-    described = (
+    description = (
         f"{label} by {curves.x_label}{f', {title}' if title else ''}; its numbers are in the table below"
     )
     return dict(
-        chart.properties(width="container", height=230, description=described)
+        chart.properties(width="container", height=230, description=description)
         .configure(
             background="transparent", font="system-ui, sans-serif", autosize=alt.AutoSizeParams(type="fit")
         )
@@ -115,7 +123,7 @@ def _chart(
 
 
 def _horizontal(values: pd.Series, log: bool) -> dict[str, Any]:
-    """Scale and ticks; a logarithmic axis from 0 is marked at 0 and the powers of ten; epochs are whole."""
+    """Return scale and ticks: integers for epochs; 0 and powers of ten for a logarithmic axis from 0."""
     import altair as alt
 
     if not log:
@@ -128,17 +136,18 @@ def _horizontal(values: pd.Series, log: bool) -> dict[str, Any]:
     return {"scale": alt.Scale(type="symlog"), "axis": alt.Axis(values=[0, *powers], labelExpr=PLAIN)}
 
 
-def dashes(look: style.Look) -> list[float]:
-    """Of an SVG line, for matplotlib's line style."""
-    return [1, 0] if isinstance(look.linestyle, str) else [2 * length for length in look.linestyle[1]]
+def dashes(variant: style.VariantStyle) -> list[float]:
+    """Return the dash pattern of an SVG line for the line style of a variant."""
+    return [1, 0] if isinstance(variant.linestyle, str) else [2 * length for length in variant.linestyle[1]]
 
 
 def _rows(table: pd.DataFrame, x: str, log_y: bool) -> list[dict[str, Any]]:
+    """Return the points of all curves as JSON."""
     rows: list[dict[str, Any]] = []
     for _, part in table.groupby("variant", sort=False):
-        kept = np.unique(np.linspace(0, len(part) - 1, min(len(part), MOST_POINTS)).round().astype(int))
-        found = part.iloc[kept][["variant", x, "mean", "low", "high", "n"]].to_dict("records")
-        rows += [{str(name): value for name, value in row.items()} for row in found]
+        kept = np.unique(np.linspace(0, len(part) - 1, min(len(part), MAX_POINTS)).round().astype(int))
+        points = part.iloc[kept][["variant", x, "mean", "low", "high", "n"]].to_dict("records")
+        rows += [{str(name): value for name, value in row.items()} for row in points]
     return [
         {
             name: value if isinstance(value, str) else _json(value, log_y and name != x)
@@ -149,6 +158,6 @@ def _rows(table: pd.DataFrame, x: str, log_y: bool) -> list[dict[str, Any]]:
 
 
 def _json(value: float, positive: bool) -> float | None:
-    """Five digits; nothing for what JSON, or a logarithmic axis, cannot hold."""
+    """Round to five digits; return None for a number that JSON, or a logarithmic axis, cannot represent."""
     number = float(value)
     return float(f"{number:.5g}") if math.isfinite(number) and (number > 0 or not positive) else None

@@ -1,11 +1,11 @@
-"""`report.html`: the report as one page that needs nothing beside it, no network and no server."""
+"""`report.html`: the report as one self-contained page, without network or server."""
 
 from __future__ import annotations
 
 import base64
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,20 +17,26 @@ import pandas as pd
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from gatescope.analysis import study, style
+from gatescope.analysis import style
+from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.report import interactive, numbers
-from gatescope.analysis.runs import Tables
 
-MOST_ROWS = 120
-"""Of the numbers under a figure; the CSV beside the page has them all."""
-MOST_SVG = 60_000
-"""Bytes; a larger figure is embedded as PNG if that is smaller, so that the page stays below 5 MB."""
+MAX_ROWS = 120
+"""Rows of the numbers under a figure; the CSV has all of them."""
+MAX_SVG = 60_000
+"""Bytes of an embedded SVG; a larger figure is embedded as PNG if that is smaller, to keep the page small."""
 KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
 @dataclass(frozen=True)
-class Numbers:
-    """The rows under a figure, as text, and how many there are in all."""
+class ThinnedTable:
+    """The numbers under a figure.
+
+    Attributes:
+        columns: headings.
+        rows: the rows that are shown, as text.
+        total: number of all rows.
+    """
 
     columns: list[str]
     rows: list[list[str]]
@@ -38,7 +44,7 @@ class Numbers:
 
 
 def markdown(text: str) -> Markup:
-    """Markdown of findings as HTML; HTML within it stays text."""
+    """Render Markdown as HTML; HTML within it is escaped."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     html = parser.render(text)
     scroll = '<div class="scroll" role="group" tabindex="0" aria-label="Table of findings"><table>'
@@ -46,31 +52,36 @@ def markdown(text: str) -> Markup:
 
 
 def inline(text: str) -> Markup:
-    """A line of Markdown as HTML."""
+    """Render one line of Markdown as HTML."""
     return Markup(MarkdownIt("commonmark", {"html": False}).renderInline(text))
 
 
 def image(stem: Path) -> str:
-    """A figure's file as a data address: SVG, or PNG where that is much smaller."""
+    """Return a figure's file as a data URL: SVG, or PNG where the SVG is large.
+
+    Args:
+        stem: path of the files without their suffix.
+    """
     sizes = {path.suffix: path.stat().st_size for path in (stem.with_name(f"{stem.name}{k}") for k in KINDS)}
-    kind = ".png" if sizes[".svg"] > max(MOST_SVG, sizes[".png"]) else ".svg"
+    kind = ".png" if sizes[".svg"] > max(MAX_SVG, sizes[".png"]) else ".svg"
     content = stem.with_name(f"{stem.name}{kind}").read_bytes()
     return f"data:{KINDS[kind]};base64,{base64.b64encode(content).decode()}"
 
 
-def shown(table: pd.DataFrame) -> Numbers:
-    """At most `MOST_ROWS` rows, evenly chosen within each variant, first and last among them."""
+def thinned(table: pd.DataFrame) -> ThinnedTable:
+    """Return at most `MAX_ROWS` rows, evenly spaced within each variant, its first and last included."""
     total = len(table)
-    if total > MOST_ROWS:
+    if total > MAX_ROWS:
         by = [c for c in table if table[c].dtype.kind not in "iufb"]
         groups = [part for _, part in table.groupby(by, sort=False)]
-        most = max(2, MOST_ROWS // len(groups))
+        most = max(2, MAX_ROWS // len(groups))
         table = pd.concat([part.iloc[_evenly(len(part), most)] for part in groups])
     rows = [[_text(value) for value in row] for row in table.itertuples(index=False)]
-    return Numbers([str(c).replace("_", " ") for c in table.columns], rows, total)
+    return ThinnedTable([str(c).replace("_", " ") for c in table.columns], rows, total)
 
 
 def _evenly(count: int, most: int) -> np.ndarray:
+    """Return at most `most` indices of `count` items, evenly spaced."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
@@ -83,13 +94,13 @@ def _text(value: object) -> str:
 
 
 def settings(configs: Mapping[str, dict[str, Any]]) -> list[tuple[str, str]]:
-    """What the runs were configured with: (key, value), and what varies between them."""
-    found: dict[str, list[str]] = {}
+    """Return (key, value) of the runs' configs; where runs differ, the different values."""
+    values_of: dict[str, list[str]] = {}
     for config in configs.values():
         for key, value in leaves(config):
-            found.setdefault(key, []).append(value)
+            values_of.setdefault(key, []).append(value)
     rows = []
-    for key, values in sorted(found.items()):
+    for key, values in sorted(values_of.items()):
         different = sorted(set(values))
         everywhere = len(values) == len(configs)
         text = different[0] if len(different) == 1 and everywhere else f"varies: {', '.join(different[:8])}"
@@ -98,6 +109,7 @@ def settings(configs: Mapping[str, dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the dotted key and the JSON of every value of a config, without its node `study`."""
     if isinstance(node, dict) and node:
         for key, value in node.items():
             if (prefix, key) != ("", "study"):
@@ -106,9 +118,15 @@ def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield prefix, json.dumps(node, ensure_ascii=False)
 
 
-def runs(tables: Tables, folder: Path) -> list[dict[str, Any]]:
-    """A row a run with the way to its record and its page on W&B."""
-    values = tables.final(study.primary(tables)).set_index("run_id").value
+def runs(comparison: Comparison, folder: Path) -> list[dict[str, Any]]:
+    """Return a row per recorded run, with links to its record and to its page on W&B.
+
+    Args:
+        comparison: the comparison.
+        folder: the folder of the report.
+    """
+    tables = comparison.recorded
+    values = tables.final(comparison.primary).set_index("run_id").value
     return [
         {
             "run_id": run["run_id"],
@@ -125,29 +143,30 @@ def runs(tables: Tables, folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def variants(tables: Tables) -> list[dict[str, str]]:
-    """What the switches need: name, label, colour, dashes."""
+def variants(names: Iterable[str]) -> list[dict[str, str]]:
+    """Return name, label, colour and dashes of each variant, for the page's switches."""
     return [
         {
             "name": name,
-            "label": look.label.replace(r"\$", "$"),
-            "color": look.color,
-            "dashes": " ".join(f"{length:g}" for length in interactive.dashes(look)),
+            "label": own.label.replace(r"\$", "$"),
+            "color": own.color,
+            "dashes": " ".join(f"{length:g}" for length in interactive.dashes(own)),
         }
-        for name, look in style.looks(tables.runs.variant).items()
+        for name, own in style.styles_of(names).items()
     ]
 
 
 def script_json(value: object) -> Markup:
-    """JSON that may stand inside a script element."""
+    """Format JSON that is safe inside a script element."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def asset(name: str) -> Markup:
-    """A file of `templates/` as it stands."""
+    """Return the text of a file of `templates/`."""
     return Markup((files("gatescope.analysis.report") / "templates" / name).read_text(encoding="utf-8"))
 
 
 def library() -> Markup:
+    """Return the JavaScript of Vega, safe inside a script element."""
     return Markup(interactive.library().replace("</script", "<\\/script"))

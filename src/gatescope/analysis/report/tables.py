@@ -1,124 +1,138 @@
-"""A report's tables in Markdown, CSV and LaTeX (booktabs): `tables/variants.*`, `tables/differences.*`, and
-`tables/selection.*` of a study that selects.
+"""The tables of a report in Markdown, CSV and LaTeX (booktabs).
+
+`tables/variants.*`, `tables/differences.*`, and `tables/selection.*` of a study that selects.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from gatescope.analysis import contrasts, study
+from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.report import numbers
-from gatescope.analysis.runs import Tables
-from gatescope.analysis.selection import Selection
 from gatescope.analysis.statistics import Estimate
 
 TEX = {"−": r"\ensuremath{-}", "∞": r"\ensuremath{\infty}", "–": "--", "λ": r"\ensuremath{\lambda}"}
-"""What LaTeX's escaping leaves and a plain pdflatex cannot set."""
-
+"""Characters that the LaTeX escaping keeps and plain pdflatex cannot typeset."""
 
 BETWEEN = "between embedding and head"
-"""Of the parameters: the recurrent stack, attention, and a decoder without its embedding and last map."""
+"""Parameters of the recurrent stack, attention, and a decoder without its embedding and last map."""
 
 
-def write(tables: Tables, folder: Path, selection: Selection | None = None) -> list[Path]:
-    """Writes each table in three forms; a study of one variant has no differences."""
+@dataclass(frozen=True)
+class ReportTable:
+    """A table as text and as numbers.
+
+    Attributes:
+        text: formatted cells; the best ones are between asterisks, as in Markdown.
+        values: the same as numbers, unrounded.
+    """
+
+    text: pd.DataFrame
+    values: pd.DataFrame
+
+
+def write(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write each table in three formats; empty ones are removed."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, shown, values in (
-        ("variants", *variants(tables, selection)),
-        ("differences", *differences(tables, selection)),
-        ("selection", *grid(tables, selection)),
-    ):
+    tables = {
+        "variants": variants(comparison),
+        "differences": differences(comparison),
+        "selection": selection(comparison),
+    }
+    for name, table in tables.items():
         stem = folder / name
-        if shown.empty:
-            for stale in (stem.with_suffix(kind) for kind in (".md", ".csv", ".tex")):
-                stale.unlink(missing_ok=True)
+        if table.text.empty:
+            for kind in (".md", ".csv", ".tex"):
+                stem.with_suffix(kind).unlink(missing_ok=True)
             continue
-        texts = {
-            ".md": markdown(shown.columns, shown.to_numpy().tolist()) + "\n",
-            ".csv": values.to_csv(index=False, lineterminator="\n"),
-            ".tex": latex(shown),
+        formats = {
+            ".md": markdown(table.text.columns, table.text.to_numpy().tolist()) + "\n",
+            ".csv": table.values.to_csv(index=False, lineterminator="\n"),
+            ".tex": latex(table.text),
         }
-        for kind, text in texts.items():
+        for kind, text in formats.items():
             stem.with_suffix(kind).write_text(text, encoding="utf-8")
             paths.append(stem.with_suffix(kind))
     return paths
 
 
-def variants(tables: Tables, selection: Selection | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A row a variant and condition: as text, the best of a column between asterisks; and as numbers."""
-    marks = contrasts.best(tables)
-    shown, values = [], []
-    for row in contrasts.rows(tables):
-        key = {"variant": row.variant, "condition": row.condition}
-        if selection is not None:
-            key["chosen"] = selection.chosen.get((row.variant, row.condition), "")
-        estimates = row.metrics | {"seconds_per_epoch": row.seconds_per_epoch}
+def variants(comparison: Comparison) -> ReportTable:
+    """Return a row per variant and condition; a value ahead of all other variants' is bold."""
+    rows, values = [], []
+    for one in comparison.summaries:
+        key = {"variant": one.variant, "condition": one.condition}
+        if comparison.selection is not None:
+            key["chosen"] = comparison.chosen.get((one.variant, one.condition), "")
+        estimates = one.metrics | {"seconds_per_epoch": one.seconds_per_epoch}
         texts = {
-            name.replace("_", " "): f"**{text}**" if row.variant == marks.get((name, row.condition)) else text
-            for name, one in estimates.items()
-            for text in [numbers.interval(one)]
+            name.replace("_", " "): _bold(
+                numbers.interval(estimate),
+                comparison.ahead_of_all.get((name, one.condition)) == one.variant,
+            )
+            for name, estimate in estimates.items()
         }
-        size = {
-            "parameters": numbers.count(row.parameters),
-            BETWEEN: numbers.count(row.between),
-            "n": str(row.n),
+        sizes = {
+            "parameters": numbers.count(one.parameters),
+            BETWEEN: numbers.count(one.between_parameters),
+            "n": str(one.n),
         }
-        shown.append(key | texts | size)
+        rows.append(key | texts | sizes)
         values.append(
             key
             | _flat(estimates)
-            | {"parameters": row.parameters, "between_parameters": row.between, "n": row.n}
+            | {"parameters": one.parameters, "between_parameters": one.between_parameters, "n": one.n}
         )
-    return _without_empty_condition(pd.DataFrame(shown)), pd.DataFrame(values)
+    return ReportTable(_without_empty_condition(pd.DataFrame(rows)), pd.DataFrame(values))
 
 
-def differences(tables: Tables, selection: Selection | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A row a variant against the reference, as text and as numbers; bold where the difference holds."""
-    shown, values = [], []
-    for one in contrasts.against_reference(tables):
+def differences(comparison: Comparison) -> ReportTable:
+    """Return a row per contrast with the reference; a difference that may be claimed is bold."""
+    rows, values = [], []
+    name = f"difference in {comparison.primary}".replace("_", " ")
+    for one in comparison.contrasts:
         difference = one.difference
-        text = numbers.interval(difference.estimate, sign=True)
-        key = {"variant": difference.a, "minus": difference.b, "condition": one.condition}
-        if selection is not None:
-            key["chosen"] = selection.against(difference.a, difference.b, one.condition)
-        shown.append(
-            key
-            | {
-                f"difference in {study.primary(tables)}".replace("_", " "): f"**{text}**"
-                if one.holds
-                else text,
-                "P(A > B)": numbers.number(difference.superiority),
-                "p (Holm)": numbers.p_value(one.adjusted_p),
-                "pairs": str(difference.estimate.n),
-                "verdict": one.verdict,
-            }
-        )
+        key = {"variant": one.variant, "minus": one.reference, "condition": one.condition}
+        if comparison.selection is not None:
+            key["chosen"] = comparison.selection.against(one.variant, one.reference, one.condition)
+        texts = {
+            name: _bold(numbers.interval(difference.estimate, sign=True), one.holds),
+            "P(A > B)": numbers.number(difference.superiority),
+            "p (Holm)": numbers.p_value(one.adjusted_p),
+            "pairs": str(difference.estimate.n),
+        }
+        rows.append(key | texts | {"verdict": one.verdict})
         values.append(
             key
             | vars(difference.estimate)
             | {"superiority": difference.superiority, "p_holm": one.adjusted_p, "verdict": one.verdict}
         )
-    return _without_empty_condition(pd.DataFrame(shown)), pd.DataFrame(values)
+    return ReportTable(_without_empty_condition(pd.DataFrame(rows)), pd.DataFrame(values))
 
 
-def grid(tables: Tables, selection: Selection | None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A row a variant, condition and value that could be chosen; nothing for a study that selects nothing."""
-    shown, values = [], []
-    for one in () if selection is None else selection.grid:
-        assert selection is not None
-        estimates = {selection.by: one.validation, study.primary(tables): one.test}
+def selection(comparison: Comparison) -> ReportTable:
+    """Return a row per variant, condition and candidate value; empty for a study that selects nothing."""
+    rows, values = [], []
+    chosen_by = comparison.selection
+    for one in () if chosen_by is None else chosen_by.grid:
+        assert chosen_by is not None
+        estimates = {chosen_by.by: one.validation, comparison.primary: one.test}
         key = {"variant": one.variant, "condition": one.condition, "value": one.value}
         texts = {name.replace("_", " "): numbers.interval(estimate) for name, estimate in estimates.items()}
         n = {"n": f"{one.validation.n} of {one.seeds}"}
-        shown.append(key | texts | n | {"chosen": "**yes**" if one.chosen else ""})
+        rows.append(key | texts | n | {"chosen": "**yes**" if one.chosen else ""})
         values.append(
             key | _flat(estimates) | {"n": one.validation.n, "seeds": one.seeds, "chosen": one.chosen}
         )
-    return _without_empty_condition(pd.DataFrame(shown)), pd.DataFrame(values)
+    return ReportTable(_without_empty_condition(pd.DataFrame(rows)), pd.DataFrame(values))
+
+
+def _bold(text: str, bold: bool) -> str:
+    return f"**{text}**" if bold else text
 
 
 def _flat(estimates: Mapping[str, Estimate]) -> dict[str, float]:
@@ -132,14 +146,14 @@ def _without_empty_condition(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def markdown(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """A table, without a line break behind its last row."""
+    """Format a Markdown table; there is no line break after the last row."""
     header = list(header)
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(map(numbers.cell, line)) + " |" for line in lines)
 
 
 def latex(table: pd.DataFrame) -> str:
-    r"""A booktabs `tabular` (\usepackage{booktabs}); bold where the Markdown is."""
+    r"""Format a booktabs `tabular` (\usepackage{booktabs}); cells between asterisks are bold."""
     bold = table.map(lambda text: text.startswith("**"))
     plain = table.map(lambda text: text.removeprefix("**").removesuffix("**"))
     styler = plain.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)

@@ -1,6 +1,9 @@
-"""The native recurrence: C++ walks through time on a CPU, built at first use (`build`), called by `walk`, and
-offered to every cell by `layer.NativeLayer`. `recurrence.h` has the walk, `architectures.h` each cell's step.
+"""The native recurrence: loops over time in C++ for CPUs, compiled at first use.
 
-To give a new architecture a native kernel, write its step in `architectures.h`, export it at the end of
-`recurrence.h`, and derive the cell from `NativeLayer`.
+`build` compiles the library, `recurrence` calls it, `autograd` makes it an operation of autograd, and
+`layer.NativeLayer` is the base class of cells that use it. `forward.h` and `backward.h` have the loops
+over time and `architectures.h` the step of each cell.
+
+To give a cell a native kernel, write its step in `architectures.h`, export it in `recurrence.h`, describe its
+buffers in `weights.FORMS`, and derive the cell from `NativeLayer`.
 """

@@ -1,4 +1,4 @@
-"""One layer and direction on the native walk as an operation of autograd."""
+"""The native recurrence of one layer and direction as an operation of autograd."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatescope.cells.base import State
 from gatescope.cells.kernels.layout import Layout
-from gatescope.cells.kernels.walk import Gradients, Walked, Watch, backward, forward
+from gatescope.cells.kernels.recurrence import ForwardCache, Gradients, SavedForBackward, backward, forward
 from gatescope.cells.kernels.weights import Kind, NativeWeights
+from gatescope.cells.state import State
 
 
 class Recurrence(torch.autograd.Function):
-    """(x (B, T, D), the weights of `NativeWeights`, h_0, c_0) -> h and c (B, T, H) of every step, and h of
-    each sequence's last, (B, H).
+    """Map (x, the fields of `NativeWeights`, h_0, c_0) to h, c and the last h.
 
-    All in one node: beside a short walk, others would cost.
+    One node for the whole layer: in a short pass further nodes would cost more than they compute.
 
-    Raises:
-        RuntimeError: a second derivative is asked for.
+    Shape:
+        x (B, T, D), h_0 and c_0 (B, H) or None -> h and c (B, T, H), c None without a memory cell, and h at
+        the last step of each sequence (B, H).
     """
 
     @staticmethod
@@ -36,66 +36,73 @@ class Recurrence(torch.autograd.Function):
         c: Tensor | None,
         kind: Kind,
         layout: Layout,
-        watch: Watch,
+        saved: SavedForBackward,
     ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Run the layer, and keep its buffers in `saved`."""
         ctx.set_materialize_grads(False)
         weights = NativeWeights(kind, w, bias, u, recurrent_bias, peepholes)
         inputs = x.to(w.dtype)
-        walked = forward(weights, inputs, None if h is None else State(h, c), layout)
-        ctx.kind, ctx.layout, ctx.watch, ctx.of_x = kind, layout, watch, x.dtype
-        watch.walked = walked
-        ctx.save_for_backward(inputs, walked.gates, walked.extra, walked.h, walked.c, *weights[1:])
-        return walked.outputs()
+        buffers = forward(weights, inputs, None if h is None else State(h, c), layout)
+        ctx.kind, ctx.layout, ctx.saved, ctx.x_dtype = kind, layout, saved, x.dtype
+        saved.forward = buffers
+        ctx.save_for_backward(inputs, buffers.gates, buffers.extra, buffers.h, buffers.c, *weights[1:])
+        return buffers.outputs()
 
     @staticmethod
     def backward(
         ctx: Any, grad: Tensor | None, grad_c: Tensor | None, grad_last: Tensor | None
     ) -> tuple[Tensor | None, ...]:
+        """Return the gradients of the arguments of `forward`.
+
+        Raises:
+            RuntimeError: a second derivative is requested.
+        """
         if torch.is_grad_enabled():
-            raise RuntimeError("the native kernel has no second derivative: choose kernel=torch for it")
-        inputs, gates, extra, h, c, *saved = ctx.saved_tensors
-        weights, layout, watch = NativeWeights(ctx.kind, *saved), ctx.layout, ctx.watch
-        walked = Walked(ctx.kind, layout, gates, extra, h, c)
+            raise RuntimeError("the native kernel has no second derivative: set kernel=torch")
+        inputs, gates, extra, h, c, *parameters = ctx.saved_tensors
+        weights, saved = NativeWeights(ctx.kind, *parameters), ctx.saved
+        buffers = ForwardCache(ctx.kind, ctx.layout, gates, extra, h, c)
         last = None if grad_last is None else State(grad_last)
-        of_x, *of_weights = ctx.needs_input_grad[:6]
-        of_initial, of_initial_c = ctx.needs_input_grad[6:8]
-        back = backward(
-            walked,
+        needs_x, *needs_weights = ctx.needs_input_grad[:6]
+        needs_initial, needs_initial_c = ctx.needs_input_grad[6:8]
+        result = backward(
+            buffers,
             weights,
             grad,
             grad_c,
             last,
-            deltas=of_weights[-1],
-            states=watch.wanted,
+            deltas=needs_weights[-1],
+            states=saved.requested,
             x=inputs,
-            of_x=of_x,
-            of_weights=any(of_weights),
+            x_grad=needs_x,
+            weight_grads=any(needs_weights),
         )
-        if watch.wanted:
-            watch.back, watch.direct = back._replace(gradients=Gradients()), (grad, grad_c, last)
+        if saved.requested:
+            saved.backward = result._replace(gradients=Gradients())
+            saved.output_grads = (grad, grad_c, last)
         else:
-            watch.walked = None  # a graph that is kept would keep it too
-        found = back.gradients
-        biases = (None, None) if found.bias is None else weights.bias_gradients(found.bias)
+            saved.forward = None  # a graph that is retained would hold the buffers
+        gradients = result.gradients
+        biases = (None, None) if gradients.bias is None else weights.bias_gradients(gradients.bias)
         return (
-            None if found.x is None else found.x.to(ctx.of_x),
-            found.w,
+            None if gradients.x is None else gradients.x.to(ctx.x_dtype),
+            gradients.w,
             biases[0],
-            found.u,
+            gradients.u,
             biases[1],
-            _peephole_gradient(walked, back.deltas) if of_weights[-1] else None,
-            back.initial if of_initial else None,
-            back.initial_c if of_initial_c else None,
+            _peephole_gradient(buffers, result.deltas) if needs_weights[-1] else None,
+            result.initial if needs_initial else None,
+            result.initial_c if needs_initial_c else None,
             None,
             None,
             None,
         )
 
 
-def _peephole_gradient(walked: Walked, deltas: Tensor | None) -> Tensor:
-    """(3, H)"""
-    assert walked.c is not None
+def _peephole_gradient(buffers: ForwardCache, deltas: Tensor | None) -> Tensor:
+    """Return the gradient of the peepholes (3, H) from the pre-activation gradients (N, 4H)."""
+    assert buffers.c is not None
     assert deltas is not None
-    before, after = walked.layout.previous(walked.c), walked.layout.pack(walked.c[1:].transpose(0, 1))
-    i, f, _, o = deltas.split(walked.h.shape[-1], dim=-1)
+    before, after = buffers.layout.previous(buffers.c), buffers.layout.pack(buffers.c[1:].transpose(0, 1))
+    i, f, _, o = deltas.split(buffers.h.shape[-1], dim=-1)
     return torch.stack([(i * before).sum(0), (f * before).sum(0), (o * after).sum(0)])

@@ -1,4 +1,7 @@
-"""Builds the native kernel at first use and keeps it, one for each torch, processor, compiler and source."""
+"""Compilation of the native kernel at first use.
+
+The library is stored per version of torch, processor, compiler and source.
+"""
 
 from __future__ import annotations
 
@@ -26,16 +29,18 @@ NAME = "gatescope_recurrence"
 
 
 class NoKernel(RuntimeError):
-    """The native kernel cannot be built or loaded here; the message says why."""
+    """The native kernel cannot be compiled or loaded; the message gives the reason."""
 
 
 @cache
 def library() -> ctypes.CDLL:
-    """The kernel, built if it has not been.
+    """Return the library, compiled if it is not stored yet.
 
     Raises:
         NoKernel: there is no compiler, or it failed.
     """
+    if not any(SOURCES.glob("*.cpp")):
+        raise NoKernel(f"no C++ sources in {SOURCES}")
     try:
         return ctypes.CDLL(str(built(directory())))
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
@@ -44,35 +49,44 @@ def library() -> ctypes.CDLL:
 
 @cache
 def available() -> bool:
-    """Whether there is a kernel; where not, one line says why, once a process."""
+    """Return whether the library can be used; if not, log the reason once per process."""
     try:
         library()
     except NoKernel as error:
-        log.warning("no native kernel (%s): torch's own recurrent modules are used", error)
+        log.warning("no native kernel (%s): using torch's recurrent modules", error)
         return False
     return True
 
 
 def compiler() -> str:
-    """Path of the C++ compiler that torch's extension loader would call."""
+    """Return the path of the C++ compiler that torch's extension loader calls.
+
+    Raises:
+        NoKernel: there is none.
+    """
     name = os.environ.get("CXX", "c++")
-    found = shutil.which(name)
-    if found is None:
+    path = shutil.which(name)
+    if path is None:
         raise NoKernel(f"no C++ compiler: {name} is not on the path")
-    return found
+    return path
 
 
 def directory() -> Path:
-    """Where the kernel of this torch, processor, compiler and source is kept."""
-    named = os.environ.get("TORCH_EXTENSIONS_DIR") or os.environ.get("GATESCOPE_CACHE")
+    """Return the directory of the library for this torch, processor, compiler and source."""
+    root = os.environ.get("TORCH_EXTENSIONS_DIR") or os.environ.get("GATESCOPE_CACHE")
     return (
-        Path(named or platformdirs.user_cache_dir("gatescope"))
+        Path(root or platformdirs.user_cache_dir("gatescope"))
         / "kernels"
         / f"{NAME}-{fingerprint(compiler())}"
     )
 
 
 def fingerprint(compiler: str) -> str:
+    """Return a hash of all that the library depends on.
+
+    Args:
+        compiler: path of the C++ compiler.
+    """
     content = hashlib.sha256()
     for path in sorted([*SOURCES.glob("*.h"), *SOURCES.glob("*.cpp")]):
         content.update(path.read_bytes())
@@ -83,7 +97,7 @@ def fingerprint(compiler: str) -> str:
 
 
 def _processor() -> str:
-    """Its model and the instructions it knows, where the system tells."""
+    """Return the processor's model and instruction sets, where the system lists them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -92,24 +106,32 @@ def _processor() -> str:
 
 
 def built(directory: Path) -> Path:
-    """The shared library in `directory`, built there if it is missing; safe when several processes start."""
-    made = directory / f"{NAME}.so"
-    if made.exists():
-        return made
+    """Return the shared library in `directory`, compiled if it is missing; safe for concurrent processes."""
+    path = directory / f"{NAME}.so"
+    if path.exists():
+        return path
     directory.mkdir(parents=True, exist_ok=True)
     with FileLock(directory / "gatescope.lock"):
-        if not made.exists():
-            # torch's own lock stays behind when a build is killed, and would be waited for for ever.
+        if not path.exists():
+            # A killed build leaves torch's own lock file, for which the next build would wait forever.
             (directory / "build" / "lock").unlink(missing_ok=True)
-            log.info("building the native kernel, once: about 15 s")
-            os.replace(compile_into(directory / "build"), made)
-    return made
+            log.info("compiling the native kernel, once: about 15 s")
+            os.replace(compile_into(directory / "build"), path)
+    return path
 
 
 def compile_into(directory: Path, flags: tuple[str, ...] = FLAGS, name: str = f"{NAME}_build") -> Path:
-    """By torch's extension loader; the sources ask nothing of torch, which would take a minute to compile."""
+    """Compile the sources with torch's extension loader and return the shared library.
+
+    The sources include nothing of torch, which would take a minute to compile.
+
+    Args:
+        directory: for all files of the build.
+        flags: of the compiler.
+        name: of the library.
+    """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # setuptools, of itself
+        warnings.simplefilter("ignore")  # setuptools warns about itself
         from torch.utils import cpp_extension
     directory.mkdir(parents=True, exist_ok=True)
     path = os.environ.get("PATH", "")

@@ -1,32 +1,51 @@
-"""A cell that has a native kernel: which way a pass goes, and what a native pass leaves to read."""
+"""The base class of cells that have a native kernel."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from gatescope.cells.base import Adjoint, RecurrentLayer, State, States, padded_lengths
-from gatescope.cells.kernels import walk
+from gatescope.cells.adjoint import Adjoint, PreactivationAdjoint
+from gatescope.cells.kernels import recurrence
 from gatescope.cells.kernels.autograd import Recurrence
 from gatescope.cells.kernels.build import available
 from gatescope.cells.kernels.layout import Layout, layout
-from gatescope.cells.kernels.walk import Walked, Watch
+from gatescope.cells.kernels.recurrence import BackwardResult, ForwardCache, SavedForBackward
 from gatescope.cells.kernels.weights import FORMS, NativeWeights
+from gatescope.cells.layer import AnalyticLayer
+from gatescope.cells.state import PassCache, State, States
+from gatescope.cells.tensors import padded_lengths
 
 Kernel = Literal["auto", "torch", "native"]
+"""auto: native on a CPU in float32 where it can be built, else torch. native: in float64 as well."""
 
 
-class NativeLayer(RecurrentLayer):
-    """Runs on the native kernel or on torch's modules.
+@dataclass
+class NativePassCache(PassCache):
+    """The cache of a pass on the native kernel.
+
+    Attributes:
+        forward: buffers of a pass without autograd.
+        saved: what a pass under autograd saves.
+    """
+
+    forward: ForwardCache | None = field(default=None, kw_only=True)
+    saved: SavedForBackward | None = field(default=None, kw_only=True)
+
+
+class NativeLayer(AnalyticLayer):
+    """A layer that runs on the native kernel or on torch's operations.
 
     Args:
-        kernel: auto: native on a CPU in float32 where it can be built, else torch; native: in float64 too.
+        input_size: D.
+        hidden_size: H.
+        kernel: which of the two.
     """
 
     def __init__(self, input_size: int, hidden_size: int, kernel: Kernel = "auto") -> None:
@@ -35,183 +54,209 @@ class NativeLayer(RecurrentLayer):
 
     @property
     @abstractmethod
-    def native_weights(self) -> NativeWeights: ...
+    def native_weights(self) -> NativeWeights:
+        """The parameters in the form that the kernel reads."""
 
     @abstractmethod
     def _torch_forward(self, x: Tensor, lengths: Tensor | None, initial: State) -> States:
-        """`forward` without the native kernel; `lengths` None where nothing is padded."""
+        """Run the layer on torch's operations; `lengths` is None where nothing is padded."""
 
-    def _equations_of(self, walked: Walked) -> tuple[Tensor, ...]:
-        """What `gates` and `linearise` read of a walk, (B, T, H) each, as `_all_steps` gives it."""
+    def _equations_from(self, buffers: ForwardCache) -> tuple[Tensor, ...]:
+        """Return what the cell's `_all_steps` computes, (B, T, H) each, from the kernel's buffers."""
         return ()
 
     def _own_rows(self, deltas: Tensor) -> Tensor:
-        """Gradients at the kernel's pre-activations (…, chunks·H) -> at this cell's own."""
+        """Convert gradients at the kernel's pre-activations (…, chunks·H) to those at this cell's own."""
         return deltas
 
     def runs_natively(self, x: Tensor) -> bool:
+        """Return whether a pass over x (B, T, D) runs on the native kernel."""
         if self.kernel == "torch" or not x.is_cpu:
             return False
         types = (torch.float32, torch.float64) if self.kernel == "native" else (torch.float32,)
-        # A graph that is being written down for another runtime needs operations that the other one knows.
-        written_down = torch.compiler.is_compiling() or torch.jit.is_tracing()
-        return self.input_weights.dtype in types and not written_down and available()
+        # A graph that is exported must consist of operations that the other runtime has.
+        exporting = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        return self.input_weights.dtype in types and not exporting and available()
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
+        """Run the layer over a batch; see `RecurrentLayer.forward`."""
         lengths = padded_lengths(lengths, x.shape[1])
         if not self.runs_natively(x):
             return self._torch_forward(x, lengths, state or self.zero_state(x))
         if not torch.is_grad_enabled():
-            return self._without_autograd(x, lengths, state, read=False)
+            return self._without_autograd(x, lengths, state, keep=False)
         kind, *weights = self.native_weights
-        where, watch = layout(lengths, *x.shape[:2]), Watch()
-        h, c, last = Recurrence.apply(x, *weights, *(state or (None, None)), kind, where, watch)
-        assert watch.walked is not None
-        states = States(h, state or watch.walked.initial, lengths, c, last)
-        states.watch = watch
-        return states
+        where, saved = layout(lengths, *x.shape[:2]), SavedForBackward()
+        h, c, last = Recurrence.apply(x, *weights, *(state or (None, None)), kind, where, saved)
+        assert saved.forward is not None
+        initial = state or saved.forward.initial
+        return States(h, initial, lengths, c, last, NativePassCache(saved=saved))
 
-    def _without_autograd(self, x: Tensor, lengths: Tensor | None, state: State | None, read: bool) -> States:
+    def _without_autograd(self, x: Tensor, lengths: Tensor | None, state: State | None, keep: bool) -> States:
         weights, where = self.native_weights, layout(lengths, *x.shape[:2])
-        walked = walk.forward(weights, x.to(weights.w.dtype), state, where, gates=read)
-        if read:
-            return self._read(walked, lengths)
-        h, c, last = walked.outputs()
-        return States(h, walked.initial, lengths, c, last)
+        buffers = recurrence.forward(weights, x.to(weights.w.dtype), state, where, gates=keep)
+        if keep:
+            return self._readable(buffers, lengths)
+        h, c, last = buffers.outputs()
+        return States(h, buffers.initial, lengths, c, last)
 
     def trace(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
-        """Without autograd a native walk keeps the gates that it has computed."""
+        """Run the layer as `forward` does; without autograd the kernel's buffers are kept for later."""
         if torch.is_grad_enabled() or not self.runs_natively(x):
             return self(x, lengths, state)
-        return self._without_autograd(x, padded_lengths(lengths, x.shape[1]), state, read=True)
+        return self._without_autograd(x, padded_lengths(lengths, x.shape[1]), state, keep=True)
 
-    def _read(self, walked: Walked, lengths: Tensor | None) -> States:
-        """To ask for gates and adjoint."""
-        h, c, last = walked.outputs()
-        states = States(h, walked.initial, lengths, c, last)
-        states.walked = walked
-        if equations := self._equations_of(walked):
-            states.kept["equations"] = equations
-        return states
+    def _readable(self, buffers: ForwardCache, lengths: Tensor | None) -> States:
+        """Return the result of a pass with a cache from which gates and adjoint are read."""
+        h, c, last = buffers.outputs()
+        cache = NativePassCache(forward=buffers)
+        if equations := self._equations_from(buffers):
+            cache.tensors["equations"] = equations
+        return States(h, buffers.initial, lengths, c, last, cache)
 
-    def watch(self, states: States) -> None:
-        if states.watch is None:
-            super().watch(states)
+    def record_gradients(self, states: States) -> None:
+        """Prepare a pass of training for `collect_gradients`; call it before the backward pass."""
+        if (saved := _saved(states)) is None:
+            super().record_gradients(states)
         else:
-            states.watch.wanted = True
+            saved.requested = True
 
     @torch.no_grad()
-    def passed(self, x: Tensor, states: States) -> tuple[States, Adjoint] | None:
-        """From what the pass has computed anyway."""
-        watch = states.watch
-        if watch is None:
-            return super().passed(x, states)
-        if watch.walked is None or watch.back is None:
+    def collect_gradients(self, x: Tensor, states: States) -> tuple[States, Adjoint] | None:
+        """Return the states and the adjoint that the training pass has computed already."""
+        if (saved := _saved(states)) is None:
+            return super().collect_gradients(x, states)
+        if saved.forward is None or saved.backward is None:
             return None
-        left = self._read(watch.walked, states.lengths)
-        back_once_more = partial(walk.backward, watch.walked, self.native_weights.copied(), *watch.direct)
-        return left, self._adjoint_of(watch.walked, watch.back, back_once_more)
+        recompute = partial(
+            recurrence.backward, saved.forward, self.native_weights.copy(), *saved.output_grads
+        )
+        return self._readable(saved.forward, states.lengths), self._adjoint_from(
+            saved.forward, saved.backward, recompute
+        )
 
     @torch.no_grad()
     def adjoint(
         self,
         x: Tensor,
         states: States,
-        direct: Tensor | None,
+        output_grad: Tensor | None,
         *,
         last: State | None = None,
         renormalise: bool = False,
-        direct_log_scale: Tensor | None = None,
+        output_grad_log_scale: Tensor | None = None,
         inputs: bool = False,
     ) -> Adjoint:
-        walked = states.walked
-        if walked is None:
+        """Return the exact ∂L/∂h_t (and ∂L/∂c_t) at every step; see `RecurrentLayer.adjoint`."""
+        buffers = states.cache.forward if isinstance(states.cache, NativePassCache) else None
+        if buffers is None:
             return super().adjoint(
                 x,
                 states,
-                direct,
+                output_grad,
                 last=last,
                 renormalise=renormalise,
-                direct_log_scale=direct_log_scale,
+                output_grad_log_scale=output_grad_log_scale,
                 inputs=inputs,
             )
-        back_once_more = partial(
-            walk.backward,
-            walked,
-            # Training may move the weights before anyone asks for ∂L/∂x.
-            self.native_weights.copied(),
-            direct,
+        recompute = partial(
+            recurrence.backward,
+            buffers,
+            # Training may change the weights before the deltas are read.
+            self.native_weights.copy(),
+            output_grad,
             last=last,
             renormalise=renormalise,
-            outside=direct_log_scale if renormalise else None,
+            output_grad_log_scale=output_grad_log_scale if renormalise else None,
         )
-        return self._adjoint_of(walked, back_once_more(deltas=inputs, states=True), back_once_more)
+        return self._adjoint_from(buffers, recompute(deltas=inputs, states=True), recompute)
 
-    def _adjoint_of(self, walked: Walked, back: walk.Back, again: Callable[..., walk.Back]) -> NativeAdjoint:
-        assert back.h is not None
-        h, c = back.h.transpose(0, 1), None if back.c is None else back.c.transpose(0, 1)
-        log = torch.zeros(h.shape[:2], dtype=torch.float64) if back.logs is None else back.logs.T
-        own = self.input_weights.detach().clone()
-        deltas = _Deltas(self, walked.layout, again, back.deltas)
-        return NativeAdjoint(h, c, log, own, deltas, len(h))
+    def _adjoint_from(
+        self, buffers: ForwardCache, result: BackwardResult, recompute: Callable[..., BackwardResult]
+    ) -> NativeAdjoint:
+        assert result.h is not None
+        h, c = result.h.transpose(0, 1), None if result.c is None else result.c.transpose(0, 1)
+        log_scale = result.log_scale
+        log_scale = torch.zeros(h.shape[:2], dtype=torch.float64) if log_scale is None else log_scale.T
+        weights = self.input_weights.detach().clone()
+        return NativeAdjoint(
+            h, c, log_scale, weights, _Deltas(self, buffers.layout, recompute, result.deltas), len(h)
+        )
+
+
+def _saved(states: States) -> SavedForBackward | None:
+    return states.cache.saved if isinstance(states.cache, NativePassCache) else None
 
 
 @dataclass
 class _Deltas:
-    """Gradients at the pre-activations, packed: few readers want them, and they cost memory at every step."""
+    """Packed gradients at the pre-activations (N, chunks·H).
 
-    cell: NativeLayer
+    Few instruments read them and they take memory at every step, so they are recomputed when first read.
+    """
+
+    layer: NativeLayer
     layout: Layout
-    back_once_more: Callable[..., walk.Back]
-    kept: Tensor | None
+    recompute_backward: Callable[..., BackwardResult]
+    packed: Tensor | None
 
-    def packed(self) -> Tensor:
-        if self.kept is None:
-            self.kept = self.back_once_more(deltas=True).deltas
-        assert self.kept is not None
-        return self.kept
+    def get(self) -> Tensor:
+        if self.packed is None:
+            self.packed = self.recompute_backward(deltas=True).deltas
+        assert self.packed is not None
+        return self.packed
 
 
 @dataclass(frozen=True, eq=False)
-class NativeAdjoint(Adjoint):
-    """What a native walk back left; the gradients at the pre-activations are looked for when asked for."""
+class NativeAdjoint(PreactivationAdjoint):
+    """The adjoint of a pass on the native kernel."""
 
     h: Tensor
     c: Tensor | None
     log_scale: Tensor
     input_weights: Tensor
-    of_steps: _Deltas
+    packed_deltas: _Deltas
     count: int
 
     def first(self, count: int) -> NativeAdjoint:
+        """Return the adjoint of the first `count` sequences."""
         c = None if self.c is None else self.c[:count]
         return replace(self, h=self.h[:count], c=c, log_scale=self.log_scale[:count], count=count)
 
-    def _unpacked(self, packed: Tensor) -> Tensor:
-        return self.of_steps.cell._own_rows(self.of_steps.layout.unpack(packed)[: self.count])
+    def _unpack(self, packed: Tensor) -> Tensor:
+        layer, layout = self.packed_deltas.layer, self.packed_deltas.layout
+        return layer._own_rows(layout.unpack(packed)[: self.count])
 
     @cached_property
-    def deltas(self) -> Tensor:  # type: ignore[override]
-        return self._unpacked(self.of_steps.packed()[:, : len(self.input_weights)])
+    def deltas(self) -> Tensor:
+        """Gradient at the pre-activations (B, T, chunks·H)."""
+        return self._unpack(self.packed_deltas.get()[:, : len(self.input_weights)])
 
     @cached_property
-    def recurrent_deltas(self) -> Tensor:  # type: ignore[override]
-        packed, width, size = self.of_steps.packed(), len(self.input_weights), self.of_steps.cell.hidden_size
-        if self.of_steps.cell.recurrent_weights is None:
+    def recurrent_deltas(self) -> Tensor:
+        """Gradient at the results of the recurrent weights (B, T, chunks·H)."""
+        packed, width = self.packed_deltas.get(), len(self.input_weights)
+        layer = self.packed_deltas.layer
+        if layer.recurrent_weights is None:
             return self.deltas[..., :0]
         if packed.shape[1] == width:
             return self.deltas
-        return self._unpacked(torch.cat([packed[:, : width - size], packed[:, width:]], dim=1))
+        return self._unpack(torch.cat([packed[:, : width - layer.hidden_size], packed[:, width:]], dim=1))
 
 
-def chunks(walked: Walked) -> tuple[Tensor, ...]:
-    """The gates of a walk, (B, T, H) each, 0 at padding."""
-    assert walked.gates is not None
-    return walked.layout.unpack(walked.gates).chunk(FORMS[walked.kind].chunks, dim=-1)
+def unpack_gates(buffers: ForwardCache) -> tuple[Tensor, ...]:
+    """Return the gates of a pass, (B, T, H) each, 0 at padding."""
+    assert buffers.gates is not None
+    return buffers.layout.unpack(buffers.gates).chunk(FORMS[buffers.kind].chunks, dim=-1)
 
 
 def kernel_of(model: nn.Module, accelerator: str) -> Literal["native", "torch"]:
-    """What the model's recurrent layers will run on."""
+    """Return what the recurrent layers of a model run on.
+
+    Args:
+        model: any module.
+        accelerator: "cpu", or another one of Lightning's names.
+    """
     layers = [layer for layer in model.modules() if isinstance(layer, NativeLayer)]
     native = accelerator == "cpu" and any(layer.runs_natively(layer.input_weights) for layer in layers)
     return "native" if native else "torch"

@@ -1,4 +1,4 @@
-"""Where a batch's valid steps lie for the native walk: one after the other, without padding."""
+"""Packed layout of a padded batch: valid steps only, without padding."""
 
 from __future__ import annotations
 
@@ -13,12 +13,20 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Packed row n of N = Σ lengths is one sequence at one step: step by step, longest sequence first.
+    """Where each valid step of a batch is stored.
 
-    `rows`: N. `offsets` (T + 1,): where each step starts. `order` (B,): the sequence of each row of a step.
-    `index` (N,): each row's place in (B·T), and `before` (N,): that of the state before it in (T + 1)·B
-    time-major rows, as `last` (B,) is of each sequence's last state; None where nothing is padded, and every
-    place is known.
+    Packed rows are ordered by step, and within a step by sequence, longest first. "Time-major rows" are those
+    of a tensor (T + 1, B, H) with the initial state first, flattened to ((T + 1)·B, H).
+
+    Attributes:
+        steps: T.
+        batch: B.
+        rows: number of packed rows N, the sum of all lengths.
+        offsets: first row of each step (T + 1,).
+        order: sequence of each row within a step (B,).
+        index: place of each packed row in (B·T) (N,); None where nothing is padded.
+        before: time-major row of the state before each packed row (N,); None where nothing is padded.
+        last: time-major row of the last state of each sequence (B,); None where nothing is padded.
     """
 
     steps: int
@@ -31,52 +39,59 @@ class Layout:
     last: Tensor | None = None
 
     def pack(self, values: Tensor) -> Tensor:
-        """(B, T, D) -> (N, D), contiguous."""
+        """Return the valid steps of (B, T, D) as (N, D), contiguous."""
         if self.index is None:
             return values.transpose(0, 1).reshape(self.steps * self.batch, values.shape[-1])
         return values.reshape(self.batch * self.steps, values.shape[-1]).index_select(0, self.index)
 
     def unpack(self, packed: Tensor) -> Tensor:
-        """(N, D) -> (B, T, D), 0 at padding."""
+        """Return (N, D) as (B, T, D), 0 at padding."""
         if self.index is None:
             return packed.unflatten(0, (self.steps, self.batch)).transpose(0, 1)
         padded = packed.new_zeros(self.batch * self.steps, packed.shape[-1])
         return padded.index_copy_(0, self.index, packed).view(self.batch, self.steps, -1)
 
     def previous(self, states: Tensor) -> Tensor:
-        """(T + 1, B, H), initial state first -> (N, H): the state before each packed row."""
+        """Return the state before each packed row (N, H) from states (T + 1, B, H), initial state first."""
         if self.before is None:
             return states[:-1].flatten(0, 1)
         return states.flatten(0, 1).index_select(0, self.before)
 
     def last_of(self, states: Tensor) -> Tensor:
-        """(T + 1, B, H), initial state first -> (B, H): each sequence's last."""
+        """Return the last state of each sequence (B, H) from states (T + 1, B, H), initial state first."""
         return states[-1] if self.last is None else states.flatten(0, 1).index_select(0, self.last)
 
 
 @lru_cache(maxsize=64)
 def dense(batch: int, steps: int) -> Layout:
+    """Return the layout of a batch without padding."""
     return Layout(steps, batch, steps * batch, torch.arange(steps + 1) * batch, torch.arange(batch))
 
 
-_known: MutableMapping[Tensor, tuple[tuple[int, int], Layout]] = WeakTensorKeyDictionary()
+_layouts: MutableMapping[Tensor, tuple[tuple[int, int], Layout]] = WeakTensorKeyDictionary()
 
 
 def layout(lengths: Tensor | None, batch: int, steps: int) -> Layout:
-    """Of (B,) lengths up to `steps`; None: nothing is padded. Made once for all layers of a pass."""
+    """Return the layout of a batch; all layers of a pass share one.
+
+    Args:
+        lengths: (B,), at most `steps` each; None where nothing is padded.
+        batch: B.
+        steps: T.
+    """
     if lengths is None:
         return dense(batch, steps)
-    if lengths.is_inference():  # such a tensor does not tell whether it has changed
-        return _packed(lengths, batch, steps)
-    state = (lengths._version, steps)
-    kept, found = _known.get(lengths, (None, None))
-    if found is None or kept != state:
-        found = _packed(lengths, batch, steps)
-        _known[lengths] = state, found
-    return found
+    if lengths.is_inference():  # inference tensors have no version counter: a change would go unnoticed
+        return _padded(lengths, batch, steps)
+    version = (lengths._version, steps)
+    known_version, known = _layouts.get(lengths, (None, None))
+    if known is None or known_version != version:
+        known = _padded(lengths, batch, steps)
+        _layouts[lengths] = version, known
+    return known
 
 
-def _packed(lengths: Tensor, batch: int, steps: int) -> Layout:
+def _padded(lengths: Tensor, batch: int, steps: int) -> Layout:
     ordered, order = lengths.cpu().sort(descending=True, stable=True)
     t, row = (torch.arange(steps)[:, None] < ordered).nonzero(as_tuple=True)
     offsets = torch.zeros(steps + 1, dtype=torch.int64)

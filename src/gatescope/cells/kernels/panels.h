@@ -1,4 +1,4 @@
-// Weights in the order in which a product reads them: panels of some vectors of columns, row after row.
+// Weights packed in the order in which a product reads them: panels of a few vectors of columns, row after row.
 #pragma once
 #include <algorithm>
 #include <type_traits>
@@ -6,13 +6,13 @@
 
 #include "simd.h"
 
-constexpr int PANEL = 4;  // vectors of a panel at most
+constexpr int PANEL = 4;  // largest number of vectors in a panel
 
 template <class S> int64_t vectors(int64_t width) { return (width + Simd<S>::lanes - 1) / Simd<S>::lanes; }
 
 INLINE int lanes_at(int64_t width, int64_t column, int lanes) { return int(std::min<int64_t>(lanes, width - column)); }
 
-// then(vectors of the panel as a constant, its first column), for every panel of `width` columns.
+// Calls then(vectors of the panel as a constant, its first column) for every panel of `width` columns.
 template <class S, int most, class Then> INLINE void each_panel(int64_t width, Then then) {
   for (int64_t block = 0; block < vectors<S>(width); block += most) {
     const int64_t side = std::min<int64_t>(most, vectors<S>(width) - block), column = block * Simd<S>::lanes;
@@ -26,11 +26,11 @@ template <class S, int most, class Then> INLINE void each_panel(int64_t width, T
   }
 }
 
-// Units side by side in a panel of the forward walk: all chunks of a unit are in one, so that its step can
-// follow at once.
+// Vectors of units in a panel of the forward pass. A panel holds all chunks of its units, so that their step can run
+// as soon as the product is done.
 template <class A> constexpr int blocks_of = A::chunks == 1 ? PANEL : 1;
 
-// (chunks·H, depth), to be multiplied from the right, transposed.
+// Packs weights (chunks·H, depth) for a product with their transpose.
 template <class S, class A> S *pack_forward(const S *weights, int64_t H, int64_t depth, S *to) {
   constexpr int lanes = Simd<S>::lanes;
   each_panel<S, blocks_of<A>>(H, [&](auto side, int64_t start) {
@@ -45,7 +45,7 @@ template <class S, class A> S *pack_forward(const S *weights, int64_t H, int64_t
   return to;
 }
 
-// (rows, width), to be multiplied from the right as it is.
+// Packs weights (rows, width) for a product with themselves.
 template <class S> S *pack_backward(const S *weights, int64_t rows, int64_t width, S *to) {
   constexpr int lanes = Simd<S>::lanes;
   each_panel<S, PANEL>(width, [&](auto side, int64_t start) {
@@ -56,7 +56,7 @@ template <class S> S *pack_backward(const S *weights, int64_t rows, int64_t widt
   return to;
 }
 
-// Columns `from` … of rows that lie anywhere, `V` vectors wide, `last` lanes of the last one.
+// Packs `V` vectors of columns from `from` on, with `last` lanes in the last one, of rows anywhere in memory.
 template <class S, int V> void pack_rows(const std::vector<const S *> &rows, int64_t from, int last, S *to) {
   constexpr int lanes = Simd<S>::lanes;
   for (const S *row : rows)
@@ -64,14 +64,14 @@ template <class S, int V> void pack_rows(const std::vector<const S *> &rows, int
       *reinterpret_cast<typename Simd<S>::Aligned *>(to) = load<S>(row + from + v * lanes, v == V - 1 ? last : lanes);
 }
 
-// At least `count` numbers, where a vector begins.
-template <class S> S *room_for(std::vector<Vec<S>> &room, size_t count) {
+// Returns at least `count` numbers, aligned to vectors.
+template <class S> S *aligned_buffer(std::vector<Vec<S>> &buffer, size_t count) {
   const size_t needed = (count + Simd<S>::lanes - 1) / Simd<S>::lanes;
-  if (room.size() < needed) room.resize(needed);
-  return reinterpret_cast<S *>(room.data());
+  if (buffer.size() < needed) buffer.resize(needed);
+  return reinterpret_cast<S *>(buffer.data());
 }
 
-// The numbers of one packed copy: of (chunks·H, depth) forwards, of (rows, width) backwards.
+// Sizes of the packed copies of `pack_forward` and `pack_backward`.
 template <class S> int64_t packed_forward_size(int64_t chunks, int64_t H, int64_t depth) {
   return chunks * depth * vectors<S>(H) * Simd<S>::lanes;
 }

@@ -1,11 +1,11 @@
-// (rows, K) times packed weights (K, N) in registers. The sum over K runs in one order whatever the number of
-// rows, so that a row's result does not depend on which rows, or threads, go beside it.
+// Products of (rows, K) with packed weights (K, N) in registers. The order of the sum over K does not depend on the
+// number of rows, so a row's result does not depend on other rows or on threads.
 #pragma once
 #include <type_traits>
 
 #include "simd.h"
 
-// Rows whose sums fit the registers beside `V` vectors of weights.
+// Number of rows whose sums fit the registers together with `V` vectors of weights.
 template <int V> constexpr int tile = ACCUMULATORS / V < 8 ? ACCUMULATORS / V : 8;
 
 // Adds `rows[m]` (K,) times `panel` (K, V vectors) to sums[m].
@@ -26,25 +26,25 @@ INLINE void multiply(const S *const *rows, int64_t skip, const S *&panel, int64_
   }
 }
 
-// A row of A that the product reads in up to two pieces: `depth` numbers, and `depth2` after `skip2`.
+// The parts of a row that a product reads: `depth` numbers, and then `depth2` numbers from `skip2` on.
 struct Shape {
   int64_t depth, skip2, depth2;
 };
 
-// then(i, sums of row i), for each of `count` rows.
+// Calls then(i, sums of row i) for each of `M` rows.
 template <class S, int V, int M, class Then>
 INLINE void tile_of(const S *const *rows, int first, const S *panel, const Shape &shape, Then &then) {
   Vec<S> sums[M][V] = {};
   multiply<S, M, V>(rows + first, 0, panel, shape.depth, sums);
   if (shape.depth2) multiply<S, M, V>(rows + first, shape.skip2, panel, shape.depth2, sums);
-  Vec<S> found[M][V];
-  std::memcpy(found, sums, sizeof sums);
-  // One copy of the step's code for all rows, behind a barrier that keeps the sums themselves in registers.
+  Vec<S> results[M][V];
+  std::memcpy(results, sums, sizeof sums);
+  // Not unrolled, so that the code of `then` exists once; the copy keeps the sums in registers.
 #pragma GCC unroll 1
-  for (int m = 0; m < M; m++) then(first + m, found[m]);
+  for (int m = 0; m < M; m++) then(first + m, results[m]);
 }
 
-// then(size as a constant), of 1 … most.
+// Calls then(size as a constant), for a size of 1 … most.
 template <int most, class Then> INLINE void as_constant(int64_t size, Then then) {
   if constexpr (most > 0) {
     if (size == most)
@@ -54,22 +54,23 @@ template <int most, class Then> INLINE void as_constant(int64_t size, Then then)
   }
 }
 
-// then(rows of the tile as a constant, its first row), for tiles of `count` rows beside `V` vectors.
+// Calls then(rows of the tile as a constant, its first row) for all tiles of `count` rows.
 template <int V, class Then> INLINE void each_tile(int64_t count, Then then) {
   for (int64_t first = 0, size; first < count; first += size) {
-    const int64_t left = count - first, tiles = (left + tile<V> - 1) / tile<V>;
-    size = (left + tiles - 1) / tiles;
+    const int64_t remaining = count - first, tiles = (remaining + tile<V> - 1) / tile<V>;
+    size = (remaining + tiles - 1) / tiles;
     as_constant<tile<V>>(size, [&](auto rows) { then(rows, first); });
   }
 }
 
-// Rows go in tiles of nearly the same size: a small one at the end would wait for its weights.
+// Calls then(i, sums of row i) for each of `count` rows. Tiles have nearly equal sizes: a small last one would be
+// bound by loading the weights.
 template <class S, int V, class Then>
 void product(const S *const *rows, int count, const S *panel, const Shape &shape, Then then) {
   each_tile<V>(count, [&](auto size, int64_t first) { tile_of<S, V, size>(rows, int(first), panel, shape, then); });
 }
 
-// out (M, …, width apart) += Σ_k a[k][row] · panel (k, V vectors); `last` lanes of the last vector are there.
+// out[m] += Σ_k a[k][row + m] · panel[k], for M rows `width` apart and V vectors, the last with `last` lanes.
 template <class S, int M, int V>
 INLINE void outer_tile(const S *const *a, const S *panel, int64_t count, int64_t row, S *out, int64_t width, int last) {
   constexpr int lanes = Simd<S>::lanes;

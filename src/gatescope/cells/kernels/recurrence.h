@@ -1,4 +1,4 @@
-// What the library offers of each architecture and type.
+// The functions that the library exports for each architecture and type.
 #pragma once
 #include "backward.h"
 #include "forward.h"

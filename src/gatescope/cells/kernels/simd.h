@@ -1,4 +1,4 @@
-// Vectors of the machine's own width by the compiler's vector extension, and the functions of the gates on them.
+// Vectors of the processor's width (a compiler extension) and the activation functions on them.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -28,12 +28,12 @@ template <class S> struct Simd {
 };
 template <class S> using Vec = typename Simd<S>::Vec;
 
-// `lanes` numbers, the rest 0: what lies behind the end of a row is neither read nor written.
+// Loads `lanes` numbers and sets the rest to 0. Memory past the end of a row is neither read nor written.
 template <class S> INLINE Vec<S> load(const S *from, int lanes) {
   if (lanes == Simd<S>::lanes) return *reinterpret_cast<const typename Simd<S>::Unaligned *>(from);
-  Vec<S> found = {};
-  std::memcpy(&found, from, lanes * sizeof(S));
-  return found;
+  Vec<S> values = {};
+  std::memcpy(&values, from, lanes * sizeof(S));
+  return values;
 }
 
 template <class S> INLINE void store(S *to, Vec<S> values, int lanes) {
@@ -43,8 +43,8 @@ template <class S> INLINE void store(S *to, Vec<S> values, int lanes) {
     std::memcpy(to, &values, lanes * sizeof(S));
 }
 
-// a * b + c, rounded once where the machine can. Left to the compiler, GCC's tuning for AMD's Zen rounds once for
-// some numbers of rows and twice for others: a row's result would depend on the rows beside it.
+// a * b + c, rounded once where the processor can. Left to the compiler, GCC's tuning for AMD's Zen rounds once for
+// some numbers of rows and twice for others, and a row's result would depend on the other rows.
 template <class S> INLINE Vec<S> multiply_add(Vec<S> a, Vec<S> b, Vec<S> c) {
 #if defined(__AVX512F__)
   if constexpr (sizeof(S) == 4)

@@ -1,4 +1,4 @@
-"""What a native walk takes of a cell's parameters, and what form its own numbers have."""
+"""The parameters of a cell in the form that the native kernel reads."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ import torch
 from torch import Tensor
 
 Kind = Literal["tanh", "relu", "gru", "lstm", "peephole", "mingru", "minlstm"]
+"""Architectures of the native kernel, as `recurrence.h` exports them."""
 
 
 class Form(NamedTuple):
-    """Blocks of H rows in the weights and of H numbers in a step's deltas, and what a walk keeps of a step
-    beside h: gates, `extra` of `Walked`, a memory cell."""
+    """Sizes of an architecture's buffers.
+
+    Attributes:
+        chunks: blocks of H rows in the weights.
+        widths: blocks of H values in the pre-activation gradients of a step.
+        gates: whether the forward pass stores gates.
+        extra: whether it stores the `extra` of `ForwardCache`.
+        memory: whether there is a memory cell.
+    """
 
     chunks: int
     widths: int
@@ -33,8 +41,16 @@ FORMS: dict[Kind, Form] = {
 
 
 class NativeWeights(NamedTuple):
-    """W (chunks·H, D) and the bias (chunks·H,) of the input's share, U (chunks·H, H) or None, a second bias
-    (chunks·H,) beside U's share, whose candidate a GRU's reset gate meets, and peepholes (3, H)."""
+    """Parameters of one layer.
+
+    Attributes:
+        kind: the architecture.
+        w: input weights W (chunks·H, D).
+        bias: bias of W x_t (chunks·H,).
+        u: recurrent weights U (chunks·H, H), or None.
+        recurrent_bias: bias of U h_{t-1} (chunks·H,), or None. A GRU's reset gate multiplies its last chunk.
+        peepholes: (3, H) for the gates i, f and o, or None.
+    """
 
     kind: Kind
     w: Tensor
@@ -44,19 +60,23 @@ class NativeWeights(NamedTuple):
     peepholes: Tensor | None = None
 
     @property
-    def units(self) -> int:
-        """H"""
+    def hidden_size(self) -> int:
+        """H."""
         return self.w.shape[0] // FORMS[self.kind].chunks
 
-    def copied(self) -> NativeWeights:
-        """As they are now, whatever training does to them."""
-        kept = (None if part is None else part.detach().clone() for part in self[1:])
-        return NativeWeights(self.kind, *kept)  # type: ignore[arg-type]
+    def copy(self) -> NativeWeights:
+        """Return a copy that later updates do not change."""
+        copies = (None if part is None else part.detach().clone() for part in self[1:])
+        return NativeWeights(self.kind, *copies)  # type: ignore[arg-type]
 
     def bias_gradients(self, total: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Of both biases, from the sum of a walk's deltas (widths·H,)."""
+        """Return the gradients of both biases.
+
+        Args:
+            total: the pre-activation gradients summed over all steps (widths·H,).
+        """
         width = len(self.bias)
-        if self.kind == "gru":  # the reset gate meets the candidate's recurrent share alone
-            return total[:width], torch.cat([total[: 2 * self.units], total[width:]])
-        # Each its own: clipping works in place.
+        if self.kind == "gru":  # the reset gate multiplies the recurrent part of the candidate only
+            return total[:width], torch.cat([total[: 2 * self.hidden_size], total[width:]])
+        # Two tensors, because gradient clipping works in place.
         return total, None if self.recurrent_bias is None else total.clone()

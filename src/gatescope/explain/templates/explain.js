@@ -1,18 +1,18 @@
 "use strict";
-const { steps, units, widest, unit_chart, feature_chart } = JSON.parse(document.getElementById("data").textContent);
+const { steps, units, most_variable, unit_chart, feature_chart } = JSON.parse(document.getElementById("data").textContent);
 const readout = document.getElementById("readout");
 
-// What a cell says, in words, with its rank in the row.
-function tell(cell) {
+// Show the value of a cell and its rank in the row.
+function showCell(cell) {
   const row = cell.closest("tr"), place = cell.cellIndex - 1;
-  if (!cell.dataset.value) { readout.value = `${row.cells[0].textContent}: no value at ${steps[place]}`; return; }
+  if (!cell.dataset.value) { readout.value = `${row.cells[0].textContent}: no value at step ${place}, “${steps[place]}”`; return; }
   const values = [...row.cells].slice(1).map(one => Math.abs(Number(one.dataset.value || 0)));
   const rank = values.filter(value => value > values[place]).length + 1;
   const value = Number(cell.dataset.value).toPrecision(4).replace("-", "−");
   readout.value = `${row.cells[0].textContent}: ${value} at step ${place}, “${steps[place]}”; rank ${rank} of ${values.length}`;
 }
 
-// One cell of a grid takes the focus; arrows, Home and End move it.
+// One cell of each grid is focusable; the arrow keys, Home and End move the focus.
 for (const grid of document.querySelectorAll('[role="grid"]')) {
   const body = grid.tBodies[0];
   const move = cell => {
@@ -35,13 +35,13 @@ for (const grid of document.querySelectorAll('[role="grid"]')) {
     move(body.rows[y].cells[x]);
     body.rows[y].cells[x].focus();
   });
-  grid.addEventListener("focusin", event => { if (event.target.matches("td")) { move(event.target); tell(event.target); } });
+  grid.addEventListener("focusin", event => { if (event.target.matches("td")) { move(event.target); showCell(event.target); } });
   let pointer = "";
   grid.addEventListener("mouseover", event => {
-    // A cell that is scrolled under a resting pointer is not pointed at.
-    const before = pointer;
+    // Ignore a cell that is scrolled under a pointer at rest.
+    const previous = pointer;
     pointer = `${event.clientX} ${event.clientY}`;
-    if (event.target.matches("td") && pointer !== before) tell(event.target);
+    if (event.target.matches("td") && pointer !== previous) showCell(event.target);
   });
 }
 
@@ -49,32 +49,32 @@ const gate = document.getElementById("gate"), unit = document.getElementById("un
 const row = document.getElementById("unit-row");
 let view = null;
 
-async function show() {
+async function showUnit() {
   const rows = units[gate.value];
   unit.max = rows.length - 1;
-  const chosen = Math.min(Math.max(0, Number(unit.value) || 0), rows.length - 1);
-  const values = rows[chosen], most = Math.max(...values.map(Math.abs), 1);
-  row.cells[0].textContent = `${gate.value} of unit ${chosen}`;
+  const selected = Math.min(Math.max(0, Number(unit.value) || 0), rows.length - 1);
+  const values = rows[selected], largest = Math.max(...values.map(Math.abs), 1);
+  row.cells[0].textContent = `${gate.value} of unit ${selected}`;
   values.forEach((value, t) => {
     const cell = row.cells[t + 1];
     cell.textContent = value.toFixed(2).replace("-", "−");
     cell.dataset.value = value;
     cell.classList.toggle("minus", value < 0);
-    cell.style.setProperty("--share", Math.abs(value) / most);
+    cell.style.setProperty("--share", Math.abs(value) / largest);
   });
   if (view) await view.data("unit", values.map((value, t) => ({ place: t, step: steps[t], value }))).runAsync();
-  row.dataset.shown = `${gate.value} ${chosen}`;
+  row.dataset.shown = `${gate.value} ${selected}`;
 }
 
-gate.addEventListener("change", () => { unit.value = widest[gate.value]; show(); });
-unit.addEventListener("input", show);
-document.getElementById("widest").addEventListener("click", () => { unit.value = widest[gate.value]; show(); });
+gate.addEventListener("change", () => { unit.value = most_variable[gate.value]; showUnit(); });
+unit.addEventListener("input", showUnit);
+document.getElementById("most-variable").addEventListener("click", () => { unit.value = most_variable[gate.value]; showUnit(); });
 
 (async () => {
   const options = { actions: false, renderer: "svg" };
-  unit.value = widest[gate.value];
+  unit.value = most_variable[gate.value];
   view = (await vegaEmbed("#unit-chart", unit_chart, options)).view;
-  await show();
+  await showUnit();
   if (feature_chart) await vegaEmbed("#features", feature_chart, options);
   document.body.dataset.drawn = "yes";
 })();

@@ -1,5 +1,5 @@
 "use strict";
-// Tables are sorted by the values that their cells carry; numbers as numbers, what is missing last.
+// Sort tables by the values of their cells: numbers numerically, missing values last.
 for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => {
     const head = button.closest("th"), body = head.closest("table").tBodies[0];

@@ -1,0 +1,226 @@
+"""The comparison of a study's variants, computed once and passed to every part of a report.
+
+    comparison = compare(RecordSource("runs", "first_light").tables())
+    comparison.leaders[""].variant                         # the variant with the best mean
+    [one.adjusted_p for one in comparison.contrasts]       # against the reference, Holm-adjusted
+    comparison.gradient_flow.reach["lag=100"]["gru-none"]  # before and after training
+
+docs/statistics.md defines the estimates, the tests and the verdicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from gatescope.analysis import contrasts, faithfulness, signal_reach, style
+from gatescope.analysis import study as declared
+from gatescope.analysis.contrasts import Contrast, Leader, Scores, VariantSummary
+from gatescope.analysis.runs import NoRuns, Tables, summary_names
+from gatescope.analysis.selection import Selection, select
+from gatescope.analysis.statistics import mean_interval
+
+SECONDS = "seconds_per_epoch"
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Everything that a report states about a study.
+
+    Attributes:
+        study: the `study` node of the runs' config.
+        recorded: all runs of the study, unfinished ones included.
+        tables: the runs that are compared: all finished ones, or the selected ones.
+        contenders: `tables` without the runs of baselines.
+        selection: the values chosen on validation; None where the study selects nothing.
+        primary: the metric that variants are compared on.
+        higher_is_better: direction of the primary metric.
+        metrics: all test metrics, the primary one first.
+        variants: the variants that are compared, in table order.
+        conditions: the conditions of `contenders`, in order.
+        reference: the variant that the others are compared with.
+        scores: by metric and condition, the scores of `contenders`. Missing values are NaN.
+        summaries: the results of each variant under each condition, baselines included, in table order.
+        contrasts: each variant against the reference on the primary metric; one family.
+        leaders: by condition, the best variant on the primary metric; without conditions that lack values.
+        ahead_of_all: by metric (or "seconds_per_epoch") and condition, the variant that is ahead of every
+            other one. It has no entry where the best mean is not ahead of all others, or where a baseline's
+            mean is better.
+        baselines: by condition, the baseline.
+        baseline_contrasts: by condition, each variant against the baseline; one family each.
+    """
+
+    study: dict[str, Any]
+    recorded: Tables
+    tables: Tables
+    contenders: Tables
+    selection: Selection | None
+    primary: str
+    higher_is_better: bool
+    metrics: tuple[str, ...]
+    variants: tuple[str, ...]
+    conditions: tuple[str, ...]
+    reference: str
+    scores: dict[tuple[str, str], Scores]
+    summaries: tuple[VariantSummary, ...]
+    contrasts: tuple[Contrast, ...]
+    leaders: dict[str, Leader]
+    ahead_of_all: dict[tuple[str, str], str]
+    baselines: dict[str, declared.Baseline]
+    baseline_contrasts: dict[str, tuple[Contrast, ...]]
+
+    @cached_property
+    def gradient_flow(self) -> signal_reach.GradientFlow:
+        """The reach of gradients before and after training.
+
+        Raises:
+            NoData: no compared run has measurements of gradient flow.
+        """
+        return signal_reach.summarize(self.tables, self.contenders)
+
+    @cached_property
+    def attention(self) -> tuple[faithfulness.AttentionEvaluation, ...]:
+        """The evaluations of attention as an explanation.
+
+        Raises:
+            NoData: no compared run has such measurements.
+        """
+        return tuple(faithfulness.evaluations(self.tables))
+
+    @property
+    def has_conditions(self) -> bool:
+        """Whether the compared runs stand under more than one condition."""
+        return bool(self.tables.runs.condition.nunique() > 1)
+
+    @property
+    def chosen(self) -> dict[tuple[str, str], str]:
+        """By variant and condition, the value that was selected; empty without a selection."""
+        return {} if self.selection is None else self.selection.chosen
+
+    def summary(self, variant: str, condition: str) -> VariantSummary:
+        """Return the results of one variant under one condition."""
+        return next(one for one in self.summaries if (one.variant, one.condition) == (variant, condition))
+
+
+def compare(tables: Tables) -> Comparison:
+    """Compare the variants of a study.
+
+    Args:
+        tables: all runs of the study. Finished runs are compared, or those among them that `study.select`
+            selects.
+
+    Raises:
+        NoRuns: no run has finished, or none can be selected.
+    """
+    if not (tables.runs.status == "finished").any():
+        raise NoRuns(_nothing_finished(tables))
+    selection = select(tables)
+    compared = tables.finished() if selection is None else selection.tables
+    if selection is not None and compared.runs.empty:
+        raise NoRuns(f"no run of {tables.study['name']} can be selected: {'; '.join(selection.notes)}")
+    return _compare(tables, compared, selection)
+
+
+def _nothing_finished(tables: Tables) -> str:
+    counts = ", ".join(f"{n} {status}" for status, n in tables.runs.status.value_counts().items())
+    reasons = [reason for reason in tables.runs.reason if isinstance(reason, str)]
+    first = f"; the first reason: {reasons[0]}" if reasons else ""
+    return f"no run of {tables.study['name']} has finished ({counts}){first}"
+
+
+def _compare(recorded: Tables, tables: Tables, selection: Selection | None) -> Comparison:
+    primary, higher = declared.primary(tables), declared.higher_is_better(tables)
+    metrics = metric_names(tables)
+    finals = {name: tables.final(name) for name in [*metrics, SECONDS]}
+    contenders = declared.contenders(tables)
+    reference = declared.reference(contenders)
+    conditions = tuple(declared.conditions(contenders.runs))
+    is_contender = tables.runs.index.isin(contenders.runs.index)
+    scores = {name: _by_condition(final[is_contender], conditions) for name, final in finals.items()}
+    leaders = _leaders(tables, scores)
+    baselines = {c: own for c in conditions if (own := declared.baseline(tables, c)) is not None}
+    return Comparison(
+        study=tables.study,
+        recorded=recorded,
+        tables=tables,
+        contenders=contenders,
+        selection=selection,
+        primary=primary,
+        higher_is_better=higher,
+        metrics=metrics,
+        variants=tuple(style.order(contenders.runs.variant)),
+        conditions=conditions,
+        reference=reference,
+        scores={(name, c): own for name, part in scores.items() for c, own in part.items()},
+        summaries=tuple(_summaries(tables, finals, metrics)),
+        contrasts=contrasts.contrasts_with(scores[primary], reference, higher),
+        leaders={c: own for (name, c), own in leaders.items() if name == primary},
+        ahead_of_all=dict(_ahead_of_all(tables, finals, leaders)),
+        baselines=baselines,
+        baseline_contrasts={
+            c: contrasts.contrasts_with_value(c, scores[primary][c], own.name, own.value, higher)
+            for c, own in baselines.items()
+        },
+    )
+
+
+def metric_names(tables: Tables) -> tuple[str, ...]:
+    """Return the primary metric, then the other test metrics."""
+    primary = declared.primary(tables)
+    return (primary, *(name for name in summary_names(tables) if name != primary))
+
+
+def reference_contrasts(tables: Tables) -> tuple[Contrast, ...]:
+    """Compare every variant of finished runs with the reference: `Comparison.contrasts` alone."""
+    contenders = declared.contenders(tables)
+    final = contenders.final(declared.primary(tables))
+    scores = _by_condition(final, declared.conditions(final))
+    reference = declared.reference(contenders)
+    return contrasts.contrasts_with(scores, reference, declared.higher_is_better(tables))
+
+
+def _by_condition(table: pd.DataFrame, conditions: Iterable[str]) -> dict[str, Scores]:
+    return {c: contrasts.scores_by_seed(table[table.condition == c]) for c in conditions}
+
+
+def _leaders(tables: Tables, scores: dict[str, dict[str, Scores]]) -> dict[tuple[str, str], Leader]:
+    return {
+        (name, condition): leader
+        for name, by_condition in scores.items()
+        for condition, own in by_condition.items()
+        if (leader := contrasts.leader(condition, own, declared.higher_is_better(tables, name)))
+    }
+
+
+def _ahead_of_all(
+    tables: Tables, finals: dict[str, pd.DataFrame], leaders: dict[tuple[str, str], Leader]
+) -> Iterable[tuple[tuple[str, str], str]]:
+    for (name, condition), leader in leaders.items():
+        if not leader.ahead_of_all:
+            continue
+        sign = 1 if declared.higher_is_better(tables, name) else -1
+        valid = declared.valid_under(tables, condition)
+        means = finals[name][valid].groupby("variant").value.mean() * sign
+        if means.max() <= means[leader.variant]:
+            yield (name, condition), leader.variant
+
+
+def _summaries(
+    tables: Tables, finals: dict[str, pd.DataFrame], names: tuple[str, ...]
+) -> Iterable[VariantSummary]:
+    runs = tables.runs
+    for condition in declared.conditions(runs):
+        for variant in style.order(runs.variant[runs.condition == condition]):
+            own = (runs.variant == variant) & (runs.condition == condition)
+            estimates = {name: mean_interval(final.value[own]) for name, final in finals.items()}
+            metrics = {name: estimates[name] for name in names}
+            parameters, between = (
+                float(pd.to_numeric(runs[column][own]).mean())
+                for column in ("parameters", "between_parameters")
+            )
+            n = metrics[names[0]].n or max(one.n for one in metrics.values())
+            yield VariantSummary(variant, condition, metrics, parameters, between, estimates[SECONDS], n)

@@ -1,0 +1,106 @@
+"""Means over seeds and other summaries of tables, and texts that captions share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from gatescope.analysis import study, style
+from gatescope.analysis.statistics import geometric_intervals, mean_intervals
+
+MAX_CONDITIONS = 16
+"""Most panels of a figure that has one per condition: thirty take a minute to lay out and are unreadable."""
+
+
+def mean_over_seeds(table: pd.DataFrame, x: str, geometric: bool = False) -> pd.DataFrame:
+    """Compute the mean over seeds and its interval at each `x` that all seeds have reached.
+
+    Args:
+        table: Columns `x`, seed and value.
+        x: Name of a column, such as "step".
+        geometric: Whether means are geometric, with intervals of logarithms.
+
+    Returns:
+        Columns mean, low, high and n, by `x`.
+    """
+    wide = table.dropna(subset=["value"]).pivot_table(index=x, columns="seed", values="value", aggfunc="last")
+    wide = wide[wide.notna().sum(axis=1) == table.seed.nunique()]
+    intervals = (geometric_intervals if geometric else mean_intervals)(wide.to_numpy(dtype=float))
+    return intervals.set_index(wide.index)
+
+
+def means(table: pd.DataFrame, by: list[str], x: str, geometric: bool = False) -> pd.DataFrame:
+    """Compute `mean_over_seeds` of every variant in every group of `by`.
+
+    Returns:
+        Columns `by`, variant, `x`, mean, low, high and n.
+    """
+    parts = []
+    groups = list(table.groupby(by, sort=False)) if by else [((), table)]
+    if "condition" in by:
+        position = by.index("condition")
+        groups.sort(key=lambda group: study.natural(str(group[0][position])))
+    for group, part in groups:
+        for variant in style.order(part.variant):
+            rows = mean_over_seeds(part[part.variant == variant], x, geometric).rename_axis(x).reset_index()
+            named = {"variant": variant} | {name: str(key) for name, key in zip(by, group, strict=True)}
+            parts.append(rows.assign(**named))
+    return pd.concat(parts, ignore_index=True)[[*by, "variant", x, "mean", "low", "high", "n"]]
+
+
+def without_duplicate_gates(table: pd.DataFrame) -> pd.DataFrame:
+    """Drop the gate `keep` of runs that show it as 1 − `update`, or in older records as `forget`.
+
+    Args:
+        table: Columns run_id and gate.
+    """
+    redundant = table.run_id[table.gate.isin(("update", "forget"))]
+    return table[(table.gate != "keep") | ~table.run_id.isin(redundant)]
+
+
+def evenly_spaced(items: list[str], most: int) -> list[str]:
+    """Return at most `most` of the items, evenly spaced: the first and the last, or if one only the last."""
+    if len(items) <= most:
+        return items
+    if most == 1:
+        return items[-1:]
+    return [items[place] for place in np.linspace(0, len(items) - 1, most).round().astype(int)]
+
+
+def omitted_conditions(conditions: list[str], most: int = MAX_CONDITIONS) -> str:
+    """Return the sentence of a caption that says how many conditions are drawn; "" if all are."""
+    if len(conditions) <= most:
+        return ""
+    return f" {most} of {len(conditions)} conditions are drawn, evenly spaced; the tables contain all."
+
+
+def condition_text(table: pd.DataFrame) -> str:
+    """Return the condition of a table with one condition, in parentheses; "" where it is empty."""
+    condition = table.condition.iloc[0]
+    return f" ({condition})" if condition else ""
+
+
+def seed_text(table: pd.DataFrame) -> str:
+    """Return "5 seeds", or "3 to 5 seeds" where variants differ.
+
+    Args:
+        table: Columns variant, condition and seed.
+    """
+    return count_text(table.groupby(["variant", "condition"]).seed.nunique(), "seed")
+
+
+def count_text(counts: Iterable[int], noun: str) -> str:
+    """Return "5 seeds" for equal counts of the noun "seed", else "3 to 5 seeds"."""
+    counts = [int(count) for count in counts]
+    if not counts:
+        return f"no {noun}s"
+    low, high = min(counts), max(counts)
+    return f"{low} {noun}{'s' * (low != 1)}" if low == high else f"{low} to {high} {noun}s"
+
+
+def readable_name(name: str) -> str:
+    """Return the name of a metric as text: "validation macro f1" for "validation/macro_f1"."""
+    return style.escape(re.sub(r"[/_]+", " ", name))

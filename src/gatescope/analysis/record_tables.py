@@ -1,0 +1,181 @@
+"""Conversion of records to `Tables`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from gatescope.analysis.record_files import RunRecord
+from gatescope.analysis.tables import MEASUREMENT_COLUMNS, METRIC_COLUMNS, RUN_COLUMNS, Tables
+from gatescope.instruments.measurements import TESTED
+from gatescope.tracking import variants
+from gatescope.tracking.identity import data_name, digest, result_config
+from gatescope.tracking.runfile import ROW_KEYS
+
+log = logging.getLogger(__name__)
+
+
+def build_tables(study: str, records: Sequence[RunRecord], notes: Sequence[str] = ()) -> Tables:
+    """Build the tables of a study and log their notes.
+
+    Args:
+        study: Name of the study.
+        records: Records of its runs, at least one. Of several runs of the same config and seed only one is
+            used: a finished one if there is any, and among these the one that started last.
+        notes: Notes on the reading of the records.
+    """
+    notes = list(notes)
+    records = _without_superseded(records, notes)
+    identities = {record.run_id: _identity(record) for record in records}
+    labels = variants.labels(identities)
+    notes += _trial_notes(identities)
+    runs = _runs_table(records, labels)
+    by_id = {record.run_id: record for record in records}
+    last_first = [by_id[run_id] for run_id in runs.sort_values("started", kind="stable").run_id[::-1]]
+    studies = [node for record in last_first if isinstance(node := record.config.get("study"), dict)]
+    tasks = [task for record in last_first if (task := record.run.get("task") or {})]
+    tables = Tables(
+        study={"name": study} | next(iter(studies), {}),
+        task=next(iter(tasks), {}),
+        runs=runs,
+        metrics=_metrics_table(records, notes),
+        measurements=_measurements_table(records, notes),
+        configs={run_id: by_id[run_id].config for run_id in runs.run_id},
+        tasks={record.run_id: record.run.get("task") or {} for record in records},
+        versions={record.run_id: record.run.get("versions") or {} for record in records},
+        pages={
+            record.run_id: str(url)
+            for record in records
+            if (url := (record.run.get("wandb") or {}).get("url"))
+        },
+        axes={run_id: label.conditions for run_id, label in labels.items()},
+        identities=identities,
+        notes=tuple(notes),
+    )
+    for note in notes:
+        log.warning(note)
+    return tables
+
+
+def _identity(record: RunRecord) -> variants.Run:
+    """Return what defines the result of the run, as recorded or, for older records, as its config has it."""
+    tags = {"variant": record.run_id} | (record.run.get("tags") or {})
+    if isinstance(data := record.config.get("data"), dict) and "_target_" in data:
+        tags["data"] = data_name(data)
+    recorded = record.run.get("result_config")
+    result = json.loads(recorded) if isinstance(recorded, str) else result_config(record.config)
+    return variants.Run(tags, result or {"run": record.run_id})  # without a config it equals no other run
+
+
+def _without_superseded(records: Sequence[RunRecord], notes: list[str]) -> list[RunRecord]:
+    """Keep one record per config and seed: finished ones first, then the one that started last."""
+    current: dict[tuple[str, int, str], RunRecord] = {}
+    for record in sorted(records, key=lambda record: (record.finished, record.started)):
+        identity = _identity(record)
+        key = (
+            str(identity.tags["variant"]), int(identity.tags.get("seed", 0)), digest(identity.result)
+        )  # fmt: skip
+        if (older := current.get(key)) is not None:
+            notes.append(
+                f"run {older.run_id} ({older.run.get('status')}) in {older.directory} is superseded by "
+                f"another run of the same config, {record.run_id}"
+            )
+        current[key] = record
+    return sorted(current.values(), key=lambda record: record.directory)
+
+
+def _trial_notes(identities: dict[str, variants.Run]) -> list[str]:
+    return [
+        f"run {run_id} was a trial (trainer.fast_dev_run={variants.value_text(value)}): it has a condition "
+        "of its own"
+        for run_id, identity in identities.items()
+        if (value := (identity.result.get("trainer") or {}).get("fast_dev_run"))
+    ]
+
+
+def _runs_table(records: Sequence[RunRecord], labels: dict[str, variants.Label]) -> pd.DataFrame:
+    rows = []
+    for record in records:
+        label = labels[record.run_id]
+        derived = {"variant": label.variant, "condition": label.condition, "lag": _lag(record.config)}
+        rows.append(_run_row(record) | derived)
+    table = pd.DataFrame(rows)
+    columns = RUN_COLUMNS + sorted(set(table.columns) - set(RUN_COLUMNS))
+    return table[columns].sort_values(["variant", "condition", "lag", "seed", "run_id"], ignore_index=True)
+
+
+def _lag(config: dict[str, Any]) -> float:
+    """Return the lag of the task in time steps, or NaN."""
+    data = config.get("data") or {}
+    return float(data.get("lag", data.get("steps", "nan")))
+
+
+def _run_row(record: RunRecord) -> dict[str, Any]:
+    run = record.run
+    tags, parameters, git = (run.get(key) or {} for key in ("tags", "parameters", "git"))
+    summary = {
+        name: float("nan") if value is None else value
+        for name, value in (run.get("summary") or {}).items()
+        if value is None or isinstance(value, int | float)
+    }
+    return summary | {
+        "run_id": record.run_id,
+        "cell": str(tags.get("cell", "")),
+        "attention": str(tags.get("attention", "")),
+        "data": str(tags.get("data", "")),
+        "seed": int(tags.get("seed", 0)),
+        "status": run.get("status", "unknown"),
+        "reason": run.get("reason"),
+        "started": record.started,
+        "seconds": run.get("seconds"),
+        "parameters": parameters.get("total"),
+        "between_parameters": parameters.get("between"),
+        "stack_parameters": parameters.get("stack"),
+        "hidden_size": parameters.get("hidden_size"),
+        "commit": git.get("commit"),
+        "dirty": git.get("dirty"),
+        "command": tuple(str(word) for word in run.get("command") or ()),
+        "directory": str(record.directory),
+    }
+
+
+def _metrics_table(records: Sequence[RunRecord], notes: list[str]) -> pd.DataFrame:
+    rows = [
+        (record.run_id, row["step"], row.get("epoch"), row.get("time"), name, value)
+        for record in records
+        for row in record.rows("metrics.jsonl", notes)
+        for name, value in row.items()
+        if name not in ROW_KEYS and (value is None or isinstance(value, int | float))
+    ]
+    table = _last_of_each_step(pd.DataFrame(rows, columns=METRIC_COLUMNS))
+    return table.astype({"epoch": float, "time": float, "value": float})
+
+
+def _measurements_table(records: Sequence[RunRecord], notes: list[str]) -> pd.DataFrame:
+    rows = [
+        (
+            record.run_id,
+            row["step"],
+            row.get("epoch"),
+            str(row["name"]).removeprefix(TESTED),
+            row.get("kind"),
+            row.get("value") if row.get("kind") == "scalar" else None,
+            row,
+            str(row["name"]).startswith(TESTED),
+        )
+        for record in records
+        for row in record.rows("readings.jsonl", notes)
+        if "name" in row
+    ]
+    table = _last_of_each_step(pd.DataFrame(rows, columns=MEASUREMENT_COLUMNS))
+    return table.astype({"epoch": float, "value": float, "name": str, "tested": bool})
+
+
+def _last_of_each_step(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep the last value of a name at a step: steps that a resumed run repeated are recorded twice."""
+    key = [name for name in ("run_id", "name", "step", "tested") if name in table]
+    return table.drop_duplicates(key, keep="last").reset_index(drop=True)

@@ -1,0 +1,117 @@
+"""The figures of a report: drawn, saved, and described for README and page."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from gatescope.analysis import style
+from gatescope.analysis.figures import NoData, failure, load, save, title
+from gatescope.analysis.figures.base import FigureModule
+from gatescope.analysis.report import interactive, page
+from gatescope.analysis.tables import Tables
+
+log = logging.getLogger(__name__)
+
+FIGURES = (
+    "learning_curves",
+    "metric_by_variant",
+    "paired_differences",
+    "pareto",
+    "confusion_matrix",
+    "calibration",
+    "gate_saturation",
+    "gate_distributions",
+    "attention",
+    "faithfulness",
+    "gradient_norms",
+    "vanishing_curves",
+    "half_life_over_training",
+    "timescales",
+)
+"""The figures of a study that does not list `study.figures`."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of a report.
+
+    Attributes:
+        name: stem of its files.
+        title: its heading.
+        caption: what is drawn.
+        missing: why it could not be drawn; None where it was.
+        table: the numbers that it shows.
+        charts: title and Vega-Lite specification of each interactive chart.
+        narrow: data URL of the one-column form for narrow screens; None where the figure is one column wide.
+    """
+
+    name: str
+    title: str
+    caption: str
+    missing: str | None = None
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    charts: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    narrow: str | None = None
+
+
+def draw(name: str, tables: Tables, folder: Path, paper: bool) -> Drawing:
+    """Draw a figure and write its files.
+
+    A figure that has no data or raises an exception does not prevent the report: the reason takes its place.
+
+    Args:
+        name: the figure, as `study.figures` names it.
+        tables: the runs that are compared.
+        folder: the folder of the report.
+        paper: whether to write the one- and two-column forms as well.
+    """
+    try:
+        return _draw(name, load(name), tables, folder, paper)
+    except NoData as error:
+        log.warning("figure %s: %s", name, error)
+        reason = str(error)
+    except Exception as error:
+        log.exception("figure %s raised an error", name)
+        reason = failure(name, error)
+    _remove_files(name, folder)
+    return Drawing(name, title(name), "", reason)
+
+
+def _draw(name: str, module: FigureModule, tables: Tables, folder: Path, paper: bool) -> Drawing:
+    figure, table, caption = module.draw(tables), module.numbers(tables), module.caption(tables)
+    curves = getattr(module, "CURVES", None)
+    charts = interactive.charts(table, curves) if curves is not None else []
+    save(figure, folder, name, ("png", "svg"))
+    (folder / "numbers").mkdir(exist_ok=True)
+    table.to_csv(folder / "numbers" / f"{name}.csv", index=False, float_format="%.8g", lineterminator="\n")
+
+    def at(width: float) -> Figure:
+        return figure if figure.get_figwidth() == width else module.draw(tables, width)
+
+    column, narrow = at(style.COLUMN), None
+    with TemporaryDirectory() as elsewhere:
+        target, stem = folder / "paper" if paper else Path(elsewhere), f"{name}_one_column"
+        if paper:
+            save(column, target, stem)
+            save(at(style.TWO_COLUMNS), target, f"{name}_two_columns")
+        elif column is not figure:
+            save(column, target, stem, ("png", "svg"))
+        if column is not figure:
+            narrow = page.image(target / stem)
+    return Drawing(name, str(module.TITLE), caption, None, table, charts, narrow)
+
+
+def _remove_files(name: str, folder: Path) -> None:
+    """Remove the files of a figure that an older report drew."""
+    stems = (name, f"{name}_one_column", f"{name}_two_columns")
+    names = {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg", "pdf", "csv")}
+    for path in list(folder.rglob("*")):
+        if path.name in names:
+            path.unlink()

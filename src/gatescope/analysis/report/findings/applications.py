@@ -1,0 +1,148 @@
+"""Findings with a row per dataset: the result of each architecture, a baseline's, and published ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gatescope.analysis import study, style
+from gatescope.analysis.comparison import Comparison
+from gatescope.analysis.report.findings import Findings
+from gatescope.analysis.report.numbers import NOTHING, interval, join_words, number
+from gatescope.analysis.report.tables import markdown
+from gatescope.analysis.statistics import LEVEL, MIN_SEEDS, Estimate, mean_interval
+
+TITLE = "Results by dataset"
+
+
+@dataclass(frozen=True)
+class DatasetResult:
+    """The results on one dataset.
+
+    Attributes:
+        dataset: name of the dataset.
+        metric: the metric of its task.
+        higher_is_better: direction of the metric.
+        estimates: by cell, the mean over seeds.
+        baseline: the baseline on this dataset.
+        published: what others report, each with model, value and source.
+    """
+
+    dataset: str
+    metric: str
+    higher_is_better: bool
+    estimates: dict[str, Estimate]
+    baseline: study.Baseline | None
+    published: list[dict[str, Any]]
+
+    @property
+    def best(self) -> str:
+        """The cell with the best mean."""
+        sign = 1 if self.higher_is_better else -1
+        return max(self.estimates, key=lambda name: sign * self.estimates[name].mean)
+
+    def reaches(self, name: str, value: float) -> bool:
+        """Return whether a cell's mean is at least as good as a value."""
+        mean = self.estimates[name].mean
+        return mean >= value if self.higher_is_better else mean <= value
+
+
+def findings(comparison: Comparison) -> Findings:
+    """Write the findings on a study with several datasets."""
+    results = dataset_results(comparison)
+    if not results:
+        return Findings(TITLE, _headline(results), ["No network has a finite result."])
+    paragraphs = [_table(results), _method(results), *_against_baselines(results)]
+    return Findings(TITLE, _headline(results), [*paragraphs, *_against_published(results)])
+
+
+def dataset_results(comparison: Comparison) -> list[DatasetResult]:
+    """Return a result per condition in which a network has a finite value."""
+    results = (_dataset_result(comparison, condition) for condition in comparison.conditions)
+    return [one for one in results if one.estimates]
+
+
+def _dataset_result(comparison: Comparison, condition: str) -> DatasetResult:
+    tables, networks = comparison.tables, comparison.contenders.runs
+    metric, higher = study.own_metric(tables, condition)
+    own = networks[networks.condition == condition]
+    values = tables.final(metric).value
+    estimates = {
+        name: mean_interval(values[own.index[own.cell == name]].dropna()) for name in style.order(own.cell)
+    }
+    nodes = [tables.configs.get(run_id, {}).get("study") or {} for run_id in own.run_id]
+    published: list[dict[str, Any]] = next((node["published"] for node in nodes if node.get("published")), [])
+    return DatasetResult(
+        condition.removeprefix("data="),
+        metric,
+        higher,
+        {name: estimate for name, estimate in estimates.items() if estimate.n},
+        study.baseline(tables, condition, metric),
+        published,
+    )
+
+
+def _headline(results: Sequence[DatasetResult]) -> str:
+    judged = [one for one in results if one.baseline]
+    better = sum(one.reaches(one.best, one.baseline.value) for one in judged if one.baseline)
+    return f"A recurrent network is at least as good as the baseline on {better} of {len(judged)} datasets."
+
+
+def _table(results: Sequence[DatasetResult]) -> str:
+    cells = style.order({name for one in results for name in one.estimates})
+    head = ["dataset", "metric", *(style.style_of(name).label for name in cells), "baseline", "published"]
+    lines = []
+    for one in results:
+        estimates = [_estimate(one, name) for name in cells]
+        baseline = f"{number(one.baseline.value)} ({one.baseline.name})" if one.baseline else NOTHING
+        published = "; ".join(_published(entry) for entry in one.published) or NOTHING
+        lines.append([one.dataset, one.metric.removeprefix("test/"), *estimates, baseline, published])
+    return markdown(head, lines)
+
+
+def _estimate(result: DatasetResult, name: str) -> str:
+    if name not in result.estimates:
+        return NOTHING
+    text = interval(result.estimates[name])
+    return f"**{text}**" if name == result.best else text
+
+
+def _published(entry: dict[str, Any]) -> str:
+    return f"{style.style_of(str(entry['model'])).label} {number(float(entry['value']))} ({entry['source']})"
+
+
+def _method(results: Sequence[DatasetResult]) -> str:
+    seeds = min(estimate.n for one in results for estimate in one.estimates.values())
+    low = sorted({one.metric.removeprefix("test/") for one in results if not one.higher_is_better})
+    text = f"Test split; mean over seeds and {LEVEL:.0%} t interval. Bold: best mean of a row, not tested."
+    if low:
+        text += f" Lower is better for {join_words(low)}."
+    if seeds < MIN_SEEDS:
+        text += f" {seeds} seeds are not enough seeds for verdicts between architectures."
+    return text
+
+
+def _against_baselines(results: Sequence[DatasetResult]) -> Iterator[str]:
+    """Yield the datasets on which a network is at least as good as the baseline, and the others."""
+    judged = [(one, one.baseline) for one in results if one.baseline]
+    groups = {
+        "Mean at least as good as the baseline's": [r for r, b in judged if r.reaches(r.best, b.value)],
+        "Mean worse than the baseline's": [r for r, b in judged if not r.reaches(r.best, b.value)],
+    }
+    for phrase, group in groups.items():
+        if group:
+            yield f"{phrase}: {join_words(f'{one.dataset} ({one.best})' for one in group)}."
+
+
+def _against_published(results: Sequence[DatasetResult]) -> Iterator[str]:
+    """Yield for each dataset the architectures with a published result on the same data."""
+    for one in results:
+        parts = []
+        for entry in one.published:
+            name, value = entry["model"], float(entry["value"])
+            if name in one.estimates:
+                reached = "reached" if one.reaches(name, value) else "not reached"
+                parts.append(f"{name} {interval(one.estimates[name])}, published {number(value)}, {reached}")
+        if parts:
+            yield f"{one.dataset}: {'; '.join(parts)}."

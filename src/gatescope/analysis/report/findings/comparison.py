@@ -1,0 +1,129 @@
+"""Findings on which variant is best, by how much, and how the variants compare with the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gatescope.analysis.comparison import Comparison
+from gatescope.analysis.contrasts import Contrast
+from gatescope.analysis.figures.summaries import readable_name
+from gatescope.analysis.report.findings import Findings
+from gatescope.analysis.report.numbers import interval, join_words, number
+from gatescope.analysis.statistics import (
+    AHEAD,
+    BEHIND,
+    MIN_SEEDS,
+    NO_DIFFERENCE,
+    NO_SPREAD,
+    TOO_FEW_SEEDS,
+)
+
+TITLE = "Summary"
+
+
+def findings(comparison: Comparison) -> Findings:
+    """Write the findings of a comparison of variants."""
+    return Findings(TITLE, headline(comparison), paragraphs(comparison))
+
+
+def paragraphs(comparison: Comparison) -> list[str]:
+    """Return a paragraph per condition, then one per condition on its baseline."""
+    if not comparison.conditions:
+        return [_no_value(comparison, "")]
+    best = [_best(comparison, condition) for condition in comparison.conditions]
+    baselines = [_baseline(comparison, condition) for condition in comparison.conditions]
+    return [*best, *filter(None, baselines)]
+
+
+def headline(comparison: Comparison) -> str:
+    """Return the best mean under the last condition, and how many other variants it is ahead of."""
+    condition = comparison.conditions[-1] if comparison.conditions else ""
+    if condition not in comparison.leaders:
+        return _no_value(comparison, condition)
+    contrasts = comparison.leaders[condition].contrasts
+    text = _best_mean(comparison, condition)
+    if not contrasts:
+        return f"{text}."
+    if any(one.verdict == TOO_FEW_SEEDS for one in contrasts):
+        return f"{text}; not enough seeds for a verdict."
+    ahead = sum(one.verdict == AHEAD for one in contrasts)
+    return f"{text}; significantly ahead of {ahead} of {len(contrasts)} others."
+
+
+def _best(comparison: Comparison, condition: str) -> str:
+    if condition not in comparison.leaders:
+        return _no_value(comparison, condition)
+    leader = comparison.leaders[condition]
+    n = comparison.summary(leader.variant, condition).n
+    text = f"{_best_mean(comparison, condition, bold=True)} (n = {n})."
+    return " ".join([text, *_contrast_sentences(leader.contrasts)])
+
+
+def _best_mean(comparison: Comparison, condition: str, bold: bool = False) -> str:
+    """Return "gru-none has the highest mean test accuracy under lag=5: 0.712 [0.700, 0.724]"."""
+    variant = comparison.leaders[condition].variant
+    mean = interval(comparison.summary(variant, condition).metrics[comparison.primary])
+    extreme = "highest" if comparison.higher_is_better else "lowest"
+    name = f"**{variant}**" if bold else variant
+    return f"{name} has the {extreme} mean {readable_name(comparison.primary)}{under(condition)}: {mean}"
+
+
+def _no_value(comparison: Comparison, condition: str) -> str:
+    return f"No run has a finite {readable_name(comparison.primary)}{under(condition)}."
+
+
+def under(condition: str) -> str:
+    """Return " under lag=5", or "" without a condition."""
+    return f" under {condition}" if condition else ""
+
+
+def _contrast_sentences(contrasts: Iterable[Contrast]) -> list[str]:
+    by_verdict: dict[str, list[Contrast]] = {}
+    for one in contrasts:
+        by_verdict.setdefault(one.verdict, []).append(one)
+    sentences = []
+    if ahead := by_verdict.get(AHEAD):
+        sentences.append(f"It is significantly ahead of {_references(ahead)}.")
+    if level := by_verdict.get(NO_DIFFERENCE):
+        sentences.append(f"There is no significant difference from {_references(level)}.")
+    if constant := by_verdict.get(NO_SPREAD):
+        sentences.append(f"No test against {_references(constant)}: the difference is the same in all seeds.")
+    if few := by_verdict.get(TOO_FEW_SEEDS):
+        sentences.append(
+            f"Not enough seeds for a verdict against {_references(few)} (fewer than {MIN_SEEDS} pairs)."
+        )
+    return sentences
+
+
+def _references(contrasts: Iterable[Contrast]) -> str:
+    return join_words(f"{one.reference} ({_difference(one)})" for one in contrasts)
+
+
+def _difference(contrast: Contrast) -> str:
+    return interval(contrast.difference.estimate, sign=True)
+
+
+def _baseline(comparison: Comparison, condition: str) -> str:
+    baseline = comparison.baselines.get(condition)
+    if baseline is None:
+        named = comparison.study.get("baseline")
+        missing = (
+            f"The baseline, {named}, has no finished run{under(condition)}: nothing is compared with it."
+        )
+        return missing if named else ""
+    source = f" ({baseline.source})" if baseline.source else ""
+    text = f"The baseline, {baseline.name}{source}, reaches {number(baseline.value)}{under(condition)}."
+    better, worse = ("above", "below") if comparison.higher_is_better else ("below", "above")
+    phrases = {
+        AHEAD: f"Significantly {better} it",
+        NO_DIFFERENCE: "No significant difference from it",
+        BEHIND: f"Significantly {worse} it",
+        NO_SPREAD: "No test, as the difference is the same in all seeds",
+        TOO_FEW_SEEDS: "Not enough seeds for a verdict",
+    }
+    contrasts = comparison.baseline_contrasts[condition]
+    for verdict, phrase in phrases.items():
+        group = [f"{one.variant} ({_difference(one)})" for one in contrasts if one.verdict == verdict]
+        if group:
+            text += f" {phrase}: {join_words(group)}."
+    return text

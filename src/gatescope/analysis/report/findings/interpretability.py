@@ -1,0 +1,201 @@
+"""Findings on gates at parts of an input, and on attention as an explanation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from gatescope.analysis import contrasts, study, style
+from gatescope.analysis.comparison import Comparison
+from gatescope.analysis.faithfulness import ERASURE, PERMUTED, TAU, AttentionEvaluation
+from gatescope.analysis.figures.base import NoData
+from gatescope.analysis.report.findings import Findings
+from gatescope.analysis.report.findings import comparison as variants
+from gatescope.analysis.report.findings.comparison import under
+from gatescope.analysis.report.numbers import interval, join_words, number
+from gatescope.analysis.report.tables import markdown
+from gatescope.analysis.statistics import MIN_SEEDS, mean_interval
+
+TITLE = "Gates by part of the input, and attention as an explanation"
+ABLATIONS = ("uniform", "frozen_random", "mean", "max", "none")
+"""Attentions whose weights are not learned."""
+MIN_CHANGE = 0.1
+"""Least median total variation under permutation at which weights matter for a prediction.
+
+Jain & Wallace 2019 draw their conclusions from such medians."""
+PUBLISHED = (
+    "For comparison, Jain & Wallace 2019 found, with a BiLSTM, a mean τ with gradients of 0.34 and 0.36 (two "
+    "classes) on SST and of 0.44 and 0.43 on IMDB; their gradients do not flow through attention, ours do."
+)
+
+Evaluations = Sequence[AttentionEvaluation]
+
+
+def findings(comparison: Comparison) -> Findings:
+    """Write the findings on attention and gates, then those on the comparison of variants."""
+    general = [*_gates(comparison), *variants.paragraphs(comparison)]
+    learned = _learned(comparison)
+    if not learned:
+        missing = (
+            "No findings on attention: no finished run has measurements of the faithfulness of attention "
+            "(choose instruments=interpretability)."
+        )
+        return Findings(TITLE, variants.headline(comparison), [missing, *general])
+    paragraphs: list[str] = []
+    headline = ""
+    for condition in study.conditions(pd.DataFrame({"condition": [one.condition for one in learned]})):
+        own = [one for one in learned if one.condition == condition]
+        verdict = _verdict(own, condition)
+        headline = verdict.replace("**", "").split(". ")[0].removesuffix(".") + "."
+        optional = (_ablations(comparison, condition), _truth(comparison, condition))
+        paragraphs += [verdict, _table(own, condition), *filter(None, optional)]
+    return Findings(TITLE, headline, [*paragraphs, PUBLISHED, *general])
+
+
+def _learned(comparison: Comparison) -> list[AttentionEvaluation]:
+    """Return the evaluations of attentions with learned weights."""
+    try:
+        return [one for one in comparison.attention if style.split(one.variant)[1] not in ABLATIONS]
+    except NoData:
+        return []
+
+
+def passed_tests(evaluations: Evaluations, variant: str) -> dict[str, bool]:
+    """Return for each test whether the interval of a variant lies wholly on the good side.
+
+    "agreement": τ with leave-one-out exceeds one standard deviation of the null. "weight": permutation
+    changes predictions by more than `MIN_CHANGE`. "erasure": both measures exceed those of a random ranking.
+    A test that was not measured is left out.
+    """
+    own = {one.quantity: one for one in evaluations if one.variant == variant}
+    result: dict[str, bool] = {}
+    if one := own.get(TAU["leave_one_out/token"]):
+        result["agreement"] = one.estimate.low > one.reference
+    if one := own.get(PERMUTED):
+        result["weight"] = one.estimate.low > MIN_CHANGE
+    erasure = [own[name] for name in ERASURE.values() if name in own]
+    if erasure:
+        result["erasure"] = all(one.estimate.low > one.reference for one in erasure)
+    return result
+
+
+def _verdict(evaluations: Evaluations, condition: str) -> str:
+    question = f"**Does attention explain predictions{under(condition)}?**"
+    if any(not one.estimate.has_enough_seeds for one in evaluations):
+        return f"{question} Not enough seeds for a verdict (fewer than {MIN_SEEDS} for some variant)."
+    groups: dict[str, list[str]] = {"all": [], "some": [], "none": []}
+    for variant in style.order(one.variant for one in evaluations):
+        passed = passed_tests(evaluations, variant)
+        failed = [name for name, good in passed.items() if not good]
+        key = "all" if not failed else "none" if len(failed) == len(passed) else "some"
+        groups[key].append(variant if key != "some" else f"{variant} (failed: {join_words(failed)})")
+    phrases = {
+        "all": "by all tests in",
+        "some": "by some tests only in",
+        "none": "by no test in",
+    }
+    text = "; ".join(f"{phrases[key]} {join_words(names)}" for key, names in groups.items() if names)
+    return (
+        f"{question} {text[0].upper()}{text[1:]}. "
+        "A test is passed where the whole interval over seeds passes it. Agreement: τ with leave-one-out "
+        "exceeds one standard deviation of an example's τ under independence. Weight: the median change of "
+        f"the prediction exceeds {number(MIN_CHANGE)} when weights are permuted. Erasure: comprehensiveness "
+        "and sufficiency exceed those of a random ranking. τ compares the order of all steps: where a single "
+        "step decides, τ is near 0 for any weights."
+    )
+
+
+def _table(evaluations: Evaluations, condition: str) -> str:
+    quantities = list(dict.fromkeys(one.quantity for one in evaluations))
+    rows = []
+    for variant in style.order(one.variant for one in evaluations):
+        own = {one.quantity: one for one in evaluations if one.variant == variant}
+        n = min(one.estimate.n for one in own.values())
+        rows.append([variant, *(_cell(own.get(name)) for name in quantities), str(n)])
+    place = f"**{condition}**\n\n" if condition else ""
+    return place + markdown(["variant", *quantities, "n"], rows)
+
+
+def _cell(one: AttentionEvaluation | None) -> str:
+    if one is None:
+        return number(None)
+    chance = f" (chance {number(one.reference)})" if one.quantity in ERASURE.values() else ""
+    return interval(one.estimate) + chance
+
+
+def _ablations(comparison: Comparison, condition: str) -> str:
+    """Return a table of learned attention against each ablation of the same cell, on the primary metric."""
+    scores = comparison.scores.get((comparison.primary, condition), {})
+    pairs = [
+        (variant, other)
+        for variant in style.order(scores)
+        if style.split(variant)[1] not in ABLATIONS
+        for ablation in ("uniform", "frozen_random")
+        if (other := f"{style.split(variant)[0]}-{ablation}") in scores
+    ]
+    if not pairs:
+        return ""
+    rows = [
+        [
+            one.variant,
+            one.reference,
+            interval(one.difference.estimate, sign=True),
+            str(one.difference.estimate.n),
+            one.verdict,
+        ]
+        for one in contrasts.paired_contrasts(condition, scores, pairs, comparison.higher_is_better)
+    ]
+    about = f"Ablations: learned minus fixed weights on `{comparison.primary}`{under(condition)}:\n\n"
+    return about + markdown(["variant", "minus", "difference", "pairs", "verdict"], rows)
+
+
+def _truth(comparison: Comparison, condition: str) -> str:
+    """Return a table of how often each measure is highest at the deciding step, where that step is known."""
+    table = comparison.contenders.of_tested("attention/truth/.*").dropna(subset=["value"])
+    table = table[table.condition == condition]
+    if table.empty:
+        return ""
+    names = list(dict.fromkeys(table.name))
+    rows = [
+        [variant, *(interval(mean_interval(own.value[own.name == name])) for name in names)]
+        for variant in style.order(table.variant)
+        for own in [table[table.variant == variant]]
+    ]
+    about = (
+        "In this task the deciding step is known. Share of examples in which a measure is highest at that "
+        f"step, among the compared steps{under(condition)}:\n\n"
+    )
+    measures = [name.rsplit("/", 1)[1].replace("_", " ") for name in names]
+    return about + markdown(["variant", *measures], rows)
+
+
+def _gates(comparison: Comparison) -> list[str]:
+    """Return a table of gates by part of the input, of every gated variant and condition."""
+    table = comparison.contenders.of_tested("gate_parts/[^/]+/[^/]+/[^/]+").dropna(subset=["value"])
+    if table.empty:
+        return []
+    names = table.name.str.split("/", expand=True)
+    table = table.assign(layer=names[1], gate=names[2], part=names[3])
+    parts = [part for part in ("start", "negation", "elsewhere", "end") if part in set(table.part)]
+    about = (
+        "Gates by part of the input: mean over units and positions, then over seeds. `update` is the share "
+        "of the new candidate that is written, `keep` the share of the previous state that is kept (the "
+        "forget gate of an LSTM)."
+    )
+    return [about, markdown(["variant", "gate", *parts], _gate_rows(table, parts))]
+
+
+def _gate_rows(table: pd.DataFrame, parts: list[str]) -> Iterable[list[str]]:
+    for condition in study.conditions(table):
+        for variant in style.order(table.variant[table.condition == condition]):
+            own = table[(table.condition == condition) & (table.variant == variant)]
+            for (layer, gate), rows in own.groupby(["layer", "gate"], sort=False):
+                values = [interval(mean_interval(rows.value[rows.part == part])) for part in parts]
+                name = f"{variant}, {condition}" if condition else variant
+                yield [name, _gate_name(str(layer), str(gate)), *values]
+
+
+def _gate_name(layer: str, gate: str) -> str:
+    return gate if layer == "layer0" else f"{re.sub(r'^layer', 'layer ', layer)}: {gate}"

@@ -1,0 +1,168 @@
+"""Findings on how far gradients reach back in time, before and after training."""
+
+from __future__ import annotations
+
+import math
+
+from gatescope.analysis.comparison import Comparison
+from gatescope.analysis.figures.base import NoData
+from gatescope.analysis.gradient_flow import END, START
+from gatescope.analysis.report.findings import Findings
+from gatescope.analysis.report.findings import comparison as variants
+from gatescope.analysis.report.numbers import interval, join_words, number
+from gatescope.analysis.report.tables import markdown
+from gatescope.analysis.signal_reach import GradientFlow, RateChange, SignalReach
+from gatescope.analysis.statistics import MIN_SEEDS, Estimate
+
+TITLE = "How far gradients reach back in time"
+
+ByVariant = dict[str, dict[str, SignalReach]]
+"""Estimates by variant and time."""
+
+
+def findings(comparison: Comparison) -> Findings:
+    """Write the findings on gradient flow, then those on the comparison of variants."""
+    general = variants.paragraphs(comparison)
+    try:
+        flow = comparison.gradient_flow
+    except NoData as why:
+        missing = f"No findings on gradient flow: {why}."
+        return Findings(TITLE, variants.headline(comparison), [missing, *general])
+    paragraphs = [_method(flow.seeds)]
+    headline = variants.headline(comparison)
+    for condition, reach in flow.reach.items():
+        if reach:
+            sentences = _sentences(flow, condition)
+            paragraphs += [_table(reach, condition), " ".join(sentences)]
+            place = f" ({condition})" if condition else ""
+            headline = sentences[0].replace("**", "").replace(" (λ", f"{place} (λ", 1)
+    return Findings(TITLE, headline, [*paragraphs, *general])
+
+
+def _method(seeds: int) -> str:
+    few = "" if seeds >= MIN_SEEDS else f" {seeds} seeds are **not enough seeds** for a verdict."
+    return (
+        "Measured before training and at the tested weights (the best on validation), without the loss: a "
+        "random unit vector at the last state of the top layer is propagated backwards by the exact "
+        "Jacobians. λ: decay rate in nats per step. Half-life: ln 2 / −λ, with the interval of λ. Reach: the "
+        "largest lag at which more than 1 % of the norm remains, bounded by the length of the sequences "
+        "(≥ where a seed reaches that bound). Mean over seeds and 95 % t interval. A seed whose vector "
+        "becomes exactly 0 in at least half of the sequences (dead) or overflows (exploded) has no rate and "
+        f"is in no mean; n is the number of seeds in the means.{few}"
+    )
+
+
+def _table(reach: ByVariant, condition: str) -> str:
+    head = [
+        "variant",
+        *(f"{what}, {time}" for what in ("λ", "half-life", "reach") for time in (START, END)),
+        "n",
+    ]
+    lines = []
+    for variant, own in reach.items():
+        cells = [variant]
+        cells += [interval(own[time].rate, sign=True) for time in (START, END)]
+        cells += [_half_life(own[time].half_life) for time in (START, END)]
+        cells += [_reach(own[time]) for time in (START, END)]
+        cells.append(_seed_count(own))
+        lines.append(cells)
+    place = f"**{condition}**\n\n" if condition else ""
+    return place + markdown(head, lines)
+
+
+def _seed_count(own: dict[str, SignalReach]) -> str:
+    """Return the seeds in the means: "5" or, where some have no rate, "4 (tested weights: 1 of 5 dead)"."""
+    n = str(min(own[time].rate.n for time in (START, END)))
+    lost = [f"{time}: {own[time].lost}" for time in (START, END) if own[time].lost]
+    return f"{n} ({'; '.join(lost)})" if lost else n
+
+
+def _half_life(life: Estimate) -> str:
+    if math.isnan(life.mean) or life.mean < math.inf:
+        return interval(life)
+    return "does not vanish" + (f" [≥ {number(life.low)}]" if life.low < math.inf else "")
+
+
+def _reach(one: SignalReach) -> str:
+    return ("≥ " if one.censored else "") + interval(one.reach)
+
+
+def _sentences(flow: GradientFlow, condition: str) -> list[str]:
+    """Compare the variants after training, their reach with the task's lag, and the effect of training."""
+    reach = flow.reach[condition]
+    sentences = _ranking({variant: own[END] for variant, own in reach.items()})
+    if any(not one.rate.has_enough_seeds for own in reach.values() for one in own.values() if not one.lost):
+        few = f"Not enough seeds for a verdict (fewer than {MIN_SEEDS} for some variant)."
+        return [*sentences, few]
+    complete = {variant: own for variant, own in reach.items() if not any(one.lost for one in own.values())}
+    if condition in flow.lags:
+        sentences += _reach_and_lag(complete, flow.lags[condition])
+    return sentences + _changes(flow.changes[condition])
+
+
+def _ranking(after: dict[str, SignalReach]) -> list[str]:
+    """Return which variant's gradient decays least and which most.
+
+    Variants with a lost seed, and those whose gradient grows, are not ranked.
+    """
+    unranked = {
+        variant: one.lost or f"grows, λ = {interval(one.rate, sign=True)}"
+        for variant, one in after.items()
+        if one.lost or one.grows
+    }
+    ranked = sorted((v for v in after if v not in unranked), key=lambda v: abs(after[v].rate.mean))
+    others = f"Not ranked: {join_words(f'{variant} ({why})' for variant, why in unranked.items())}."
+    if not ranked:
+        text = "After training, every variant has a gradient that grows, or is dead or exploded in some seed."
+        return [text, others]
+    first, last = ranked[0], ranked[-1]
+    rate = after[first].rate
+    text = (
+        f"After training, the gradient decays most slowly in **{first}** "
+        f"(λ = {interval(rate, sign=True)}, n = {rate.n})"
+    )
+    text += f" and fastest in {last} ({interval(after[last].rate, sign=True)})." if last != first else "."
+    return [text, others] if unranked else [text]
+
+
+def _reach_and_lag(reach: ByVariant, lag: float) -> list[str]:
+    """Compare the reach of every variant with the task's lag.
+
+    One bound of the interval decides on each side. Values without spread have no interval and no verdict.
+    """
+    after = {variant: own[END] for variant, own in reach.items()}
+    constant = [v for v, one in after.items() if math.isnan(one.reach.low)]
+    beyond = [v for v, one in after.items() if one.reach.low >= lag]
+    short = [v for v, one in after.items() if one.reach.high < lag]
+    undecided = [v for v in after if v not in (*beyond, *short, *constant)]
+    phrases = {
+        "the gradient reaches over it in": beyond,
+        "it does not in": short,
+        "the intervals do not decide in": undecided,
+        "there is no interval, as all seeds agree, in": [
+            f"{v} ({_reach(after[v])} in all {after[v].reach.n})" for v in constant
+        ],
+    }
+    parts = [f"{phrase} {join_words(names)}" for phrase, names in phrases.items() if names]
+    return [f"The task's lag is {lag:g} steps: {'; '.join(parts)}."] if parts else []
+
+
+def _changes(changes: tuple[RateChange, ...]) -> list[str]:
+    """Return how training changed the decay rates."""
+    untested = [one for one in changes if not one.tested]
+    groups = {
+        "Training slowed the decay in": [
+            one for one in changes if one.significant and one.difference.estimate.mean > 0
+        ],
+        "Training accelerated the decay in": [
+            one for one in changes if one.significant and not one.difference.estimate.mean > 0
+        ],
+        "No significant change in": [one for one in changes if one.tested and not one.significant],
+        "No test, as the change is the same in all seeds, in": untested,
+    }
+    return [
+        f"{phrase} "
+        f"{join_words(f'{c.variant} ({interval(c.difference.estimate, sign=True)})' for c in group)}."
+        for phrase, group in groups.items()
+        if group
+    ]

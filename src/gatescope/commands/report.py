@@ -1,0 +1,67 @@
+"""Write the report of a study from its records: gatescope report study=first_light
+
+`gatescope report index` only writes the list of reports, <out>/README.md.
+
+    study=NAME       the study, a folder under root
+    root=PATH        where the runs are (default: the environment variable RUNS_DIR, else runs)
+    out=PATH         where reports are written, in a folder named after the study (default: reports)
+    source=wandb     read the runs from W&B instead of from root (default: records)
+    project=NAME     the W&B project, or ENTITY/PROJECT (default: gatescope)
+    figures=A,B      which figures, in order, or all (default: study.figures)
+    findings=MODULE  the module that writes the findings, by its dotted path (default: study.findings)
+    paper=false      do not write the figures in one and two columns (default: true)
+    select=KEY,KEY   keys of which each variant gets the value that is best on validation (optimizer.lr)
+    by=METRIC        the metric of this selection, such as validation/accuracy (default of both: study.select)
+
+Exit code: 0 written, 1 nothing to report, 2 wrong arguments.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from gatescope.analysis.commands import UsageError
+from gatescope.analysis.commands import source as source_of
+from gatescope.analysis.report import FIGURES, write_index, write_report
+from gatescope.commands.arguments import Text, execute, runs_dir
+from gatescope.texts import texts_of
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `gatescope report` and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["index"]:
+        return execute(index, __doc__, words[1:])
+    return execute(report, __doc__, words)
+
+
+def index(*, out: Text = "reports") -> Path:
+    """Write the list of reports, and return its path."""
+    return write_index(out)
+
+
+def report(
+    *,
+    study: Text,
+    root: Text | None = None,
+    out: Text = "reports",
+    source: Literal["records", "wandb"] = "records",
+    project: Text = "gatescope",
+    figures: list[str] | None = None,
+    findings: Text | None = None,
+    paper: bool = True,
+    select: list[str] | None = None,
+    by: Text | None = None,
+) -> Path:
+    """Write the report of a study and the list of reports, and return the path of its README."""
+    if bool(select) != bool(by):
+        raise UsageError("select=KEY and by=METRIC are given together")
+    runs = source_of({"source": source, "root": root or runs_dir(), "study": study, "project": project})
+    selection = {"over": select, "by": by} if by else None
+    names = FIGURES if figures == ["all"] else figures or []
+    readme = write_report(runs, out, paper, names, texts_of, selection, findings)
+    write_index(out)
+    return readme

@@ -1,0 +1,111 @@
+"""From sound to log-mel features: WAV files by scipy, filter banks by kaldi-native-fbank (extra `speech`)."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from math import gcd
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from scipy.io import wavfile
+from scipy.signal import resample_poly
+
+from gatescope.data.errors import DataError
+
+WINDOW_MS, SHIFT_MS = 25.0, 10.0
+"""Length of a window, and distance between windows, in milliseconds."""
+
+
+class Sound(NamedTuple):
+    """A mono sound.
+
+    Attributes:
+        samples: (N,) float32 within ±1, the mean of the channels.
+        rate: in Hz.
+    """
+
+    samples: np.ndarray
+    rate: int
+
+
+def read_wav(file: BinaryIO | bytes) -> Sound:
+    """Read a WAV file.
+
+    Raises:
+        ValueError: this is not a complete WAV file.
+    """
+    with warnings.catch_warnings():
+        # Chunks of other programs are skipped; truncated data are an error.
+        warnings.filterwarnings("ignore", "Chunk .non-data. not understood", wavfile.WavFileWarning)
+        warnings.filterwarnings("error", category=wavfile.WavFileWarning)
+        try:
+            rate, samples = wavfile.read(io.BytesIO(file) if isinstance(file, bytes) else file)
+        except Exception as error:  # scipy raises many kinds of errors on a damaged file
+            raise ValueError(f"not a readable WAV file: {error}") from error
+    if samples.dtype == np.uint8:
+        samples = (samples.astype(np.float32) - 128) / 128
+    elif samples.dtype.kind == "i":
+        samples = samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
+    samples = samples.astype(np.float32)
+    return Sound(samples.mean(axis=1) if samples.ndim == 2 else samples, rate)
+
+
+@dataclass(frozen=True)
+class LogMel:
+    """Log energies in mel bands, of windows of 25 ms every 10 ms.
+
+    Args:
+        mels: number of mel bands.
+        rate: in Hz; sounds of another rate are resampled.
+    """
+
+    mels: int
+    rate: int
+
+    def __call__(self, sound: Sound) -> np.ndarray:
+        """Compute the features of a sound.
+
+        Returns:
+            (T, mels) float32.
+
+        Raises:
+            ValueError: the sound is shorter than a window, or not finite.
+        """
+        samples = sound.samples
+        if not np.isfinite(samples).all():
+            raise ValueError("NaN or infinity in the samples")
+        if sound.rate != self.rate:
+            common = gcd(sound.rate, self.rate)
+            samples = resample_poly(samples, self.rate // common, sound.rate // common).astype(np.float32)
+        if len(samples) < WINDOW_MS * self.rate / 1000:
+            raise ValueError(f"{1000 * len(samples) / self.rate:.0f} ms long, shorter than a window of 25 ms")
+        bank = require_fbank().OnlineFbank(self._options())
+        bank.accept_waveform(self.rate, samples.tolist())
+        bank.input_finished()
+        return np.stack([bank.get_frame(i) for i in range(bank.num_frames_ready)]).astype(np.float32)
+
+    def _options(self) -> Any:
+        options = require_fbank().FbankOptions()
+        options.frame_opts.samp_freq = self.rate
+        options.frame_opts.frame_length_ms, options.frame_opts.frame_shift_ms = WINDOW_MS, SHIFT_MS
+        options.frame_opts.dither = 0  # Kaldi's random dither would make features differ between runs
+        options.mel_opts.num_bins = self.mels
+        return options
+
+
+def require_fbank() -> Any:
+    """Import the package kaldi_native_fbank.
+
+    Raises:
+        DataError: it is not installed.
+    """
+    try:
+        import kaldi_native_fbank
+    except ImportError as error:
+        raise DataError(
+            "features of speech need kaldi-native-fbank, which is not installed: "
+            "pip install -c constraints.txt -e '.[speech]'"
+        ) from error
+    return kaldi_native_fbank

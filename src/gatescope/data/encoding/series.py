@@ -1,0 +1,132 @@
+"""From labelled series to a classification or regression: splits, standardisation, folding of time steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from gatescope.data.examples import Examples, Splits
+from gatescope.data.ragged import Ragged
+from gatescope.sequences import TaskSpec
+
+
+@dataclass(frozen=True)
+class Series:
+    """Series (T_i, F) float32 with a class index each."""
+
+    series: Sequence[Tensor]
+    labels: np.ndarray
+
+    def subset(self, indices: np.ndarray) -> Series:
+        """Return the series with these indices (M,), in this order."""
+        return Series([self.series[i] for i in indices], self.labels[indices])
+
+
+def divide(whole: Series, share: float, seed: int) -> tuple[Series, Series]:
+    """Split off a share of the series, stratified by label.
+
+    Args:
+        whole: all series.
+        share: between 0 and 1.
+        seed: of the split.
+
+    Returns:
+        The rest, and the share.
+    """
+    rest, cut = train_test_split(
+        np.arange(len(whole.labels)), test_size=share, stratify=whole.labels, random_state=seed
+    )
+    return whole.subset(rest), whole.subset(cut)
+
+
+def standardise(splits: Sequence[Series]) -> list[Series]:
+    """Standardise each feature to mean 0 and standard deviation 1 over the time steps of the first split."""
+    train = torch.cat(list(splits[0].series))
+    mean, deviation = train.mean(dim=0), train.std(dim=0)
+    scale = torch.where(deviation > 0, deviation, 1)  # a constant feature becomes 0
+    return [Series([(x - mean) / scale for x in s.series], s.labels) for s in splits]
+
+
+def fold(x: Tensor, steps: int) -> Tensor:
+    """Concatenate consecutive time steps into one, to shorten a series.
+
+    Args:
+        x: (T, F).
+        steps: number of consecutive time steps that become one; the last is filled with zeros.
+
+    Returns:
+        (⌈T / steps⌉, steps·F).
+    """
+    missing = -len(x) % steps
+    return torch.cat([x, x.new_zeros(missing, x.shape[1])]).reshape(-1, steps * x.shape[1])
+
+
+def classification_splits(splits: Sequence[Series], labels: Sequence[str], notes: dict[str, Any]) -> Splits:
+    """Return the classification of series, compared by accuracy; two classes have one (sigmoid) output.
+
+    Args:
+        splits: train, validation and test.
+        labels: names of the classes.
+        notes: facts for the record.
+    """
+    task = _task(splits[0].series[0].shape[1], tuple(labels), {"chance": 1 / len(labels)} | notes)
+    train, validation, test = (Examples(s.series, torch.as_tensor(s.labels)) for s in splits)
+    return Splits(train, validation, test, task)
+
+
+def series_splits(
+    series: Ragged,
+    targets: Tensor,
+    labels: tuple[str, ...],
+    rows: Sequence[np.ndarray],
+    standardised: bool,
+    notes: dict[str, Any],
+) -> Splits:
+    """Return the classification of series, or the regression on their targets if there are no labels.
+
+    Args:
+        series: N series (T_i, F).
+        targets: (N,) class indices, or real values.
+        labels: names of the classes, or none.
+        rows: indices of the train, validation and test series.
+        standardised: whether each feature is standardised over the time steps of train.
+        notes: facts for the record.
+    """
+    parts = [series.subset(part) for part in rows]
+    if standardised:
+        train_steps = parts[0].flat.double()
+        mean, deviation = train_steps.mean(0), train_steps.std(0, correction=0)
+        scale = torch.where(deviation > 0, deviation, 1)  # a constant feature becomes 0
+        parts = [Ragged.from_flat(((p.flat - mean) / scale).float(), p.lengths) for p in parts]
+    train, validation, test = (
+        Examples(part, targets[torch.from_numpy(indices)]) for part, indices in zip(parts, rows, strict=True)
+    )
+    return Splits(train, validation, test, _task(series.flat.shape[1], labels, notes))
+
+
+def concatenate(parts: Sequence[Ragged]) -> Ragged:
+    """Concatenate collections of series."""
+    if len(parts) == 1:
+        return parts[0]
+    return Ragged.from_flat(
+        torch.cat([part.flat for part in parts]), np.concatenate([part.lengths for part in parts])
+    )
+
+
+def _task(features: int, labels: tuple[str, ...], notes: dict[str, Any]) -> TaskSpec:
+    return TaskSpec(
+        kind="classification" if labels else "regression",
+        inputs="features",
+        input_size=features,
+        output_size=1 if len(labels) in (0, 2) else len(labels),
+        metric="accuracy" if labels else "mse",
+        direction="max" if labels else "min",
+        labels=labels,
+        notes=notes,
+    )

@@ -1,0 +1,1 @@
+"""Datasets read from the user's own files: texts, pairs, series, music, recordings, plain text."""

@@ -1,0 +1,204 @@
+"""Labels or target values of the user's files: collected row by row, checked, and divided into splits."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
+from torch import Tensor
+
+from gatescope.data.errors import DataError, Problems
+from gatescope.data.files.sources import PARTS
+
+TargetKind = Literal["classification", "regression"]
+
+
+class Labels:
+    """The label or target value of each example of all files.
+
+    Args:
+        files: by part, in the order in which they are read.
+        kind: classification, or regression on a real value.
+        column: name of the labels in the files.
+    """
+
+    def __init__(self, files: Mapping[str, Path], kind: TargetKind, column: str) -> None:
+        self.files, self.kind, self.column = dict(files), kind, column
+        self._parts, self._values = array("b"), array("d")
+        self._index: dict[str, int] = {}
+        self._occurrences: dict[tuple[str, str], list[Any]] = {}
+        """By part and label: the place of its first occurrence, and the number of occurrences."""
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def add(self, part: str, value: Any, where: str, problems: Problems) -> bool:
+        """Append the label of an example, or add a problem.
+
+        Args:
+            part: the part whose file is read.
+            value: the label as it is in the file.
+            where: place of the example in the file.
+            problems: of the file.
+
+        Returns:
+            Whether the label is valid.
+        """
+        problem = self._problem_of(value)
+        if problem:
+            problems.add(f"{where}, column {self.column}", problem)
+            return False
+        if self.kind == "regression":
+            number = float(value)
+        else:
+            label = label_text(value)
+            number = self._index.setdefault(label, len(self._index))
+            self._occurrences.setdefault((part, label), [where, 0])[1] += 1
+        self._parts.append(PARTS.index(part))
+        self._values.append(number)
+        return True
+
+    def _problem_of(self, value: Any) -> str:
+        """Return what is wrong with a label; "" if it is valid."""
+        if value is None or (isinstance(value, str) and not value.strip()):
+            return "missing"
+        if not isinstance(value, str | int | float | np.number):
+            return f"a {type(value).__name__} is not a label"
+        if self.kind == "classification" and isinstance(value, str):
+            return ""
+        number = to_number(value)
+        if number is None:
+            return f"{shorten(value)} is not a number"
+        return "" if math.isfinite(number) else "NaN or infinity"
+
+    def targets(self) -> tuple[Tensor, tuple[str, ...]]:
+        """Return the targets of all examples.
+
+        Returns:
+            (N,) class indices and the names of the classes in order; for a regression (N,) float32 and ().
+
+        Raises:
+            DataError: there is one class only, or a label does not occur in the train file.
+        """
+        values = np.frombuffer(self._values, dtype=np.float64)
+        if self.kind == "regression":
+            return torch.from_numpy(values.astype(np.float32)), ()
+        names = sort_labels([label for part, label in self._occurrences if part == "train"])
+        if len(names) < 2:
+            count = self._occurrences["train", names[0]][1]
+            raise DataError(
+                f"{self.files['train']}, column {self.column}: all {count} rows have the label "
+                f"{shorten(names[0])}, a classification needs two classes"
+            )
+        for part in self.files:
+            self._refuse_unknown(part, set(names))
+        order = {name: i for i, name in enumerate(names)}
+        class_of_index = np.array([order[name] for name in self._index])
+        return torch.from_numpy(class_of_index[values.astype(np.int64)]), tuple(names)
+
+    def _refuse_unknown(self, part: str, known: set[str]) -> None:
+        problems = Problems(self.files[part])
+        for (own_part, label), (where, count) in self._occurrences.items():
+            if own_part == part and label not in known:
+                problems.add(
+                    f"{where}, column {self.column}",
+                    f"label {shorten(label)} is not in {self.files['train'].name} ({count} rows)",
+                )
+        problems.check()
+
+    def split(
+        self, validation: float, test: float, seed: int, groups: np.ndarray | None = None
+    ) -> list[np.ndarray]:
+        """Divide the examples into splits: by file, or by share of the train file, stratified by class.
+
+        Args:
+            validation: share of the train file, used if validation has no file.
+            test: share of the train file, used if test has no file.
+            seed: of the division.
+            groups: (N,) examples of one group are kept in one split, without stratification.
+
+        Returns:
+            Indices of the train, validation and test examples.
+
+        Raises:
+            DataError: there are too few examples to divide.
+        """
+        parts = np.frombuffer(self._parts, dtype=np.int8)
+        train, others = np.flatnonzero(parts == 0), {}
+        if not len(train):
+            raise DataError(f"{self.files['train']}: no rows")
+        remaining = 1.0
+        for part, share in (("test", test), ("validation", validation)):
+            if part in self.files:
+                others[part] = np.flatnonzero(parts == PARTS.index(part))
+            else:
+                train, others[part] = self._split_off(train, share / remaining, seed, groups)
+                remaining -= share
+        assert len(train) + sum(map(len, others.values())) == len(parts)
+        return [train, others["validation"], others["test"]]
+
+    def _split_off(
+        self, rows: np.ndarray, share: float, seed: int, groups: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            if groups is not None:
+                splitter = GroupShuffleSplit(1, test_size=share, random_state=seed)
+                rest, cut = next(splitter.split(rows, groups=groups[rows]))
+                return rows[rest], rows[cut]
+            strata = np.frombuffer(self._values)[rows] if self.kind == "classification" else None
+            rest, cut = train_test_split(rows, test_size=share, stratify=strata, random_state=seed)
+            return rest, cut
+        except ValueError as error:
+            raise DataError(
+                f"{self.files['train']}: {self._counts(rows)}, too few to split: {error}"
+            ) from error
+
+    def _counts(self, rows: np.ndarray) -> str:
+        if self.kind == "regression":
+            return f"{len(rows)} rows"
+        values = np.frombuffer(self._values, dtype=np.float64)[rows].astype(np.int64)
+        counts = np.bincount(values, minlength=len(self._index))
+        smallest = counts[counts > 0].min()
+        rarest = next(name for name, i in self._index.items() if counts[i] == smallest)
+        hint = "; for numbers use data.kind=regression" if len(self._index) > len(rows) / 2 else ""
+        return (
+            f"{len(rows)} rows of {len(self._index)} classes in column {self.column}, label "
+            f"{shorten(rarest)} in {smallest} of them{hint}"
+        )
+
+
+def to_number(value: Any) -> float | None:
+    """Return a value as a number, or None if it is not one."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def label_text(value: Any) -> str:
+    """Return a label as text without surrounding blanks; 1.0 and 1 are the same label."""
+    if isinstance(value, bool | np.bool_):
+        return str(value).lower()
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def sort_labels(labels: Sequence[str]) -> list[str]:
+    """Sort labels: by value if all are numbers, else as text."""
+    numbers = {label: to_number(label) for label in labels}
+    if any(number is None for number in numbers.values()):
+        return sorted(labels)
+    return sorted(labels, key=lambda label: (numbers[label], label))
+
+
+def shorten(value: Any) -> str:
+    """Return the representation of a value, cut after 40 characters."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}…'"

@@ -1,0 +1,151 @@
+"""The user's pairs: a TSV, CSV or JSONL file (also .gz) with a column of sources and one of targets.
+
+A symbol is a word (translation) or a character (spelling, pronunciation). Rows with the same source are one
+example with several accepted targets: train uses each of them, and in validation and test each of them is
+right. Splits are therefore drawn at random among sources. A target word that train lacks is <unk>, which
+never counts as right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.encoding.corpus import Corpus, Tokenizer
+from gatescope.data.encoding.pairs import Pair, PairEncoding
+from gatescope.data.errors import DataError, Problems
+from gatescope.data.examples import Splits
+from gatescope.data.files.sources import source_files, source_notes
+from gatescope.data.files.table_reader import Row, Table
+
+TargetsBySource = dict[str, list[str]]
+"""The targets of each source, in the order of the file."""
+
+
+class PairsFile(SequenceData):
+    """Transduction from texts to texts.
+
+    Args:
+        path: of the train file, or of the file that all splits are drawn from.
+        source: column of the sources; its position from "1" if the file has no header.
+        target: column of the targets; its position from "1" if the file has no header.
+        unit: what a symbol is, on both sides.
+        validation_path: of a separate validation file, or None.
+        test_path: of a separate test file, or None.
+        validation: share of the train file's sources, used without a `validation_path`.
+        test: share of the train file's sources, used without a `test_path`.
+        header: whether the first row of a CSV or TSV holds the names of the columns.
+        encoding: of the file.
+        tokenizer: of words, as in `Corpus`.
+        max_tokens: size limit of each vocabulary, specials included; None for no limit.
+        min_freq: a symbol with fewer occurrences in train is <unk>.
+        batch_size, seed, workers: as in `SequenceData`.
+        name: of the data in tables, folders and W&B; None for the name of the file.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        source: str = "source",
+        target: str = "target",
+        unit: Literal["word", "character"] = "word",
+        validation_path: str | None = None,
+        test_path: str | None = None,
+        validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.05,
+        test: Annotated[float, Field(gt=0, lt=0.5)] = 0.1,
+        header: bool = True,
+        encoding: str = "utf-8",
+        tokenizer: Tokenizer = "basic_english",
+        max_tokens: Annotated[int, Field(ge=3)] | None = 20_000,
+        min_freq: Annotated[int, Field(ge=1)] = 1,
+        batch_size: Annotated[int, Field(ge=1)] = 64,
+        seed: Annotated[int, Field(ge=0)] = 0,
+        workers: Annotated[int, Field(ge=0)] = 0,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(batch_size=batch_size, seed=seed, workers=workers)
+        self.name = name
+        self.files = source_files(path, validation_path, test_path)
+        self.columns, self.header, self.charset = (source, target), header, encoding
+        self.validation, self.test, self.unit = validation, test, unit
+        self.split_symbols: Any = list if unit == "character" else Corpus(tokenizer).tokenize
+        metric = ("bleu", "max") if unit == "word" else ("character_error_rate", "min")
+        self.encoding = PairEncoding(unit, *metric, min_freq, max_tokens, unknown=True)  # type: ignore[arg-type]
+
+    def build(self) -> Splits:
+        """Read the files, divide the sources into splits and encode the pairs."""
+        parts = {part: self._read(path) for part, path in self.files.items()}
+        splits = divide(parts, self.files["train"], self.validation, self.test, self.seed)
+        train, validation, test = (splits[part] for part in ("train", "validation", "test"))
+        notes = source_notes(self.files) | {
+            f"{name}_sources_in_train": len(train.keys() & part.keys())
+            for name, part in (("validation", validation), ("test", test))
+        }
+        one_target_each = [self._pair(source, [one]) for source, targets in train.items() for one in targets]
+        evaluated = [[self._pair(*item) for item in part.items()] for part in (validation, test)]
+        return self.encoding.splits(one_target_each, evaluated[0], evaluated[1], notes)
+
+    def tokenize(self, text: str) -> list[str]:
+        """Split a text into symbols."""
+        symbols: list[str] = self.split_symbols(text)
+        return symbols
+
+    def _pair(self, source: str, targets: list[str]) -> Pair:
+        return Pair(self.tokenize(source), [self.tokenize(target) for target in targets])
+
+    def _read(self, path: Path) -> TargetsBySource:
+        problems, targets_by_source = Problems(path), TargetsBySource()
+        for row in Table(path, self.columns, self.header, self.charset).rows(problems):
+            if self._is_complete(row, problems):
+                targets = targets_by_source.setdefault(row.values[0], [])
+                if row.values[1] not in targets:
+                    targets.append(row.values[1])
+        problems.check()
+        return targets_by_source
+
+    def _is_complete(self, row: Row, problems: Problems) -> bool:
+        """Return whether both sides hold a symbol; add a problem if not."""
+        before = problems.count
+        for column, value in zip(self.columns, row.values, strict=True):
+            where = f"{row.where}, column {column}"
+            if value is None or value == "":
+                problems.add(where, "missing: each row needs a source and a target")
+            elif not isinstance(value, str):
+                problems.add(where, f"a {type(value).__name__} is not a text")
+            elif not self.tokenize(value):
+                problems.add(where, f"{value[:40]!r} holds no {self.unit}")
+        return problems.count == before
+
+
+def divide(
+    parts: Mapping[str, TargetsBySource], path: Path, validation: float, test: float, seed: int
+) -> dict[str, TargetsBySource]:
+    """Divide the sources into splits: by file, or by share of the train file.
+
+    Args:
+        parts: the content of each file, by part.
+        path: of the train file, for messages.
+        validation: share of train, used if validation has no file.
+        test: share of train, used if test has no file.
+        seed: of the division.
+
+    Raises:
+        DataError: there are too few sources to divide.
+    """
+    splits = dict(parts)
+    train = parts["train"]
+    order = np.random.default_rng(seed).permutation(np.array(list(train), dtype=object)).tolist()
+    for part, share in (("test", test), ("validation", validation)):
+        if part not in parts:
+            size = max(1, round(share * len(train)))
+            cut, order = order[:size], order[size:]
+            splits[part] = {source: train[source] for source in cut}
+    if not order:
+        raise DataError(f"{path}: {len(train)} different sources are too few to divide into splits")
+    splits["train"] = {source: train[source] for source in order}
+    return splits

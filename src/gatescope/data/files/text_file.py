@@ -1,0 +1,128 @@
+"""The user's texts: a CSV, TSV or JSONL file (also .gz) with a column of texts and one of labels or numbers.
+
+The file is read once, row by row, and checked as a whole before any training. Splits are drawn at random,
+stratified by label, unless they have files of their own; a label that train lacks is then refused.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+from sklearn.model_selection import train_test_split
+
+from gatescope.data.datamodule import SequenceData
+from gatescope.data.encoding.corpus import Corpus, Tokenizer
+from gatescope.data.encoding.text import TextEncoding
+from gatescope.data.errors import Problems
+from gatescope.data.examples import Splits
+from gatescope.data.files.labels import Labels, TargetKind, shorten
+from gatescope.data.files.sources import source_files, source_notes
+from gatescope.data.files.table_reader import Row, Table
+
+
+class TextFile(SequenceData):
+    """Classification of texts, or regression on a number per text.
+
+    Args:
+        path: of the train file, or of the file that all splits are drawn from.
+        text: column of the texts; its position from "1" if the file has no header.
+        label: column of the labels or numbers; its position from "1" if the file has no header.
+        kind: classification, or regression if `label` holds numbers.
+        validation_path: of a separate validation file, or None.
+        test_path: of a separate test file, or None.
+        validation: share of the train file, used without a `validation_path`.
+        test: share of the train file, used without a `test_path`.
+        header: whether the first row of a CSV or TSV holds the names of the columns.
+        encoding: of the file.
+        limit: number of train texts of a subset, for quick runs; None for all.
+        max_tokens, min_freq, max_length, specials, tokenizer, vectors, frozen: as in `TextEncoding`.
+        batch_size, seed, workers: as in `SequenceData`.
+        name: of the data in tables, folders and W&B; None for the name of the file.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        text: str = "text",
+        label: str = "label",
+        kind: TargetKind = "classification",
+        validation_path: str | None = None,
+        test_path: str | None = None,
+        validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.1,
+        test: Annotated[float, Field(gt=0, lt=0.5)] = 0.1,
+        header: bool = True,
+        encoding: str = "utf-8",
+        limit: Annotated[int, Field(ge=10)] | None = None,
+        max_tokens: Annotated[int, Field(ge=3)] | None = 20_000,
+        min_freq: Annotated[int, Field(ge=1)] = 2,
+        max_length: Annotated[int, Field(ge=1)] | None = 200,
+        specials: list[str] | None = None,
+        tokenizer: Tokenizer = "basic_english",
+        vectors: str | None = None,
+        frozen: bool = False,
+        batch_size: Annotated[int, Field(ge=1)] = 64,
+        seed: Annotated[int, Field(ge=0)] = 0,
+        workers: Annotated[int, Field(ge=0)] = 0,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(batch_size=batch_size, seed=seed, workers=workers)
+        self.name = name
+        self.files = source_files(path, validation_path, test_path)
+        self.columns, self.header, self.charset = (text, label), header, encoding
+        self.kind, self.limit, self.validation, self.test = kind, limit, validation, test
+        self.encoding = TextEncoding(
+            max_tokens, min_freq, max_length, tuple(specials or ()), tokenizer, vectors, frozen
+        )
+
+    def build(self) -> Splits:
+        """Read the files, divide the texts into splits and encode them."""
+        texts = _LabelledTextRows(self.files, self.kind, self.columns[1], self.encoding.corpus())
+        for part, path in self.files.items():
+            problems = Problems(path)
+            for row in Table(path, self.columns, self.header, self.charset).rows(problems):
+                texts.add(part, row, self.columns[0], problems)
+            problems.check()
+        targets, labels = texts.labels.targets()
+        rows = texts.labels.split(self.validation, self.test, self.seed)
+        if self.limit is not None and self.limit < len(rows[0]):
+            strata = targets[rows[0]] if labels else None
+            rows[0], _ = train_test_split(
+                rows[0], train_size=self.limit, stratify=strata, random_state=self.seed
+            )
+        notes = source_notes(self.files) | texts.count_repetitions(rows)
+        return self.encoding.encode(texts.corpus, rows, targets, labels, notes)
+
+    def tokenize(self, text: str) -> list[str]:
+        """Split a text into tokens, without a limit on their number."""
+        return self.encoding.tokenize(text)
+
+
+class _LabelledTextRows:
+    """The tokens and the label of each row, and a hash of each text to count repetitions."""
+
+    def __init__(self, files: Mapping[str, Path], kind: TargetKind, column: str, corpus: Corpus) -> None:
+        self.corpus, self.labels, self._hashes = corpus, Labels(files, kind, column), array("q")
+
+    def add(self, part: str, row: Row, column: str, problems: Problems) -> None:
+        """Append a row (text, label), or add a problem."""
+        text, label = row.values
+        text = "" if text is None else text
+        if not isinstance(text, str):
+            problems.add(f"{row.where}, column {column}", f"{shorten(text)} is not a text")
+        elif self.labels.add(part, label, row.where, problems) and not problems.count:
+            self.corpus.add(text)
+            self._hashes.append(hash(text))
+
+    def count_repetitions(self, rows: Sequence[np.ndarray]) -> dict[str, Any]:
+        """Return how many validation and test texts occur in train as well, letter for letter."""
+        hashes = np.frombuffer(self._hashes, dtype=np.int64)
+        train = hashes[rows[0]]
+        return {
+            f"{name}_texts_in_train": int(np.isin(hashes[part], train).sum())
+            for name, part in zip(("validation", "test"), rows[1:], strict=True)
+        }

@@ -1,0 +1,1 @@
+"""Datasets of the Hugging Face hub, through its package `datasets` (extra `hub`)."""

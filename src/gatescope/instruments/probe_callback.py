@@ -1,0 +1,89 @@
+"""The callback that runs probe instruments during training and after the test."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from gatescope.instruments.base import ProbeInstrument
+from gatescope.instruments.callback_base import InstrumentCallback, Sink, is_due
+from gatescope.instruments.measurements import TESTED, Measurements
+from gatescope.instruments.probe import probe_model
+from gatescope.sequences import Batch
+from gatescope.training.best_checkpoint import tested_step_and_epoch
+from gatescope.training.timing import add_overhead
+
+
+class ProbeCallback(InstrumentCallback):
+    """Runs probe instruments on a fixed batch, without changing the model.
+
+    It measures at step 0, at the cadence, at the end of training and after the test. The names of the last
+    begin with `tested/`, and their step is the number of updates of the tested weights.
+
+    Args:
+        instruments: instruments by name.
+        batch: the fixed batch.
+        tokens: the tokens of each sequence; None for features.
+        every_n_steps: cadence in updates; None for powers of two.
+        sink: takes the measurements.
+        alignment: (B, U, T) bool, the source steps of each target step; None where unknown.
+    """
+
+    def __init__(
+        self,
+        instruments: Mapping[str, ProbeInstrument],
+        batch: Batch,
+        tokens: list[list[str]] | None,
+        every_n_steps: int | None,
+        sink: Sink,
+        alignment: Tensor | None = None,
+    ) -> None:
+        super().__init__(instruments, every_n_steps, sink)
+        self.batch, self.tokens, self.alignment = batch, tokens, alignment
+        self._measurements: Measurements = {}
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Measure before the first update; a resumed run has been measured already."""
+        if self._last is None:
+            self._measure_once(trainer, module)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        """Measure at the cadence."""
+        if is_due(trainer.global_step, self.every_n_steps):
+            self._measure_once(trainer, module)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Measure after the last update."""
+        self._measure_once(trainer, module)
+
+    def on_test_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Measure the tested weights, or send their measurements again where they were the last ones."""
+        step, epoch = tested_step_and_epoch(trainer)
+        if step == self._last and self._measurements:
+            self._send(self._measurements, step, epoch, TESTED)
+        else:
+            with torch.inference_mode(False), torch.enable_grad():  # Lightning tests in inference mode
+                self._probe(module, step, epoch, TESTED)
+
+    def _measure_once(self, trainer: pl.Trainer, module: Any) -> None:
+        """Measure, unless this step has been measured."""
+        step = trainer.global_step
+        if self._last != step:
+            self._last = step
+            self._measurements = self._probe(module, step, trainer.current_epoch)
+
+    def _probe(self, module: Any, step: int, epoch: int, prefix: str = "") -> Measurements:
+        if not self.instruments:
+            return {}
+        with add_overhead(self):
+            batch, model = self.batch.to(module.device), module.model
+            if any(p.dtype != torch.float32 for p in model.parameters()):
+                model = copy.deepcopy(model).float()  # training in double or half precision
+            probe = probe_model(model, batch, module.objective.loss, step)
+            probe.tokens, probe.alignment = self.tokens, self.alignment
+            return self._measure(probe, step, epoch, prefix)

@@ -1,0 +1,166 @@
+"""Figures outside of the package, and figures that raise, on the pages of the real command."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Compose
+
+from gatescope.analysis.figures import NoData, load, title
+from gatescope.config import ConfigError, check
+
+from .conftest import write_run
+
+FIGURE = '''
+"""Losses of all runs: a figure in a file of its own."""
+
+from gatescope.analysis import style
+from gatescope.analysis.figures import Curves, canvas
+from gatescope.analysis.figures.summaries import means
+
+TITLE = "Training losses"
+CURVES = Curves("step", "step", "loss")
+
+
+def caption(tables):
+    return "The training loss, its mean over seeds."
+
+
+def numbers(tables):
+    return means(tables.metric("train/loss"), [], "step")
+
+
+def draw(tables, width=None):
+    with canvas(width or style.COLUMN) as figure:
+        axes = figure.subplots()
+        for variant, part in numbers(tables).groupby("variant"):
+            axes.plot(part["step"], part["mean"], **style.style_of(variant).line)
+    return figure
+'''
+SEVERAL = '''
+"""Figures that are objects of one module."""
+
+from dataclasses import dataclass
+
+import my_losses
+
+
+@dataclass
+class Losses:
+    TITLE: str
+    fails: str = ""
+
+    def caption(self, tables):
+        return self.result("caption", "Losses again.")
+
+    def numbers(self, tables):
+        return self.result("numbers", my_losses.numbers(tables))
+
+    def draw(self, tables, width=None):
+        return self.result("draw" if width is None else "draw at a width", my_losses.draw(tables, width))
+
+    def result(self, method, value):
+        if method == self.fails:
+            raise ZeroDivisionError(f"division by zero in {method}")
+        return value
+
+
+good = Losses("An object as a figure")
+not_drawn, without_numbers, without_caption, narrow = (
+    Losses(f"Fails: {method}", method) for method in ("draw", "numbers", "caption", "draw at a width")
+)
+not_a_figure = 3
+'''
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two files of figures, and runs of a study that names one of them."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "my_losses.py").write_text(FIGURE)
+    (folder / "my_figures.py").write_text(SEVERAL)
+    (folder / "my_syntax_error.py").write_text("TITLE = \n")
+    (folder / "my_import.py").write_text("import no_such_package\n")
+    for seed in range(3):
+        write_run(folder / "runs", "gru-none", seed, study={"figures": ["metric_by_variant", "my_losses"]})
+    return folder
+
+
+def report(project: Path, *arguments: str) -> tuple[str, str]:
+    """Run the command in the project; return its page and what it prints on stderr."""
+    command = [sys.executable, str(ROOT / "scripts" / "report.py"), "study=toy", *arguments]
+    environment = os.environ | {"RUNS_DIR": "runs"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=project, env=environment)
+    assert done.returncode == 0, done.stderr
+    page = (project / "reports" / "toy" / "report.html").read_text(encoding="utf-8")
+    return re.sub(r"(?s)<script.*?</script>", "", page), done.stderr
+
+
+def test_a_study_names_a_figure_in_a_file_of_its_own(project: Path) -> None:
+    page, _ = report(project)
+    assert page.index("Metric by variant") < page.index("Training losses")
+    assert "The training loss, its mean over seeds." in page
+    assert page.count('class="chart"') == 1, "curves without panels are one chart"
+    assert "Not drawn" not in page
+    folder = project / "reports" / "toy"
+    for name in ("my_losses.png", "numbers/my_losses.csv", "paper/my_losses_one_column.pdf"):
+        assert (folder / name).exists()
+
+
+def test_a_figure_that_raises_is_reported_in_its_place(project: Path) -> None:
+    failing = ["not_drawn", "without_numbers", "without_caption", "narrow", "not_a_figure", "absent"]
+    names = [*(f"my_figures.{name}" for name in failing), "my_syntax_error", "my_import"]
+    page, log = report(project, f"figures=[{','.join(names)},pie_chart,my_figures.good]")
+    assert "An object as a figure" in page
+    found = re.findall(r"<h3[^>]*>([^<]*)</h3>\s*<p class=\"note\">Not drawn: ([^<]*)</p>", page)
+    reasons = dict(found)
+    assert list(reasons) == [
+        "Fails: draw", "Fails: numbers", "Fails: caption", "Fails: draw at a width", "Not a figure", "Absent",
+        "My syntax error", "My import", "Pie chart",
+    ]  # fmt: skip
+    line = SEVERAL[: SEVERAL.index("raise Zero")].count("\n") + 1
+    for name, method in zip(failing, ("draw", "numbers", "caption", "draw at a width"), strict=False):
+        reason = reasons[f"Fails: {method}"]
+        assert f"ZeroDivisionError: division by zero in {method} (my_figures.py, line {line})" in reason
+        assert f"correct the figure my_figures.{name}, or leave it out of `study.figures`" in reason
+    assert "TypeError: my_figures.not_a_figure is not a figure: it lacks TITLE" in reasons["Not a figure"]
+    assert "there is no figure named" in reasons["Absent"]
+    assert reasons["My syntax error"].startswith("SyntaxError: ")
+    assert "No module named" in reasons["My import"]
+    assert "there is no figure named" in reasons["Pie chart"]
+    assert "Traceback" in log
+    folder = project / "reports" / "toy"
+    assert (folder / "my_figures.good.png").exists()
+    assert not list(folder.rglob("my_figures.narrow*")), "no files of a figure that failed at its last step"
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    assert "Not drawn: ZeroDivisionError: division by zero in draw" in readme
+
+
+def test_the_config_of_a_study_accepts_a_dotted_path_and_nothing_else(config: Compose) -> None:
+    check(config("study.figures=[pareto,my_losses,my_package.my_module.my_figure]"))
+    with pytest.raises(ConfigError, match=r"study\.figures"):
+        check(config("study.figures=['../other/figure']"))
+
+
+@pytest.mark.parametrize(
+    "name", ["pie_chart", "no_such_package.figure", "gatescope.no_such", "../pareto", ""]
+)
+def test_an_unknown_figure_is_named(name: str) -> None:
+    with pytest.raises(
+        NoData, match="no figure named" if name.isidentifier() or name[:1].isalpha() else "path"
+    ):
+        load(name)
+
+
+def test_a_figure_of_the_package_has_a_short_and_a_full_name() -> None:
+    assert load("pareto") is load("gatescope.analysis.figures.pareto")
+    assert title("pareto") == "Metric against cost"
+    with pytest.raises(NoData, match=r"did you mean timescales\?"):
+        load("timescale")
+    with pytest.raises(TypeError, match="base is not a figure: it lacks TITLE, caption, numbers, draw"):
+        load("base")

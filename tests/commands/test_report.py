@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gatescope.commands.report import main
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "report.py"
+
+
+def record(root: Path, status: str = "finished") -> None:
+    folder = root / "toy" / "gru-none-s0"
+    folder.mkdir(parents=True)
+    tags = {"cell": "gru", "attention": "none", "data": "tweets", "seed": 0, "variant": "gru-none"}
+    summary = {"test/accuracy": 0.7}
+    identity = {"run_id": folder.name, "study": "toy", "status": status, "tags": tags, "summary": summary}
+    (folder / "run.json").write_text(json.dumps(identity))
+    (folder / "config.yaml").write_text("study: {name: toy, primary: test/accuracy, direction: max}\n")
+
+
+def test_it_prints_where_the_report_is(tmp_path: Path) -> None:
+    record(tmp_path / "runs")
+    command = [sys.executable, str(SCRIPT), "study=toy"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()) == Path("reports/toy/README.md")
+    assert "0.700" in (tmp_path / "reports" / "toy" / "README.md").read_text(encoding="utf-8")
+
+
+def test_root_and_out_are_taken(tmp_path: Path) -> None:
+    record(tmp_path / "else where")
+    assert main(["study=toy", f"root={tmp_path / 'else where'}", f"out={tmp_path / 'o'}"]) == 0
+    assert (tmp_path / "o" / "toy" / "runs.csv").exists()
+
+
+def test_runs_are_looked_for_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(tmp_path / "elsewhere")
+    monkeypatch.setenv("RUNS_DIR", str(tmp_path / "elsewhere"))
+    assert main(["study=toy", f"out={tmp_path / 'o'}"]) == 0
+
+
+@pytest.mark.parametrize("status", [None, "failed"])
+def test_nothing_to_report_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], status: str | None
+) -> None:
+    if status:
+        record(tmp_path, status)
+    assert main(["study=toy", f"root={tmp_path}"]) == 1
+    said = capsys.readouterr().err
+    expected = "no run of toy has finished (1 failed)" if status else f"no runs in {tmp_path}/toy"
+    assert said.startswith(f"report: {expected}")
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["studdy=toy"],
+            "report: studdy: unknown key, did you mean study? Allowed: by, figures, findings, out",
+        ),
+        (["study=toy", "source=disk"], "source: given \"disk\", allowed: 'records' or 'wandb'"),
+        (["toy"], "'toy' is not of the form key=value"),
+        (["study="], 'study: given "", allowed: String should have at least 1 character'),
+        ([], "study: missing, report needs it"),
+        (["study=toy", "select=optimizer.lr"], "select=KEY and by=METRIC are given together"),
+        (["study=toy", "figures=["], "figures=[: "),
+    ],
+)
+def test_wrong_arguments_name_the_right_ones(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.splitlines()) == 1
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "study=NAME" in capsys.readouterr().out
+
+
+def test_the_list_of_reports_follows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(tmp_path / "runs")
+    out = tmp_path / "o"
+    assert main(["study=toy", f"root={tmp_path / 'runs'}", f"out={out}", "paper=false"]) == 0
+    assert not (out / "toy" / "paper").exists()
+    index = out / "README.md"
+    assert "[toy](toy/README.md)" in index.read_text(encoding="utf-8")
+    index.unlink()
+    capsys.readouterr()
+    assert main(["index", f"out={out}"]) == 0
+    assert capsys.readouterr().out.strip() == str(index)
+    assert "[toy](toy/README.md)" in index.read_text(encoding="utf-8")
+
+
+def test_figures_may_be_chosen(tmp_path: Path) -> None:
+    record(tmp_path)
+    arguments = ["study=toy", f"root={tmp_path}", f"out={tmp_path / 'o'}", "paper=no"]
+    assert main([*arguments, "figures=pareto,metric_by_variant"]) == 0
+    assert {path.stem for path in (tmp_path / "o" / "toy").glob("*.png")} == {"metric_by_variant"}
+    page = (tmp_path / "o" / "toy" / "report.html").read_text(encoding="utf-8")
+    assert page.index("Metric against cost") < page.index("Metric by variant")
+
+
+def test_paper_is_true_or_false(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study=toy", "paper=maybe"]) == 2
+    assert 'paper: given "maybe", allowed: true or false' in capsys.readouterr().err

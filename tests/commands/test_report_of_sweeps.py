@@ -1,0 +1,57 @@
+"""From runs to the report: all that was run stands in it, each kind of run in a row of its own."""
+
+from __future__ import annotations
+
+import csv
+from itertools import product
+from pathlib import Path
+
+import pytest
+from conftest import Compose
+
+from gatescope.commands import report
+from gatescope.run import run
+
+
+def results(root: Path, *words: str) -> list[list[str]]:
+    """Variant and next column of each row of the results in the README."""
+    given = ["study=default", f"root={root}", f"out={root / 'out'}", "paper=no", "figures=metric_by_variant"]
+    assert report.main([*given, *words]) == 0
+    readme = (root / "out" / "default" / "README.md").read_text(encoding="utf-8")
+    table = readme.split("## Results")[1].split("##")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if "-none" in line]
+    return [row[:2] + row[-1:] for row in rows]
+
+
+def test_runs_of_several_rates_are_reported_whole(
+    small: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    validation: dict[tuple[str, str], list[float]] = {}
+    for model, rate, seed in product(("gru", "lstm"), ("0.001", "0.1"), (0, 1)):
+        words = (f"model={model}", f"optimizer.lr={rate}", f"seed={seed}", "instruments=off")
+        validation.setdefault((model, rate), []).append(run(small(*words)).monitored)
+    assert results(tmp_path) == [
+        [f"{model}-none", f"lr={rate}", "2"] for rate in ("0.001", "0.1") for model in ("gru", "lstm")
+    ]
+    assert "8 of 8 runs finished" in (tmp_path / "out/default/README.md").read_text(encoding="utf-8")
+    best = {
+        model: min(("0.001", "0.1"), key=lambda rate: sum(validation[model, rate]))
+        for model in ("gru", "lstm")
+    }
+    chosen = results(tmp_path, "select=optimizer.lr", "by=validation/mse")
+    assert chosen == [[f"{model}-none", f"lr={best[model]}", "2"] for model in ("gru", "lstm")]
+    with (tmp_path / "out/default/tables/selection.csv").open(encoding="utf-8") as file:
+        means = {(r["variant"], r["value"]): float(r["validation/mse/mean"]) for r in csv.DictReader(file)}
+    assert means == {
+        (f"{model}-none", f"lr={rate}"): pytest.approx(sum(own) / 2)
+        for (model, rate), own in validation.items()
+    }
+    assert report.main(["study=default", f"root={tmp_path}", "select=model.layers", "by=validation/mse"]) == 1
+    assert "study.select.over: model.layers does not differ" in capsys.readouterr().err
+
+
+def test_a_trial_replaces_no_run(small: Compose, tmp_path: Path) -> None:
+    run(small("instruments=off"))
+    run(small("instruments=off", "+trainer.limit_train_batches=1"))
+    assert results(tmp_path) == [["gru-none", "", "1"], ["gru-none", "limit_train_batches=1", "1"]]
+    assert "2 of 2 runs finished" in (tmp_path / "out/default/README.md").read_text(encoding="utf-8")
