@@ -21,11 +21,14 @@ work-around that does nothing gives up to 1 %):
     `NullProfiler`                                    8 %           4 %           2 %
     `gatescope.training.gradients.clip_grad_norm`     5 %           7 %           2 %
     `keep_freed_pages`                                1 %           4 %           1 %
+    `gc_frozen`                                       2 %
 
-`gatescope.training.buffered_metrics` saves 11 %, 20 % and 3 % in the same way. It has no switch, because it
-sums in another order than unbuffered metrics do. Two further ones were removed because they gained less than
-3 %: not filling uninitialised memory in torch's deterministic mode, and setting Lightning's name of the
-current hook without torch's checks.
+The last two act on whole epochs more than on blocks of steps: the first epoch of the third setting took 8 %
+longer without `keep_freed_pages` (one pair of processes), and `gc_frozen` is within the noise of a busy
+machine. `gatescope.training.buffered_metrics` saves 11 %, 20 % and 3 % in the same way. It has no switch,
+because it sums in another order than unbuffered metrics do. Not worth 3 %, and therefore not done, are: not
+filling uninitialised memory in torch's deterministic mode, and setting Lightning's name of the current hook
+without torch's checks.
 """
 
 from __future__ import annotations
