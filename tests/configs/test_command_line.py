@@ -252,3 +252,13 @@ def test_a_run_that_fails_is_one_message_and_exit_code_1(tmp_path: Path) -> None
     assert "Error executing job" not in done.stderr
     (record,) = tmp_path.rglob("run.json")
     assert json.loads(record.read_text())["status"] == "failed"
+
+
+def test_a_component_may_be_in_the_current_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from gatescope.data.generated.adding import Adding\n\n\nclass Mine(Adding):\n    pass\n"
+    )
+    words = (*SMALL, *FAST, "instruments=off", "data._target_=mine.Mine")
+    done = train(*words, runs=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("default/gru-none-mine-*/run.json"))
