@@ -54,7 +54,7 @@ def test_every_figure_is_shown(page: Page) -> None:
     assert len(sizes) == 3
     assert all(natural > 0 and shown > 100 for natural, shown in sizes)
     assert page.locator(".chart svg").count() == 4
-    assert "Not drawn: no finished run has readings of gradient_flow" in page.locator("main").inner_text()
+    assert "Not drawn: no finished run has measurements of gradient_flow" in page.locator("main").inner_text()
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 

@@ -159,7 +159,7 @@ def test_readers_show_a_damaged_record_without_changing_it(
     found = RecordSource(tmp_path / "runs", "default").tables()
     assert list(found.runs.status) == ["finished"]
     assert list(found.runs.variant) == ["gru-none"]
-    assert "run.json is damaged: shown from the rest of the record" in caplog.text
+    assert "run.json is damaged: the run is shown from the rest of its record" in caplog.text
     assert (run_dir(cfg) / "run.json").read_bytes() == b"[]"
 
 

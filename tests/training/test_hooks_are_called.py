@@ -49,6 +49,8 @@ HOOK_PREFIXES = ("on_", "configure_", "optimizer_", "lr_scheduler_")
 """Prefixes of hooks of Lightning's classes."""
 
 NOT_CALLED = {
+    "gatescope.cells.layer.RecurrentLayer.forward": "for cells that have none of their own: see "
+    "tests/cells/test_worked_example.py",
     "gatescope.export._ExportedEncoder.forward": "torch.export calls it, after training: see "
     "tests/test_export.py",
     "gatescope.data.examples.Examples.__getitem__": "torch asks for __getitems__ where there is one; a "
@@ -205,6 +207,12 @@ def run_on_texts(root: Path) -> None:
     run(config(root, *pairs, f"data._target_={Phonemes.__module__}.Phonemes"))
 
 
+def run_on_cells_without_a_kernel(root: Path) -> None:
+    """Run the cells whose forward pass is neither torch's nor the native kernel's."""
+    for cell in ("lru", "rglru"):
+        run(config(root, *SMALL, *FAST, "instruments=off", f"model={cell}"))
+
+
 def sweep(root: Path) -> None:
     """Run two jobs as `python train.py -m` does."""
     version.setbase("1.3")
@@ -224,7 +232,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_SILENT", "true")
         count_calls(patch, HOOKS, found)
-        for runs in (run_stopped_and_resumed, run_on_texts, sweep):
+        for runs in (run_stopped_and_resumed, run_on_texts, run_on_cells_without_a_kernel, sweep):
             runs(tmp_path_factory.mktemp("runs"))
     return found
 
