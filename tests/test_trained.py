@@ -152,9 +152,14 @@ def test_a_checkpoint_without_data_identity(copied: Path) -> None:
         gatescope.load(copied)
 
 
+def test_one_text_is_not_a_list_of_texts(directory: Path) -> None:
+    with pytest.raises(DataError, match=r"give a list of texts, \['not bad'\]"):
+        gatescope.load(directory).predict("not bad")
+
+
 def test_no_checkpoint_and_no_network(copied: Path, tmp_path: Path) -> None:
     shutil.rmtree(copied / "checkpoints")
-    with pytest.raises(LoadError, match="has no checkpoint: run it to its end first"):
+    with pytest.raises(LoadError, match=r"\(finished\) has no checkpoint: train it again with force=true"):
         gatescope.load(copied)
     config = copied / "config.yaml"
     config.write_text(config.read_text().replace("\nattention:", "\n  baseline: {}\nattention:"))

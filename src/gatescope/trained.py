@@ -90,6 +90,8 @@ class Trained:
         Raises:
             DataError: A text has no token or only unknown ones, or the features have another width.
         """
+        if isinstance(inputs, str):
+            raise DataError(f"inputs is one text: give a list of texts, [{inputs!r}]")
         rows = [self._token_ids(x) if isinstance(x, str) else self._features(x) for x in inputs]
         if not rows:
             raise DataError("nothing to predict: give at least one text or one sequence of features")
@@ -235,7 +237,8 @@ def _load_weights(directory: Path, status: str) -> tuple[dict[str, Tensor], dict
     """Return weights by name, and the identity of the data that they were trained on."""
     path = weights_path(directory)
     if path is None:
-        raise LoadError(f"{directory.name} ({status}) has no checkpoint: run it to its end first")
+        remedy = "train it again with force=true" if status == "finished" else "run it to its end first"
+        raise LoadError(f"{directory.name} ({status}) has no checkpoint: {remedy}")
     try:
         checkpoint = read_checkpoint(path)
         state: dict[str, Tensor] = checkpoint["state_dict"]

@@ -81,12 +81,14 @@ def test_the_command_may_name_other_findings_than_the_study(
 ) -> None:
     (tmp_path / "other_lab").mkdir()
     (tmp_path / "other_lab" / "words.py").write_text(MODULE)
+    (tmp_path / "other_words.py").write_text(MODULE)
     study(tmp_path, "comparison")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     arguments = ["study=toy", "root=runs", "paper=false", "figures=metric_by_variant"]
-    assert main([*arguments, "findings=other_lab.words"]) == 0
-    assert "My words: **gru-none**" in Path("reports/toy/README.md").read_text(encoding="utf-8")
+    for module in ("other_lab.words", "other_words"):
+        assert main([*arguments, f"findings={module}"]) == 0
+        assert "My words: **gru-none**" in Path("reports/toy/README.md").read_text(encoding="utf-8")
 
 
 def test_a_config_may_name_findings_by_dotted_path(config: Compose) -> None:

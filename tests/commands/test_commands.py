@@ -31,6 +31,13 @@ def test_an_unknown_command_names_the_known_ones(capsys: pytest.CaptureFixture[s
     assert len(error.splitlines()) == 1
 
 
+def test_the_module_names_itself_as_the_command() -> None:
+    command = [sys.executable, "-m", "gatescope", "status", "--nope"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == USAGE
+    assert done.stderr.splitlines()[-1].startswith("gatescope status: error: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -85,6 +85,11 @@ def test_odd_names_are_found(tmp_path: Path, name: str) -> None:
     assert RunDiff(renamed, renamed).facts().A["status"] == "finished"
 
 
+def test_no_similar_id_is_not_an_empty_folder(two: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(NoRuns, match="none of the 2 runs there has a similar id"):
+        find_run(tmp_path, "xyz")
+
+
 def test_an_unknown_run_names_the_nearest(
     two: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

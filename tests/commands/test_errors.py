@@ -64,7 +64,7 @@ def test_a_regression_has_no_classes(tmp_path: Path, capsys: pytest.CaptureFixtu
     [
         (["n=-1"], 2, "n: given -1, allowed: "),
         (["texts=perhaps"], 2, "allowed: true or false"),
-        (["out=errors.xlsx"], 2, 'out: given "errors.xlsx", allowed: '),
+        (["out=errors.xlsx"], 2, "out=errors.xlsx: give a path that ends in .md"),
         (["txts=no"], 2, "did you mean texts?"),
     ],
 )

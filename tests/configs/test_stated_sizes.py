@@ -47,14 +47,16 @@ def test_a_study_states_the_units_that_its_budget_buys(path: Path, config: Compo
         groups.append(
             f"{', '.join(units)} {'without attention' if attention == 'none' else f'with {attention}'}"
         )
-    assert comment == f"units: {'; '.join(groups)}"
+    assert comment == f"hidden units: {'; '.join(groups)}"
 
 
 def test_every_study_with_a_budget_states_its_units() -> None:
     with_budget = [
         p.stem for p in ROOT.glob("conf/study/*.yaml") if re.search(r"^  parameters: \d", p.read_text(), re.M)
     ]
-    assert with_budget == [p.stem for p in ROOT.glob("conf/study/*.yaml") if "# units: " in p.read_text()]
+    assert with_budget == [
+        p.stem for p in ROOT.glob("conf/study/*.yaml") if "# hidden units: " in p.read_text()
+    ]
     assert set(with_budget) == {"first_light", "vanishing_gradients"}
 
 

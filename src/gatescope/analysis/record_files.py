@@ -100,7 +100,12 @@ def find_run(root: str | Path, name: str) -> Path:
         return matching[0]
     ids = sorted({directory.name for directory in directories})
     near = difflib.get_close_matches(name, ids, n=5, cutoff=0.3)
-    hint = f"nearest: {', '.join(near)}" if near else "there are no runs; root=PATH names another place"
+    if near:
+        hint = f"nearest: {', '.join(near)}"
+    elif ids:
+        hint = f"none of the {len(ids)} runs there has a similar id"
+    else:
+        hint = "there are no runs; root=PATH names another place"
     raise NoRuns(f"no run {name!r} under {root}; {hint}")
 
 

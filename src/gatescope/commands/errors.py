@@ -19,11 +19,11 @@ from typing import Annotated
 from pydantic import Field
 
 from gatescope.analysis import error_tables
+from gatescope.analysis.commands import UsageError
 from gatescope.analysis.record_files import find_run
 from gatescope.analysis.runs import NoRuns, RunSource
 from gatescope.commands.arguments import Text, execute, runs_dir
 
-Table = Annotated[str, Field(pattern=r"\.(md|csv)$")]
 Natural = Annotated[int, Field(ge=0)]
 
 
@@ -33,13 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def errors(
-    *, run: Text, n: Natural = 20, texts: bool = True, root: Text | None = None, out: Table | None = None
+    *, run: Text, n: Natural = 20, texts: bool = True, root: Text | None = None, out: Text | None = None
 ) -> str:
     """Return the errors of a run as text, and write them if `out` is given.
 
     Raises:
         NoRuns: There is no such run, or it has no predictions.
+        UsageError: `out` has another suffix than .md or .csv.
     """
+    if out is not None and not out.endswith((".md", ".csv")):
+        raise UsageError(f"out={out}: give a path that ends in .md (all tables) or .csv (the worst errors)")
     directory = find_run(root or runs_dir(), run)
     tables = RunSource(directory).tables()
     run_id = str(tables.runs.run_id.iloc[0])

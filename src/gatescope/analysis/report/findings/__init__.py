@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Protocol, cast
 
 from gatescope.analysis.comparison import Comparison
@@ -44,13 +45,12 @@ def load(name: str) -> FindingsModule:
     """Import a findings module.
 
     Args:
-        name: the dotted path of a module on the Python path or in the working directory; without a dot, a
-            module of this package.
+        name: a module of this package, else a module on the Python path or in the working directory.
 
     Raises:
         ModuleNotFoundError: there is no such module.
     """
-    if "." not in name:
+    if "." not in name and find_spec(f"{__name__}.{name}"):
         return cast(FindingsModule, import_module(f"{__name__}.{name}"))
     import_from_working_directory()
     return cast(FindingsModule, import_module(name))
