@@ -46,5 +46,6 @@ def test_a_run_imports_only_what_it_uses(tracking: str, unused: set[str], tmp_pa
     assert not imported(tmp_path, f"tracking={tracking}") & unused
 
 
+@pytest.mark.slow
 def test_a_run_works_without_the_work_arounds(tmp_path: Path) -> None:
     assert "scipy.signal" in imported(tmp_path, "tracking=offline", GATESCOPE_WORKAROUNDS="0")

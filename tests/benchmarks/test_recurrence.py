@@ -26,6 +26,7 @@ needs_kernel = pytest.mark.skipif(not available(), reason="no C++ compiler")
 needs_jax = pytest.mark.skipif(not one_core.has_jax(), reason="no extra bench")
 
 
+@pytest.mark.slow
 @needs_kernel
 @needs_jax
 def test_recurrence_speed() -> None:

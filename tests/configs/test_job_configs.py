@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,6 +56,7 @@ def made(make: Callable[[], Any]) -> Any:
         return error.problems
 
 
+@pytest.mark.slow
 @given(words=st.lists(st.sampled_from(WORDS), max_size=5))
 @settings(deadline=None, max_examples=25)
 def test_configs_are_those_that_hydra_composes(words: list[str]) -> None:

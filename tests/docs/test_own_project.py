@@ -57,6 +57,7 @@ def test_dataset(tmp_path: Path) -> None:
     assert len((run / "predictions.csv").read_text().splitlines()) == 101
 
 
+@pytest.mark.slow
 def test_cell(tmp_path: Path) -> None:
     follow("docs/extend/cell.md", tmp_path)
     found = measured(only_run(tmp_path))

@@ -71,6 +71,7 @@ def test_two_processes_give_the_measurements_of_one(small: Compose, tmp_path: Pa
     assert "trainer=ddp_cpu" not in told["command"]  # the job's own command line, here pytest's
 
 
+@pytest.mark.slow
 def test_a_sweep_of_runs_on_two_processes_and_a_run_of_it_that_fails(tmp_path: Path) -> None:
     words = ("-m", *TWO, "instruments=off", "optimizer=sgd", "optimizer.lr=0.01,1e30")
     code, out, errors = ended(start(*words, "trainer.gradient_clip_val=null", runs=tmp_path))

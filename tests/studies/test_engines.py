@@ -82,6 +82,7 @@ def test_a_run_of_joblib_fails_alone_with_its_reason(tmp_path: Path) -> None:
     assert sorted(one["status"] for one in runs_of(tmp_path)) == ["failed", "finished"]
 
 
+@pytest.mark.slow
 def test_workers_of_joblib_are_reused_across_jobs(tmp_path: Path) -> None:
     need("joblib")
     words = ("-m", "seed=0,1,2,3", "instruments=off", "launcher=joblib", "hydra.launcher.n_jobs=2")
