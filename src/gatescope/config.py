@@ -225,8 +225,7 @@ def check(cfg: Mapping[str, Any]) -> None:
 
     Raises:
         ConfigError: The config is wrong. Each problem names the full key, the given value, the allowed values
-        and
-            the nearest name.
+            and the nearest name.
     """
     plain = resolved(cfg)
     problems = list(structure_problems(plain))
