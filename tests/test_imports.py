@@ -1,4 +1,4 @@
-"""The way through the house goes one way: a room imports only from rooms before it (ARCHITECTURE)."""
+"""Packages import only from packages before them in the data flow: see docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from conftest import ROOT
 SOURCE = ROOT / "src" / "gatescope"
 ORDER = ["data", "cells", "models", "training", "baselines", "instruments", "tracking", "analysis", "explain"]
 FRONT = {"config", "components", "composition"}
-"""Modules at the front door that read plain configs and import no room."""
+"""Modules that read plain configs and import no package."""
 
 
 def imported(path: Path) -> set[str]:
@@ -27,28 +27,28 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-def rooms(path: Path) -> set[str]:
+def packages(path: Path) -> set[str]:
     return {name.split(".")[1] for name in imported(path) if name.startswith("gatescope.")}
 
 
-@pytest.mark.parametrize("room", ORDER)
-def test_a_room_imports_only_what_comes_before_it(room: str) -> None:
-    allowed = set(ORDER[: ORDER.index(room) + 1])
-    for path in (SOURCE / room).rglob("*.py"):
-        extra = (rooms(path) & set(ORDER)) - allowed
+@pytest.mark.parametrize("package", ORDER)
+def test_a_package_imports_only_those_before_it(package: str) -> None:
+    allowed = set(ORDER[: ORDER.index(package) + 1])
+    for path in (SOURCE / package).rglob("*.py"):
+        extra = (packages(path) & set(ORDER)) - allowed
         assert not extra, f"{path.relative_to(SOURCE)} imports {sorted(extra)}"
 
 
 def test_cells_and_models_know_nothing_of_lightning_or_wandb() -> None:
-    for room in ("cells", "models"):
-        for path in (SOURCE / room).rglob("*.py"):
+    for package in ("cells", "models"):
+        for path in (SOURCE / package).rglob("*.py"):
             heads = {name.split(".")[0] for name in imported(path)}
             assert not heads & {"pytorch_lightning", "wandb", "hydra"}, path
 
 
-def test_the_front_imports_no_room() -> None:
+def test_modules_of_the_config_import_no_package() -> None:
     for name in FRONT:
-        assert not rooms(SOURCE / f"{name}.py") & set(ORDER) - {"tracking"}, name
+        assert not packages(SOURCE / f"{name}.py") & set(ORDER) - {"tracking"}, name
 
 
 @pytest.mark.parametrize(

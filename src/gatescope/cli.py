@@ -52,8 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
     if arguments is not None:
         sys.argv[1:] = arguments
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # for components of the user
     import_from_working_directory()
     try:
         check_command_line()

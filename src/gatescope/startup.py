@@ -18,12 +18,17 @@ SWITCH = "GATESCOPE_WORKAROUNDS"
 """Environment variable that turns the work-arounds off if it is 0."""
 
 
+def workarounds_enabled() -> bool:
+    """Return whether the work-arounds are in use, here and in `training`."""
+    return os.environ.get(SWITCH, "1") != "0"
+
+
 def import_libraries(cfg: Mapping[str, Any]) -> None:
     """Import torchmetrics, and W&B if a config needs it, without the modules that a run does not use.
 
     Must be called before anything imports Lightning, which imports torchmetrics.
     """
-    if os.environ.get(SWITCH, "1") == "0":
+    if not workarounds_enabled():
         return
     if "torchmetrics" not in sys.modules:
         _import_torchmetrics()

@@ -18,7 +18,8 @@ from conftest import Compose
 from tracking.records import assert_same
 
 from gatescope.run import run
-from gatescope.training.lightning_internals import SWITCH, NullProfiler, gc_frozen, workarounds_enabled
+from gatescope.startup import SWITCH, workarounds_enabled
+from gatescope.training.lightning_internals import NullProfiler, gc_frozen
 from gatescope.training.module import SequenceTask
 
 PAGE_FAULTS = """

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from gatescope.training.lightning_internals import workarounds_enabled
+from gatescope.startup import workarounds_enabled
 
 
 def clip_grad_norm(parameters: Sequence[nn.Parameter], bound: float) -> tuple[Tensor, Tensor | bool]:

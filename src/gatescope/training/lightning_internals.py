@@ -8,7 +8,7 @@ last weights needs to change its schedule. There is no documented interface for 
 
 The second part is optional: each work-around makes a training step faster and changes no number. The
 environment variable ``GATESCOPE_WORKAROUNDS=0`` turns all of them off, which is the first thing to try if a
-new version of a library causes trouble. The switch is read by `workarounds_enabled`.
+new version of a library causes trouble. The switch is read by `gatescope.startup.workarounds_enabled`.
 
 How much longer a step takes without each of them, as processor time of a GRU with default instruments and one
 thread, in blocks of 10 steps that alternate with blocks with all work-arounds (29 pairs, Lightning 2.6.6; a
@@ -35,7 +35,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
@@ -45,9 +44,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.profilers import PassThroughProfiler
 
-SWITCH = "GATESCOPE_WORKAROUNDS"
-"""Environment variable that turns the work-arounds off if it is 0."""
-
+from gatescope.startup import workarounds_enabled
 
 # ---- Required: the state of the trainer
 
@@ -138,11 +135,6 @@ def relocate_model_checkpoint(state: dict[str, Any], folder: Path) -> None:
 
 
 # ---- Optional: work-arounds for overhead
-
-
-def workarounds_enabled() -> bool:
-    """Return whether the work-arounds are in use."""
-    return os.environ.get(SWITCH, "1") != "0"
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h

@@ -19,13 +19,13 @@ from gatescope.models.encoder import SequenceModel
 from gatescope.models.seq2seq import Seq2Seq
 from gatescope.models.stack import HiddenState
 from gatescope.sequences import Batch
+from gatescope.startup import workarounds_enabled
 from gatescope.training.buffered_metrics import BufferedMetrics
 from gatescope.training.data_identity import check_same_data, vocabularies
 from gatescope.training.gradients import clip_grad_norm, global_mean, max_abs_grad
 from gatescope.training.lightning_internals import (
     is_logging_step,
     validate_after_this_batch,
-    workarounds_enabled,
 )
 from gatescope.training.objective import objective_for
 from gatescope.training.predictions import Columns, batch_columns, concatenate, gather

@@ -15,11 +15,11 @@ from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import Logger
 
 from gatescope.sequences import TaskSpec
+from gatescope.startup import workarounds_enabled
 from gatescope.training.best_checkpoint import BestCheckpoint
 from gatescope.training.lightning_internals import (
     NullProfiler,
     keep_freed_pages,
-    workarounds_enabled,
 )
 from gatescope.training.timing import EpochTimer
 

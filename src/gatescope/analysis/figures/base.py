@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 import sysconfig
 import traceback
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gatescope.analysis.tables import Tables
+from gatescope.components import import_from_working_directory
 
 PACKAGE = "gatescope.analysis.figures"
 REQUIRED = ("TITLE", "caption", "numbers", "draw")
@@ -108,7 +107,7 @@ def load(name: str) -> FigureModule:
         raise NoData(f"{name!r} is neither the name of a figure nor a dotted path")
     figure = _import(f"{PACKAGE}.{name}")
     if figure is None:
-        _import_from_working_directory()
+        import_from_working_directory()
         figure = _import(name)
     if figure is None:
         raise NoData(
@@ -166,16 +165,6 @@ def _import(path: str) -> ModuleType | Any | None:
 def _names_part_of(path: str, module: str | None) -> bool:
     """Return whether `module` is `path` or a package that contains it."""
     return module is not None and f"{path}.".startswith(f"{module}.")
-
-
-def _import_from_working_directory() -> None:
-    """Let Python import modules in the working directory, after those that are installed.
-
-    A command in `scripts/` or a console command has its own folder on the path instead.
-    """
-    importlib.invalidate_caches()  # the file may be newer than the last import
-    if not {"", os.getcwd()} & set(sys.path):
-        sys.path.append(os.getcwd())
 
 
 def _suggestion(name: str) -> str:
