@@ -202,7 +202,7 @@ tests tests_end_to_end 150 tests/gpu/test_end_to_end.py
 short=()
 [ -z "$small" ] || short=(trainer.max_steps=20 data.limit=400)
 step train_default 60 bash -c 'train "$@"' _ instruments=full ${short[@]+"${short[@]}"}
-step explain 40 bash -c '"$python" scripts/explain.py "run=$(ls -d "$work"/runs/*/*/ | head -1)" index=0 "out=$work/page.html"'
+step explain 40 bash -c '"$python" scripts/explain.py "run=$(dirname "$(ls "$work"/runs/*/*/run.json | head -1)")" index=0 "out=$work/page.html"'
 for file in "$work"/runs/*/*/run.json "$work"/runs/*/*/metrics.jsonl; do
     [ -f "$file" ] && cp "$file" "$results/runs/$(basename "$(dirname "$file")").$(basename "$file")"
 done
