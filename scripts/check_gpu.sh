@@ -199,9 +199,9 @@ for name in gpu_recurrence gpu_step gpu_adjoint gpu_shared gpu_predict; do
         --seconds "$seconds" ${bench[@]+"${bench[@]}"}
 done
 tests tests_end_to_end 150 tests/gpu/test_end_to_end.py
-short=()
-[ -z "$small" ] || short=(trainer.max_steps=20 data.limit=400)
-step train_default 60 bash -c 'train "$@"' _ instruments=full ${short[@]+"${short[@]}"}
+run=(instruments=full trainer.max_epochs=2)
+[ -z "$small" ] || run=(trainer.max_steps=20 data.limit=400)
+step train_default 70 bash -c 'train "$@"' _ "${run[@]}"
 step explain 40 bash -c '"$python" scripts/explain.py "run=$(dirname "$(ls "$work"/runs/*/*/run.json | head -1)")" index=0 "out=$work/page.html"'
 for file in "$work"/runs/*/*/run.json "$work"/runs/*/*/metrics.jsonl; do
     [ -f "$file" ] && cp "$file" "$results/runs/$(basename "$(dirname "$file")").$(basename "$file")"
