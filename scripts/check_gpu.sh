@@ -171,7 +171,7 @@ if torch.cuda.is_available():
     }
 Path(sys.argv[1]).write_text(json.dumps(machine, indent=1))
 print(json.dumps(machine, indent=1))
-import gatescope.analysis, gatescope.cli, gatescope.run, gatescope.trained, gatescope.commands.explain  # noqa
+import gatescope.analysis, gatescope.cli, gatescope.run, gatescope.trained # noqa
 from gatescope.cells.kernels.build import available
 print("native kernel:", available())
 if torch.cuda.is_available():
@@ -202,7 +202,6 @@ tests tests_end_to_end 150 tests/gpu/test_end_to_end.py
 run=(instruments=full trainer.max_epochs=2)
 [ -z "$small" ] || run=(trainer.max_steps=20 data.limit=400)
 step train_default 70 bash -c 'train "$@"' _ "${run[@]}"
-step explain 40 bash -c '"$python" scripts/explain.py "run=$(dirname "$(ls "$work"/runs/*/*/run.json | head -1)")" index=0 "out=$work/page.html"'
 for file in "$work"/runs/*/*/run.json "$work"/runs/*/*/metrics.jsonl; do
     [ -f "$file" ] && cp "$file" "$results/runs/$(basename "$(dirname "$file")").$(basename "$file")"
 done
