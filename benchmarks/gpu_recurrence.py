@@ -22,7 +22,8 @@ from gatescope.cells.rglru import RGLRU
 QUESTION = (
     "one layer, forward and backward with the gradients of inputs and weights. nn: the bare module of torch "
     "(cuDNN); torch: our layer with kernel=torch, which calls cuDNN where it has the cell and otherwise "
-    "loops or scans; native: our layer with kernel=native. float32: without TF32; tf32: with it; bf16: autocast. "
+    "loops or scans; native: our layer with kernel=native. float32: without TF32; tf32: with it; bf16: "
+    "autocast. "
     "ms: median, low_ms and high_ms: quartiles; first_s: the first call, which compiles. "
     "`native over torch` is what kernel=auto is decided from"
 )

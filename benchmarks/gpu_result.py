@@ -1,8 +1,8 @@
 """The result of the benchmarks of a GPU: one file for each card, with a section for each benchmark.
 
-A section is written after each of its cases. A case that fails is listed as such and the next one begins. After
-a CUDA error that makes the card unusable for this process, and after a case that does not end, a new process
-goes on with the next case.
+A section is written after each of its cases. A case that fails is listed as such and the next one begins.
+After a CUDA error that makes the card unusable for this process, and after a case that does not end, a new
+process goes on with the next case.
 """
 
 from __future__ import annotations
@@ -128,10 +128,11 @@ def run_cases(result: GPUResult, cases: Sequence[Case], folder: Path, after: int
                 print(f"{result.name}: {case.name}: {_first_line(error)}", file=sys.stderr, flush=True)
         result.spent = before + time.monotonic() - started
         result.write(folder)
-        if case.name in result.failed and _unusable(result.device):
-            _restart(result, number + 1)
-            break
-        _free_memory()
+        if case.name in result.failed:
+            if _unusable(result.device):
+                _restart(result, number + 1)
+                break
+            _free_memory()
     result.write(folder)
     return result
 
@@ -178,6 +179,7 @@ def _unusable(device: str) -> bool:
 
 
 def _free_memory() -> None:
+    """Free what the traceback of a case kept on the card, such as after an error of its memory."""
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()

@@ -12,6 +12,8 @@ import torch
 from torch.backends import cudnn
 
 LEAST_CALLS, MOST_CALLS = 3, 20
+SECONDS = 0.2
+"""How long a function is timed."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,10 @@ class Timing:
         }
 
 
-def timed(function: Callable[[], object], device: torch.device, seconds: float = 0.2) -> Timing:
-    """Time a function for about `seconds`, after two calls that are not counted."""
+def timed(function: Callable[[], object], device: torch.device) -> Timing:
+    """Time a function for about `SECONDS`, after two calls that are not counted."""
     first, second = wall(function, device), wall(function, device)
-    calls = int(np.clip(seconds / max(second, 1e-9), LEAST_CALLS, MOST_CALLS))
+    calls = int(np.clip(SECONDS / max(second, 1e-9), LEAST_CALLS, MOST_CALLS))
     if device.type == "cuda":
         values = _by_events(function, calls)
     else:
