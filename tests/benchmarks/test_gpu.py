@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,12 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def few_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(gpu_timing, "SECONDS", 0.0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def inputs(size: Size) -> tuple[torch.Tensor, torch.Tensor]:
@@ -151,11 +156,7 @@ def test_the_window_contains_one_measurement_of_the_default_instruments() -> Non
 
 @pytest.mark.parametrize("overrides", [None, ("data=tweets", "data.limit=60")])
 def test_the_rate_of_predictions(overrides: tuple[str, ...] | None, tmp_path: Path) -> None:
-    threads = torch.get_num_threads()
-    try:
-        result = gpu_predict.measure("cpu", 60, tmp_path, overrides=overrides, batches=(1, 3), hidden=(4,))
-    finally:
-        torch.set_num_threads(threads)
+    result = gpu_predict.measure("cpu", 60, tmp_path, overrides=overrides, batches=(1, 3), hidden=(4,))
     assert not result.failed
     assert [row["batch"] for row in result.rows] == [1, 3]
     assert all(row["per_second"] > 0 and row["per_second_cpu"] > 0 for row in result.rows)
