@@ -70,8 +70,8 @@ class GPUResult(Result):
     def write(self, folder: Path) -> Path:
         """Write the section into the file of the card and return its path."""
         path = path_of(folder, self.device)
-        content = {"sections": {}} | (read(path) or {}) | {"card": card(self.device)}
-        content["sections"][self.name] = {
+        sections = (read(path) or {"sections": {}})["sections"]
+        sections[self.name] = {
             "question": self.question,
             "measured": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": machine(),
@@ -84,6 +84,7 @@ class GPUResult(Result):
         folder.mkdir(parents=True, exist_ok=True)
         # Renamed when complete: whoever stops the benchmark finds the file as it was after some case.
         unfinished = path.with_suffix(".tmp")
+        content = {"card": card(self.device), "sections": sections}
         unfinished.write_text(json.dumps(content, indent=2) + "\n")
         unfinished.replace(path)
         return path

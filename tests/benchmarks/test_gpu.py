@@ -183,6 +183,27 @@ def test_timings_do_not_contain_the_first_calls() -> None:
     assert len(called) == timing.calls + 2
 
 
+def test_on_a_gpu_times_are_those_between_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            called.append("record")
+
+        def elapsed_time(self, end: Event) -> float:
+            return 250.0  # milliseconds
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: called.append("wait"))
+    timing = gpu_timing.timed(lambda: called.append("call"), torch.device("cuda"))
+    assert (timing.low, timing.median, timing.high, timing.calls) == (0.25, 0.25, 0.25, 3)
+    warm_up, measured = ["wait", "call", "wait"], ["record", "call", "record"]
+    assert called == [*2 * warm_up, "wait", *3 * measured, "wait"]
+
+
 def test_tf32_is_restored() -> None:
     before = torch.get_float32_matmul_precision()
     with gpu_timing.tf32(True):
