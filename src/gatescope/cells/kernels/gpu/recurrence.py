@@ -146,11 +146,8 @@ def _run(
     tensors = {**tensors, "u": u, "peepholes": _of(weights.w, weights.peepholes), "lengths": layout.lengths}
     # A kernel does not read a tensor that is not given, but needs a pointer.
     arguments: dict[str, Any] = {name: u if values is None else values for name, values in tensors.items()}
-    for name, (of_batch, of_step) in (
-        ("", _strides(tensors, "output_grad")),
-        ("c_", _strides(tensors, "output_grad_c")),
-    ):
-        arguments |= {f"stride_{name}b": of_batch, f"stride_{name}t": of_step}
+    arguments["stride_b"], arguments["stride_t"] = _strides(tensors.get("output_grad"))
+    arguments["stride_c_b"], arguments["stride_c_t"] = _strides(tensors.get("output_grad_c"))
     arguments |= {"T": layout.steps, "B": layout.batch, "H": weights.hidden_size}
     arguments |= {"R": sizes.rows, "U": sizes.units, "DOT": sizes.dot, "PADDED": layout.lengths is not None}
     arguments |= {"PEEPHOLES": weights.peepholes is not None, "RELU": weights.kind == "relu", **switches}
