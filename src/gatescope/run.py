@@ -17,7 +17,7 @@ from gatescope.components import import_from_working_directory
 from gatescope.config import ConfigError, check
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.errors import DataError
-from gatescope.distributed import device_count
+from gatescope.devices import accelerator_of, check_card, device_count
 from gatescope.instruments.callbacks import instrument_callbacks
 from gatescope.models.build import build_model
 from gatescope.models.encoder import sizes
@@ -36,7 +36,7 @@ from gatescope.training.data_identity import check_same_data
 from gatescope.training.lightning_internals import gc_frozen
 from gatescope.training.module import SequenceTask
 from gatescope.training.timing import epoch_seconds, seconds_per_epoch
-from gatescope.training.trainer import make_trainer
+from gatescope.training.trainer import make_trainer, set_torch_options
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +84,9 @@ def run(cfg: DictConfig) -> RunResult:
     result = None if under_torchrun() else recorded_result(cfg)
     if result is not None:
         return result
+    check_card(cfg)
     with track_run(cfg) as tracking:
-        torch.set_num_threads(cfg.trainer.threads or torch.get_num_threads())
+        set_torch_options(cfg)
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
         data = load_data(cfg)
         if run_id(cfg) != tracking.record.directory.name:
@@ -110,7 +111,7 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
         # Documented in torch's "torch._logging"; otherwise dynamo prints each branch on lengths.
         torch._logging.set_logs(dynamo=logging.ERROR)
         module.model.compile()
-    kernel = kernel_of(module.model, cfg.trainer.accelerator)
+    kernel = kernel_of(module.model, accelerator_of(cfg))
     tracking.write_metadata(data.task, sizes(module.model), kernel)
     # All ranks have the same weights and gradients, so that one of them suffices for measurements.
     probes = instrument_callbacks(cfg.instruments, data, tracking.log_measurements) if rank() == 0 else []
