@@ -21,7 +21,9 @@ CPU_PRECISIONS = ("32", "64", "bf16")
 """Beginnings of the values of trainer.precision that a CPU computes in."""
 DRIVER_VERSION = Path("/proc/driver/nvidia/version")
 INSTALL = "https://pytorch.org/get-started/locally/"
-DRIVER_TOO_OLD = re.compile(r"driver on your system is too old|driver version is insufficient|Error 803|Error 35\b")
+DRIVER_TOO_OLD = re.compile(
+    r"driver on your system is too old|driver version is insufficient|Error 803|Error 35\b"
+)
 
 
 def accelerator_of(cfg: Mapping[str, Any]) -> Literal["cpu", "cuda"]:
@@ -170,7 +172,9 @@ def _reason_without_gpu() -> str:
             f"(https://pytorch.org/get-started/previous-versions/), {otherwise}"
         )
     detail = f" ({error})" if error and "No CUDA GPUs" not in error else ""
-    return f"torch sees no GPU on this machine{_visible_devices()}{detail}; use a machine with one, {otherwise}"
+    return (
+        f"torch sees no GPU on this machine{_visible_devices()}{detail}; use a machine with one, {otherwise}"
+    )
 
 
 def _initialisation_error() -> str:

@@ -35,6 +35,7 @@ from gatescope.training.best_checkpoint import best_checkpoint_path, best_score,
 from gatescope.training.data_identity import check_same_data
 from gatescope.training.lightning_internals import gc_frozen
 from gatescope.training.module import SequenceTask
+from gatescope.training.out_of_memory import MemoryReport
 from gatescope.training.timing import epoch_seconds, seconds_per_epoch
 from gatescope.training.trainer import make_trainer, set_torch_options
 
@@ -70,9 +71,12 @@ def run(cfg: DictConfig) -> RunResult:
         cfg: The composed config.
 
     Raises:
-        ConfigError: The config is invalid, requests devices that this machine does not have, or several
-            devices, for which `gatescope.distributed.spread` is needed; nothing was written.
+        ConfigError: The config is invalid, requests devices that this machine does not have or that cannot
+            run it, or several devices, for which `gatescope.distributed.spread` is needed; nothing was
+            written.
         DataError: The data are missing or invalid, or differ from those that a checkpoint was trained on.
+        OutOfMemory: A card or the machine has too little memory; the message contains sizes that fit, and the
+            record everything that was measured before.
         NonFiniteLoss: Training diverged; the record contains everything that was measured before.
     """
     check(cfg)
@@ -115,11 +119,12 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
     tracking.write_metadata(data.task, sizes(module.model), kernel)
     # All ranks have the same weights and gradients, so that one of them suffices for measurements.
     probes = instrument_callbacks(cfg.instruments, data, tracking.log_measurements) if rank() == 0 else []
-    callbacks = [*probes, tracking.checkpoints]
+    memory = MemoryReport(cfg, data)
+    callbacks = [memory, *probes, tracking.checkpoints]
     directory, plugins = tracking.record.directory, [AtomicCheckpointIO()]
     trainer = make_trainer(cfg, data.task, directory, tracking.loggers, callbacks, plugins, devices)
     log_update_steps(trainer)
-    with gc_frozen():
+    with gc_frozen(), memory.explained():
         trainer.fit(module, datamodule=data, ckpt_path=tracking.checkpoint)
         best = best_checkpoint_path(trainer)
         if best is None:

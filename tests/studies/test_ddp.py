@@ -15,9 +15,10 @@ from conftest import Compose
 from studies.processes import ended, ranks_of, runs_of, start, wait_for
 from tracking.records import rows
 
-from gatescope import cli, distributed
+from gatescope import cli, devices, distributed
 from gatescope.config import ConfigError, check
-from gatescope.distributed import RankFailed, device_count, spread
+from gatescope.devices import device_count
+from gatescope.distributed import RankFailed, spread
 from gatescope.models.encoder import Encoder
 from gatescope.run import run
 from gatescope.tracking import predictions
@@ -127,7 +128,7 @@ def test_devices_are_checked_before_anything_starts(
     assert device_count(small("trainer=ddp_cpu", "trainer.devices=3")) == 3
     assert device_count(config("trainer=ddp_cpu", "model=tfidf_logistic")) == 1
     assert device_count(small("trainer.accelerator=auto", "trainer.devices=2")) == 2
-    monkeypatch.setattr(distributed, "count_gpus", lambda: 4)
+    monkeypatch.setattr(devices, "count_gpus", lambda: 4)
     assert device_count(small("trainer=ddp")) == 4
     assert device_count(small("trainer=gpu")) == 1
     with pytest.raises(ConfigError, match=r"trainer\.devices: given 8, but torch sees 4 GPU"):
@@ -135,7 +136,7 @@ def test_devices_are_checked_before_anything_starts(
 
 
 def test_a_missing_gpu_is_reported(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "count_gpus", lambda: 0)
+    monkeypatch.setattr(devices, "count_gpus", lambda: 0)
     cfg = small("trainer=gpu", "trainer.precision=bf16-mixed")
     check(cfg)  # a cluster's own machines may have one
     with pytest.raises(ConfigError, match=r"trainer\.accelerator: given gpu, but .*use trainer=cpu"):
