@@ -180,21 +180,32 @@ def test_the_test(small: Compose, card: Card, monkeypatch: pytest.MonkeyPatch) -
     assert record(run(cfg).directory)["status"] == "finished"
 
 
+@pytest.mark.parametrize(
+    ("training", "limit", "expected"),
+    [(True, 3, "in a training step"), (False, 5, "in validation")],
+)
 def test_a_model_with_a_decoder(
-    config: Compose, tmp_path: Path, card: Card, monkeypatch: pytest.MonkeyPatch
+    config: Compose,
+    tmp_path: Path,
+    card: Card,
+    monkeypatch: pytest.MonkeyPatch,
+    training: bool,
+    limit: int,
+    expected: str,
 ) -> None:
-    words = ["ab", "ba", "abba", "baab", "aab", "bba"] * 8
     path = tmp_path / "pairs.tsv"
-    path.write_text("source\ttarget\n" + "".join(f"{w}\t{w[::-1]}\n" for w in words), encoding="utf-8")
-    limit_forward(monkeypatch, card, 3, training=True)
+    path.write_text("source\ttarget\n" + "".join(f"a{i} b\tx y{i % 3}\n" for i in range(80)))
+    limit_forward(monkeypatch, card, limit, training)
     message = failed(
         config(
-            "data=pairs_file", f"data.path={path}", "data.unit=character", "data.batch_size=8",
-            "decoder=input_feeding", "attention=additive", "model.hidden_size=6", "trainer.max_epochs=1",
-            "tracking=off", "instruments=off",
+            "data=pairs_file", f"data.path={path}", "data.batch_size=8", "decoder=input_feeding",
+            "attention=additive", "model.hidden_size=6", "trainer.max_epochs=1", "tracking=off",
+            "instruments=off",
         )
     )  # fmt: skip
-    assert "data.batch_size=3 was tried with the longest sequences (4 steps)" in message
+    assert expected in message
+    size = limit if training else 1  # evaluation uses batches of 4, and 2 · 4 are too many
+    assert f"data.batch_size={size} was tried with the longest sequences (2 steps) and fits" in message
 
 
 def test_texts_may_also_be_cut(config: Compose, card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
