@@ -182,7 +182,7 @@ def test_the_test(small: Compose, card: Card, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(
     ("training", "limit", "expected"),
-    [(True, 3, "in a training step"), (False, 5, "in validation")],
+    [(True, 3, "in a training step"), (False, 5, "in the test")],
 )
 def test_a_model_with_a_decoder(
     config: Compose,

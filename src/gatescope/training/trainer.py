@@ -37,6 +37,8 @@ IGNORED_WARNINGS = (
     ".*could not find the monitored key in the returned metrics",
     # Short runs have fewer steps per epoch than `log_every_n_steps`.
     "The number of training batches .* is smaller than the logging interval",
+    # trainer=cpu is a choice.
+    "GPU available but not used",
     # A run may be started by hand on a machine with SLURM.
     "The `srun` command is available on your system but is not used",
     # Resuming and testing write next to an existing best checkpoint.
