@@ -119,7 +119,7 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
     tracking.write_metadata(data.task, sizes(module.model), kernel)
     # All ranks have the same weights and gradients, so that one of them suffices for measurements.
     probes = instrument_callbacks(cfg.instruments, data, tracking.log_measurements) if rank() == 0 else []
-    memory = MemoryReport(cfg, data)
+    memory = MemoryReport(cfg, data, tracking.checkpoints.path)
     callbacks = [memory, *probes, tracking.checkpoints]
     directory, plugins = tracking.record.directory, [AtomicCheckpointIO()]
     trainer = make_trainer(cfg, data.task, directory, tracking.loggers, callbacks, plugins, devices)

@@ -18,8 +18,6 @@ from pytorch_lightning.trainer.states import RunningStage
 from gatescope.data.datamodule import EVALUATION_FACTOR, SequenceData
 from gatescope.data.ragged import Ragged
 from gatescope.sequences import Batch, Split
-from gatescope.tracking.checkpoint_files import LAST
-from gatescope.tracking.identity import run_dir
 from gatescope.training.memory import (
     OutOfMemory,
     card_memory,
@@ -50,10 +48,11 @@ class MemoryReport(pl.Callback):
     Args:
         cfg: Config of the run.
         data: The data.
+        checkpoint: Path of the checkpoint from which the run would continue, in `checkpoints/` of its record.
     """
 
-    def __init__(self, cfg: DictConfig, data: SequenceData) -> None:
-        self.cfg, self.data = cfg, data
+    def __init__(self, cfg: DictConfig, data: SequenceData, checkpoint: Path) -> None:
+        self.cfg, self.data, self.checkpoint = cfg, data, checkpoint
         self._message: str | None = None
         self._is_placed = False
 
@@ -178,12 +177,10 @@ class MemoryReport(pl.Callback):
 
     def _continuation(self) -> str:
         """Return what becomes of this run, and what a run with another size is."""
-        directory = run_dir(self.cfg)
-        is_saved = (Path(directory) / "checkpoints" / LAST).exists()
-        again = "continues it from its last checkpoint" if is_saved else "starts it again"
+        again = "continues it from its last checkpoint" if self.checkpoint.exists() else "starts it again"
         return (
             "with another size of batch or model it is another run, from step 0; the record of this one is "
-            f"kept in {directory}, and the same command {again}, which needs more free memory"
+            f"kept in {self.checkpoint.parents[1]}, and the same command {again}, which needs more free memory"
         )
 
 
