@@ -112,10 +112,12 @@ def failed(cfg: DictConfig) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed"])
-def test_a_training_step(small: Compose, card: Card, monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+@pytest.mark.parametrize(
+    "more", [*(f"trainer.precision={p}" for p in ("32-true", "64-true", "bf16-mixed")), "instruments=full"]
+)
+def test_a_training_step(small: Compose, card: Card, monkeypatch: pytest.MonkeyPatch, more: str) -> None:
     limit_forward(monkeypatch, card, 10, training=True)
-    cfg = small(f"trainer.precision={precision}")
+    cfg = small(more)
     message = failed(cfg)
     assert message.startswith(
         "out of memory in a training step (step 0), when 2.00 GiB were requested: data.batch_size=10 was "
@@ -161,6 +163,8 @@ def test_another_error_of_a_trial_leaves_the_advice_to_try_half(
 
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", unusable)
     assert ": try data.batch_size=8. Example 16GB" in failed(small())
+    monkeypatch.setattr(torch.cuda, "mem_get_info", unusable)
+    assert ": try data.batch_size=8. With another size of batch" in failed(small("seed=1"))
 
 
 def test_validation(small: Compose, card: Card, monkeypatch: pytest.MonkeyPatch) -> None:

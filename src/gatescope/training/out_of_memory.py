@@ -84,7 +84,10 @@ class MemoryReport(pl.Callback):
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            raise OutOfMemory(self._message or _sentences("out of memory" + _request(error))) from error
+            begin = "out of memory" + _request(error)
+            raise OutOfMemory(
+                self._message or _sentences(begin, self._half("train"), self._continuation())
+            ) from error
 
     def _explain(self, trainer: pl.Trainer, module: Any, error: BaseException) -> str:
         """Return the message: phase, sizes that fit, memory, and how the run goes on."""
@@ -96,8 +99,8 @@ class MemoryReport(pl.Callback):
             remedy = self._sizes_on_card(trainer, module, split)
         else:
             remedy = self._half(split)
-        memory = card_memory(module.device) if is_of_the_card(error) else machine_memory()
-        return _sentences(f"out of memory in {where}{_request(error)}", remedy, memory, self._continuation())
+        begin, memory = f"out of memory in {where}{_request(error)}", _memory(error, module.device)
+        return _sentences(begin, remedy, memory, self._continuation())
 
     def _sizes_on_card(self, trainer: pl.Trainer, module: Any, split: Split) -> str:
         """Return the sizes that fit the card, found by trials with the longest sequences of a split."""
@@ -131,11 +134,11 @@ class MemoryReport(pl.Callback):
 
     def _half(self, split: Split) -> str:
         """Return the advice where no trial is possible."""
-        return f"try data.batch_size={max(1, self.cfg.data.batch_size // 2)}" + (
-            f" (batches of {split} are {EVALUATION_FACTOR} times as large)"
-            if self._evaluation_factor(split) > 1
-            else ""
-        )
+        half = self.cfg.data.batch_size // 2
+        if not half:
+            return f"use a smaller model{self._width()}"
+        larger = f" (batches of {split} are {EVALUATION_FACTOR} times as large)"
+        return f"try data.batch_size={half}{larger if self._evaluation_factor(split) > 1 else ''}"
 
     def _same_updates(self, batch_size: int) -> Iterator[str]:
         """Yield how to keep the number of examples of an update with smaller batches."""
@@ -180,14 +183,17 @@ class MemoryReport(pl.Callback):
         again = "continues it from its last checkpoint" if self.checkpoint.exists() else "starts it again"
         return (
             "with another size of batch or model it is another run, from step 0; the record of this one is "
-            f"kept in {self.checkpoint.parents[1]}, and the same command {again}, which needs more free memory"
+            f"kept in {self.checkpoint.parents[1]}, and the same command {again}, for which more memory must "
+            "be free"
         )
 
 
 def train(trainer: pl.Trainer, module: Any, batch: Batch) -> None:
     """Do what one training step does, without logging: loss, gradients and an update."""
     module.train()
-    optimizer, loss = trainer.optimizers[0], None
+    if module.model.stack.recorded is not None:
+        module.model.stack.record_gradients()  # as in the step that failed, whose recorded pass is freed
+    optimizer = trainer.optimizers[0]
     optimizer.zero_grad(set_to_none=True)
     with trainer.precision_plugin.forward_context():
         loss = module.objective.loss(*_outputs(trainer, module, batch)).mean()
@@ -225,19 +231,24 @@ def instrument_message(
     """
     begin = f"{what} ran out of memory{_request(error)}"
     remedy = "" if attempt is None else f"try instruments.examples={max(1, examples // 2)}"
-    if not is_of_the_card(error):
-        return _sentences(begin, remedy, machine_memory())
     free_frames(error)
-    if attempt is not None:
-        try:
+    try:
+        release_memory()
+        if attempt is not None and is_of_the_card(error):
             fits = largest_fitting(attempt, examples, "cuda").size
-            remedy = (
-                f"instruments.examples={fits} was tried and fits" if fits else "not even one example fits"
-            )
-        except Exception:  # after some errors CUDA answers nothing more in this process
-            log.debug("trials of fewer examples failed", exc_info=True)
-    release_memory()
-    return _sentences(begin, remedy, card_memory("cuda"))
+            remedy = f"instruments.examples={fits} was tried and fits" if fits else "not even one fits"
+    except Exception:  # after some errors CUDA answers nothing more in this process
+        log.debug("trials of fewer examples failed", exc_info=True)
+    return _sentences(begin, remedy, _memory(error, "cuda"))
+
+
+def _memory(error: BaseException, device: torch.device | str) -> str:
+    """Return a sentence on the memory that `error` is about; empty if it cannot be read."""
+    try:
+        return card_memory(device) if is_of_the_card(error) else machine_memory()
+    except Exception:  # CUDA answers nothing more, or the system has no /proc
+        log.debug("the memory cannot be read", exc_info=True)
+        return ""
 
 
 def _request(error: BaseException) -> str:
