@@ -167,6 +167,14 @@ def test_another_error_of_a_trial_leaves_the_advice_to_try_half(
     assert ": try data.batch_size=8. With another size of batch" in failed(small("seed=1"))
 
 
+def test_several_processes_try_nothing_that_waits_for_others(
+    small: Compose, card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pl.Trainer, "world_size", 2)
+    limit_forward(monkeypatch, card, 5, training=True)  # each process has 8 examples of a batch
+    assert ": try data.batch_size=8. Example 16GB" in failed(small())
+
+
 def test_validation(small: Compose, card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
     limit_forward(monkeypatch, card, 20, training=False)  # batches are of 32, the whole split
     message = failed(small())

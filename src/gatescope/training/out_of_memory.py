@@ -95,7 +95,8 @@ class MemoryReport(pl.Callback):
         where = f"{phase} (step {trainer.global_step})" if self._is_placed else "placing the model"
         if not self._is_placed:
             remedy = self._smaller_model(module)
-        elif is_of_the_card(error):
+        elif is_of_the_card(error) and (split != "train" or trainer.world_size == 1):
+            # Under DDP a backward pass would wait for the other processes.
             remedy = self._sizes_on_card(trainer, module, split)
         else:
             remedy = self._half(split)
