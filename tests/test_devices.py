@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import Compose
 from torch import Tensor
+from tracking.records import record
 from trained_runs import SERIES, TEXTS, trained_run
 
 import gatescope
@@ -183,7 +184,10 @@ def test_a_driver_that_is_too_old(
     monkeypatch.setattr(devices, "DRIVER_VERSION", tmp_path / "none")
     monkeypatch.setattr(devices, "nvidia_smi", lambda *arguments: "535.54.03\n")
     assert "the NVIDIA driver 535.54.03" in refused(small("trainer=gpu"))
-    assert run(small("trainer.accelerator=auto")).summary["steps"] == 4  # on the CPU
+    on_cpu = record(run(small()).directory)
+    automatic = record(run(small("trainer.accelerator=auto", "force=true")).directory)
+    assert automatic["summary"]["steps"] == 4
+    assert automatic["kernel"] == on_cpu["kernel"]
 
 
 def test_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
