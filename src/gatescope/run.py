@@ -110,7 +110,9 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
         data: The data.
         devices: Number of processes.
     """
-    module = build_module(cfg, data)
+    memory = MemoryReport(cfg, data, tracking.checkpoints.path)
+    with memory.explained():
+        module = build_module(cfg, data)
     if cfg.trainer.compile:
         # Documented in torch's "torch._logging"; otherwise dynamo prints each branch on lengths.
         torch._logging.set_logs(dynamo=logging.ERROR)
@@ -119,7 +121,6 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
     tracking.write_metadata(data.task, sizes(module.model), kernel)
     # All ranks have the same weights and gradients, so that one of them suffices for measurements.
     probes = instrument_callbacks(cfg.instruments, data, tracking.log_measurements) if rank() == 0 else []
-    memory = MemoryReport(cfg, data, tracking.checkpoints.path)
     callbacks = [memory, *probes, tracking.checkpoints]
     directory, plugins = tracking.record.directory, [AtomicCheckpointIO()]
     trainer = make_trainer(cfg, data.task, directory, tracking.loggers, callbacks, plugins, devices)

@@ -249,8 +249,14 @@ def test_a_model_that_is_larger_than_the_card(
 
     monkeypatch.setattr(pl.strategies.SingleDeviceStrategy, "model_to_device", full)
     message = failed(small())
-    assert "out of memory in placing the model" in message
+    assert "out of memory in placing the model on its device" in message
     assert "the weights alone take 0 MiB" in message
+
+
+def test_a_model_that_is_larger_than_the_machine(small: Compose) -> None:
+    message = failed(small("model.hidden_size=10000000"))
+    assert message.startswith("out of memory in building the model, when ")
+    assert "were requested: use a smaller model (model.hidden_size is 10000000). The machine has " in message
 
 
 def test_the_memory_of_the_machine(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:

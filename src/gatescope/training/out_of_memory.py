@@ -84,17 +84,21 @@ class MemoryReport(pl.Callback):
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            begin = "out of memory" + _request(error)
-            raise OutOfMemory(
-                self._message or _sentences(begin, self._half("train"), self._continuation())
-            ) from error
+            raise OutOfMemory(self._message or self._of_building(error)) from error
+
+    def _of_building(self, error: BaseException) -> str:
+        """Return the message where the model does not exist yet."""
+        begin, remedy = f"out of memory in building the model{_request(error)}", self._smaller_model()
+        return _sentences(begin, remedy, _memory(error, "cuda"), self._continuation())
 
     def _explain(self, trainer: pl.Trainer, module: Any, error: BaseException) -> str:
         """Return the message: phase, sizes that fit, memory, and how the run goes on."""
         phase, split = PHASES.get(trainer.state.stage, ("a step", "train"))
-        where = f"{phase} (step {trainer.global_step})" if self._is_placed else "placing the model"
+        where = (
+            f"{phase} (step {trainer.global_step})" if self._is_placed else "placing the model on its device"
+        )
         if not self._is_placed:
-            remedy = self._smaller_model(module)
+            remedy = self._smaller_than(module)
         elif is_of_the_card(error) and (split != "train" or trainer.world_size == 1):
             # Under DDP a backward pass would wait for the other processes.
             remedy = self._sizes_on_card(trainer, module, split)
@@ -127,8 +131,8 @@ class MemoryReport(pl.Callback):
         return "; ".join(
             [
                 f"not even data.batch_size={ranks} fits with the longest sequences ({steps} steps): the "
-                f"model, its gradients and the state of the optimizer take {taken} without any; use a "
-                f"smaller model{self._width()}",
+                f"model, its gradients and the state of the optimizer take {taken} without any; "
+                f"{self._smaller_model()}",
                 *self._shorter(steps, fit.size / size or 0.5 / size),
             ]
         )
@@ -137,7 +141,7 @@ class MemoryReport(pl.Callback):
         """Return the advice where no trial is possible."""
         half = self.cfg.data.batch_size // 2
         if not half:
-            return f"use a smaller model{self._width()}"
+            return self._smaller_model()
         larger = f" (batches of {split} are {EVALUATION_FACTOR} times as large)"
         return f"try data.batch_size={half}{larger if self._evaluation_factor(split) > 1 else ''}"
 
@@ -157,17 +161,17 @@ class MemoryReport(pl.Callback):
         if self.cfg.data.get("max_length") is not None and int(steps * share):
             yield f"so does about data.max_length={int(steps * share)} with the given batch size"
 
-    def _smaller_model(self, module: Any) -> str:
+    def _smaller_than(self, module: Any) -> str:
         weights = sum(p.numel() * p.element_size() for p in module.parameters())
         return (
             f"the weights alone take {gib(weights)}, their gradients as much again, and the state of the "
-            f"optimizer may take more; use a smaller model{self._width()}"
+            f"optimizer may take more; {self._smaller_model()}"
         )
 
-    def _width(self) -> str:
+    def _smaller_model(self) -> str:
         model = self.cfg.model
         name = "hidden_size" if model.parameters is None else "parameters"
-        return f" (model.{name} is {model[name]})"
+        return f"use a smaller model (model.{name} is {model[name]})"
 
     def _evaluation_factor(self, split: Split) -> int:
         return 1 if split == "train" or self.data.task.stateful else EVALUATION_FACTOR
