@@ -338,8 +338,6 @@ def _contradictions(plain: Mapping[str, Any]) -> Iterator[str]:
         width = model["hidden_size"] * (2 if model["bidirectional"] else 1)
         if width % heads:
             yield f"attention.heads: given {heads}, allowed: a divisor of the width of the states, {width}"
-    if plain["kernel"] == "native" and trainer["accelerator"] not in ("cpu", "auto"):
-        yield f"kernel: given native, allowed on trainer.accelerator={trainer['accelerator']}: auto, torch"
     if trainer["max_epochs"] == trainer["max_steps"] == -1 and trainer.get("max_time") is None:
         yield "trainer.max_epochs: given -1, allowed: a number of epochs, or -1 with trainer.max_steps given"
     if trainer.get("limit_val_batches") == 0:

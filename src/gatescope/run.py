@@ -117,7 +117,7 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
         # Documented in torch's "torch._logging"; otherwise dynamo prints each branch on lengths.
         torch._logging.set_logs(dynamo=logging.ERROR)
         module.model.compile()
-    kernel = kernel_of(module.model, accelerator_of(cfg))
+    kernel = kernel_of(module.model, training_device(cfg))
     tracking.write_metadata(data.task, sizes(module.model), kernel)
     # All ranks have the same weights and gradients, so that one of them suffices for measurements.
     probes = instrument_callbacks(cfg.instruments, data, tracking.log_measurements) if rank() == 0 else []
@@ -134,6 +134,12 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
     tested_step, _ = tested_step_and_epoch(trainer)
     tracking.write_predictions(module.predictions, data, tested_step)
     return summarise(tracking, trainer, module, data)
+
+
+def training_device(cfg: DictConfig) -> torch.device:
+    """Return the kind of device that a run trains on, as far as kernels differ."""
+    on_gpu = accelerator_of(cfg) == "cuda"
+    return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
 
 
 def recorded_result(cfg: DictConfig) -> RunResult | None:
@@ -202,7 +208,7 @@ def complete_rebuilt_record(record: Record, data: SequenceData, module: Sequence
     if module is None:
         write_metadata(record, data.task, {})
     else:
-        write_metadata(record, data.task, sizes(module.model), kernel_of(module.model, "cpu"))
+        write_metadata(record, data.task, sizes(module.model), kernel_of(module.model, torch.device("cpu")))
 
 
 def load_data(cfg: DictConfig) -> SequenceData:
