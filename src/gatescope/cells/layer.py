@@ -9,7 +9,7 @@ Shapes: batch B, time T, input size D, hidden size H. Tensors are batch-first an
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -116,9 +116,18 @@ class RecurrentLayer(nn.Module, ABC):
         """
         if states.h.grad is None:
             return None
-        c = None if states.c is None else states.c.detach()
-        detached = States(states.h.detach(), states.initial, states.lengths, c)
-        return detached, self.adjoint(x, detached, states.h.grad)
+        dtype = self.parameter_dtype(x)  # under autocast a pass has states of lower precision
+
+        def converted(values: Tensor | None) -> Any:
+            return None if values is None else values.detach().to(dtype)
+
+        initial = State(*map(converted, states.initial))
+        detached = States(converted(states.h), initial, states.lengths, converted(states.c))
+        return detached, self.adjoint(x.to(dtype), detached, converted(states.h.grad))
+
+    def parameter_dtype(self, x: Tensor) -> torch.dtype:
+        """Return the type of the layer's parameters, and that of x for a layer without any."""
+        return next((parameter.dtype for parameter in self.parameters()), x.dtype)
 
     def memory(self, x: Tensor, states: States) -> Tensor | None:
         """Return the memory cells c_t (B, T, H) of a pass; None for layers without one."""
@@ -147,8 +156,7 @@ class RecurrentLayer(nn.Module, ABC):
             x: (B, T, D).
             states: the result of a pass over x, with `c` for a layer with a memory cell.
         """
-        dtype = next((parameter.dtype for parameter in self.parameters()), states.h.dtype)
-        return derived.linearise(x, states, dtype)
+        return derived.linearise(x, states, self.parameter_dtype(states.h))
 
     def vjp(self, state_grad: State, saved: dict[str, Tensor]) -> StepVjp:
         """Return the vector-Jacobian product of one step, or of many steps at once.

@@ -158,11 +158,12 @@ class RecurrentStack(nn.Module):
         recorded, self.recorded = self.recorded or {}, None
         result: dict[str, LayerPass] = {}
         for name, trace in recorded.items():
-            collected = trace.cell.collect_gradients(trace.x, trace.states)
+            x = trace.x.to(trace.cell.parameter_dtype(trace.x))
+            collected = trace.cell.collect_gradients(x, trace.states)
             if collected is not None:
                 states, adjoint = collected
-                gates = trace.cell.gates(trace.x, states)
-                result[name] = LayerPass(replace(trace, states=states), gates, adjoint)
+                gates = trace.cell.gates(x, states)
+                result[name] = LayerPass(replace(trace, x=x, states=states), gates, adjoint)
         return result
 
     @torch.no_grad()

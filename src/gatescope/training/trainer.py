@@ -18,6 +18,7 @@ from pytorch_lightning.loggers import Logger
 from gatescope.devices import accelerator_of
 from gatescope.sequences import TaskSpec
 from gatescope.startup import workarounds_enabled
+from gatescope.tracking.ranks import under_torchrun
 from gatescope.training.best_checkpoint import BestCheckpoint
 from gatescope.training.lightning_internals import (
     NullProfiler,
@@ -122,7 +123,7 @@ def _trainer_options(cfg: DictConfig, devices: int) -> dict[str, Any]:
     options |= {"devices": devices, "accelerator": accelerator_of(cfg)}
     if options.get("profiler") is None and workarounds_enabled():
         options["profiler"] = NullProfiler()
-    if devices == 1:
+    if devices == 1 and not under_torchrun():
         options.pop("strategy", None)  # DDP with one process only adds overhead
     if options.get("enable_progress_bar") is None:
         options["enable_progress_bar"] = sys.stdout.isatty()
