@@ -1,7 +1,7 @@
 """python -m benchmarks.report [RESULTS [OUT]]: report the results of the native kernel in tables and figures.
 
 It reads benchmarks/results/ and writes reports/performance/, for those of the four benchmarks that have been
-run.
+run, and for each GPU that has been measured.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
+from benchmarks import gpu_report
 from benchmarks.one_core import ROOT
 from benchmarks.recurrence_speed import MINIMAL, RECURRENT, case_of
 from benchmarks.setting import Size
@@ -65,18 +66,20 @@ def write(results: Path, out: Path) -> Path:
     """Write <out>/performance/README.md, its figures and its line in the list of reports.
 
     Raises:
-        NoResults: `results` has no result of any of `NAMES`.
+        NoResults: `results` has no result of any of `NAMES`, and none of a GPU.
     """
     found = {name: json.loads(p.read_text()) for name in NAMES if (p := results / f"{name}.json").exists()}
-    if not found:
-        raise NoResults(f"{results} has no result: python -m benchmarks {' '.join(NAMES)}")
     folder = out / "performance"
+    on_gpu = gpu_report.sections(results, folder)
+    if not found and not on_gpu:
+        raise NoResults(f"{results} has no result: python -m benchmarks {' '.join(NAMES)}")
     parts = [heading(found)]
     for name, result in found.items():
         parts.append(f"## {TITLES[name]}\n\n{sentence(result)}\n\n{FORMS.get(name, plain)(result)}")
         if name in FIGURES:
             save(FIGURES[name](result), folder, name, ("png", "svg"))
             parts.append(f"![{TITLES[name]}]({name}.png)\n\n{CAPTIONS[name]} ([SVG]({name}.svg))")
+    parts += on_gpu
     folder.mkdir(parents=True, exist_ok=True)
     readme = folder / "README.md"
     readme.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
@@ -87,6 +90,9 @@ def write(results: Path, out: Path) -> Path:
 
 def heading(found: dict[str, Any]) -> str:
     """Return the beginning of the report: question, commands, and the targets that are not met."""
+    title = f"# performance\n\n{QUESTION}\n\n"
+    if not found:
+        return f"{title}It has not been measured. What follows was measured on a GPU."
     commands = f"python -m benchmarks {' '.join(found)}\npython -m benchmarks.report"
     missed = "".join(
         f"\n- {row['case']}: {row['measure']} {number(row['ratio'])}; target {row['target']}"
@@ -94,7 +100,7 @@ def heading(found: dict[str, Any]) -> str:
         if not row["met"]
     )
     return (
-        f"# performance\n\n{QUESTION}\n\nThis report is generated from the JSON files of the "
+        f"{title}This report is generated from the JSON files of the "
         f"benchmarks. To compute it again:\n\n```\n{commands}\n```\n\n{finding(found)}"
         + (f" Not met:\n{missed}" if missed else "")
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -11,12 +12,17 @@ from typing import Any
 
 import absl.logging
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 # Keras and TensorBoard bring absl, whose handler closes its stream when Hydra configures logging: made in the
 # middle of a test, that stream would be the one that pytest captures with.
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
+
+# Without a GPU the kernels in Triton run in its interpreter; this is read when they are first imported.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 # A shell that runs the suite in the background leaves SIGINT ignored, for it and for all that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -29,7 +29,8 @@ from omegaconf.errors import OmegaConfBaseException
 from gatescope.components import import_from_working_directory
 from gatescope.composition import CONFIG, add_config_dir, compose, config_dir, job_config, make_loader
 from gatescope.config import ConfigError, check, check_structure
-from gatescope.distributed import device_count, refuse_foreign_torchrun, spread
+from gatescope.devices import device_count
+from gatescope.distributed import refuse_foreign_torchrun, spread
 from gatescope.processes import die_with_sweep
 from gatescope.startup import import_libraries
 from gatescope.tracking.directory import ensure_writable, run_lock

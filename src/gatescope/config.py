@@ -14,7 +14,16 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.dataclasses import dataclass
 
 from gatescope.components import argument_problems, component_problems, disallowed, unknown_key
@@ -52,6 +61,12 @@ def _named(node: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(node.get("_target_"), str):
         raise ValueError("a mapping with a _target_, the dotted path of a class")
     return node
+
+
+def _devices(value: Any) -> Any:
+    if value == "auto" or (type(value) is int and (value == -1 or value > 0)):
+        return value
+    raise ValueError("a number from 1, or auto (CUDA_VISIBLE_DEVICES=1 in the environment selects card 1)")
 
 
 Component = Annotated[dict[str, Any], AfterValidator(_named)]
@@ -110,10 +125,13 @@ class OptimizerConfig:
 
 @dataclass(config=OPEN)
 class TrainerConfig:
-    """The common arguments of pytorch_lightning.Trainer, and `threads` and `compile`."""
+    """The common arguments of pytorch_lightning.Trainer, and arguments of our own.
 
-    accelerator: str
-    devices: Annotated[int, Field(ge=-1)] | Literal["auto"]
+    The latter are `threads`, `compile` and `float32_matmul_precision`.
+    """
+
+    accelerator: Literal["cpu", "gpu", "cuda", "auto"]
+    devices: Annotated[int | Literal["auto"], BeforeValidator(_devices)]
     max_epochs: Limit
     max_steps: Limit
     gradient_clip_val: Positive | None
@@ -123,6 +141,7 @@ class TrainerConfig:
     enable_progress_bar: bool | None
     threads: Count | None
     compile: bool
+    float32_matmul_precision: Literal["highest", "high", "medium"] = "highest"
 
 
 @dataclass(config=STRICT)
@@ -319,8 +338,6 @@ def _contradictions(plain: Mapping[str, Any]) -> Iterator[str]:
         width = model["hidden_size"] * (2 if model["bidirectional"] else 1)
         if width % heads:
             yield f"attention.heads: given {heads}, allowed: a divisor of the width of the states, {width}"
-    if plain["kernel"] == "native" and trainer["accelerator"] not in ("cpu", "auto"):
-        yield f"kernel: given native, allowed on trainer.accelerator={trainer['accelerator']}: auto, torch"
     if trainer["max_epochs"] == trainer["max_steps"] == -1 and trainer.get("max_time") is None:
         yield "trainer.max_epochs: given -1, allowed: a number of epochs, or -1 with trainer.max_steps given"
     if trainer.get("limit_val_batches") == 0:

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,6 @@ from gatescope.tracking.ranks import under_torchrun
 from gatescope.tracking.run_names import run_name
 from gatescope.tracking.runfile import read_run, repair_run
 
-GPU_ACCELERATORS = ("gpu", "cuda", "mps", "auto")
 FORWARDED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -52,48 +51,6 @@ class SpreadResult:
     directory: Path
     summary: dict[str, float]
     monitored: float
-
-
-def device_count(cfg: Mapping[str, Any]) -> int:
-    """Return the number of processes of a run: 1 for a baseline, and for `auto` what this machine has.
-
-    Args:
-        cfg: Config of the run.
-
-    Raises:
-        ConfigError: The config requests GPUs that this machine does not have.
-    """
-    devices, accelerator = cfg["trainer"]["devices"], cfg["trainer"]["accelerator"]
-    if "baseline" in cfg["model"]:
-        return 1
-    gpus = count_gpus() if accelerator in GPU_ACCELERATORS else 0
-    if accelerator not in GPU_ACCELERATORS or (accelerator == "auto" and not gpus):
-        return 1 if devices in ("auto", -1) else int(devices)
-    if not gpus:
-        remedy = "use trainer=cpu, or trainer=ddp_cpu for several processes"
-        raise ConfigError(
-            [f"trainer.accelerator: given {accelerator}, but {_reason_without_gpu()}; {remedy}"]
-        )
-    count = gpus if devices in ("auto", -1) else int(devices)
-    if count > gpus:
-        raise ConfigError([f"trainer.devices: given {count}, but torch sees {gpus} GPU(s) on this machine"])
-    return count
-
-
-def count_gpus() -> int:
-    """Return the number of GPUs that torch can use."""
-    import torch
-
-    return torch.cuda.device_count() or int(torch.backends.mps.is_available())
-
-
-def _reason_without_gpu() -> str:
-    """Return why torch can use no GPU."""
-    import torch
-
-    if torch.version.cuda is None and torch.version.hip is None:
-        return f"this torch ({torch.__version__}) is built for CPUs only"
-    return "torch sees no GPU on this machine"
 
 
 def refuse_foreign_torchrun() -> None:

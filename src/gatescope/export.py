@@ -58,7 +58,7 @@ def export(trained: Trained, out: str | Path, steps: int | None = None, batch: i
         isinstance(c, FusedLayer) for c in model.stack.layers.values()
     ):
         raise LoadError("only encoders of fused cells (rnn, gru, lstm) can be exported")
-    encoder = copy.deepcopy(model).float().eval()
+    encoder = copy.deepcopy(model).float().cpu().eval()
     for cell in encoder.stack.layers.values():
         cell.kernel = "torch"  # type: ignore[assignment]
     steps = steps or trained.longest

@@ -17,7 +17,7 @@ from gatescope.components import import_from_working_directory
 from gatescope.config import ConfigError, check
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.errors import DataError
-from gatescope.distributed import device_count
+from gatescope.devices import accelerator_of, check_card, device_count
 from gatescope.instruments.callbacks import instrument_callbacks
 from gatescope.models.build import build_model
 from gatescope.models.encoder import sizes
@@ -35,8 +35,9 @@ from gatescope.training.best_checkpoint import best_checkpoint_path, best_score,
 from gatescope.training.data_identity import check_same_data
 from gatescope.training.lightning_internals import gc_frozen
 from gatescope.training.module import SequenceTask
+from gatescope.training.out_of_memory import MemoryReport
 from gatescope.training.timing import epoch_seconds, seconds_per_epoch
-from gatescope.training.trainer import make_trainer
+from gatescope.training.trainer import make_trainer, set_torch_options
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +71,12 @@ def run(cfg: DictConfig) -> RunResult:
         cfg: The composed config.
 
     Raises:
-        ConfigError: The config is invalid, requests devices that this machine does not have, or several
-            devices, for which `gatescope.distributed.spread` is needed; nothing was written.
+        ConfigError: The config is invalid, requests devices that this machine does not have or that cannot
+            run it, or several devices, for which `gatescope.distributed.spread` is needed; nothing was
+            written.
         DataError: The data are missing or invalid, or differ from those that a checkpoint was trained on.
+        OutOfMemory: A card or the machine has too little memory; the message contains sizes that fit, and the
+            record everything that was measured before.
         NonFiniteLoss: Training diverged; the record contains everything that was measured before.
     """
     check(cfg)
@@ -84,8 +88,9 @@ def run(cfg: DictConfig) -> RunResult:
     result = None if under_torchrun() else recorded_result(cfg)
     if result is not None:
         return result
+    check_card(cfg)
     with track_run(cfg) as tracking:
-        torch.set_num_threads(cfg.trainer.threads or torch.get_num_threads())
+        set_torch_options(cfg)
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
         data = load_data(cfg)
         if run_id(cfg) != tracking.record.directory.name:
@@ -105,20 +110,22 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
         data: The data.
         devices: Number of processes.
     """
-    module = build_module(cfg, data)
+    memory = MemoryReport(cfg, data, tracking.checkpoints.path)
+    with memory.explained():
+        module = build_module(cfg, data)
     if cfg.trainer.compile:
         # Documented in torch's "torch._logging"; otherwise dynamo prints each branch on lengths.
         torch._logging.set_logs(dynamo=logging.ERROR)
         module.model.compile()
-    kernel = kernel_of(module.model, cfg.trainer.accelerator)
+    kernel = kernel_of(module.model, training_device(cfg))
     tracking.write_metadata(data.task, sizes(module.model), kernel)
     # All ranks have the same weights and gradients, so that one of them suffices for measurements.
     probes = instrument_callbacks(cfg.instruments, data, tracking.log_measurements) if rank() == 0 else []
-    callbacks = [*probes, tracking.checkpoints]
+    callbacks = [memory, *probes, tracking.checkpoints]
     directory, plugins = tracking.record.directory, [AtomicCheckpointIO()]
     trainer = make_trainer(cfg, data.task, directory, tracking.loggers, callbacks, plugins, devices)
     log_update_steps(trainer)
-    with gc_frozen():
+    with gc_frozen(), memory.explained():
         trainer.fit(module, datamodule=data, ckpt_path=tracking.checkpoint)
         best = best_checkpoint_path(trainer)
         if best is None:
@@ -127,6 +134,12 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
     tested_step, _ = tested_step_and_epoch(trainer)
     tracking.write_predictions(module.predictions, data, tested_step)
     return summarise(tracking, trainer, module, data)
+
+
+def training_device(cfg: DictConfig) -> torch.device:
+    """Return the kind of device that a run trains on, as far as kernels differ."""
+    on_gpu = accelerator_of(cfg) == "cuda"
+    return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
 
 
 def recorded_result(cfg: DictConfig) -> RunResult | None:
@@ -195,7 +208,7 @@ def complete_rebuilt_record(record: Record, data: SequenceData, module: Sequence
     if module is None:
         write_metadata(record, data.task, {})
     else:
-        write_metadata(record, data.task, sizes(module.model), kernel_of(module.model, "cpu"))
+        write_metadata(record, data.task, sizes(module.model), kernel_of(module.model, torch.device("cpu")))
 
 
 def load_data(cfg: DictConfig) -> SequenceData:

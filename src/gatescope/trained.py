@@ -136,12 +136,13 @@ class Trained:
         """Return an answer for each example of a batch.
 
         Args:
-            batch: The batch.
+            batch: The batch, which is moved to the device of the model.
 
         Raises:
             DataError: The task has a prediction at every step.
         """
         task, model = self.task, self.model
+        batch = batch.to(model.device)
         if isinstance(model, Seq2Seq):
             generated = model.generate(batch).symbols.tolist()
             return [Answer(symbols=self.symbol_names(row)) for row in generated]
@@ -187,7 +188,7 @@ class Trained:
 
     def _features(self, features: Sequence[Sequence[float]] | Tensor) -> Tensor:
         """Return features as a tensor of shape (T, F)."""
-        values = torch.as_tensor(features, dtype=torch.float32)
+        values = torch.as_tensor(features, dtype=torch.float32, device="cpu")
         size = self.task.input_size
         if self.task.inputs != "features" or values.dim() != 2 or values.shape[1] != size or not len(values):
             expected = "a text" if self.task.inputs == "tokens" else f"features of shape (steps, {size})"

@@ -16,12 +16,12 @@ from studies.processes import ended, ranks_of, runs_of, start, wait_for
 from tracking.records import rows
 
 from gatescope import cli, distributed
-from gatescope.config import ConfigError, check
-from gatescope.distributed import RankFailed, device_count, spread
+from gatescope.config import ConfigError
+from gatescope.devices import device_count
+from gatescope.distributed import RankFailed, spread
 from gatescope.models.encoder import Encoder
 from gatescope.run import run
 from gatescope.tracking import predictions
-from gatescope.tracking.identity import run_dir
 
 TWO = ("trainer=ddp_cpu", "trainer.max_epochs=2")
 # 15 is split into 8 and 7; 31 leaves a last batch of one example, which is added to the previous batch.
@@ -118,29 +118,6 @@ def test_a_run_on_two_processes_that_is_stopped(
         rank.wait(timeout=20)
     saved = list(tmp_path.glob("*/*/checkpoints/last.ckpt"))
     assert bool(saved) == (status == "preempted")
-
-
-def test_devices_are_checked_before_anything_starts(
-    small: Compose, config: Compose, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert device_count(small("trainer.devices=auto")) == 1
-    assert device_count(small("trainer=ddp_cpu", "trainer.devices=3")) == 3
-    assert device_count(config("trainer=ddp_cpu", "model=tfidf_logistic")) == 1
-    assert device_count(small("trainer.accelerator=auto", "trainer.devices=2")) == 2
-    monkeypatch.setattr(distributed, "count_gpus", lambda: 4)
-    assert device_count(small("trainer=ddp")) == 4
-    assert device_count(small("trainer=gpu")) == 1
-    with pytest.raises(ConfigError, match=r"trainer\.devices: given 8, but torch sees 4 GPU"):
-        device_count(small("trainer=ddp", "trainer.devices=8"))
-
-
-def test_a_missing_gpu_is_reported(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "count_gpus", lambda: 0)
-    cfg = small("trainer=gpu", "trainer.precision=bf16-mixed")
-    check(cfg)  # a cluster's own machines may have one
-    with pytest.raises(ConfigError, match=r"trainer\.accelerator: given gpu, but .*use trainer=cpu"):
-        run(cfg)
-    assert not run_dir(cfg).exists()
 
 
 def test_the_model_is_compiled_if_configured(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,6 +82,20 @@ def test_a_run_of_joblib_fails_alone_with_its_reason(tmp_path: Path) -> None:
     assert sorted(one["status"] for one in runs_of(tmp_path)) == ["failed", "finished"]
 
 
+def test_a_run_of_joblib_can_have_loader_processes(tmp_path: Path) -> None:
+    need("joblib")
+    words = (
+        "-m",
+        "seed=0",
+        "data.workers=1",
+        "instruments=off",
+        "launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+    )
+    code, out, errors = ended(start(*words, runs=tmp_path))
+    assert code == 0, out + errors
+
+
 @pytest.mark.slow
 def test_workers_of_joblib_are_reused_across_jobs(tmp_path: Path) -> None:
     need("joblib")

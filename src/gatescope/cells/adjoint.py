@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gatescope.cells.log_scaled import add_scaled, rescale
+from gatescope.cells.scan import has_kernel
 from gatescope.cells.state import Block, HasMemoryCell, State, States, last_index, split
 from gatescope.cells.tensors import by_step
 
@@ -44,6 +45,10 @@ class StepDerivatives(HasMemoryCell, Protocol):
     """The methods of `RecurrentLayer` that the recursion calls."""
 
     hidden_size: int
+
+    @property
+    def is_diagonal(self) -> bool:
+        """Whether ∂state_t/∂state_{t-1} is the diagonal `keep` of `prepare_vjp`."""
 
     def memory(self, x: Tensor, states: States) -> Tensor | None:
         """Return the memory cells (B, T, H)."""
@@ -225,6 +230,8 @@ def reverse_pass(
     """
     outside = _outside_grads(states, output_grad, last)
     output_grad = outside[0]
+    if layer.is_diagonal and not renormalise and has_kernel(x.device):
+        return _reverse_scan(layer, x, states, output_grad)
     outside_log = output_grad.new_zeros(output_grad.shape[:2], dtype=torch.float64)
     if output_grad_log_scale is not None:
         outside_log = output_grad_log_scale.to(torch.float64)
@@ -250,6 +257,18 @@ def reverse_pass(
             state_grad[t], logs[t] = grad, log
             grad = layer.state_vjp(grad, prepared)
     return state_grad, torch.stack(logs, dim=1), blocks
+
+
+def _reverse_scan(
+    layer: StepDerivatives, x: Tensor, states: States, outside: Tensor
+) -> tuple[Tensor, Tensor, list[Block]]:
+    """Return what `reverse_pass` returns, for a diagonal layer on a GPU: one launch for all steps."""
+    from gatescope.cells.kernels.gpu.scan import scan
+
+    blocks = linearised_blocks(layer, x, states)
+    keep = torch.cat([layer.prepare_vjp(block.saved)["keep"] for block in blocks], dim=1)
+    grad = scan(keep.to(outside.dtype), outside, None, back=True)
+    return grad.transpose(0, 1), grad.new_zeros(grad.shape[:2], dtype=torch.float64), blocks
 
 
 def _outside_grads(states: States, output_grad: Tensor | None, last: State | None) -> list[Tensor]:

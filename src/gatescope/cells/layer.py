@@ -42,6 +42,8 @@ class RecurrentLayer(nn.Module, ABC):
     """What each block of H rows of the weights computes, in order; gradient norms are given per block."""
     has_memory_cell: ClassVar[bool] = False
     """Whether the state has a memory cell c in addition to the hidden state h."""
+    is_diagonal: ClassVar[bool] = False
+    """Whether a unit's state depends on its own old state only, by the derivative `keep` of `prepare_vjp`."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()

@@ -24,7 +24,7 @@ from gatescope.cells.kernels.layer import Kernel, unpack_gates
 from gatescope.cells.kernels.recurrence import ForwardCache
 from gatescope.cells.kernels.weights import NativeWeights
 from gatescope.cells.layer import AnalyticLayer
-from gatescope.cells.scan import scan_sequential
+from gatescope.cells.scan import linear_recurrence
 from gatescope.cells.state import State, States
 from gatescope.cells.tensors import in_chunks, shift, zero_padding
 
@@ -162,7 +162,7 @@ class LSTM(FusedLayer, MemoryUnit):
     def _scan_memory(self, x: Tensor, states: States) -> Tensor:
         i, f, g, _ = self._all_steps(x, states)
         assert states.initial.c is not None
-        return zero_padding(scan_sequential(f, i * g, states.initial.c), states.lengths)
+        return zero_padding(linear_recurrence(f, i * g, states.initial.c), states.lengths)
 
     def linearise(self, x: Tensor, states: States) -> dict[str, Tensor]:
         """Return the local derivatives of every step, (B, T, H) each."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch.nn.functional import linear
 from gatescope.cells.adjoint import StepVjp
 from gatescope.cells.initialisation import Initialisation, initialise, uniform_start
 from gatescope.cells.kernels.layer import Kernel, NativeLayer
-from gatescope.cells.scan import scan_log, scan_sequential
+from gatescope.cells.scan import has_kernel, linear_recurrence, scan_log, scan_sequential
 from gatescope.cells.state import State, States
 from gatescope.cells.tensors import in_chunks, zero_padding
 
@@ -27,10 +27,12 @@ class MinimalLayer(NativeLayer):
         input_size: D.
         hidden_size: H.
         initialisation: start of the weights. Without recurrent weights "orthogonal" is the same as "xavier".
-        scan: what runs without the native kernel: "log", the paper's parallel scan in log space, or
+        scan: what runs without a native kernel: "log", the paper's parallel scan in log space, or
             "sequential", the same states one step after the other.
         kernel: what the layer runs on; see `Kernel`.
     """
+
+    is_diagonal: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -84,10 +86,12 @@ class MinimalLayer(NativeLayer):
         return States(zero_padding(self._scan(x, initial.h), lengths), initial, lengths)
 
     def _scan(self, x: Tensor, initial: Tensor) -> Tensor:
-        if self.scan == "log":
+        on_kernel = self.kernel != "torch" and has_kernel(x.device)
+        if self.scan == "log" and not on_kernel:
             return in_chunks(lambda x, h: (scan_log(*self.log_scan(x), h),), x, initial)[0]
         keep, candidate, written, *_ = self.equations(*self.preactivations(x))
-        return scan_sequential(keep, written * candidate, initial)
+        run = linear_recurrence if on_kernel else scan_sequential
+        return run(keep, written * candidate, initial)
 
     def vjp(self, state_grad: State, saved: dict[str, Tensor]) -> StepVjp:
         """Return the vector-Jacobian product of a step."""

@@ -21,7 +21,7 @@ from torch.nn.functional import linear, logsigmoid
 
 from gatescope.cells.initialisation import uniform_start
 from gatescope.cells.layer import RecurrentLayer
-from gatescope.cells.scan import scan_sequential
+from gatescope.cells.scan import linear_recurrence
 from gatescope.cells.state import State, States
 from gatescope.cells.tensors import padded_lengths, zero_padding
 
@@ -44,6 +44,7 @@ class RGLRU(RecurrentLayer):
 
     gate_names: ClassVar[tuple[str, ...]] = ("recurrence", "input")
     chunk_names: ClassVar[tuple[str, ...]] = ("recurrence", "input", "candidate")
+    is_diagonal: ClassVar[bool] = True
 
     def __init__(self, input_size: int, hidden_size: int, least: Share = 0.9, most: Share = 0.999) -> None:
         super().__init__(input_size, hidden_size)
@@ -78,7 +79,7 @@ class RGLRU(RecurrentLayer):
         """Run the layer over a batch, with the gates of all steps computed at once."""
         initial, lengths = state or self.zero_state(x), padded_lengths(lengths, x.shape[1])
         _, i, a, candidate = self._equations(x)
-        return States(zero_padding(scan_sequential(a, i * candidate, initial.h), lengths), initial, lengths)
+        return States(zero_padding(linear_recurrence(a, i * candidate, initial.h), lengths), initial, lengths)
 
     def prepare_vjp(self, saved: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the share kept (B, t, H)."""

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from gatescope.cells.accelerator import supports_triton
+
 
 def scan_log(log_keep: Tensor, log_written: Tensor, initial: Tensor) -> Tensor:
     """Return h (B, T, H), computed for all steps at once.
@@ -39,6 +41,28 @@ def scan_sequential(keep: Tensor, written: Tensor, initial: Tensor) -> Tensor:
         h = torch.addcmul(written_t, keep_t, h)
         states.append(h)
     return torch.stack(states, dim=1)
+
+
+def has_kernel(device: torch.device) -> bool:
+    """Return whether `linear_recurrence` is one launch on a device."""
+    return supports_triton(device) and not torch.compiler.is_compiling()
+
+
+def linear_recurrence(keep: Tensor, written: Tensor, initial: Tensor) -> Tensor:
+    """Return h (B, T, H) by the kernel of a GPU where there is one, else by `scan_sequential`.
+
+    Args:
+        keep: (B, T, H), real.
+        written: (B, T, H).
+        initial: the state before the first step (B, H).
+    """
+    if not has_kernel(keep.device):
+        return scan_sequential(keep, written, initial)
+    from gatescope.cells.kernels.gpu.scan import Scan
+
+    # Values of 16 bits, as under autocast, would lose the sum over a long sequence.
+    dtype = torch.promote_types(keep.dtype, torch.float32)
+    return Scan.apply(keep.to(dtype), written.to(dtype), initial.to(dtype))
 
 
 def g(x: Tensor) -> Tensor:

@@ -21,14 +21,15 @@ def check_splits(splits: Splits) -> None:
 
     Raises:
         DataError: a split or a sequence is empty, a value is NaN or infinite, or a token id or label is out
-            of range; the message names the split, the first five rows and the number of all. Or the task
-            names another number of tokens, symbols or classes than it has.
+            of range; the message names the split, the first five rows and the number of all. Or tensors are
+            on a GPU. Or the task names another number of tokens, symbols or classes than it has.
     """
     _check_names(splits.task)
     for name in ("train", "validation", "test"):
         examples: Examples = getattr(splits, name)
         if len(examples) == 0:
             raise DataError(f"the {name} split is empty")
+        _check_device(name, examples)
         _refuse(name, np.flatnonzero(examples.lengths == 0), "the sequence is empty", "drop these rows")
         _check_inputs(name, examples, splits.task)
         _check_targets(name, examples, splits.task)
@@ -45,6 +46,18 @@ def _check_names(task: TaskSpec) -> None:
         names = getattr(task, name)
         if len(names) != size:
             raise DataError(f"the task has {len(names)} names in {name}, expected {size}: one per id")
+
+
+def _check_device(split: str, examples: Examples) -> None:
+    """Check that the tensors are on the CPU: worker processes cannot use CUDA."""
+    for kind in ("inputs", "targets"):
+        part = getattr(examples, kind)
+        device = (part.flat if isinstance(part, Ragged) else part).device
+        if device.type != "cpu":
+            raise DataError(
+                f"{split} split: the {kind} are on {device}; return tensors on the CPU (.cpu()); training "
+                "moves each batch to its device"
+            )
 
 
 def _check_inputs(split: str, examples: Examples, task: TaskSpec) -> None:

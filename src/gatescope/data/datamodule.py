@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -175,6 +176,7 @@ class SequenceData(pl.LightningDataModule):
             batch_sampler=self._sampler(split, examples.lengths),
             collate_fn=Collate(examples, self.task.padding_index or 0),
             num_workers=self.workers,
+            multiprocessing_context=_start_method() if self.workers else None,
             persistent_workers=self.workers > 0,
             pin_memory=on_gpu,  # copies to the GPU then overlap with computation
             # Otherwise each epoch draws from torch's global generator, and a resumed run at another point.
@@ -207,3 +209,13 @@ class SequenceData(pl.LightningDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         """Return the loader of the test split."""
         return self._loader("test")
+
+
+def _start_method() -> str | None:
+    """Return how worker processes are started; None is the default of this process.
+
+    In the processes of launcher=joblib the default is "loky", which cannot start the workers of a DataLoader.
+    """
+    if multiprocessing.get_start_method(allow_none=True) != "loky":
+        return None
+    return multiprocessing.get_all_start_methods()[0]  # the default of the platform

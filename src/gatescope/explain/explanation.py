@@ -79,7 +79,7 @@ def explain(trained: Trained, batch: Batch, title: str, has_target: bool = False
 
     Args:
         trained: a finished run.
-        batch: a batch of one example.
+        batch: a batch of one example, which is moved to the device of the model.
         title: the text, or the name of the example.
         has_target: whether the batch has the true target.
 
@@ -88,6 +88,7 @@ def explain(trained: Trained, batch: Batch, title: str, has_target: bool = False
     """
     if len(batch.lengths) != 1:
         raise DataError(f"one example is explained at a time; given: {len(batch.lengths)}")
+    batch = batch.to(trained.model.device)
     (answer,) = trained.answers(batch)
     with undisturbed(trained.model):
         embedded = trained.model.embed(batch.inputs)

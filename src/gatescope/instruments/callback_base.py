@@ -9,6 +9,8 @@ from typing import Any
 import pytorch_lightning as pl
 
 from gatescope.instruments.measurements import Measurements
+from gatescope.training.memory import is_out_of_memory
+from gatescope.training.out_of_memory import instrument_message
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +58,8 @@ class InstrumentCallback(pl.Callback):
         for name, instrument in list(self.instruments.items()):
             try:
                 measurements |= instrument.read(subject)
-            except Exception:
-                self._disable(name, step)
+            except Exception as error:
+                self._disable(name, step, error, subject)
         self._send(measurements, step, epoch, prefix)
         return measurements
 
@@ -65,7 +67,16 @@ class InstrumentCallback(pl.Callback):
         if measurements:
             self.sink({f"{prefix}{name}": one for name, one in measurements.items()}, step, epoch)
 
-    def _disable(self, name: str, step: int) -> None:
-        log.warning("instrument %s failed at step %d and is switched off", name, step, exc_info=True)
+    def _disable(self, name: str, step: int, error: Exception, subject: Any = None) -> None:
+        message = "instrument %s failed at step %d and is switched off"
+        if is_out_of_memory(error):
+            reason = self._memory_message(self.instruments[name], subject, error)
+            log.warning("%s: %s", message % (name, step), reason)
+        else:
+            log.warning(message, name, step, exc_info=error)
         del self.instruments[name]
         self.disabled.append(name)
+
+    def _memory_message(self, instrument: Any, subject: Any, error: Exception) -> str:
+        """Return the message of an instrument that exhausts the memory."""
+        return instrument_message("it", error)

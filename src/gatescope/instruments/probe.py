@@ -116,10 +116,11 @@ def probe_model(model: SequenceModel, batch: Batch, loss: Loss, step: int = 0) -
 
     Args:
         model: the model, which stays unchanged.
-        batch: the batch.
+        batch: the batch, which is moved to the device of the model.
         loss: the loss of the objective.
         step: number of updates so far.
     """
+    batch = batch.to(model.device)
     with undisturbed(model):
         with torch.no_grad():
             embedded, outputs, layers = model.trace(batch)

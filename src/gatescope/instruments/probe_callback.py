@@ -13,9 +13,12 @@ from torch import Tensor
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.callback_base import InstrumentCallback, Sink, is_due
 from gatescope.instruments.measurements import TESTED, Measurements
-from gatescope.instruments.probe import probe_model
+from gatescope.instruments.probe import Loss, Probe, probe_model
+from gatescope.models.encoder import SequenceModel
 from gatescope.sequences import Batch
 from gatescope.training.best_checkpoint import tested_step_and_epoch
+from gatescope.training.memory import OutOfMemory, is_out_of_memory
+from gatescope.training.out_of_memory import instrument_message
 from gatescope.training.timing import add_overhead
 
 
@@ -46,6 +49,7 @@ class ProbeCallback(InstrumentCallback):
         super().__init__(instruments, every_n_steps, sink)
         self.batch, self.tokens, self.alignment = batch, tokens, alignment
         self._measurements: Measurements = {}
+        self._loss: Loss
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Measure before the first update; a resumed run has been measured already."""
@@ -81,9 +85,31 @@ class ProbeCallback(InstrumentCallback):
         if not self.instruments:
             return {}
         with add_overhead(self):
-            batch, model = self.batch.to(module.device), module.model
+            model, loss = module.model, module.objective.loss
             if any(p.dtype != torch.float32 for p in model.parameters()):
                 model = copy.deepcopy(model).float()  # training in double or half precision
-            probe = probe_model(model, batch, module.objective.loss, step)
-            probe.tokens, probe.alignment = self.tokens, self.alignment
+            self._loss, size = loss, len(self.batch.lengths)
+            try:
+                probe = self._probe_examples(model, step, size)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                what, attempt = f"the pass of the instruments at step {step}", self._probe_examples
+                message = instrument_message(what, error, lambda count: attempt(model, step, count), size)
+                raise OutOfMemory(message) from error
             return self._measure(probe, step, epoch, prefix)
+
+    def _probe_examples(self, model: SequenceModel, step: int, count: int) -> Probe:
+        """Return the probe of the first `count` examples."""
+        probe = probe_model(model, Batch(*(part[:count] for part in self.batch)), self._loss, step)
+        probe.tokens = None if self.tokens is None else self.tokens[:count]
+        probe.alignment = None if self.alignment is None else self.alignment[:count]
+        return probe
+
+    def _memory_message(self, instrument: ProbeInstrument, subject: Probe, error: Exception) -> str:
+        """Return the message of an instrument that exhausts the memory, with a size that fits."""
+
+        def attempt(count: int) -> None:
+            instrument.read(self._probe_examples(subject.model, subject.step, count))
+
+        return instrument_message("it", error, attempt, len(subject.batch.lengths))

@@ -47,9 +47,9 @@ class UpdateCallback(InstrumentCallback):
         with add_overhead(self):
             try:
                 self._layers = module.model.stack.collect_gradients()
-            except Exception:
+            except Exception as error:
                 for name in self._instruments_of_layers():
-                    self._disable(name, trainer.global_step)
+                    self._disable(name, trainer.global_step, error)
             named = list(module.named_parameters())
             self._before = {name: p.grad.detach().clone() for name, p in named if p.grad is not None}
             self._weights = {name: p.detach().clone() for name, p in named}

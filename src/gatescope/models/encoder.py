@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from gatescope.models.attention import Attention, Readout
@@ -80,6 +81,11 @@ class SequenceModel(nn.Module, ABC):
 
             hidden_size = hidden_size_for(parameters, build)
         self.stack = RecurrentStack(cell, size, hidden_size, layers, bidirectional, dropout)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters."""
+        return next(self.parameters()).device
 
     def embed(self, inputs: Tensor) -> Tensor:
         """Embed token ids (B, T) as (B, T, D); features (B, T, D) stay as they are."""

@@ -52,6 +52,9 @@ def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
     resolved = {name: _resolve(cfg[name]) for name in sorted(sections)}
     if not resolved.get("decoder"):  # most models have no decoder
         resolved.pop("decoder", None)
+    trainer = resolved.get("trainer")
+    if isinstance(trainer, dict) and trainer.get("float32_matmul_precision") == "highest":
+        del trainer["float32_matmul_precision"]  # the default, which is not written in every config
     for name, keys in EXCLUDED_KEYS.items():
         if isinstance(resolved.get(name), dict):
             resolved[name] = {key: value for key, value in resolved[name].items() if key not in keys}

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import Logger
 
+from gatescope.devices import accelerator_of
 from gatescope.sequences import TaskSpec
 from gatescope.startup import workarounds_enabled
 from gatescope.tracking.ranks import under_torchrun
@@ -24,7 +26,7 @@ from gatescope.training.lightning_internals import (
 )
 from gatescope.training.timing import EpochTimer
 
-NOT_LIGHTNING = ("_target_", "threads", "compile")
+NOT_LIGHTNING = ("_target_", "threads", "compile", "float32_matmul_precision")
 """Keys of the trainer group that are not arguments of Lightning's Trainer."""
 
 IGNORED_WARNINGS = (
@@ -36,6 +38,8 @@ IGNORED_WARNINGS = (
     ".*could not find the monitored key in the returned metrics",
     # Short runs have fewer steps per epoch than `log_every_n_steps`.
     "The number of training batches .* is smaller than the logging interval",
+    # trainer=cpu is a choice.
+    "GPU available but not used",
     # A run may be started by hand on a machine with SLURM.
     "The `srun` command is available on your system but is not used",
     # Resuming and testing write next to an existing best checkpoint.
@@ -99,11 +103,24 @@ def make_trainer(
     )
 
 
+def set_torch_options(cfg: DictConfig) -> None:
+    """Set the options of torch that are no arguments of Lightning's Trainer: threads and TF32.
+
+    Args:
+        cfg: Config of the run.
+    """
+    torch.set_num_threads(cfg.trainer.threads or torch.get_num_threads())
+    precision = cfg.trainer.get("float32_matmul_precision", "highest")
+    torch.set_float32_matmul_precision(precision)
+    # cuDNN's recurrences have a switch of their own, which is on by default.
+    torch.backends.cudnn.allow_tf32 = precision != "highest"
+
+
 def _trainer_options(cfg: DictConfig, devices: int) -> dict[str, Any]:
     """Return the arguments of Lightning's Trainer in the trainer group of a config."""
     group: Any = OmegaConf.to_object(cfg.trainer)
     options = {key: value for key, value in group.items() if key not in NOT_LIGHTNING}
-    options["devices"] = devices
+    options |= {"devices": devices, "accelerator": accelerator_of(cfg)}
     if options.get("profiler") is None and workarounds_enabled():
         options["profiler"] = NullProfiler()
     if devices == 1 and not under_torchrun():

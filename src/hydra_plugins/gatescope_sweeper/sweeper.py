@@ -23,7 +23,7 @@ from omegaconf import DictConfig
 
 from gatescope.composition import JobConfigs, grid, quoted
 from gatescope.config import ConfigError, check, check_structure
-from gatescope.distributed import device_count
+from gatescope.devices import device_count
 from gatescope.processes import die_with_sweep
 from gatescope.startup import import_libraries
 from gatescope.tracking.directory import is_locked

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatescope.cells.kernels.layout import Layout
-from gatescope.cells.kernels.recurrence import ForwardCache, Gradients, SavedForBackward, backward, forward
+from gatescope.cells.kernels.backends import Backend
+from gatescope.cells.kernels.layout import Layout, PaddedLayout
+from gatescope.cells.kernels.recurrence import ForwardCache, Gradients, SavedForBackward
 from gatescope.cells.kernels.weights import Kind, NativeWeights
 from gatescope.cells.state import State
 
@@ -35,15 +36,17 @@ class Recurrence(torch.autograd.Function):
         h: Tensor | None,
         c: Tensor | None,
         kind: Kind,
-        layout: Layout,
+        kernel: Backend,
+        layout: Layout | PaddedLayout,
         saved: SavedForBackward,
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         """Run the layer, and keep its buffers in `saved`."""
         ctx.set_materialize_grads(False)
         weights = NativeWeights(kind, w, bias, u, recurrent_bias, peepholes)
         inputs = x.to(w.dtype)
-        buffers = forward(weights, inputs, None if h is None else State(h, c), layout)
-        ctx.kind, ctx.layout, ctx.saved, ctx.x_dtype = kind, layout, saved, x.dtype
+        buffers = kernel.forward(weights, inputs, None if h is None else State(h, c), layout)
+        ctx.kind, ctx.kernel, ctx.layout, ctx.saved, ctx.x_dtype = kind, kernel, layout, saved, x.dtype
+        ctx.low = buffers.low
         saved.forward = buffers
         ctx.save_for_backward(inputs, buffers.gates, buffers.extra, buffers.h, buffers.c, *weights[1:])
         return buffers.outputs()
@@ -61,11 +64,11 @@ class Recurrence(torch.autograd.Function):
             raise RuntimeError("the native kernel has no second derivative: set kernel=torch")
         inputs, gates, extra, h, c, *parameters = ctx.saved_tensors
         weights, saved = NativeWeights(ctx.kind, *parameters), ctx.saved
-        buffers = ForwardCache(ctx.kind, ctx.layout, gates, extra, h, c)
+        buffers = ForwardCache(ctx.kind, ctx.layout, gates, extra, h, c, ctx.low)
         last = None if grad_last is None else State(grad_last)
         needs_x, *needs_weights = ctx.needs_input_grad[:6]
         needs_initial, needs_initial_c = ctx.needs_input_grad[6:8]
-        result = backward(
+        result = ctx.kernel.backward(
             buffers,
             weights,
             grad,
@@ -93,6 +96,7 @@ class Recurrence(torch.autograd.Function):
             _peephole_gradient(buffers, result.deltas) if needs_weights[-1] else None,
             result.initial if needs_initial else None,
             result.initial_c if needs_initial_c else None,
+            None,
             None,
             None,
             None,

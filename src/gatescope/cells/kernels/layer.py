@@ -12,18 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from gatescope.cells.adjoint import Adjoint, PreactivationAdjoint
-from gatescope.cells.kernels import recurrence
 from gatescope.cells.kernels.autograd import Recurrence
-from gatescope.cells.kernels.build import available
-from gatescope.cells.kernels.layout import Layout, layout
+from gatescope.cells.kernels.backends import Backend, Kernel, backend
+from gatescope.cells.kernels.layout import Layout, PaddedLayout
 from gatescope.cells.kernels.recurrence import BackwardResult, ForwardCache, SavedForBackward
 from gatescope.cells.kernels.weights import FORMS, NativeWeights
 from gatescope.cells.layer import AnalyticLayer
 from gatescope.cells.state import PassCache, State, States
 from gatescope.cells.tensors import padded_lengths
-
-Kernel = Literal["auto", "torch", "native"]
-"""auto: native on a CPU in float32 where it can be built, else torch. native: in float64 as well."""
 
 
 @dataclass
@@ -31,10 +27,12 @@ class NativePassCache(PassCache):
     """The cache of a pass on the native kernel.
 
     Attributes:
+        backend: the kernel.
         forward: buffers of a pass without autograd.
         saved: what a pass under autograd saves.
     """
 
+    backend: Backend = field(kw_only=True)
     forward: ForwardCache | None = field(default=None, kw_only=True)
     saved: SavedForBackward | None = field(default=None, kw_only=True)
 
@@ -69,47 +67,49 @@ class NativeLayer(AnalyticLayer):
         """Convert gradients at the kernel's pre-activations (…, chunks·H) to those at this cell's own."""
         return deltas
 
+    def backend(self, x: Tensor) -> Backend | None:
+        """Return the native kernel that runs a pass over x (B, T, D), or None where torch does."""
+        weights = self.native_weights
+        return backend(self.kernel, weights.kind, self.hidden_size, weights.w.dtype, x.device)
+
     def runs_natively(self, x: Tensor) -> bool:
-        """Return whether a pass over x (B, T, D) runs on the native kernel."""
-        if self.kernel == "torch" or not x.is_cpu:
-            return False
-        types = (torch.float32, torch.float64) if self.kernel == "native" else (torch.float32,)
-        # A graph that is exported must consist of operations that the other runtime has.
-        exporting = torch.compiler.is_compiling() or torch.jit.is_tracing()
-        return self.input_weights.dtype in types and not exporting and available()
+        """Return whether a pass over x (B, T, D) runs on a native kernel."""
+        return self.backend(x) is not None
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
         """Run the layer over a batch; see `RecurrentLayer.forward`."""
         lengths = padded_lengths(lengths, x.shape[1])
-        if not self.runs_natively(x):
+        if (kernel := self.backend(x)) is None:
             return self._torch_forward(x, lengths, state or self.zero_state(x))
         if not torch.is_grad_enabled():
-            return self._without_autograd(x, lengths, state, keep=False)
+            return self._without_autograd(kernel, x, lengths, state, keep=False)
         kind, *weights = self.native_weights
-        where, saved = layout(lengths, *x.shape[:2]), SavedForBackward()
-        h, c, last = Recurrence.apply(x, *weights, *(state or (None, None)), kind, where, saved)
+        where, saved = kernel.layout(lengths, *x.shape[:2]), SavedForBackward()
+        h, c, last = Recurrence.apply(x, *weights, *(state or (None, None)), kind, kernel, where, saved)
         assert saved.forward is not None
         initial = state or saved.forward.initial
-        return States(h, initial, lengths, c, last, NativePassCache(saved=saved))
+        return States(h, initial, lengths, c, last, NativePassCache(backend=kernel, saved=saved))
 
-    def _without_autograd(self, x: Tensor, lengths: Tensor | None, state: State | None, keep: bool) -> States:
-        weights, where = self.native_weights, layout(lengths, *x.shape[:2])
-        buffers = recurrence.forward(weights, x.to(weights.w.dtype), state, where, gates=keep)
+    def _without_autograd(
+        self, kernel: Backend, x: Tensor, lengths: Tensor | None, state: State | None, keep: bool
+    ) -> States:
+        weights, where = self.native_weights, kernel.layout(lengths, *x.shape[:2])
+        buffers = kernel.forward(weights, x.to(weights.w.dtype), state, where, gates=keep)
         if keep:
-            return self._readable(buffers, lengths)
+            return self._readable(kernel, buffers, lengths)
         h, c, last = buffers.outputs()
         return States(h, buffers.initial, lengths, c, last)
 
     def trace(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
         """Run the layer as `forward` does; without autograd the kernel's buffers are kept for later."""
-        if torch.is_grad_enabled() or not self.runs_natively(x):
+        if torch.is_grad_enabled() or (kernel := self.backend(x)) is None:
             return self(x, lengths, state)
-        return self._without_autograd(x, padded_lengths(lengths, x.shape[1]), state, keep=True)
+        return self._without_autograd(kernel, x, padded_lengths(lengths, x.shape[1]), state, keep=True)
 
-    def _readable(self, buffers: ForwardCache, lengths: Tensor | None) -> States:
+    def _readable(self, kernel: Backend, buffers: ForwardCache, lengths: Tensor | None) -> States:
         """Return the result of a pass with a cache from which gates and adjoint are read."""
         h, c, last = buffers.outputs()
-        cache = NativePassCache(forward=buffers)
+        cache = NativePassCache(backend=kernel, forward=buffers)
         if equations := self._equations_from(buffers):
             cache.tensors["equations"] = equations
         return States(h, buffers.initial, lengths, c, last, cache)
@@ -124,14 +124,14 @@ class NativeLayer(AnalyticLayer):
     @torch.no_grad()
     def collect_gradients(self, x: Tensor, states: States) -> tuple[States, Adjoint] | None:
         """Return the states and the adjoint that the training pass has computed already."""
-        if (saved := _saved(states)) is None:
+        if not isinstance(cache := states.cache, NativePassCache) or (saved := cache.saved) is None:
             return super().collect_gradients(x, states)
         if saved.forward is None or saved.backward is None:
             return None
         recompute = partial(
-            recurrence.backward, saved.forward, self.native_weights.copy(), *saved.output_grads
+            cache.backend.backward, saved.forward, self.native_weights.copy(), *saved.output_grads
         )
-        return self._readable(saved.forward, states.lengths), self._adjoint_from(
+        return self._readable(cache.backend, saved.forward, states.lengths), self._adjoint_from(
             saved.forward, saved.backward, recompute
         )
 
@@ -148,8 +148,8 @@ class NativeLayer(AnalyticLayer):
         inputs: bool = False,
     ) -> Adjoint:
         """Return the exact ∂L/∂h_t (and ∂L/∂c_t) at every step; see `RecurrentLayer.adjoint`."""
-        buffers = states.cache.forward if isinstance(states.cache, NativePassCache) else None
-        if buffers is None:
+        cache = states.cache
+        if not isinstance(cache, NativePassCache) or (buffers := cache.forward) is None:
             return super().adjoint(
                 x,
                 states,
@@ -160,7 +160,7 @@ class NativeLayer(AnalyticLayer):
                 inputs=inputs,
             )
         recompute = partial(
-            recurrence.backward,
+            cache.backend.backward,
             buffers,
             # Training may change the weights before the deltas are read.
             self.native_weights.copy(),
@@ -177,7 +177,7 @@ class NativeLayer(AnalyticLayer):
         assert result.h is not None
         h, c = result.h.transpose(0, 1), None if result.c is None else result.c.transpose(0, 1)
         log_scale = result.log_scale
-        log_scale = torch.zeros(h.shape[:2], dtype=torch.float64) if log_scale is None else log_scale.T
+        log_scale = h.new_zeros(h.shape[:2], dtype=torch.float64) if log_scale is None else log_scale.T
         weights = self.input_weights.detach().clone()
         return NativeAdjoint(
             h, c, log_scale, weights, _Deltas(self, buffers.layout, recompute, result.deltas), len(h)
@@ -196,7 +196,7 @@ class _Deltas:
     """
 
     layer: NativeLayer
-    layout: Layout
+    layout: Layout | PaddedLayout
     recompute_backward: Callable[..., BackwardResult]
     packed: Tensor | None
 
@@ -250,13 +250,17 @@ def unpack_gates(buffers: ForwardCache) -> tuple[Tensor, ...]:
     return buffers.layout.unpack(buffers.gates).chunk(FORMS[buffers.kind].chunks, dim=-1)
 
 
-def kernel_of(model: nn.Module, accelerator: str) -> Literal["native", "torch"]:
+def kernel_of(model: nn.Module, device: torch.device) -> Literal["native", "triton", "torch"]:
     """Return what the recurrent layers of a model run on.
 
     Args:
         model: any module.
-        accelerator: "cpu", or another one of Lightning's names.
+        device: of the training.
     """
-    layers = [layer for layer in model.modules() if isinstance(layer, NativeLayer)]
-    native = accelerator == "cpu" and any(layer.runs_natively(layer.input_weights) for layer in layers)
-    return "native" if native else "torch"
+    for layer in model.modules():
+        if isinstance(layer, NativeLayer):
+            weights = layer.native_weights
+            kernel = backend(layer.kernel, weights.kind, layer.hidden_size, weights.w.dtype, device)
+            if kernel is not None:
+                return kernel.name
+    return "torch"

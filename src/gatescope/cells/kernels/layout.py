@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from gatescope.cells.tensors import zero_padding
+
 
 @dataclass(frozen=True, eq=False)
 class Layout:
@@ -60,6 +62,50 @@ class Layout:
     def last_of(self, states: Tensor) -> Tensor:
         """Return the last state of each sequence (B, H) from states (T + 1, B, H), initial state first."""
         return states[-1] if self.last is None else states.flatten(0, 1).index_select(0, self.last)
+
+
+@dataclass(frozen=True, eq=False)
+class PaddedLayout:
+    """All steps of a batch with its padding, sequence by sequence: the layout on an accelerator.
+
+    The lengths are not read, which would synchronise with the device. Methods are those of `Layout`.
+
+    Attributes:
+        steps: T.
+        batch: B.
+        lengths: (B,) on the device; None where nothing is padded.
+    """
+
+    steps: int
+    batch: int
+    lengths: Tensor | None = None
+
+    @property
+    def rows(self) -> int:
+        """Number of rows, B·T."""
+        return self.steps * self.batch
+
+    def pack(self, values: Tensor) -> Tensor:
+        """Return (B, T, D) as (B·T, D)."""
+        return values.reshape(self.rows, values.shape[-1])
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        """Return (B·T, D) as (B, T, D)."""
+        return packed.unflatten(0, (self.batch, self.steps))
+
+    def previous(self, states: Tensor) -> Tensor:
+        """Return the state before each row (B·T, H) from states (T + 1, B, H), initial state first."""
+        return self.pack(states[:-1].transpose(0, 1))
+
+    def last_of(self, states: Tensor) -> Tensor:
+        """Return the last state of each sequence (B, H) from states (T + 1, B, H), initial state first."""
+        if self.lengths is None:
+            return states[-1]
+        return states[self.lengths, torch.arange(self.batch, device=states.device)]
+
+    def zero_padding(self, values: Tensor) -> Tensor:
+        """Return (B, T, D) with zeros at padding."""
+        return zero_padding(values, self.lengths)
 
 
 @lru_cache(maxsize=64)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gatescope.cells.kernels.build import library
-from gatescope.cells.kernels.layout import Layout
+from gatescope.cells.kernels.layout import Layout, PaddedLayout
 from gatescope.cells.kernels.weights import FORMS, Kind, NativeWeights
 from gatescope.cells.state import State
 
@@ -55,14 +55,16 @@ class ForwardCache:
         extra: (N, H): U_n h + b_n of a GRU; the update gate of a minGRU; i + f of a minLSTM; else None.
         h: hidden states (T + 1, B, H), initial state first, 0 at padding.
         c: memory cells likewise, or None.
+        low: type of the matrix products under autocast on a GPU, else None.
     """
 
     kind: Kind
-    layout: Layout
+    layout: Layout | PaddedLayout
     gates: Tensor | None
     extra: Tensor | None
     h: Tensor
     c: Tensor | None
+    low: torch.dtype | None = None
 
     @property
     def initial(self) -> State:
@@ -190,6 +192,7 @@ def backward(
         weight_grads: whether to return the gradients of the parameters.
     """
     layout, like, memory = buffers.layout, buffers.h, buffers.c is not None
+    assert isinstance(layout, Layout)
     shape, width = like.shape[1:], FORMS[buffers.kind].widths * like.shape[-1]
     # With several threads the weight gradients are a second call, which reads the deltas of all threads.
     several = weight_grads and _threads(layout, weights) > 1
@@ -243,7 +246,8 @@ def _buffers(buffers: ForwardCache) -> dict[str, Tensor | None]:
 
 def _empty(buffers: ForwardCache, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
     # Without padding the kernel writes every value.
-    make = buffers.h.new_empty if buffers.layout.index is None else buffers.h.new_zeros
+    padded = isinstance(buffers.layout, Layout) and buffers.layout.index is not None
+    make = buffers.h.new_zeros if padded else buffers.h.new_empty
     return make(shape, dtype=dtype)
 
 
