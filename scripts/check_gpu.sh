@@ -190,7 +190,7 @@ if [ -n "$wheels" ]; then
         --target "$work/site" "$wheels"/*.whl
 fi
 step machine 90 bash -c 'machine "$1"' _ "${COMMIT:-}"
-tests tests_gpu 170 tests/gpu --ignore=tests/gpu/test_end_to_end.py
+tests tests_gpu 170 tests/gpu tests/cells/test_triton_kernels.py --ignore=tests/gpu/test_end_to_end.py
 for name in gpu_recurrence gpu_step gpu_adjoint gpu_shared gpu_predict; do
     [ -f "benchmarks/$name.py" ] || continue
     seconds=60

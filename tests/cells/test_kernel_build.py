@@ -22,7 +22,7 @@ from gatescope.cells.kernels.layer import kernel_of
 layer = GRU(3, 4, kernel=sys.argv[1])
 assert layer(torch.randn(2, 5, 3)).h.shape == (2, 5, 4)
 layer(torch.randn(2, 5, 3)).h.sum().backward()
-print(kernel_of(layer, "cpu"))
+print(kernel_of(layer, torch.device("cpu")))
 """
 
 

@@ -1,4 +1,4 @@
-"""The kernels of a GPU against loops over `step` and torch's recursion; without a GPU, in Triton's interpreter."""
+"""The kernels of a GPU against loops over `step` and torch's recursion; without a GPU, in the interpreter."""
 
 from __future__ import annotations
 

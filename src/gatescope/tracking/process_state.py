@@ -20,7 +20,7 @@ def get_process_state(module: pl.LightningModule) -> dict[str, Any]:
     _, numbers, *rest = np.random.get_state(legacy=True)  # noqa: NPY002  libraries still use it
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
         "numpy": [torch.from_numpy(np.asarray(numbers).astype(np.int64)), *rest],
         "python": random.getstate(),
         "metrics": _metric_state(module),
@@ -32,7 +32,7 @@ def get_process_state(module: pl.LightningModule) -> dict[str, Any]:
 def set_process_state(module: pl.LightningModule, state: dict[str, Any]) -> None:
     """Restore a state that `get_process_state` returned."""
     torch.set_rng_state(state["torch"])
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
     numbers, *rest = state["numpy"]
     np.random.set_state(("MT19937", numbers.numpy().astype(np.uint32), *rest))  # noqa: NPY002
