@@ -234,7 +234,16 @@ def test_the_kernel_of_a_gpu_is_chosen_by_type_and_size(kernel, kind, hidden, dt
 def test_a_run_trains_on_the_kernel(small, monkeypatch):
     """A run with kernel=native records the kernel, and its metrics are those of kernel=torch."""
     sizes = ["data.steps=3", "data.train=4", "data.validation=2", "data.test=2", "data.batch_size=2"]
-    overrides = ["model=rnn", *sizes, "trainer.max_steps=2", "trainer.max_epochs=-1", "instruments=default"]
+    trainer = "gpu" if DEVICE.type == "cuda" else "cpu"
+    overrides = [
+        "model=rnn",
+        f"trainer={trainer}",
+        "data.workers=0",
+        *sizes,
+        "trainer.max_steps=2",
+        "trainer.max_epochs=-1",
+        "instruments=default",
+    ]
     calls = []
     monkeypatch.setattr(recurrence.rnn, "backward", _counted(recurrence.rnn.backward, calls))
     results = [
@@ -242,7 +251,7 @@ def test_a_run_trains_on_the_kernel(small, monkeypatch):
         for kernel in ("native", "torch")
     ]
     assert calls
-    assert kernel_of(results[0].module.model, torch.device("cpu")) == "triton"
+    assert kernel_of(results[0].module.model, DEVICE) == "triton"
     first, second = (result.summary for result in results)
     for name, value in second.items():
         if name.startswith(("best/", "test/")):

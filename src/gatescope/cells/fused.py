@@ -24,7 +24,7 @@ def run_padded(module: nn.RNNBase, x: Tensor, lengths: Tensor | None, initial: S
         lengths: (B,), or None where nothing is padded.
         initial: the state before the first step.
     """
-    return zero_padding(module(x, _initial(initial))[0], lengths)
+    return zero_padding(_differentiable(module)(x, _initial(initial))[0], lengths)
 
 
 def run_packed(module: nn.RNNBase, x: Tensor, lengths: Tensor | None, initial: State) -> Tensor:
@@ -33,9 +33,19 @@ def run_packed(module: nn.RNNBase, x: Tensor, lengths: Tensor | None, initial: S
         return run_padded(module, x, lengths, initial)
     packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
     h, _ = pad_packed_sequence(
-        module(packed, _initial(initial))[0], batch_first=True, total_length=x.shape[1]
+        _differentiable(module)(packed, _initial(initial))[0], batch_first=True, total_length=x.shape[1]
     )
     return h
+
+
+def _differentiable(module: nn.RNNBase) -> nn.RNNBase:
+    """Return a module in training mode where gradients are enabled.
+
+    cuDNN has no backward pass in eval mode. Without dropout both modes compute the same.
+    """
+    if torch.is_grad_enabled() and not module.training:
+        module.train()
+    return module
 
 
 def _initial(state: State) -> Tensor | tuple[Tensor, Tensor]:

@@ -25,9 +25,9 @@ def forward(
     """Compute all states, and overwrite the products with the inputs by the gates.
 
     Args:
-        gates: W x_t + b, with the recurrent biases of r and z, (B, T, 3H); with KEEP r, z, n on return.
+        gates: W x_t and its bias (B, T, 3H); with KEEP r, z, n on return.
         u: (3H, H).
-        recurrent_bias: of U h_{t-1} (3H,), of which the candidate's is read.
+        recurrent_bias: of U h_{t-1}, (3H,).
         initial: h_0 (B, H), read if STARTED.
         lengths: (B,), read if PADDED.
         h: (B, T + 1, H), written.
@@ -43,7 +43,9 @@ def forward(
     u_r = load_weights(u, 0, H, U, True)
     u_z = load_weights(u, 1, H, U, True)
     u_n = load_weights(u, 2, H, U, True)
-    bias = tl.load(recurrent_bias + 2 * H + unit, unit < H, 0.0)[None, :]
+    b_r = tl.load(recurrent_bias + unit, unit < H, 0.0)[None, :]
+    b_z = tl.load(recurrent_bias + H + unit, unit < H, 0.0)[None, :]
+    b_n = tl.load(recurrent_bias + 2 * H + unit, unit < H, 0.0)[None, :]
     state = tl.zeros((R, U), h.dtype.element_ty)
     if STARTED:
         state = tl.load(initial + at * H + wide, inside, 0.0)
@@ -63,8 +65,8 @@ def forward(
         next_z = tl.load(place + 4 * H, ahead, 0.0)
         next_n = tl.load(place + 5 * H, ahead, 0.0)
         q_r, q_z, q_n = product3(state, u_r, u_z, u_n, DOT)
-        q_n += bias
-        r, z = sigmoid(p_r + q_r), sigmoid(p_z + q_z)
+        q_n += b_n
+        r, z = sigmoid(p_r + b_r + q_r), sigmoid(p_z + b_z + q_z)
         n = tanh(p_n + r * q_n)
         new = (1 - z) * n + z * state
         valid = inside

@@ -18,15 +18,16 @@ from gatescope.cells.kernels.gpu.step import (
 
 @triton.jit
 def forward(
-    gates, u, peepholes, initial, initial_c, lengths, h, c, T, B, H,
+    gates, u, recurrent_bias, peepholes, initial, initial_c, lengths, h, c, T, B, H,
     R: tl.constexpr, U: tl.constexpr, PADDED: tl.constexpr, STARTED: tl.constexpr, KEEP: tl.constexpr,
     PEEPHOLES: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
     """Compute all states, and overwrite the products with the inputs by the gates.
 
     Args:
-        gates: W x_t and all biases (B, T, 4H); with KEEP i, f, g, o on return.
+        gates: W x_t and its bias (B, T, 4H); with KEEP i, f, g, o on return.
         u: (4H, H).
+        recurrent_bias: of U h_{t-1} (4H,), read without PEEPHOLES.
         peepholes: (3, H), read if PEEPHOLES.
         initial: h_0 (B, H), read if STARTED.
         initial_c: c_0 (B, H), read if STARTED.
@@ -45,6 +46,11 @@ def forward(
     u_f = load_weights(u, 1, H, U, True)
     u_g = load_weights(u, 2, H, U, True)
     u_o = load_weights(u, 3, H, U, True)
+    if not PEEPHOLES:
+        b_i = tl.load(recurrent_bias + unit, unit < H, 0.0)[None, :]
+        b_f = tl.load(recurrent_bias + H + unit, unit < H, 0.0)[None, :]
+        b_g = tl.load(recurrent_bias + 2 * H + unit, unit < H, 0.0)[None, :]
+        b_o = tl.load(recurrent_bias + 3 * H + unit, unit < H, 0.0)[None, :]
     state = tl.zeros((R, U), h.dtype.element_ty)
     memory = state
     peep_i, peep_f, peep_o = _peepholes(peepholes, unit, H, memory, PEEPHOLES)
@@ -63,10 +69,12 @@ def forward(
         # Loaded a step ahead, because a load takes longer than the arithmetic of a step.
         next_i, next_f, next_g, next_o = _four(place + 4 * H, H, inside & (t + 1 < steps))
         q_i, q_f, q_g, q_o = product4(state, u_i, u_f, u_g, u_o, DOT)
-        q_i, q_f, q_o = p_i + q_i, p_f + q_f, p_o + q_o
+        q_i, q_f, q_g, q_o = p_i + q_i, p_f + q_f, p_g + q_g, p_o + q_o
         if PEEPHOLES:
             q_i, q_f = q_i + peep_i * memory, q_f + peep_f * memory
-        i, f, g = sigmoid(q_i), sigmoid(q_f), tanh(p_g + q_g)
+        else:
+            q_i, q_f, q_g, q_o = q_i + b_i, q_f + b_f, q_g + b_g, q_o + b_o
+        i, f, g = sigmoid(q_i), sigmoid(q_f), tanh(q_g)
         new_c = f * memory + i * g
         if PEEPHOLES:
             q_o += peep_o * new_c

@@ -29,7 +29,7 @@ def forward(
     low = _autocast_dtype(weights)
     batch, steps, size = layout.batch, layout.steps, weights.hidden_size
     form, new = FORMS[weights.kind], weights.w.new_empty
-    projected = _linear(x, weights.w, _input_bias(weights), low)
+    projected = _linear(x, weights.w, weights.bias, low)
     h = new(batch, steps + 1, size)
     c = new(batch, steps + 1, size) if form.memory else None
     extra = new(batch * steps, size) if form.extra and gates else None
@@ -46,7 +46,7 @@ def forward(
     tensors = {
         "inputs": projected,
         "gates": projected,
-        "recurrent_bias": weights.recurrent_bias,
+        "recurrent_bias": _of(h, weights.recurrent_bias),
         "initial": _of(h, start),
         "initial_c": _of(h, start_c),
         "h": h,
@@ -167,16 +167,6 @@ def _autocast_dtype(weights: NativeWeights) -> torch.dtype | None:
     return torch.get_autocast_dtype(device)
 
 
-def _input_bias(weights: NativeWeights) -> Tensor:
-    """Return the biases that are added to W x_t: all but the recurrent one of a GRU's candidate."""
-    if weights.recurrent_bias is None:
-        return weights.bias
-    if weights.kind != "gru":
-        return weights.bias + weights.recurrent_bias
-    gates = 2 * weights.hidden_size
-    return torch.cat([weights.bias[:gates] + weights.recurrent_bias[:gates], weights.bias[gates:]])
-
-
 def _linear(x: Tensor, w: Tensor, bias: Tensor, low: torch.dtype | None) -> Tensor:
     """Return W x + b (…, chunks·H), contiguous and of the type of w."""
     with torch.autocast(x.device.type, enabled=False):
@@ -198,22 +188,27 @@ def _gradients(
         return Gradients()
     layout, low, size = buffers.layout, buffers.low, weights.hidden_size
     assert isinstance(layout, PaddedLayout)
+    assert weights.u is not None
     width = len(weights.w)
     with torch.autocast(x.device.type, enabled=False):
         cast = deltas if low is None else deltas.to(low)
         of_x = _product(cast[:, :width], weights.w, low).view(x.shape) if x_grad else None
         if not weight_grads:
             return Gradients(of_x)
-        before = layout.previous(buffers.h)
-        of_u = _product(cast[:, :width].T, before, low)
-        if cast.shape[1] > width:  # U_n h + b_n of a GRU has a gradient of its own
-            of_u[width - size :] = _product(cast[:, width:].T, before, low)
+        of_u, before = torch.empty_like(weights.u), layout.previous(buffers.h)
+        gates = width if cast.shape[1] == width else width - size
+        _product(cast[:, :gates].T, before, low, out=of_u[:gates])
+        if gates < width:  # U_n h + b_n of a GRU has a gradient of its own
+            _product(cast[:, width:].T, before, low, out=of_u[gates:])
         of_w = _product(cast[:, :width].T, layout.pack(layout.zero_padding(x)), low)
     return Gradients(of_x, of_w, of_u, deltas.sum(0))
 
 
-def _product(a: Tensor, b: Tensor, low: torch.dtype | None) -> Tensor:
-    return a @ b if low is None else (a @ b.to(low)).float()
+def _product(a: Tensor, b: Tensor, low: torch.dtype | None, out: Tensor | None = None) -> Tensor:
+    if low is None:
+        return torch.mm(a, b, out=out)
+    result = torch.mm(a, b.to(low)).float()
+    return result if out is None else out.copy_(result)
 
 
 def _contiguous_rows(values: Tensor | None) -> Tensor | None:

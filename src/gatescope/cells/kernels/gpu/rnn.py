@@ -10,15 +10,16 @@ from gatescope.cells.kernels.gpu.step import add_renormalised, entering_grad, lo
 
 @triton.jit
 def forward(
-    inputs, u, initial, lengths, h, T, B, H,
+    inputs, u, recurrent_bias, initial, lengths, h, T, B, H,
     R: tl.constexpr, U: tl.constexpr, PADDED: tl.constexpr, STARTED: tl.constexpr, RELU: tl.constexpr,
     DOT: tl.constexpr,
 ):  # fmt: skip
     """Compute all states.
 
     Args:
-        inputs: W x_t and both biases (B, T, H).
+        inputs: W x_t and its bias (B, T, H).
         u: (H, H).
+        recurrent_bias: of U h_{t-1}, (H,).
         initial: h_0 (B, H), read if STARTED.
         lengths: (B,), read if PADDED.
         h: (B, T + 1, H), written.
@@ -31,6 +32,7 @@ def forward(
     inside = (row < B)[:, None] & (unit < H)[None, :]
     at, wide = row.to(tl.int64)[:, None], unit[None, :]
     weights = load_weights(u, 0, H, U, True)
+    bias = tl.load(recurrent_bias + unit, unit < H, 0.0)[None, :]
     state = tl.zeros((R, U), h.dtype.element_ty)
     if STARTED:
         state = tl.load(initial + at * H + wide, inside, 0.0)
@@ -45,7 +47,7 @@ def forward(
         # Loaded a step ahead, because a load takes longer than the arithmetic of a step.
         place += H
         next_p = tl.load(place, inside & (t + 1 < steps), 0.0)
-        new = p + product(state, weights, DOT)
+        new = p + bias + product(state, weights, DOT)
         new = tl.maximum(new, 0.0) if RELU else tanh(new)
         valid = inside
         if PADDED:
