@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ from benchmarks.gpu_result import RESULTS, Case, GPUResult, NotAvailable, device
 from benchmarks.gpu_timing import tf32, timed
 from benchmarks.recurrence_speed import RECURRENT, case_of
 from benchmarks.setting import CELLS, Size
+from gatescope.cells import scan
+from gatescope.cells.kernels.layer import NativeLayer
 from gatescope.cells.layer import RecurrentLayer
 from gatescope.cells.rglru import RGLRU
 
@@ -27,7 +30,8 @@ QUESTION = (
     "ms: median, low_ms and high_ms: quartiles; first_s: the first call, which compiles. "
     "`native over torch` is what kernel=auto is decided from"
 )
-SIZES = (*recurrence_speed.SIZES, Size(1024, 16, 768, 768))
+LARGE_BATCHES = (Size(200, 256, 100, 64), Size(200, 512, 128, 128))
+SIZES = (*recurrence_speed.SIZES, *LARGE_BATCHES, Size(1024, 16, 768, 768))
 OTHER_CELLS = ("peephole_lstm", "gru_article", "mingru", "minlstm", "rglru")
 OTHER_SIZES = (Size(200, 64, 128, 128), Size(200, 32, 256, 512))
 SMALL = (Size(6, 4, 3, 5),)
@@ -85,7 +89,9 @@ def add_row(
     x = torch.randn(size.batch, size.steps, size.inputs, device=device)
     output_grad = torch.randn(size.batch, size.steps, size.hidden, device=device)
     module = module_of(way, cell, size, x)
-    with tf32(precision == "tf32"):
+    # The scan of an RG-LRU is no option of the layer.
+    kernels = patch.object(scan, "has_kernel", return_value=False) if way == "torch" else nullcontext()
+    with tf32(precision == "tf32"), kernels:
         timing = timed(lambda: training_step(module, x, output_grad, precision), device)
     values = timing.columns()
     shape = {"way": way, "cell": cell, "precision": precision, **asdict(size)}
@@ -124,9 +130,12 @@ def use_kernel(layer: RecurrentLayer, kernel: str, x: Tensor) -> None:
     Raises:
         NotAvailable: "native" is asked for and does not run here.
     """
-    if hasattr(layer, "kernel"):
+    if isinstance(layer, NativeLayer):
         layer.kernel = kernel
-    if kernel == "native" and not (hasattr(layer, "runs_natively") and layer.runs_natively(x)):
+        natively = layer.runs_natively(x)
+    else:
+        natively = scan.has_kernel(x.device)
+    if kernel == "native" and not natively:
         raise NotAvailable("there is no native kernel for this cell, size and device")
 
 

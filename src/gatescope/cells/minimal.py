@@ -11,6 +11,7 @@ from torch.nn.functional import linear
 
 from gatescope.cells.adjoint import StepVjp
 from gatescope.cells.initialisation import Initialisation, initialise, uniform_start
+from gatescope.cells.kernels.backends import KernelName
 from gatescope.cells.kernels.layer import Kernel, NativeLayer
 from gatescope.cells.scan import has_kernel, linear_recurrence, scan_log, scan_sequential
 from gatescope.cells.state import State, States
@@ -82,11 +83,16 @@ class MinimalLayer(NativeLayer):
         """Return `equations` at every step, (B, T, H) each."""
         return states.cache.memoize("equations", lambda: self.equations(*self.preactivations(x)))
 
+    def kernel_on(self, device: torch.device) -> KernelName:
+        """Return what a pass on a device runs on; on a GPU a scan of its own."""
+        name = super().kernel_on(device)
+        return "triton" if name == "torch" != self.kernel and has_kernel(device) else name
+
     def _torch_forward(self, x: Tensor, lengths: Tensor | None, initial: State) -> States:
         return States(zero_padding(self._scan(x, initial.h), lengths), initial, lengths)
 
     def _scan(self, x: Tensor, initial: Tensor) -> Tensor:
-        on_kernel = self.kernel != "torch" and has_kernel(x.device)
+        on_kernel = self.kernel_on(x.device) == "triton"
         if self.scan == "log" and not on_kernel:
             return in_chunks(lambda x, h: (scan_log(*self.log_scan(x), h),), x, initial)[0]
         keep, candidate, written, *_ = self.equations(*self.preactivations(x))

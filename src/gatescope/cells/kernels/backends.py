@@ -19,6 +19,9 @@ from gatescope.cells.kernels.weights import Kind
 Kernel = Literal["auto", "torch", "native"]
 """native: C++ on a CPU, Triton on a GPU. auto: native in float32 where it can be built and is faster."""
 
+KernelName = Literal["native", "triton", "torch"]
+"""What a layer runs on, as run.json records it; native: C++."""
+
 
 @dataclass(frozen=True)
 class Backend:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gatescope.cells.adjoint import Adjoint, PreactivationAdjoint
 from gatescope.cells.kernels.autograd import Recurrence
-from gatescope.cells.kernels.backends import Backend, Kernel, backend
+from gatescope.cells.kernels.backends import Backend, Kernel, KernelName, backend
 from gatescope.cells.kernels.layout import Layout, PaddedLayout
 from gatescope.cells.kernels.recurrence import BackwardResult, ForwardCache, SavedForBackward
 from gatescope.cells.kernels.weights import FORMS, NativeWeights
@@ -67,19 +67,24 @@ class NativeLayer(AnalyticLayer):
         """Convert gradients at the kernel's pre-activations (…, chunks·H) to those at this cell's own."""
         return deltas
 
-    def backend(self, x: Tensor) -> Backend | None:
-        """Return the native kernel that runs a pass over x (B, T, D), or None where torch does."""
+    def backend(self, device: torch.device) -> Backend | None:
+        """Return the native kernel that runs a pass on a device, or None where there is none."""
         weights = self.native_weights
-        return backend(self.kernel, weights.kind, self.hidden_size, weights.w.dtype, x.device)
+        return backend(self.kernel, weights.kind, self.hidden_size, weights.w.dtype, device)
+
+    def kernel_on(self, device: torch.device) -> KernelName:
+        """Return what a pass on a device runs on."""
+        kernel = self.backend(device)
+        return "torch" if kernel is None else kernel.name
 
     def runs_natively(self, x: Tensor) -> bool:
         """Return whether a pass over x (B, T, D) runs on a native kernel."""
-        return self.backend(x) is not None
+        return self.kernel_on(x.device) != "torch"
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
         """Run the layer over a batch; see `RecurrentLayer.forward`."""
         lengths = padded_lengths(lengths, x.shape[1])
-        if (kernel := self.backend(x)) is None:
+        if (kernel := self.backend(x.device)) is None:
             return self._torch_forward(x, lengths, state or self.zero_state(x))
         if not torch.is_grad_enabled():
             return self._without_autograd(kernel, x, lengths, state, keep=False)
@@ -102,7 +107,7 @@ class NativeLayer(AnalyticLayer):
 
     def trace(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
         """Run the layer as `forward` does; without autograd the kernel's buffers are kept for later."""
-        if torch.is_grad_enabled() or (kernel := self.backend(x)) is None:
+        if torch.is_grad_enabled() or (kernel := self.backend(x.device)) is None:
             return self(x, lengths, state)
         return self._without_autograd(kernel, x, padded_lengths(lengths, x.shape[1]), state, keep=True)
 
@@ -250,17 +255,12 @@ def unpack_gates(buffers: ForwardCache) -> tuple[Tensor, ...]:
     return buffers.layout.unpack(buffers.gates).chunk(FORMS[buffers.kind].chunks, dim=-1)
 
 
-def kernel_of(model: nn.Module, device: torch.device) -> Literal["native", "triton", "torch"]:
+def kernel_of(model: nn.Module, device: torch.device) -> KernelName:
     """Return what the recurrent layers of a model run on.
 
     Args:
         model: any module.
         device: of the training.
     """
-    for layer in model.modules():
-        if isinstance(layer, NativeLayer):
-            weights = layer.native_weights
-            kernel = backend(layer.kernel, weights.kind, layer.hidden_size, weights.w.dtype, device)
-            if kernel is not None:
-                return kernel.name
-    return "torch"
+    names = [layer.kernel_on(device) for layer in model.modules() if isinstance(layer, NativeLayer)]
+    return next((name for name in names if name != "torch"), "torch")
