@@ -97,7 +97,7 @@ step() {
     local name=$1 seconds=$2 begin code=0 took left
     shift 2
     case " ${SKIP:-} " in *" $name "*) say "== $name: left out"; return ;; esac
-    left=$((limit - (SECONDS - started) - 5))
+    left=$((limit - (SECONDS - started) - 10))
     [ "$seconds" -le "$left" ] || seconds=$left
     if [ "$seconds" -lt 3 ]; then
         say "== $name: no time left"
@@ -107,7 +107,7 @@ step() {
     fi
     say "== $name (at most $seconds s)"
     begin=$(date +%s.%N)
-    timeout --kill-after=5 "$seconds" "$@" > "$results/steps/$name.log" 2>&1 || code=$?
+    timeout "--signal=${end_with:-TERM}" --kill-after=8 "$seconds" "$@" > "$results/steps/$name.log" 2>&1 || code=$?
     took=$(echo "$(date +%s.%N) $begin" | awk '{printf "%.1f", $1 - $2}')
     tail -n 25 "$results/steps/$name.log" | cut -c1-400 >> "$out/check_gpu.log"
     say "-- $name: exit code $code after $took s"
@@ -119,13 +119,14 @@ step() {
 
 # tests NAME SECONDS ARGUMENT…: a step that runs pytest.
 tests() {
-    local name=$1 seconds=$2 options=(-o addopts= -o filterwarnings=default -p no:cacheprovider -q)
+    local name=$1 seconds=$2 options=(-o addopts= -o filterwarnings=default -p no:cacheprovider -v)
     shift 2
     options+=(--strict-markers -o "faulthandler_timeout=60" --durations=10 "--junitxml=$results/$name.xml")
     "$python" -c "import xdist" 2> /dev/null && [ "$jobs" -gt 1 ] && options+=(-n "$jobs" --dist load)
     "$python" -c "import pytest_timeout" 2> /dev/null && options+=(--timeout=120)
     [ -n "$small" ] && options+=(-m "not slow")
-    step "$name" "$seconds" env -u PYTEST_XDIST_WORKER -u PYTEST_CURRENT_TEST \
+    # At SIGINT pytest writes the results so far.
+    end_with=INT step "$name" "$seconds" env -u PYTEST_XDIST_WORKER -u PYTEST_CURRENT_TEST \
         "$python" -m pytest "${options[@]}" "$@"
 }
 

@@ -13,7 +13,6 @@ from gatescope.instruments.callbacks import probe_batch
 from gatescope.instruments.measurements import Measurements
 from gatescope.instruments.probe import probe_model
 from gatescope.run import build_module, load_data
-from gpu.devices import ON_GPU
 from gpu.fake_accelerator import (
     FAKE,
     MixedDevices,
@@ -25,10 +24,17 @@ from gpu.fake_accelerator import (
 from gpu.test_measurements import CASES, FEW, SMALL
 
 pytestmark = [
-    pytest.mark.skipif(ON_GPU, reason="there is a real one"),
+    pytest.mark.skipif(
+        torch.version.cuda is not None, reason="cuDNN and Triton would take the fake for a card"
+    ),
     pytest.mark.filterwarnings("ignore:PyTorch was compiled without cuDNN"),
 ]
-QUICK = ("instruments.readers.faithfulness.permutations=2", "instruments.readers.faithfulness.nodes=2")
+FAST_CASES = ("gru, features, both directions", "gru_article, dates")
+QUICK = (
+    "kernel=torch",
+    "instruments.readers.faithfulness.permutations=2",
+    "instruments.readers.faithfulness.nodes=2",
+)
 
 
 def test_the_fake_accelerator_refuses_what_a_real_one_does() -> None:
@@ -52,7 +58,9 @@ def test_the_fake_accelerator_refuses_what_a_real_one_does() -> None:
                 mixed()
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=() if case in FAST_CASES else pytest.mark.slow) for case in CASES]
+)
 def test_training_and_all_instruments(case: str, config: Compose) -> None:
     cfg = config(*CASES[case], *SMALL, *FEW, *QUICK)
     data = load_data(cfg)

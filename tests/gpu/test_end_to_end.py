@@ -27,8 +27,9 @@ from gpu.devices import DEVICE, ON_GPU, TRAINER
 
 FEW = ("instruments=full", "instruments.every_n_steps=2", "~instruments.readers.faithfulness")
 THREE_EPOCHS = ("trainer.max_epochs=3", "model.dropout=0.3", "model.layers=2", "checkpoint.keep=all")
-ON_A_CPU_SLOW = () if ON_GPU else (pytest.mark.slow,)
 TESTED_CELLS = ("gru", "lstm", "rglru") if ON_GPU else ("gru",)
+# tests/tracking stops and resumes runs on a CPU.
+SLOW_ON_A_CPU = [pytest.param(cell, marks=() if ON_GPU else pytest.mark.slow) for cell in TESTED_CELLS]
 
 
 def start(*words: str, root: Path) -> subprocess.Popen[str]:
@@ -49,7 +50,8 @@ def only_run(root: Path) -> Path:
     return path.parent
 
 
-def test_a_killed_run_continues_as_if_it_had_not_been(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cell", SLOW_ON_A_CPU)
+def test_a_killed_run_continues_as_if_it_had_not_been(cell: str, tmp_path: Path) -> None:
     """Weights, rows and readings are bit-equal: trainer.deterministic is true or warn."""
     words = (
         *THREE_EPOCHS,
@@ -133,7 +135,7 @@ def test_readings_of_a_run_in_bfloat16_are_float32(
             expected = to_json(measurement)
             if expected["kind"] == "scalar" and not name.endswith(("_error", "/self_test")):
                 found = recorded[f"{TESTED}{name}"]
-                assert found["value"] == pytest.approx(expected["value"], rel=1e-2, abs=1e-4), name
+                assert found["value"] == pytest.approx(expected["value"], rel=1e-2, abs=1e-3), name
                 compared += 1
     assert compared > 20
 
@@ -171,7 +173,7 @@ def test_a_run_is_loaded_and_explained_without_a_gpu(small: Compose, tmp_path: P
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
-@pytest.mark.parametrize("cell", [pytest.param(cell, marks=ON_A_CPU_SLOW) for cell in TESTED_CELLS])
+@pytest.mark.parametrize("cell", SLOW_ON_A_CPU)
 def test_a_compiled_run_gives_the_losses_of_one_that_is_not(
     cell: str, small: Compose, tmp_path: Path
 ) -> None:
