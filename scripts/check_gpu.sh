@@ -192,9 +192,8 @@ if [ -n "$wheels" ]; then
 fi
 step machine 90 bash -c 'machine "$1"' _ "${COMMIT:-}"
 tests tests_gpu 170 tests/gpu tests/cells/test_triton_kernels.py --ignore=tests/gpu/test_end_to_end.py
-for name in gpu_recurrence gpu_step gpu_adjoint gpu_shared gpu_predict; do
-    [ -f "benchmarks/$name.py" ] || continue
-    seconds=60
+for budget in gpu_recurrence:65 gpu_step:45 gpu_adjoint:35 gpu_predict:20 gpu_shared:60; do
+    name=${budget%:*} seconds=${budget#*:}
     [ -z "$small" ] || seconds=12
     step "$name" $((seconds + 20)) "$python" -m benchmarks "$name" --out "$results/benchmarks" \
         --seconds "$seconds" ${bench[@]+"${bench[@]}"}
