@@ -36,7 +36,7 @@ def on_any_device(monkeypatch):
         monkeypatch.setattr(module, "has_kernel", lambda device: True)
 
 
-def _backend(kernel, kind, hidden, dtype, device):
+def _backend(kernel, kind, hidden, dtype, device, reading=False):
     return backends.triton_backend() if kernel == "native" and kind in plans.KINDS else None
 
 
@@ -223,12 +223,43 @@ def test_layers_without_recurrent_weights_run_on_the_scan(cell, monkeypatch):
         ("torch", "gru", 64, torch.float32, None),
         ("native", "gru", 512, torch.float32, None),  # the weights fill more than a multiprocessor
         ("native", "mingru", 64, torch.float32, None),  # runs on the scan
+        ("auto", "lstm", 128, torch.float32, None),  # cuDNN is faster
+        ("native", "lstm", 128, torch.float32, "triton"),
     ],
 )
 def test_the_kernel_of_a_gpu_is_chosen_by_type_and_size(kernel, kind, hidden, dtype, expected, monkeypatch):
     monkeypatch.setattr(backends, "supports_triton", lambda device: device.type == "cuda")
     found = backends.backend(kernel, kind, hidden, dtype, torch.device("cuda"))
     assert (found and found.name) == expected
+
+
+def test_a_pass_that_is_read_runs_on_the_kernel_of_a_gpu_wherever_there_is_one(monkeypatch):
+    monkeypatch.setattr(backends, "supports_triton", lambda device: device.type == "cuda")
+    for kernel, expected in (("auto", "triton"), ("torch", None)):
+        found = backends.backend(kernel, "lstm", 128, torch.float32, torch.device("cuda"), reading=True)
+        assert (found and found.name) == expected
+
+
+@pytest.mark.parametrize("cell", ["lstm", "rnn"])
+def test_the_adjoint_of_a_pass_that_cudnn_trained_is_computed_by_the_kernel(cell, monkeypatch):
+    torch.manual_seed(7)
+    layer_, lengths, x = make(cell, 2, 3, kernel="auto"), torch.tensor([3, 2], device=DEVICE), randn(2, 3, 2)
+    weight, found = randn(2, 3, 3), []
+    for kernel in (backends.triton_backend(), None):
+
+        def chosen(*_: object, reading: bool = False, kernel: backends.Backend | None = kernel):
+            return kernel if reading else None
+
+        monkeypatch.setattr(layer, "backend", lambda *a, chosen=chosen: chosen(reading=a[-1]))
+        states = layer_(x, lengths)
+        layer_.record_gradients(states)
+        (states.h.square() * weight).sum().backward()
+        assert not isinstance(states.cache, layer.NativePassCache)
+        collected, adjoint = layer_.collect_gradients(x, states)
+        assert isinstance(collected.cache, layer.NativePassCache) == (kernel is not None)
+        found.append([collected.h, adjoint.h, adjoint.inputs])
+    for a, b in zip(*found, strict=True):
+        assert relative_error(a, b) < 1e-10
 
 
 def test_a_run_trains_on_the_kernel(small, monkeypatch):

@@ -55,7 +55,7 @@ def triton_backend() -> Backend:
 
 
 def backend(
-    kernel: Kernel, kind: Kind, hidden: int, dtype: torch.dtype, device: torch.device
+    kernel: Kernel, kind: Kind, hidden: int, dtype: torch.dtype, device: torch.device, reading: bool = False
 ) -> Backend | None:
     """Return the native kernel that runs a layer, or None where torch does.
 
@@ -65,6 +65,8 @@ def backend(
         hidden: H.
         dtype: of the weights.
         device: of the input.
+        reading: whether gates and adjoint of the pass will be read. On a GPU the native kernel then is faster
+            wherever there is one.
     """
     types = (torch.float32, torch.float64) if kernel == "native" else (torch.float32,)
     # A graph that is exported must consist of operations that the other runtime has.
@@ -76,6 +78,6 @@ def backend(
     if supports_triton(device):
         from gatescope.cells.kernels.gpu.plan import fits, is_faster
 
-        runs = fits if kernel == "native" else is_faster
+        runs = fits if kernel == "native" or reading else is_faster
         return triton_backend() if runs(kind, hidden, dtype.itemsize) else None
     return None

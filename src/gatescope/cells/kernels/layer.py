@@ -66,10 +66,15 @@ class NativeLayer(AnalyticLayer):
         """Convert gradients at the kernel's pre-activations (…, chunks·H) to those at this cell's own."""
         return deltas
 
-    def backend(self, device: torch.device) -> Backend | None:
-        """Return the native kernel that runs a pass on a device, or None where there is none."""
+    def backend(self, device: torch.device, reading: bool = False) -> Backend | None:
+        """Return the native kernel that runs a pass on a device, or None where there is none.
+
+        Args:
+            device: of the input.
+            reading: whether gates and adjoint of the pass will be read.
+        """
         weights = self.native_weights
-        return backend(self.kernel, weights.kind, self.hidden_size, weights.w.dtype, device)
+        return backend(self.kernel, weights.kind, self.hidden_size, weights.w.dtype, device, reading)
 
     def kernel_on(self, device: torch.device) -> KernelName:
         """Return what a pass on a device runs on."""
@@ -106,7 +111,7 @@ class NativeLayer(AnalyticLayer):
 
     def trace(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> States:
         """Run the layer as `forward` does; without autograd the kernel's buffers are kept for later."""
-        if torch.is_grad_enabled() or (kernel := self.backend(x.device)) is None:
+        if torch.is_grad_enabled() or (kernel := self.backend(x.device, reading=True)) is None:
             return self(x, lengths, state)
         return self._without_autograd(kernel, x, padded_lengths(lengths, x.shape[1]), state, keep=True)
 
@@ -129,7 +134,7 @@ class NativeLayer(AnalyticLayer):
     def collect_gradients(self, x: Tensor, states: States) -> tuple[States, Adjoint] | None:
         """Return the states and the adjoint that the training pass has computed already."""
         if not isinstance(cache := states.cache, NativePassCache) or (saved := cache.saved) is None:
-            return super().collect_gradients(x, states)
+            return self._collect_from_torch(x, states)
         if saved.forward is None or saved.backward is None:
             return None
         recompute = partial(
@@ -138,6 +143,18 @@ class NativeLayer(AnalyticLayer):
         return self._readable(cache.backend, saved.forward, states.lengths), self._adjoint_from(
             saved.forward, saved.backward, recompute
         )
+
+    def _collect_from_torch(self, x: Tensor, states: States) -> tuple[States, Adjoint] | None:
+        """Return the states and the adjoint of a training pass that ran on torch's operations.
+
+        Another forward pass on the native kernel, and its adjoint, take a fraction of the recursion's time.
+        """
+        grad, exact = states.h.grad, states.h.dtype == self.input_weights.dtype
+        if grad is None or not exact or self.backend(x.device, reading=True) is None:
+            return super().collect_gradients(x, states)
+        initial = State(*(None if part is None else part.detach() for part in states.initial))  # type: ignore[arg-type]
+        traced = self.trace(x, states.lengths, initial)
+        return traced, self.adjoint(x, traced, grad)
 
     @torch.no_grad()
     def adjoint(
