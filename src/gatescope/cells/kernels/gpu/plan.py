@@ -61,9 +61,9 @@ def fits(kind: Kind, hidden: int, bytes_per_weight: int) -> bool:
 def is_faster(kind: Kind, hidden: int, bytes_per_weight: int) -> bool:
     """Return whether training on the kernel is faster than on torch's.
 
-    Measured on an H100 (`native over torch` of `benchmarks/gpu_recurrence.py`): a GRU of 64 or 128 units takes
-    0.3 to 0.5 of cuDNN's time over long sequences or large batches, and about the same time in short passes,
-    which wait for the processor. cuDNN is faster for an LSTM and a plain RNN.
+    Measured on an H100 (`native over torch` of `benchmarks/gpu_recurrence.py`): a GRU of 64 or 128 units
+    takes 0.3 to 0.5 of cuDNN's time over long sequences or large batches, and about the same time in short
+    passes, which wait for the processor. cuDNN is faster for an LSTM and a plain RNN.
     """
     return kind in FASTER and fits(kind, hidden, bytes_per_weight)
 
