@@ -22,7 +22,7 @@ from gatescope.models.stack import RecurrentStack
 from gatescope.run import run
 from gatescope.tracking.directory import RecordError
 from gatescope.tracking.wandb import CredentialsError
-from gatescope.training.module import NonFiniteLoss
+from gatescope.training.finite_loss import NonFiniteLoss
 
 
 def record(directory: Path) -> dict[str, Any]:

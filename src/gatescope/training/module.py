@@ -22,6 +22,7 @@ from gatescope.sequences import Batch
 from gatescope.startup import workarounds_enabled
 from gatescope.training.buffered_metrics import BufferedMetrics
 from gatescope.training.data_identity import check_same_data, vocabularies
+from gatescope.training.finite_loss import FiniteLossCheck, NonFiniteLoss, Place
 from gatescope.training.gradients import clip_grad_norm, global_mean, max_abs_grad
 from gatescope.training.lightning_internals import (
     is_logging_step,
@@ -31,10 +32,6 @@ from gatescope.training.objective import objective_for
 from gatescope.training.predictions import Columns, batch_columns, concatenate, gather
 from gatescope.training.schedules import lr_scheduler_config
 from gatescope.training.trainer import is_last_training_batch
-
-
-class NonFiniteLoss(RuntimeError):
-    """The loss became NaN or infinite; the message contains the step and the last gradient norms."""
 
 
 class SequenceTask(pl.LightningModule):
@@ -73,6 +70,7 @@ class SequenceTask(pl.LightningModule):
         self._test_columns: list[Columns] = []
         self.recent_norms: deque[Tensor] = deque(maxlen=5)
         self.clipped_steps: Tensor | int = 0
+        self._finite = FiniteLossCheck()
         self._accumulated_losses: list[tuple[Tensor, int]] = []
         """Mean loss and number of examples of each batch of the current update."""
 
@@ -110,8 +108,7 @@ class SequenceTask(pl.LightningModule):
         loss, size = minimised.detach(), losses.shape[0]
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             minimised, loss, size = global_mean(losses)
-        if not math.isfinite(loss.item()):
-            raise NonFiniteLoss(self._divergence_message(stage, loss.item()))
+        self._raise_if_found(self._finite.add(loss, Place(stage, self.global_step, self.current_epoch)))
         if stage != "train":
             # The loss is equal on all ranks, so that averaging it over ranks does not change it.
             self.log(f"{stage}/loss", loss, batch_size=size, on_step=False, on_epoch=True, sync_dist=True)
@@ -148,6 +145,10 @@ class SequenceTask(pl.LightningModule):
             self.trainer.should_stop = True
             validate_after_this_batch(self.trainer)
 
+    def on_validation_start(self) -> None:
+        """Check the losses of training before weights are validated."""
+        self._raise_if_found(self._finite.flush())
+
     def on_validation_end(self) -> None:
         """Step `ReduceLROnPlateau`, whose patience counts validations."""
         schedulers = self.lr_schedulers() or []
@@ -171,12 +172,14 @@ class SequenceTask(pl.LightningModule):
         return self.objective.outcome(self.objective.answer(self.model, batch, values, stage), batch.targets)
 
     def on_train_epoch_end(self) -> None:
-        """Log the training metrics of the epoch."""
+        """Check the losses, and log the training metrics of the epoch."""
+        self._raise_if_found(self._finite.flush())
         self.train_metrics.flush()
         self.log_dict(self.train_metrics)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the validation metrics."""
+        """Check the losses, and log the validation metrics."""
+        self._raise_if_found(self._finite.flush())
         self.log_dict(self.validation_metrics)
 
     def on_test_epoch_start(self) -> None:
@@ -184,14 +187,23 @@ class SequenceTask(pl.LightningModule):
         self._test_columns = []
 
     def on_test_epoch_end(self) -> None:
-        """Log the test metrics and collect the predictions of all ranks."""
+        """Check the losses, log the test metrics and collect the predictions of all ranks."""
+        self._raise_if_found(self._finite.flush())
         self.log_dict(self.test_metrics)
         self.predictions, self._test_columns = gather(concatenate(self._test_columns)), []
 
-    def _divergence_message(self, stage: str, loss: float) -> str:
+    def _raise_if_found(self, found: tuple[float, Place] | None) -> None:
+        """Raise if `FiniteLossCheck` found a loss.
+
+        Raises:
+            NonFiniteLoss: It did.
+        """
+        if found is None:
+            return
+        loss, place = found
         norms = ", ".join(f"{float(norm):.3g}" for norm in self.recent_norms)
-        return (
-            f"the {stage} loss became {loss} at step {self.global_step} (epoch {self.current_epoch}); "
+        raise NonFiniteLoss(
+            f"the {place.stage} loss became {loss} at step {place.step} (epoch {place.epoch}); "
             f"gradient norms of the last steps: {norms or 'none yet'}; "
             "lower optimizer.lr or trainer.gradient_clip_val"
         )
@@ -223,7 +235,12 @@ class SequenceTask(pl.LightningModule):
                 parameter.grad = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add vocabularies, the identity of the data and the state of clipping to a checkpoint."""
+        """Add vocabularies, the identity of the data and the state of clipping to a checkpoint.
+
+        Raises:
+            NonFiniteLoss: The weights are those after a loss that was not finite.
+        """
+        self._raise_if_found(self._finite.flush())
         checkpoint["symbols"] = vocabularies(self.task)
         if (data := self._data()) is not None:
             checkpoint["data"] = data.identity
