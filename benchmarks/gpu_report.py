@@ -29,9 +29,9 @@ TITLES = {
 WAYS = {
     "nn": ("torch.nn", "#555555", "o"),
     "torch": ("kernel=torch", "#4fc7a6", "^"),
-    "native": ("kernel=native", None, "s"),
+    "native": ("kernel=native", "#c94f0c", "s"),
 }
-"""Label, colour and marker; the native kernel has the colour of its cell."""
+"""Label, colour and marker."""
 
 
 def sections(results: Path, folder: Path) -> list[str]:
@@ -48,6 +48,8 @@ def sections(results: Path, folder: Path) -> list[str]:
             parts.append(f"### {TITLES[name]}\n\n{about(section)}")
             if section["rows"]:
                 parts.append(FORMS_OF_TABLES[name](section))
+            else:
+                parts.append("Not measured: the time ended before the first case.")
             if missing := {**section["failed"], **section["left_out"]}:
                 parts.append(not_measured(missing))
             if name == "gpu_recurrence" and section["rows"]:
@@ -78,7 +80,9 @@ def heading(card: dict[str, Any], measured: dict[str, Any]) -> str:
 
 def about(section: dict[str, Any]) -> str:
     """Return what was measured, and when."""
-    question = section["question"][0].upper() + section["question"][1:]
+    question = section["question"]
+    if not question.startswith("study="):  # an override keeps its spelling
+        question = question[0].upper() + question[1:]
     commit = (section["machine"]["git"] or {}).get("commit") or "no commit"
     return f"{question}. Measured {section['measured'][:10]}; commit `{commit}`."
 
@@ -204,7 +208,7 @@ def draw(section: dict[str, Any]) -> Figure:
                         [sizes.index(shape(row)) for row in own],
                         [row["ms"] for row in own],
                         label=name,
-                        color=color or style.style_of(cell).color,
+                        color=color,
                         marker=marker,
                         linestyle="none",
                     )

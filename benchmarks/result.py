@@ -100,7 +100,8 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "threads": torch.get_num_threads(),
         "versions": versions(),
-        "git": git_state(),
+        # Where the sources are a copy without their commits, as on a machine without a network, COMMIT names it.
+        "git": {"commit": given, "dirty": False} if (given := os.environ.get("COMMIT")) else git_state(),
     }
 
 
