@@ -100,7 +100,7 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "threads": torch.get_num_threads(),
         "versions": versions(),
-        # Where the sources are a copy without their commits, as on a machine without a network, COMMIT names it.
+        # COMMIT names the commit where the sources are a copy without their history.
         "git": {"commit": given, "dirty": False} if (given := os.environ.get("COMMIT")) else git_state(),
     }
 
