@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -57,31 +57,26 @@ def cases(
     batches: tuple[int, ...],
     hidden: tuple[int, ...],
 ) -> Iterator[Case]:
-    """Yield one case for each number of hidden units."""
+    """Yield one case for each number of hidden units and batch size."""
+    trained = cache(partial(model, *overrides))
     for units in hidden:
-        yield Case(f"gru, H={units}", partial(add_rows, result, device, overrides, batches, units))
-
-
-def add_rows(
-    result: GPUResult,
-    device: torch.device,
-    overrides: tuple[str, ...],
-    batches: tuple[int, ...],
-    hidden: int,
-) -> None:
-    """Measure all batch sizes of a model and add a row for each."""
-    trained = model(*overrides, f"model.hidden_size={hidden}")
-    rates: dict[str, dict[int, float]] = {}
-    for name, where in (("cpu", torch.device("cpu")), ("card", device)):
-        trained.model.to(where)
         for size in batches:
-            inputs = examples(trained, size)
-            timing = timed(lambda inputs=inputs, where=where: answers(trained, inputs, where), where)
-            rates.setdefault(name, {})[size] = size / timing.median
-    for size in batches:
-        card, cpu = rates["card"][size], rates["cpu"][size]
-        values = {"hidden": hidden, "batch": size, "per_second": card, "per_second_cpu": cpu}
-        result.add_value(f"gru, H={hidden}", f"batch of {size}", card / cpu, **values)
+            add = partial(add_row, result, device, trained, units, size)
+            yield Case(f"gru, H={units}, batch of {size}", add)
+
+
+def add_row(
+    result: GPUResult, device: torch.device, trained: Callable[[str], Trained], hidden: int, size: int
+) -> None:
+    """Measure a batch size of a model and add its row."""
+    given = trained(f"model.hidden_size={hidden}")
+    inputs = examples(given, size)
+    rates = []
+    for where in (device, torch.device("cpu")):
+        given.model.to(where)
+        rates.append(size / timed(partial(answers, given, inputs, where), where).median)
+    values = {"hidden": hidden, "batch": size, "per_second": rates[0], "per_second_cpu": rates[1]}
+    result.add_value(f"gru, H={hidden}", f"batch of {size}", rates[0] / rates[1], **values)
 
 
 def answers(trained: Trained, inputs: list[ModelInput], device: torch.device) -> list[Answer]:
