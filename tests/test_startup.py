@@ -1,14 +1,18 @@
-"""What a run does not use is not imported."""
+"""What a run does not use is not imported, and what it imports is not collected."""
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 from conftest import FAST, SMALL
+
+from gatescope.startup import imports_uncollected
 
 UNUSED = {
     "sklearn",
@@ -49,3 +53,39 @@ def test_a_run_imports_only_what_it_uses(tracking: str, unused: set[str], tmp_pa
 @pytest.mark.slow
 def test_a_run_works_without_the_work_arounds(tmp_path: Path) -> None:
     assert "scipy.signal" in imported(tmp_path, "tracking=offline", GATESCOPE_WORKAROUNDS="0")
+
+
+class Cycle:
+    """An object that only the garbage collector can free."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_objects_of_the_start_are_never_collected_and_later_ones_are() -> None:
+    try:
+        with imports_uncollected():
+            assert not gc.isenabled()
+            older = weakref.ref(Cycle())
+        assert gc.isenabled()
+        newer = weakref.ref(Cycle())
+        gc.collect()
+        assert newer() is None
+        assert older() is not None
+    finally:
+        gc.unfreeze()
+    gc.collect()
+    assert older() is None
+
+
+def test_a_run_freezes_what_it_imported(tmp_path: Path) -> None:
+    code = (
+        "import gc, sys\n"
+        "from gatescope.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nfinally:\n    print('frozen', gc.get_freeze_count(), gc.isenabled())"
+    )
+    command = [sys.executable, "-c", code, *SMALL, *FAST, f"root={tmp_path}"]
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    count, enabled = out.split("frozen ")[1].split()
+    assert int(count) > 100_000
+    assert enabled == "True"

@@ -32,7 +32,7 @@ from gatescope.config import ConfigError, check, check_structure
 from gatescope.devices import device_count
 from gatescope.distributed import refuse_foreign_torchrun, spread
 from gatescope.processes import die_with_sweep
-from gatescope.startup import import_libraries
+from gatescope.startup import import_libraries, imports_uncollected
 from gatescope.tracking.directory import ensure_writable, run_lock
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import RUNNING_ELSEWHERE, SweepFailed, is_finished, monitored_value
@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.argv[1:] = arguments
     import_from_working_directory()
     try:
-        check_command_line()
+        with imports_uncollected():
+            check_command_line()
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=CONFIG)(job)()
     except SystemExit:  # of argparse, or after preemption
         raise
@@ -162,10 +163,11 @@ def _run(cfg: DictConfig) -> float:
 
     In a sweep the error is raised again for the sweeper to count; otherwise it ends the process.
     """
-    import_libraries(cfg)
-    from pytorch_lightning.utilities.exceptions import SIGTERMException
+    with imports_uncollected():
+        import_libraries(cfg)
+        from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-    from gatescope.run import run
+        from gatescope.run import run
 
     try:
         devices = device_count(cfg)

@@ -33,7 +33,6 @@ from gatescope.tracking.steps import log_update_steps
 from gatescope.tracking.wandb_upload import complete_upload
 from gatescope.training.best_checkpoint import best_checkpoint_path, best_score, tested_step_and_epoch
 from gatescope.training.data_identity import check_same_data
-from gatescope.training.lightning_internals import gc_frozen
 from gatescope.training.module import SequenceTask
 from gatescope.training.out_of_memory import MemoryReport
 from gatescope.training.timing import epoch_seconds, seconds_per_epoch
@@ -125,7 +124,7 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
     directory, plugins = tracking.record.directory, [AtomicCheckpointIO()]
     trainer = make_trainer(cfg, data.task, directory, tracking.loggers, callbacks, plugins, devices)
     log_update_steps(trainer)
-    with gc_frozen(), memory.explained():
+    with memory.explained():
         trainer.fit(module, datamodule=data, ckpt_path=tracking.checkpoint)
         best = best_checkpoint_path(trainer)
         if best is None:

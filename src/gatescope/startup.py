@@ -1,17 +1,19 @@
-"""Work-arounds for modules that libraries import at the start of a run and that no run uses.
+"""Work-arounds for the time that libraries take at the start of a run.
 
-They change undocumented parts of torchmetrics and W&B, in the processes of `gatescope train` only. They were
-tested with torchmetrics 1.9.0 and wandb 0.31.0. The environment variable ``GATESCOPE_WORKAROUNDS=0`` turns
-them off, as it does all other work-arounds. The gains are shares of the processor time of `python train.py
-data=adding trainer.max_steps=5`; `benchmarks/startup.py` measures them.
+They change the garbage collector and undocumented parts of torchmetrics and W&B, in the processes of
+`gatescope train` only. They were tested with torchmetrics 1.9.0 and wandb 0.31.0. The environment variable
+``GATESCOPE_WORKAROUNDS=0`` turns them off, as it does all other work-arounds. The gains are shares of the
+processor time of `python train.py data=adding trainer.max_steps=5`; `benchmarks/startup.py` measures them.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 SWITCH = "GATESCOPE_WORKAROUNDS"
@@ -21,6 +23,24 @@ SWITCH = "GATESCOPE_WORKAROUNDS"
 def workarounds_enabled() -> bool:
     """Return whether the work-arounds are in use, here and in `training`."""
     return os.environ.get(SWITCH, "1") != "0"
+
+
+@contextmanager
+def imports_uncollected() -> Iterator[None]:
+    """Do not collect garbage within the block, nor ever the objects that exist after it (17 %).
+
+    The collector otherwise visits the objects of all loaded modules again and again, while they are loaded
+    and in training.
+    """
+    if not workarounds_enabled() or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def import_libraries(cfg: Mapping[str, Any]) -> None:

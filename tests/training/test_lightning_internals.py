@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
-import weakref
 from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -19,7 +18,7 @@ from tracking.records import assert_same
 
 from gatescope.run import run
 from gatescope.startup import SWITCH, workarounds_enabled
-from gatescope.training.lightning_internals import NullProfiler, gc_frozen
+from gatescope.training.lightning_internals import NullProfiler
 from gatescope.training.module import SequenceTask
 
 PAGE_FAULTS = """
@@ -55,26 +54,6 @@ def page_faults(mode: str) -> int:
 def test_freed_memory_is_used_again_without_page_faults() -> None:
     assert page_faults("keep") < 100
     assert page_faults("default") > 4000
-
-
-class Cycle:
-    """An object that only the garbage collector can free."""
-
-    def __init__(self) -> None:
-        self.itself = self
-
-
-def test_frozen_objects_are_collected_afterwards_and_new_ones_at_once() -> None:
-    older = Cycle()
-    older_reference = weakref.ref(older)
-    with gc_frozen():
-        newer_reference = weakref.ref(Cycle())
-        del older
-        gc.collect()
-        assert newer_reference() is None
-        assert older_reference() is not None
-    gc.collect()
-    assert older_reference() is None
 
 
 SMALL_RUN = (

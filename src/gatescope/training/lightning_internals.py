@@ -21,12 +21,12 @@ work-around that does nothing gives up to 1 %):
     `NullProfiler`                                    8 %           4 %           2 %
     `gatescope.training.gradients.clip_grad_norm`     5 %           7 %           2 %
     `keep_freed_pages`                                1 %           4 %           1 %
-    `gc_frozen`                                       2 %
 
-The last two act on whole epochs more than on blocks of steps: the first epoch of the third setting took 8 %
-longer without `keep_freed_pages` (one pair of processes), and `gc_frozen` is within the noise of a busy
-machine. `gatescope.training.buffered_metrics` saves 11 %, 20 % and 3 % in the same way. It has no switch,
-because it sums in another order than unbuffered metrics do. Not worth 3 %, and therefore not done, are: not
+The last one acts on whole epochs more than on blocks of steps: the first epoch of the third setting took 8 %
+longer without `keep_freed_pages` (one pair of processes). `gatescope.training.buffered_metrics` saves 11 %,
+20 % and 3 % in the same way. It has no switch, because it sums in another order than unbuffered metrics do.
+Not worth 3 %, and therefore not done, are: excluding the objects of the start from garbage collection during
+`fit` alone (2 %; `gatescope.startup.imports_uncollected` excludes them from the start), not
 filling uninitialised memory in torch's deterministic mode, and setting Lightning's name of the current hook
 without torch's checks.
 """
@@ -34,9 +34,7 @@ without torch's checks.
 from __future__ import annotations
 
 import ctypes
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -160,22 +158,6 @@ def _set_malloc_thresholds() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, HEAP_BLOCK_BYTES) and mallopt(M_TRIM_THRESHOLD, HEAP_FREE_BYTES))
-
-
-@contextmanager
-def gc_frozen() -> Iterator[None]:
-    """Exclude the objects that exist now from garbage collection within the block.
-
-    The collector otherwise visits the objects of all loaded modules again and again.
-    """
-    if not workarounds_enabled():
-        yield
-        return
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def is_logging_step(trainer: pl.Trainer) -> bool:
