@@ -25,6 +25,7 @@ from typing import Literal
 
 from gatescope.analysis.commands import UsageError
 from gatescope.analysis.commands import source as source_of
+from gatescope.analysis.lookup import UnknownName
 from gatescope.analysis.report import FIGURES, write_index, write_report
 from gatescope.commands.arguments import Text, execute, runs_dir
 from gatescope.texts import texts_of
@@ -62,6 +63,9 @@ def report(
     runs = source_of({"source": source, "root": root or runs_dir(), "study": study, "project": project})
     selection = {"over": select, "by": by} if by else None
     names = FIGURES if figures == ["all"] else figures or []
-    readme = write_report(runs, out, paper, names, texts_of, selection, findings)
+    try:
+        readme = write_report(runs, out, paper, names, texts_of, selection, findings)
+    except UnknownName as error:
+        raise UsageError(str(error)) from error
     write_index(out)
     return readme

@@ -12,12 +12,15 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gatescope.analysis.comparison import Comparison, compare
+from gatescope.analysis.figures import LOOKUP as figure_modules
+from gatescope.analysis.lookup import require_known
 from gatescope.analysis.report import errors as report_errors
 from gatescope.analysis.report import numbers, page
 from gatescope.analysis.report import tables as report_tables
 from gatescope.analysis.report.context import page_context, shared_context
 from gatescope.analysis.report.drawings import FIGURES, draw
-from gatescope.analysis.report.findings import write_findings
+from gatescope.analysis.report.findings import DEFAULT, write_findings
+from gatescope.analysis.report.findings import LOOKUP as findings_modules
 from gatescope.analysis.report.index import write_summary
 from gatescope.analysis.runs import Source, Tables, summary_names
 
@@ -60,7 +63,12 @@ def write_report(
 
     Raises:
         NoRuns: there are no runs, none of them has finished, or none can be selected.
+        UnknownName: `figures` or `findings` has a name that does not exist. Nothing has been written.
     """
+    typed = [figure_modules.find(name) for name in figures or ()]
+    require_known("figures", typed)
+    typed_findings = findings_modules.find(findings) if findings else None
+    require_known("findings", [typed_findings] if typed_findings else [])
     tables = source.tables()
     if selecting:
         tables = replace(tables, study=tables.study | {"select": selecting})
@@ -71,9 +79,11 @@ def write_report(
     report_tables.write(comparison, folder / "tables")
     errors = report_errors.error_section(comparison, find_texts)
     report_errors.write(errors, folder / "tables")
-    written = write_findings(comparison, findings)
-    names = figures or comparison.study.get("figures") or FIGURES
-    drawings = [draw(name, comparison.tables, folder, paper) for name in names]
+    written = write_findings(
+        comparison, typed_findings or findings_modules.find(str(comparison.study.get("findings") or DEFAULT))
+    )
+    modules = typed or map(figure_modules.find, comparison.study.get("figures") or FIGURES)
+    drawings = [draw(found, comparison, folder, paper) for found in modules]
     shared = shared_context(comparison, written, errors)
     own = page_context(comparison, drawings, folder) | {"paper": paper}
     _render("report.html.j2", folder / "report.html", shared | own)
