@@ -45,6 +45,7 @@ def write_report(
     find_texts: report_errors.FindTexts | None = None,
     selecting: dict[str, Any] | None = None,
     findings: str | None = None,
+    options: Sequence[str] = (),
 ) -> Path:
     """Write the report of a study.
 
@@ -57,6 +58,7 @@ def write_report(
             such as `gatescope.texts.texts_of`. Without it errors are shown by their ids.
         selecting: {"over": keys, "by": metric on validation}; default: `study.select` of the runs.
         findings: the module that writes the findings; default: `study.findings` of the runs.
+        options: words that the command in the section "Reproduce" has beside `study`, `select` and `by`.
 
     Returns:
         The path of the README.
@@ -84,7 +86,7 @@ def write_report(
     )
     modules = typed or map(figure_modules.find, comparison.study.get("figures") or FIGURES)
     drawings = [draw(found, comparison, folder, paper) for found in modules]
-    shared = shared_context(comparison, written, errors)
+    shared = shared_context(comparison, written, errors, options)
     own = page_context(comparison, drawings, folder) | {"paper": paper}
     _render("report.html.j2", folder / "report.html", shared | own)
     _render("README.md.j2", folder / "README.md", shared | {"figures": drawings})
