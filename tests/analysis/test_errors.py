@@ -13,6 +13,7 @@ from sklearn.metrics import brier_score_loss, classification_report
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from gatescope.analysis import errors
+from gatescope.analysis.comparison import compare
 from gatescope.analysis.figures import load
 from gatescope.analysis.runs import RecordSource
 
@@ -141,9 +142,9 @@ def test_a_figure_of_many_classes_stays_legible(tmp_path: Path, classes: int) ->
     labels = [f"a rather long name of class {i}" for i in range(classes)]
     for variant in ("gru-none", "lstm-none", "rnn-none"):
         write_predictions(write_run(tmp_path, variant, 0, measurements=[]), 0, labels, 40 * classes)
-    tables = RecordSource(tmp_path, "toy").tables()
+    comparison = compare(RecordSource(tmp_path, "toy").tables())
     module = load("confusion_matrix")
-    figure = module.draw(tables)
+    figure = module.draw(comparison)
     figure.canvas.draw()
     assert len(figure.axes) == 3
     for axes in figure.axes:
@@ -151,7 +152,7 @@ def test_a_figure_of_many_classes_stays_legible(tmp_path: Path, classes: int) ->
         assert 2 <= len(boxes) <= 12
         assert not any(a.overlaps(b) for a, b in pairwise(boxes))
         assert bool(axes.texts) == (classes == 2)
-    numbers = module.numbers(tables)
+    numbers = module.numbers(comparison)
     assert len(numbers) <= 120
     if classes > 2:
         assert (numbers.true != numbers.predicted).all()

@@ -10,12 +10,13 @@ import pytest
 from matplotlib.figure import Figure
 
 from gatescope.analysis import style
-from gatescope.analysis.figures import NoData, load, save
-from gatescope.analysis.figures.base import figure_names
+from gatescope.analysis.comparison import Comparison, compare
+from gatescope.analysis.figures import LOOKUP, NoData, load, save
 from gatescope.analysis.figures.drawing import canvas
 from gatescope.analysis.figures.summaries import evenly_spaced, mean_over_seeds
 from gatescope.analysis.gradient_flow import mean_curve
-from gatescope.analysis.runs import RecordSource, Tables
+from gatescope.analysis.lookup import UnknownName
+from gatescope.analysis.runs import RecordSource
 
 from .conftest import RATES, write_predictions, write_run, write_vanishing
 
@@ -36,36 +37,36 @@ VANISHING = ["vanishing_curves", "half_life_over_training", "accuracy_against_la
 
 
 @pytest.fixture(scope="module")
-def vanishing(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+def vanishing(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     root = tmp_path_factory.mktemp("runs")
     write_vanishing(root, seeds=3, lags=(20, 50))
-    return RecordSource(root, "vanishing").tables().finished()
+    return compare(RecordSource(root, "vanishing").tables())
 
 
-def toy_tables(root: Path) -> Tables:
-    return RecordSource(root, "toy").tables().finished()
+def toy_comparison(root: Path) -> Comparison:
+    return compare(RecordSource(root, "toy").tables())
 
 
 def test_every_figure_is_tested() -> None:
-    assert set(figure_names()) == {*COMPARISON, *VANISHING}
+    assert set(LOOKUP.names()) == {*COMPARISON, *VANISHING}
 
 
 @pytest.mark.parametrize("name", COMPARISON)
 def test_comparison_figures_are_drawn_and_legible(name: str, toy: Path) -> None:
-    check_drawn(name, toy_tables(toy), "5 seeds" if name != "gate_saturation" else "seed 0")
+    check_drawn(name, toy_comparison(toy), "5 seeds" if name != "gate_saturation" else "seed 0")
 
 
 @pytest.mark.parametrize("name", VANISHING)
-def test_vanishing_figures_are_drawn_and_legible(name: str, vanishing: Tables) -> None:
+def test_vanishing_figures_are_drawn_and_legible(name: str, vanishing: Comparison) -> None:
     check_drawn(name, vanishing, "3 seeds")
 
 
-def check_drawn(name: str, tables: Tables, n: str) -> None:
+def check_drawn(name: str, comparison: Comparison, n: str) -> None:
     module = load(name)
-    assert n in module.caption(tables)
+    assert n in module.caption(comparison)
     assert module.TITLE
     for width in (None, style.COLUMN, style.TWO_COLUMNS):
-        check_legible(module.draw(tables, width), width)
+        check_legible(module.draw(comparison, width), width)
 
 
 def check_legible(figure: Figure, asked: float | None) -> None:
@@ -88,7 +89,7 @@ def check_legible(figure: Figure, asked: float | None) -> None:
         assert all(not inside.overlaps(axes.get_window_extent()) for axes in figure.axes)
 
 
-def test_drawn_curves_equal_the_closed_form(vanishing: Tables) -> None:
+def test_drawn_curves_equal_the_closed_form(vanishing: Comparison) -> None:
     # The records hold exp(rate·lag): the drawn mean must be that line again.
     figure = load("vanishing_curves").draw(vanishing)
     color = style.style_of("gru-none").color
@@ -98,7 +99,7 @@ def test_drawn_curves_equal_the_closed_form(vanishing: Tables) -> None:
         assert np.polyfit(x, np.log(y), 1)[0] == pytest.approx(rate, abs=0.01)
 
 
-def test_drawn_half_lives_follow_from_the_rates(vanishing: Tables) -> None:
+def test_drawn_half_lives_follow_from_the_rates(vanishing: Comparison) -> None:
     figure = load("half_life_over_training").draw(vanishing)
     color = style.style_of("rnn-none").color
     line = next(line for line in figure.axes[0].lines if line.get_color() == color)
@@ -110,21 +111,21 @@ def test_drawn_half_lives_follow_from_the_rates(vanishing: Tables) -> None:
 def test_captions_count_dead_and_exploded_seeds(tmp_path: Path) -> None:
     lost = {("irnn", 1): "dead", ("gru", 0): "exploded"}
     write_vanishing(tmp_path, seeds=3, lags=(20,), lost=lost)
-    tables = RecordSource(tmp_path, "vanishing").tables().finished()
+    comparison = compare(RecordSource(tmp_path, "vanishing").tables())
     for name in ("vanishing_curves", "half_life_over_training"):
-        caption = load(name).caption(tables)
+        caption = load(name).caption(comparison)
         assert "Not in the means, at the end: irnn-none 1 of 3 dead; gru-none 1 of 3 exploded." in caption
-    curves = load("vanishing_curves").numbers(tables).set_index(["time", "variant"]).sort_index()
+    curves = load("vanishing_curves").numbers(comparison).set_index(["time", "variant"]).sort_index()
     end = curves.loc[("tested weights", "irnn-none")]
     assert set(end.n) == {2}
     assert set(end.dead) == {1}
     assert len(end) == 40, "a dead seed's curve does not cut the others'"
     assert set(curves.loc[("initialisation", "irnn-none")].n) == {3}
     assert set(curves.loc[("tested weights", "gru-none")].exploded) == {1}
-    lives = load("half_life_over_training").numbers(tables).set_index(["variant", "step"]).sort_index()
+    lives = load("half_life_over_training").numbers(comparison).set_index(["variant", "step"]).sort_index()
     assert list(lives.loc["irnn-none"][["n", "dead", "exploded"]].loc[64]) == [2, 1, 0]
     assert list(lives.loc["irnn-none"][["n", "dead", "exploded"]].loc[4]) == [3, 0, 0]
-    (axes,) = load("half_life_over_training").draw(tables).axes
+    (axes,) = load("half_life_over_training").draw(comparison).axes
     crosses = {
         line.get_color(): list(np.asarray(line.get_xdata(), dtype=float))
         for line in axes.lines
@@ -142,26 +143,26 @@ def test_gradient_norms_that_are_zero_or_not_finite_are_counted(tmp_path: Path) 
             for name in ("gradient_norm/before_clip", "gradient_norm/layer0/recurrent_weights/hidden")
         ]
         write_run(tmp_path, "irnn-none", seed, measurements=measurements)
-    tables = toy_tables(tmp_path)
-    numbers = load("gradient_norms").numbers(tables).set_index(["quantity", "step"])
+    comparison = toy_comparison(tmp_path)
+    numbers = load("gradient_norms").numbers(comparison).set_index(["quantity", "step"])
     for part in ("all parameters", "recurrent weights"):
         row = numbers.loc[(part, 4)]
         assert (row["mean"], row["n"], row["dead"], row["exploded"]) == (pytest.approx(2.0), 2, 1, 1)
-    assert "irnn-none 1 of 4 dead, 1 of 4 exploded" in load("gradient_norms").caption(tables)
+    assert "irnn-none 1 of 4 dead, 1 of 4 exploded" in load("gradient_norms").caption(comparison)
 
 
 def test_drawn_means_are_means_over_seeds(toy: Path) -> None:
-    tables = toy_tables(toy)
-    figure = load("metric_by_variant").draw(tables)
-    expected = tables.final("test/accuracy").groupby("variant").value.mean()
+    comparison = toy_comparison(toy)
+    figure = load("metric_by_variant").draw(comparison)
+    expected = comparison.tables.final("test/accuracy").groupby("variant").value.mean()
     drawn = {float(np.asarray(line.get_xdata(), dtype=float)[0]) for line in figure.axes[0].lines}
     assert all(any(abs(mean - x) < 1e-12 for x in drawn) for mean in expected)
 
 
 def test_the_same_figure_gives_the_same_bytes(toy: Path, tmp_path: Path) -> None:
-    tables = toy_tables(toy)
+    comparison = toy_comparison(toy)
     once, again = (
-        [p.read_bytes() for p in save(load("metric_by_variant").draw(tables), tmp_path / sub, "m")]
+        [p.read_bytes() for p in save(load("metric_by_variant").draw(comparison), tmp_path / sub, "m")]
         for sub in "ab"
     )
     assert len(once) == 3, "PNG, SVG, PDF"
@@ -175,11 +176,11 @@ def test_the_same_figure_gives_the_same_bytes(toy: Path, tmp_path: Path) -> None
 def test_a_figure_without_data_raises_no_data(name: str, tmp_path: Path) -> None:
     folder = write_run(tmp_path, "gru-none", 0, accuracy=None, measurements=[])
     (folder / "metrics.jsonl").unlink()
-    module, tables = load(name), toy_tables(tmp_path)
+    module, comparison = load(name), toy_comparison(tmp_path)
     with pytest.raises(NoData, match=r"finished run|fewer than two"):
-        module.draw(tables)
+        module.draw(comparison)
     with pytest.raises(NoData, match=r"finished run|fewer than two"):
-        module.numbers(tables)
+        module.numbers(comparison)
 
 
 @pytest.mark.parametrize("name", COMPARISON)
@@ -189,12 +190,12 @@ def test_unusual_names_one_run_and_a_constant_metric(name: str, tmp_path: Path) 
         write_predictions(folder, 0, ("$x_1$", "ガウス", "two\nlines", "=1+1"))
     for part, variant in enumerate(("a b/c-none", "ガウス-additive", "x$_y-none")):
         write_run(tmp_path, variant, 1, accuracy=0.5, suffix=str(part))
-    save(load(name).draw(toy_tables(tmp_path)), tmp_path, name)
+    save(load(name).draw(toy_comparison(tmp_path)), tmp_path, name)
     assert (tmp_path / f"{name}.png").stat().st_size > 1000
 
 
 def test_an_unknown_figure_is_named() -> None:
-    with pytest.raises(NoData, match="no figure named 'pie_chart'"):
+    with pytest.raises(UnknownName, match=r"no figure 'pie_chart'\. Allowed: accuracy_against_lag, att"):
         load("pie_chart")
 
 
@@ -233,10 +234,14 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 @pytest.mark.parametrize("name", [*COMPARISON, *VANISHING])
-def test_the_numbers_under_a_figure_equal_the_golden_file(name: str, toy: Path, vanishing: Tables) -> None:
+def test_the_numbers_under_a_figure_equal_the_golden_file(
+    name: str, toy: Path, vanishing: Comparison
+) -> None:
     # Computed once by this code and looked through; a change of them must be meant. To write them anew,
     # delete the file and run this test.
-    numbers = load(name).numbers(toy_tables(toy) if name in COMPARISON else vanishing).reset_index(drop=True)
+    numbers = (
+        load(name).numbers(toy_comparison(toy) if name in COMPARISON else vanishing).reset_index(drop=True)
+    )
     path = GOLDEN / f"{name}.csv"
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
@@ -254,12 +259,12 @@ def test_the_numbers_under_a_figure_equal_the_golden_file(name: str, toy: Path, 
 
 
 def test_drawn_differences_agree_with_the_verdicts(toy: Path) -> None:
-    tables = toy_tables(toy)
-    numbers = load("paired_differences").numbers(tables)
-    expected = tables.final("test/accuracy").pivot(index="seed", columns="variant", values="value")
+    comparison = toy_comparison(toy)
+    numbers = load("paired_differences").numbers(comparison)
+    expected = comparison.tables.final("test/accuracy").pivot(index="seed", columns="variant", values="value")
     for row in numbers.to_dict("records"):
         assert row["mean"] == pytest.approx((expected[row["variant"]] - expected[row["minus"]]).mean())
-    figure = load("paired_differences").draw(tables)
+    figure = load("paired_differences").draw(comparison)
     drawn = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
     filled = {line.get_ydata()[0] for line in drawn if line.get_markerfacecolor() != "white"}
     holds = {at for at, verdict in enumerate(numbers.verdict) if verdict in ("ahead", "behind")}
@@ -272,7 +277,7 @@ def test_no_variant_is_cheaper_and_better_than_the_pareto_front(tmp_path: Path) 
     # "ccc" dearer than "bb" and no better.
     for variant, accuracy in (("a-none", 0.6), ("bb-none", 0.7), ("ccc-none", 0.65), ("bbbbb-none", 0.8)):
         write_run(tmp_path, variant, 0, accuracy=accuracy)
-    numbers = load("pareto").numbers(toy_tables(tmp_path)).set_index("variant")
+    numbers = load("pareto").numbers(toy_comparison(tmp_path)).set_index("variant")
     assert set(numbers.index[numbers.front_seconds]) == {"a-none", "bb-none", "bbbbb-none"}
     assert set(numbers.index[numbers.front_parameters]) == {"bbbbb-none"}
 
@@ -284,13 +289,13 @@ def test_quantiles_of_histograms_agree_with_those_of_the_values(tmp_path: Path) 
     row = {"kind": "histogram", "edges": edges.tolist(), "counts": counts.tolist()}
     measurements = [{"step": 0, "epoch": 0, "name": "gates/layer0/update/histogram"} | row]
     write_run(tmp_path, "gru-none", 0, measurements=measurements)
-    (got,) = load("gate_distributions").numbers(toy_tables(tmp_path)).to_dict("records")
+    (got,) = load("gate_distributions").numbers(toy_comparison(tmp_path)).to_dict("records")
     quantiles = [got["quantile_10"], got["median"], got["quantile_90"]]
     assert quantiles == pytest.approx(np.quantile(values, [0.1, 0.5, 0.9]), abs=0.004)
 
 
 def test_faithfulness_uses_the_last_measurement_and_the_value_by_chance(toy: Path) -> None:
-    numbers = load("faithfulness").numbers(toy_tables(toy)).set_index(["quantity", "variant"])
+    numbers = load("faithfulness").numbers(toy_comparison(toy)).set_index(["quantity", "variant"])
     # Seeds 0 to 4 add 0.01 each to every value.
     tau = numbers.loc[("τ: gradient × input", "gru-additive")]
     assert (tau["mean"], tau["n"], tau["chance"]) == pytest.approx((0.32, 5, 0.22))
@@ -299,7 +304,7 @@ def test_faithfulness_uses_the_last_measurement_and_the_value_by_chance(toy: Pat
 
 
 def test_the_difference_between_seeds_is_the_divergence_over_pairs(toy: Path) -> None:
-    numbers = load("faithfulness").numbers(toy_tables(toy)).set_index(["quantity", "variant"])
+    numbers = load("faithfulness").numbers(toy_comparison(toy)).set_index(["quantity", "variant"])
     found = numbers.loc[("between seeds (JSD)", "lstm-none")]
 
     def entropy(p: np.ndarray) -> float:

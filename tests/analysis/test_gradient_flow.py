@@ -42,6 +42,6 @@ def test_a_run_with_a_dead_gradient_is_listed_and_not_averaged(small: Compose, t
     (row,) = [line for line in text.splitlines() if line.startswith("| irnn-none |")]
     assert row.endswith("| 1 (initialisation: 1 of 2 dead; tested weights: 1 of 2 dead) |")
     assert written.headline.startswith("After training, the gradient decays most slowly in gru-none")
-    numbers = load("vanishing_curves").numbers(comparison.tables).set_index(["variant", "time"]).sort_index()
+    numbers = load("vanishing_curves").numbers(comparison).set_index(["variant", "time"]).sort_index()
     assert set(numbers.loc[("irnn-none", "tested weights")].dead) == {1}
     assert set(numbers.loc[("irnn-none", "tested weights")].n) == {1}

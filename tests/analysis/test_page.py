@@ -76,9 +76,9 @@ def test_verdict_settings_and_commands_are_there(folder: Path) -> None:
 
 
 def test_charts_hold_the_numbers_of_the_figure(folder: Path) -> None:
-    tables = RecordSource(folder.parents[1], "toy").tables().finished()
+    comparison = compare(RecordSource(folder.parents[1], "toy").tables())
     module = load("learning_curves")
-    numbers = module.numbers(tables)
+    numbers = module.numbers(comparison)
     ((title, spec),) = charts(numbers, module.CURVES)  # type: ignore[attr-defined]
     assert title == "validation/accuracy"
     got = {(row["variant"], row["epoch"]): row["mean"] for row in spec["data"]["values"]}
@@ -88,9 +88,9 @@ def test_charts_hold_the_numbers_of_the_figure(folder: Path) -> None:
 
 def test_charts_stay_small_and_plain_json(tmp_path: Path) -> None:
     write_vanishing(tmp_path, seeds=2, lags=(200,))
-    tables = RecordSource(tmp_path, "vanishing").tables().finished()
+    comparison = compare(RecordSource(tmp_path, "vanishing").tables())
     module = load("vanishing_curves")
-    for _, spec in charts(module.numbers(tables), module.CURVES):  # type: ignore[attr-defined]
+    for _, spec in charts(module.numbers(comparison), module.CURVES):  # type: ignore[attr-defined]
         json.dumps(spec, allow_nan=False)
         points = Counter(row["variant"] for row in spec["data"]["values"])
         assert len(points) == len(RATES)
@@ -99,7 +99,7 @@ def test_charts_stay_small_and_plain_json(tmp_path: Path) -> None:
 
 def test_long_tables_are_thinned(tmp_path: Path) -> None:
     write_vanishing(tmp_path, seeds=2, lags=(100,))
-    numbers = load("vanishing_curves").numbers(RecordSource(tmp_path, "vanishing").tables().finished())
+    numbers = load("vanishing_curves").numbers(compare(RecordSource(tmp_path, "vanishing").tables()))
     thinned = page.thinned(numbers)
     assert thinned.total == len(numbers) > page.MAX_ROWS >= len(thinned.rows)
     assert {row[1] for row in thinned.rows} == set(numbers.variant)

@@ -151,7 +151,7 @@ def test_a_figure_that_cannot_be_drawn_shows_the_reason(tmp_path: Path) -> None:
     write_run(tmp_path, "gru-none", 0, study=study)
     text = report(tmp_path, tmp_path / "out")
     assert "Not drawn: no finished run has measurements of gradient_flow" in text
-    assert "Not drawn: there is no figure named 'pie_chart'" in text
+    assert "Not drawn: there is no figure 'pie_chart'." in text
 
 
 def test_only_failed_runs_raise_an_error(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,39 @@ def test_wrong_arguments_name_the_right_ones(
     error = capsys.readouterr().err
     assert said in error
     assert len(error.splitlines()) == 1
+
+
+def reproduce(folder: Path) -> list[str]:
+    """Return the commands of the block "To reproduce it" of a report."""
+    return (folder / "README.md").read_text(encoding="utf-8").split("```")[1].strip().splitlines()
+
+
+def test_the_report_says_how_it_was_made_in_a_folder_of_the_users_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(tmp_path / "my runs")
+    run_file = tmp_path / "my runs" / "toy" / "gru-none-s0" / "run.json"
+    recorded = json.loads(run_file.read_text()) | {"command": ["/there/train.py", "study=toy", "seed=0"]}
+    run_file.write_text(json.dumps(recorded))
+    monkeypatch.chdir(tmp_path)
+    words = ["study=toy", "root=my runs", "out=o", "figures=pareto,metric_by_variant", "findings=comparison"]
+    assert main([*words, "paper=false"]) == 0
+    train, report = reproduce(tmp_path / "o" / "toy")
+    assert train == "gatescope train study=toy seed=0"
+    assert report.startswith("gatescope report study=toy ")
+    assert set(shlex.split(report)[2:]) == {*words, "paper=false"}
+    before = {path: path.read_bytes() for path in (tmp_path / "o").rglob("*") if path.is_file()}
+    assert main(shlex.split(report)[2:]) == 0, "the command that is printed works"
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_in_a_checkout_the_report_names_its_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(tmp_path)
+    monkeypatch.chdir(SCRIPT.parents[1])
+    assert main(["study=toy", f"root={tmp_path}", f"out={tmp_path / 'o'}", "figures=pareto"]) == 0
+    train, report = reproduce(tmp_path / "o" / "toy")
+    assert train == "python train.py study=toy"
+    assert report.startswith("python scripts/report.py study=toy ")
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from conftest import FAST, ROOT, SMALL
+from conftest import FAST, ROOT, SMALL, Compose
 from hydra import compose, initialize_config_dir
 
 from gatescope.instruments.measurements import TESTED
@@ -72,6 +72,36 @@ def test_every_documented_measurement_is_recorded(recorded_names: set[str]) -> N
 def test_no_measurement_is_documented_twice() -> None:
     names = [name for name, section in documented() if not section.startswith("Where")]
     assert len(names) == len(set(names))
+
+
+def gates_of_cells() -> dict[str, set[str]]:
+    """Return the gates that the page says are recorded, by cell."""
+    head = r"^\| cell \| gates that are recorded \|.*\n\|[-| ]+\n"
+    (table,) = re.findall(head + r"((?:\|.*\n)+)", TEXT, re.MULTILINE)
+    rows = [row.split("|")[1:3] for row in table.splitlines()]
+    return {
+        cell: set(re.findall("`([^`]+)`", gates))
+        for cells, gates in rows
+        for cell in re.findall("`([^`]+)`", cells)
+    }
+
+
+def test_the_page_has_the_gates_of_every_cell() -> None:
+    cells = {
+        path.stem
+        for path in (ROOT / "conf" / "model").glob("[!_]*.yaml")
+        if "cell:" in path.read_text(encoding="utf-8")
+    }
+    assert set(gates_of_cells()) == cells
+
+
+@pytest.mark.parametrize("cell", gates_of_cells())
+def test_the_gates_of_a_cell_are_those_that_a_run_records(cell: str, config: Compose) -> None:
+    cfg = config(*FAST, *SMALL, f"model={cell}", "instruments=default", "trainer.max_steps=1")
+    rows = (run(cfg).directory / "readings.jsonl").read_text(encoding="utf-8").splitlines()
+    names = [json.loads(row)["name"].removeprefix(TESTED) for row in rows]
+    recorded = {found[1] for name in names if (found := re.fullmatch("gates/layer0/([^/]+)/mean", name))}
+    assert recorded - {"state"} == gates_of_cells()[cell]
 
 
 def test_sections_that_the_source_cites_exist() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from gatescope.analysis import contrasts, faithfulness, signal_reach, style
+from gatescope.analysis import contrasts, faithfulness, gradient_flow, signal_reach, style
 from gatescope.analysis import study as declared
 from gatescope.analysis.contrasts import Contrast, Leader, Scores, VariantSummary
 from gatescope.analysis.runs import NoRuns, Tables, summary_names
@@ -80,7 +80,16 @@ class Comparison:
         Raises:
             NoData: no compared run has measurements of gradient flow.
         """
-        return signal_reach.summarize(self.tables, self.contenders)
+        return signal_reach.summarize(self.tables, self.contenders, self.decay_rates)
+
+    @cached_property
+    def decay_rates(self) -> pd.DataFrame:
+        """The decay rates of the gradient; see `gradient_flow.decay_rates`.
+
+        Raises:
+            NoData: no compared run has one.
+        """
+        return gradient_flow.decay_rates(self.tables)
 
     @cached_property
     def attention(self) -> tuple[faithfulness.AttentionEvaluation, ...]:
@@ -172,15 +181,6 @@ def metric_names(tables: Tables) -> tuple[str, ...]:
     """Return the primary metric, then the other test metrics."""
     primary = declared.primary(tables)
     return (primary, *(name for name in summary_names(tables) if name != primary))
-
-
-def reference_contrasts(tables: Tables) -> tuple[Contrast, ...]:
-    """Compare every variant of finished runs with the reference: `Comparison.contrasts` alone."""
-    contenders = declared.contenders(tables)
-    final = contenders.final(declared.primary(tables))
-    scores = _by_condition(final, declared.conditions(final))
-    reference = declared.reference(contenders)
-    return contrasts.contrasts_with(scores, reference, declared.higher_is_better(tables))
 
 
 def _by_condition(table: pd.DataFrame, conditions: Iterable[str]) -> dict[str, Scores]:

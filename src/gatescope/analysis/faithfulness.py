@@ -17,9 +17,8 @@ import pandas as pd
 from scipy.spatial.distance import jensenshannon
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import NoData
 from gatescope.analysis.statistics import Estimate, mean_interval
-from gatescope.analysis.tables import Tables
+from gatescope.analysis.tables import NoData, Tables
 
 TAU = {
     "gradient_input/token": "τ: gradient × input",

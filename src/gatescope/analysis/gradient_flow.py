@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import NoData
 from gatescope.analysis.statistics import geometric_intervals, mean_intervals
-from gatescope.analysis.tables import Tables
+from gatescope.analysis.tables import NoData, Tables
 
 ALIVE, DEAD, EXPLODED, UNDEFINED = "alive", "dead", "exploded", "undefined"
 DEAD_SHARE = 0.5

@@ -10,6 +10,7 @@ from typing import Protocol
 from gatescope.analysis.record_files import NoRuns, read_records
 from gatescope.analysis.record_tables import build_tables
 from gatescope.analysis.tables import Tables, summary_names
+from gatescope.invocation import command
 
 __all__ = ["NoRuns", "RecordSource", "RunSource", "Source", "Tables", "summary_names"]
 
@@ -49,7 +50,7 @@ class RecordSource:
         records = read_records(folder, notes)
         if not records:
             raise NoRuns(
-                f"no runs in {folder}: start them with `python train.py study={self.study}`, "
+                f"no runs in {folder}: start them with `{command('train')} study={self.study}`, "
                 "or name another place with root=/path (or the environment variable RUNS_DIR)"
             )
         return build_tables(self.study, records, notes)

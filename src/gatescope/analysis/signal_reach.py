@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from gatescope.analysis import study, style
-from gatescope.analysis.gradient_flow import ALIVE, END, START, decay_rates, ends, format_lost, measurements
+from gatescope.analysis.gradient_flow import ALIVE, END, START, ends, format_lost, measurements
 from gatescope.analysis.statistics import (
     LEVEL,
     Estimate,
@@ -93,17 +93,17 @@ class GradientFlow:
     lags: dict[str, float]
 
 
-def summarize(tables: Tables, contenders: Tables) -> GradientFlow:
+def summarize(tables: Tables, contenders: Tables, rates: pd.DataFrame) -> GradientFlow:
     """Summarize the gradient flow of finished runs.
 
     Args:
         tables: the runs that are compared.
         contenders: the same without the runs of baselines.
+        rates: their decay rates, from `decay_rates`.
 
     Raises:
         NoData: no run has measurements of gradient flow.
     """
-    rates = decay_rates(tables)
     at = {"rates": ends(rates)} | {
         name: ends(measurements(tables, f"loss_free_{name}")) for name in ("reach", "reach_censored")
     }

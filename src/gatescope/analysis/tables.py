@@ -24,6 +24,10 @@ METRIC_COLUMNS = ["run_id", "step", "epoch", "time", "name", "value"]
 MEASUREMENT_COLUMNS = ["run_id", "step", "epoch", "name", "kind", "value", "payload", "tested"]
 
 
+class NoData(Exception):
+    """The runs do not have what a figure or a table shows; the message says what is missing."""
+
+
 @dataclass(frozen=True)
 class Tables:
     """The runs of one study, as data frames.

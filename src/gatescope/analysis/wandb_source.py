@@ -30,6 +30,7 @@ from tqdm import tqdm
 from wandb.apis.public import Run
 
 from gatescope.analysis.runs import NoRuns, RecordSource, Tables
+from gatescope.invocation import command
 from gatescope.tracking import predictions
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ class WandbSource:
         if not restored:
             raise NoRuns(
                 f"no runs of {self.study} in {path} on W&B: log them with "
-                f"`python train.py study={self.study} tracking=online`, "
+                f"`{command('train')} study={self.study} tracking=online`, "
                 "or upload offline ones with `wandb sync`"
             )
         for directory in folder.iterdir():

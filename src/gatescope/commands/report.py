@@ -25,9 +25,12 @@ from typing import Literal
 
 from gatescope.analysis.commands import UsageError
 from gatescope.analysis.commands import source as source_of
+from gatescope.analysis.lookup import UnknownName
 from gatescope.analysis.report import FIGURES, write_index, write_report
 from gatescope.commands.arguments import Text, execute, runs_dir
 from gatescope.texts import texts_of
+
+DEFAULTS = {"out": "reports", "source": "records", "project": "gatescope"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,9 +50,9 @@ def report(
     *,
     study: Text,
     root: Text | None = None,
-    out: Text = "reports",
+    out: Text = DEFAULTS["out"],
     source: Literal["records", "wandb"] = "records",
-    project: Text = "gatescope",
+    project: Text = DEFAULTS["project"],
     figures: list[str] | None = None,
     findings: Text | None = None,
     paper: bool = True,
@@ -62,6 +65,19 @@ def report(
     runs = source_of({"source": source, "root": root or runs_dir(), "study": study, "project": project})
     selection = {"over": select, "by": by} if by else None
     names = FIGURES if figures == ["all"] else figures or []
-    readme = write_report(runs, out, paper, names, texts_of, selection, findings)
+    given = {
+        "root": root,
+        "out": out,
+        "source": source,
+        "project": project,
+        "figures": figures and ",".join(figures),
+        "findings": findings,
+        "paper": None if paper else "false",
+    }
+    options = [f"{key}={value}" for key, value in given.items() if value not in (None, DEFAULTS.get(key))]
+    try:
+        readme = write_report(runs, out, paper, names, texts_of, selection, findings, options)
+    except UnknownName as error:
+        raise UsageError(str(error)) from error
     write_index(out)
     return readme

@@ -13,6 +13,7 @@ from gatescope.analysis.report.tables import markdown
 from gatescope.analysis.selection import select
 from gatescope.analysis.statistics import mean_interval
 from gatescope.analysis.tables import Tables
+from gatescope.invocation import command
 
 
 @dataclass
@@ -105,7 +106,7 @@ def _summary(tables: Tables) -> str:
             "",
             markdown(head, rows),
             "",
-            f"Made from the records by `python scripts/dashboard.py study={name} --push`.",
+            f"Made from the records by `{command('dashboard')} study={name} --push`.",
         ]
     )
 

@@ -8,50 +8,50 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
-from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import Curves, NoData
+from gatescope.analysis import style
+from gatescope.analysis.comparison import Comparison
+from gatescope.analysis.figures.base import Curves
 from gatescope.analysis.figures.drawing import canvas, legend, per_row
 from gatescope.analysis.figures.summaries import means, readable_name, seed_text
 from gatescope.analysis.gradient_flow import (
     ALIVE,
     END,
     EXPLODED,
-    decay_rates,
     ends,
     lost_by_variant,
     measurements,
 )
 from gatescope.analysis.statistics import mean_interval
-from gatescope.analysis.tables import Tables
+from gatescope.analysis.tables import NoData
 
 TITLE = "Metric and reach against lag"
 CURVES = Curves("lag", "lag of the task (steps)", "", ("quantity",), log_x=True)
 
 
-def caption(tables: Tables) -> str:
+def caption(comparison: Comparison) -> str:
     """Describe both panels and the reach."""
-    metric, _ = _metric_and_reach(tables)
+    metric, _ = _metric_and_reach(comparison)
     return (
-        f"First panel: {readable_name(study.primary(tables))} against lag. Second panel: reach at the tested "
+        f"First panel: {readable_name(comparison.primary)} against lag. Second panel: reach at the tested "
         "weights, the largest lag at which the norm of the gradient is more than 1 % of its norm at lag 0 "
         "(loss-free, top layer), bounded by the length of the sequences; dashed: reach = lag. Mean and 95 % "
         f"t interval over {seed_text(metric)}; the axes cover the values of all runs, and bars may extend "
-        f"beyond them.{_exploded_seeds(tables)}"
+        f"beyond them.{_exploded_seeds(comparison)}"
     )
 
 
-def numbers(tables: Tables) -> pd.DataFrame:
+def numbers(comparison: Comparison) -> pd.DataFrame:
     """Return mean and interval of both quantities by variant and lag."""
-    metric, reach = _metric_and_reach(tables)
-    parts = {study.primary(tables): metric, "reach (steps)": reach}
+    metric, reach = _metric_and_reach(comparison)
+    parts = {comparison.primary: metric, "reach (steps)": reach}
     return pd.concat([means(table, [], "lag").assign(quantity=name) for name, table in parts.items()])[
         ["quantity", "variant", "lag", "mean", "low", "high", "n"]
     ]
 
 
-def draw(tables: Tables, width: float | None = None) -> Figure:
+def draw(comparison: Comparison, width: float | None = None) -> Figure:
     """Draw the metric against lag, and beside it the reach against lag."""
-    metric, reach = _metric_and_reach(tables)
+    metric, reach = _metric_and_reach(comparison)
     width = width or style.TWO_COLUMNS
     columns = min(2, per_row(width, 2.0))
     with canvas(width, 2.75 if columns > 1 else 4.6) as figure:
@@ -68,7 +68,7 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
         along = np.geomspace(lags[0], lags[-1], 100)
         right.plot(along, along, color="#888888", linewidth=0.8, linestyle=(0, (4.0, 2.0)), zorder=0)
         right.set_ylim(bottom=0)
-        left.set_ylabel(readable_name(study.primary(tables)))
+        left.set_ylabel(readable_name(comparison.primary))
         right.set_ylabel("reach (steps)")
         legend(figure, metric.variant)
     return figure
@@ -89,24 +89,24 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_ylim(low - margin, high + margin)
 
 
-def _exploded_seeds(tables: Tables) -> str:
+def _exploded_seeds(comparison: Comparison) -> str:
     """Return the sentence of the caption on seeds without a reach, whose gradient has exploded.
 
     A dead seed has a reach: the lag at which its gradient becomes 0.
     """
     try:
-        rates = decay_rates(tables)
+        rates = comparison.decay_rates
     except NoData:
         return ""
     return lost_by_variant(rates.assign(status=rates.status.where(rates.status == EXPLODED, ALIVE)))
 
 
-def _metric_and_reach(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _metric_and_reach(comparison: Comparison) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the primary metric and the reach at the tested weights, one row per run with its lag."""
-    tables = study.contenders(tables)
-    lag = tables.runs.set_index("run_id").lag
-    metric = tables.final(study.primary(tables)).dropna(subset=["value"])
-    reach = ends(measurements(tables, "loss_free_reach"))[END].dropna(subset=["value"])
+    contenders = comparison.contenders
+    lag = contenders.runs.set_index("run_id").lag
+    metric = contenders.final(comparison.primary).dropna(subset=["value"])
+    reach = ends(measurements(comparison.tables, "loss_free_reach"))[END].dropna(subset=["value"])
     metric, reach = (
         table.assign(lag=table.run_id.map(lag)).dropna(subset=["lag"]) for table in (metric, reach)
     )

@@ -7,10 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import Curves, NoData
+from gatescope.analysis.comparison import Comparison
+from gatescope.analysis.figures.base import Curves
 from gatescope.analysis.figures.drawing import band, canvas, legend, panel_title, per_row
 from gatescope.analysis.figures.summaries import condition_text, mean_over_seeds, means, seed_text
-from gatescope.analysis.tables import Tables
+from gatescope.analysis.tables import NoData
 
 TITLE = "Attention over training"
 CURVES = Curves("step", "step", "", ("quantity",))
@@ -21,9 +22,9 @@ QUANTITIES = {
 }
 
 
-def caption(tables: Tables) -> str:
+def caption(comparison: Comparison) -> str:
     """Describe the quantities and the batch they are measured on."""
-    table = _measurements(tables)
+    table = _measurements(comparison)
     return (
         f"Attention weights on the fixed batch of the probe{condition_text(table)}: entropy divided by the "
         "logarithm of the length (1: uniform), exp(entropy), and mean distance from the query. Mean over "
@@ -32,14 +33,14 @@ def caption(tables: Tables) -> str:
     )
 
 
-def numbers(tables: Tables) -> pd.DataFrame:
+def numbers(comparison: Comparison) -> pd.DataFrame:
     """Return mean and interval of each quantity by variant and step."""
-    return means(_measurements(tables), ["quantity"], "step")
+    return means(_measurements(comparison), ["quantity"], "step")
 
 
-def draw(tables: Tables, width: float | None = None) -> Figure:
+def draw(comparison: Comparison, width: float | None = None) -> Figure:
     """Draw one panel per quantity."""
-    table = _measurements(tables)
+    table = _measurements(comparison)
     names = [name for name in QUANTITIES.values() if name in set(table.quantity)]
     width = width or style.TWO_COLUMNS
     columns = len(names) if per_row(width) >= len(names) else 1
@@ -64,9 +65,9 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
         band(axes, mean, variant_style.color)
 
 
-def _measurements(tables: Tables) -> pd.DataFrame:
+def _measurements(comparison: Comparison) -> pd.DataFrame:
     """Return the measurements under the last condition, with the name of each quantity."""
-    table = tables.measurement("attention/(" + "|".join(QUANTITIES) + ")").dropna(subset=["value"])
+    table = comparison.tables.measurement("attention/(" + "|".join(QUANTITIES) + ")").dropna(subset=["value"])
     if table.empty:
         raise NoData(
             "no finished run has measurements of attention: they need a variant with attention and "

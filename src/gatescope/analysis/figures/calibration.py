@@ -10,18 +10,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gatescope.analysis import errors, study, style
-from gatescope.analysis.figures.base import NoData
+from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures.drawing import canvas, legend, panel_title, panels, per_row
-from gatescope.analysis.tables import Tables
+from gatescope.analysis.tables import NoData
 
 TITLE = "Calibration"
 MIN_EXAMPLES = 10
 """Least number of examples in a bin that is drawn: the accuracy of fewer is unreliable."""
 
 
-def caption(tables: Tables) -> str:
+def caption(comparison: Comparison) -> str:
     """Describe the bins and the runs that they contain."""
-    groups = _groups(tables)
+    groups = _groups(comparison)
     return (
         "Accuracy of the predictions in a bin of confidence, the probability of the predicted class. On the "
         "dotted line confidence equals accuracy; below it the model is overconfident. "
@@ -30,14 +30,14 @@ def caption(tables: Tables) -> str:
     )
 
 
-def numbers(tables: Tables) -> pd.DataFrame:
+def numbers(comparison: Comparison) -> pd.DataFrame:
     """Return one row per bin that contains examples."""
-    return _table(tables)
+    return _table(comparison)
 
 
-def draw(tables: Tables, width: float | None = None) -> Figure:
+def draw(comparison: Comparison, width: float | None = None) -> Figure:
     """Draw one reliability diagram per condition."""
-    table = _table(tables)
+    table = _table(comparison)
     conditions = study.conditions(table)
     width = width or (style.COLUMN if len(conditions) == 1 else style.TWO_COLUMNS)
     columns = min(len(conditions), per_row(width, 1.8))
@@ -62,15 +62,15 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_ylim(0, 1)
 
 
-def _table(tables: Tables) -> pd.DataFrame:
+def _table(comparison: Comparison) -> pd.DataFrame:
     """Return variant, condition, low, high, n, confidence and accuracy of each bin that is not empty."""
-    parts = [errors.calibration(group.pooled).assign(**group.key) for group in _groups(tables)]
+    parts = [errors.calibration(group.pooled).assign(**group.key) for group in _groups(comparison)]
     table = pd.concat(parts, ignore_index=True)
     return table.loc[table.n > 0, ["variant", "condition", *errors.CALIBRATION]].reset_index(drop=True)
 
 
-def _groups(tables: Tables) -> list[errors.Group]:
-    groups = errors.groups(tables, classified=True)
+def _groups(comparison: Comparison) -> list[errors.Group]:
+    groups = errors.groups(comparison.tables, classified=True)
     if not groups:
         raise NoData("no finished run has recorded predictions of classes")
     return groups

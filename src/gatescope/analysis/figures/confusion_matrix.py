@@ -11,11 +11,11 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from gatescope.analysis import errors, style
+from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.errors import Group, confused_pairs, confusion, confusion_cells, seed_text
-from gatescope.analysis.figures.base import NoData
 from gatescope.analysis.figures.drawing import canvas, panel_title, per_row
 from gatescope.analysis.figures.summaries import evenly_spaced
-from gatescope.analysis.tables import Tables
+from gatescope.analysis.tables import NoData
 
 TITLE = "Confusion matrix"
 MAX_PANELS = 12
@@ -29,9 +29,9 @@ MAX_LETTERS = 14
 """Most letters of a name in the figure."""
 
 
-def caption(tables: Tables) -> str:
+def caption(comparison: Comparison) -> str:
     """Describe rows, columns and shades."""
-    groups = _groups(tables)
+    groups = _groups(comparison)
     omitted = ""
     if len(groups) > MAX_PANELS:
         omitted = f" The first {MAX_PANELS} of {len(groups)} variants are drawn."
@@ -42,9 +42,9 @@ def caption(tables: Tables) -> str:
     )
 
 
-def numbers(tables: Tables) -> pd.DataFrame:
+def numbers(comparison: Comparison) -> pd.DataFrame:
     """Return all cells that are not 0 or, if these are many, the commonest confusions of each variant."""
-    groups = _groups(tables)
+    groups = _groups(comparison)
     matrices = [(group, confusion(group.pooled)) for group in groups]
     parts = [confusion_cells(counts).assign(**group.key) for group, counts in matrices]
     if sum(map(len, parts)) > MAX_ROWS:
@@ -54,9 +54,9 @@ def numbers(tables: Tables) -> pd.DataFrame:
     return table[["variant", "condition", "true", "predicted", "n", "share"]]
 
 
-def draw(tables: Tables, width: float | None = None) -> Figure:
+def draw(comparison: Comparison, width: float | None = None) -> Figure:
     """Draw one matrix per variant and condition."""
-    groups = _groups(tables)[:MAX_PANELS]
+    groups = _groups(comparison)[:MAX_PANELS]
     most = max(len(confusion(group.pooled)) for group in groups)
     width = width or (style.COLUMN if len(groups) == 1 and most <= MAX_NAMES else style.TWO_COLUMNS)
     columns = min(len(groups), per_row(width, 2.1 if most <= MAX_NAMES else 3.0))
@@ -99,8 +99,8 @@ def _short(name: str) -> str:
     return style.escape(text if len(text) <= MAX_LETTERS else f"{text[: MAX_LETTERS - 1]}…")
 
 
-def _groups(tables: Tables) -> list[Group]:
-    groups = errors.groups(tables, classified=True)
+def _groups(comparison: Comparison) -> list[Group]:
+    groups = errors.groups(comparison.tables, classified=True)
     if not groups:
         raise NoData("no finished run has recorded predictions of classes")
     return groups

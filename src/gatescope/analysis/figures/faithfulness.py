@@ -10,22 +10,24 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gatescope.analysis import study, style
-from gatescope.analysis.faithfulness import ERASURE, LN_2, SEEDS, TAU, AttentionEvaluation, evaluations
+from gatescope.analysis.comparison import Comparison
+from gatescope.analysis.faithfulness import ERASURE, LN_2, SEEDS, TAU, AttentionEvaluation
 from gatescope.analysis.figures.drawing import canvas, panel_title, per_row
 from gatescope.analysis.figures.summaries import seed_text
 from gatescope.analysis.statistics import LEVEL
-from gatescope.analysis.tables import Tables
 
 TITLE = "Faithfulness of attention"
 CHANCE = {"color": "#555555", "linestyle": "none", "marker": "|", "markersize": 9, "markeredgewidth": 1.2}
 
 
-def caption(tables: Tables) -> str:
+def caption(comparison: Comparison) -> str:
     """Describe the quantities and their reference values."""
-    rows = _last_condition(tables)
+    rows = _last_condition(comparison)
     condition = rows[0].condition
     variants = {row.variant for row in rows}
-    table = tables.runs[tables.runs.variant.isin(variants) & (tables.runs.condition == condition)]
+    table = comparison.tables.runs[
+        comparison.tables.runs.variant.isin(variants) & (comparison.tables.runs.condition == condition)
+    ]
     return (
         f"At the tested weights, on the fixed batch of the probe{f' ({condition})' if condition else ''}. τ: "
         "Kendall's τ_b between attention weights and another measure of the importance of a token, mean over "
@@ -38,7 +40,7 @@ def caption(tables: Tables) -> str:
     )
 
 
-def numbers(tables: Tables) -> pd.DataFrame:
+def numbers(comparison: Comparison) -> pd.DataFrame:
     """Return mean, interval and reference value of each quantity by condition and variant."""
     return pd.DataFrame(
         [
@@ -49,14 +51,14 @@ def numbers(tables: Tables) -> pd.DataFrame:
                 **vars(row.estimate),
                 "chance": row.reference,
             }
-            for row in evaluations(tables)
+            for row in comparison.attention
         ]
     )
 
 
-def draw(tables: Tables, width: float | None = None) -> Figure:
+def draw(comparison: Comparison, width: float | None = None) -> Figure:
     """Draw one panel per quantity, with one row per variant."""
-    evaluated = _last_condition(tables)
+    evaluated = _last_condition(comparison)
     variants = style.order(row.variant for row in evaluated)
     quantities = list(dict.fromkeys(row.quantity for row in evaluated))
     width = width or style.TWO_COLUMNS
@@ -98,8 +100,8 @@ def _panel(axes: Axes, rows: list[AttentionEvaluation], variants: list[str]) -> 
         axes.set_xlim(left=0)
 
 
-def _last_condition(tables: Tables) -> list[AttentionEvaluation]:
+def _last_condition(comparison: Comparison) -> list[AttentionEvaluation]:
     """Return the evaluations under the last condition, which the figure of attention shows too."""
-    rows = evaluations(tables)
+    rows = comparison.attention
     last = study.conditions(pd.DataFrame({"condition": [row.condition for row in rows]}))[-1]
     return [row for row in rows if row.condition == last]

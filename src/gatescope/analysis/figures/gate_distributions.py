@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import NoData
+from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures.drawing import canvas, panel_title, per_row
 from gatescope.analysis.figures.summaries import (
     condition_text,
@@ -18,16 +18,16 @@ from gatescope.analysis.figures.summaries import (
     seed_text,
     without_duplicate_gates,
 )
-from gatescope.analysis.tables import Tables
+from gatescope.analysis.tables import NoData
 
 TITLE = "Gate distributions over training"
 LEVELS = (0.1, 0.5, 0.9)
 MAX_TICKS = 4
 
 
-def caption(tables: Tables) -> str:
+def caption(comparison: Comparison) -> str:
     """Describe shades, lines and gates."""
-    table = _histograms(tables)
+    table = _histograms(comparison)
     return (
         f"Shade: number of units and valid positions of the batch of the probe{condition_text(table)} at "
         "which a gate of the first layer has this value, relative to the most frequent value of the column; "
@@ -37,19 +37,19 @@ def caption(tables: Tables) -> str:
     )
 
 
-def numbers(tables: Tables) -> pd.DataFrame:
+def numbers(comparison: Comparison) -> pd.DataFrame:
     """Return the quantiles of each gate by variant and step."""
     rows = []
-    for (variant, gate), part in _grouped(tables):
+    for (variant, gate), part in _grouped(comparison):
         for step, counts, edges in _columns(part):
             low, middle, high = (_quantile(counts, edges, level) for level in LEVELS)
             rows.append((variant, gate, step, low, middle, high))
     return pd.DataFrame(rows, columns=["variant", "gate", "step", "quantile_10", "median", "quantile_90"])
 
 
-def draw(tables: Tables, width: float | None = None) -> Figure:
+def draw(comparison: Comparison, width: float | None = None) -> Figure:
     """Draw one panel per cell and gate."""
-    grouped = _grouped(tables)
+    grouped = _grouped(comparison)
     variants = list(dict.fromkeys(variant for (variant, _), _ in grouped))
     shown = {v: [(gate, part) for (variant, gate), part in grouped if variant == v] for v in variants}
     width = width or style.TWO_COLUMNS
@@ -107,9 +107,9 @@ def _quantile(counts: np.ndarray, edges: np.ndarray, level: float) -> float:
     return float(np.interp(level, np.concatenate([[0], np.cumsum(counts)]) / total, edges))
 
 
-def _grouped(tables: Tables) -> list[tuple[tuple[str, str], pd.DataFrame]]:
+def _grouped(comparison: Comparison) -> list[tuple[tuple[str, str], pd.DataFrame]]:
     """Return the histograms by (variant, gate), gates in the order of the records."""
-    table = _histograms(tables)
+    table = _histograms(comparison)
     grouped = []
     for variant in style.order(table.variant):
         own = table[table.variant == variant]
@@ -117,9 +117,9 @@ def _grouped(tables: Tables) -> list[tuple[tuple[str, str], pd.DataFrame]]:
     return [(key, part) for key, part in grouped if _columns(part)]
 
 
-def _histograms(tables: Tables) -> pd.DataFrame:
+def _histograms(comparison: Comparison) -> pd.DataFrame:
     """Return the histograms of the gates of the first layer: last condition, first variant of each cell."""
-    table = study.contenders(tables).measurement(r"gates/[^/]+/[^/]+/histogram")
+    table = comparison.contenders.measurement(r"gates/[^/]+/[^/]+/histogram")
     table = table[table.kind == "histogram"]
     if table.empty:
         raise NoData("no finished run has histograms of gates (instruments=off, or no recurrent layer)")

@@ -11,19 +11,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import NoData
+from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures.drawing import canvas, legend, panel_title, per_row
 from gatescope.analysis.figures.summaries import without_duplicate_gates
-from gatescope.analysis.tables import Tables
+from gatescope.analysis.tables import NoData
 
 TITLE = "Gate saturation"
 MIN_SIDE = 1.1
 """Least side of a panel in inches."""
 
 
-def caption(tables: Tables) -> str:
+def caption(comparison: Comparison) -> str:
     """Describe points and axes."""
-    table = _points(tables)
+    table = _points(comparison)
     condition = f", {table.condition.iloc[0]}" if table.condition.iloc[0] else ""
     return (
         "Each point is a unit of the first layer at the tested weights, on the fixed batch of the probe "
@@ -35,9 +35,9 @@ def caption(tables: Tables) -> str:
     )
 
 
-def numbers(tables: Tables) -> pd.DataFrame:
+def numbers(comparison: Comparison) -> pd.DataFrame:
     """Return the mean shares of each gate by variant."""
-    table = _points(tables)
+    table = _points(comparison)
     rows = []
     for variant in style.order(table.variant):
         own = table[table.variant == variant]
@@ -49,9 +49,9 @@ def numbers(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def draw(tables: Tables, width: float | None = None) -> Figure:
+def draw(comparison: Comparison, width: float | None = None) -> Figure:
     """Draw one panel per cell and gate."""
-    table = _points(tables)
+    table = _points(comparison)
     cells = list(dict.fromkeys(style.split(variant)[0] for variant in style.order(table.variant)))
     gates = {cell: list(dict.fromkeys(table.gate[table.cell_name == cell])) for cell in cells}
     most = max(len(names) for names in gates.values())
@@ -87,12 +87,12 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
 
 
-def _points(tables: Tables) -> pd.DataFrame:
+def _points(comparison: Comparison) -> pd.DataFrame:
     """Return the saturation of the gates of the first layer at the tested weights, by variant and gate.
 
     It is of the first condition, and of the seed that most variants have.
     """
-    table = tables.of_tested(r"gates/[^/]+/[^/]+/saturation")
+    table = comparison.tables.of_tested(r"gates/[^/]+/[^/]+/saturation")
     table = table[table.kind == "points"]
     if table.empty:
         raise NoData("no finished run has measurements of gates (instruments=off, or no recurrent layer)")

@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import Curves, NoData
+from gatescope.analysis.comparison import Comparison
+from gatescope.analysis.figures.base import Curves
 from gatescope.analysis.figures.drawing import band, canvas, format_log_axis, legend, panel_title, per_row
 from gatescope.analysis.figures.summaries import evenly_spaced, seed_text
 from gatescope.analysis.gradient_flow import ALIVE, DEAD, EXPLODED, lost_by_variant, over_seeds
-from gatescope.analysis.tables import Tables
+from gatescope.analysis.tables import NoData
 
 TITLE = "Gradient norms over training"
 MAX_ROWS = 3
@@ -24,28 +25,28 @@ CURVES = Curves("step", "step", "norm, or share", ("quantity", "condition"), log
 CLIP: Any = {"color": "#555555", "linewidth": 0.9, "linestyle": (0, (1.0, 1.5))}
 
 
-def caption(tables: Tables) -> str:
+def caption(comparison: Comparison) -> str:
     """Describe the norms, their unit and the share of clipped steps."""
-    total = _norms(tables)
-    line = " Dotted: clipping threshold." if _thresholds(tables) else ""
+    total = _norms(comparison)
+    line = " Dotted: clipping threshold." if _thresholds(comparison) else ""
     share = ""
-    if len(_clipped(tables)):
+    if len(_clipped(comparison)):
         share = f" {CLIPPED.capitalize()}: since the previous measurement, with mean and 95 % t interval."
     return (
         "Euclidean norm of the gradient before clipping, of all parameters and of the recurrent weights of "
         f"all layers. Geometric mean over {seed_text(total)}, with the 95 % t interval of the logarithms. "
         "Unit: loss per unit of a parameter; the vertical axis is "
-        f"logarithmic.{line}{share}{_lost_seeds(tables)}"
+        f"logarithmic.{line}{share}{_lost_seeds(comparison)}"
     )
 
 
-def numbers(tables: Tables) -> pd.DataFrame:
+def numbers(comparison: Comparison) -> pd.DataFrame:
     """Return mean and interval of each quantity by condition, variant and step."""
     parts = [
         over_seeds(own, "step", name != CLIPPED)
         .reset_index()
         .assign(quantity=name, condition=condition, variant=variant)
-        for name, part in _parts(tables)
+        for name, part in _parts(comparison)
         for condition in study.conditions(part)
         for variant in style.order(part.variant)
         if len(own := part[(part.condition == condition) & (part.variant == variant)])
@@ -54,9 +55,9 @@ def numbers(tables: Tables) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[columns]
 
 
-def draw(tables: Tables, width: float | None = None) -> Figure:
+def draw(comparison: Comparison, width: float | None = None) -> Figure:
     """Draw the norms and the share of clipped steps, one row per condition."""
-    parts = _parts(tables)
+    parts = _parts(comparison)
     width = width or style.TWO_COLUMNS
     columns = len(parts) if per_row(width) >= len(parts) else 1
     conditions = evenly_spaced(study.conditions(parts[0][1]), MAX_ROWS if columns > 1 else 1)
@@ -75,13 +76,13 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
             if axes in norms[1:]:
                 axes.sharey(norms[0])
             if name == ALL:
-                for threshold in _thresholds(tables):
+                for threshold in _thresholds(comparison):
                     axes.axhline(threshold, **CLIP)
         for axes in norms:
             format_log_axis(axes.yaxis)
         for axes in grid[-columns:]:
             axes.set_xlabel("step")
-        clip = [Line2D([], [], **CLIP, label="clipping threshold")] if _thresholds(tables) else []
+        clip = [Line2D([], [], **CLIP, label="clipping threshold")] if _thresholds(comparison) else []
         legend(figure, parts[0][1].variant, markers=False, extra=clip)
     return figure
 
@@ -97,23 +98,23 @@ def _panel(axes: Axes, table: pd.DataFrame, name: str) -> None:
         band(axes, mean, variant_style.color)
 
 
-def _parts(tables: Tables) -> list[tuple[str, pd.DataFrame]]:
+def _parts(comparison: Comparison) -> list[tuple[str, pd.DataFrame]]:
     """Return the quantities that are shown, by name: one row per run and step after step 0.
 
     The share of clipped steps is included for runs that clip.
     """
-    total = _norms(tables)
-    weights = tables.measurement(r"gradient_norm/[^/]+/recurrent_weights/.*")
+    total = _norms(comparison)
+    weights = comparison.tables.measurement(r"gradient_norm/[^/]+/recurrent_weights/.*")
     by = ["run_id", "variant", "condition", "seed", "step"]
     # The sum of pandas ignores NaN, and a norm that is not finite must remain so.
     squares = weights.assign(value=weights.value.fillna(np.inf) ** 2).groupby(by, as_index=False).value.sum()
     parts = [(ALL, total), ("recurrent weights", _with_status(squares.assign(value=np.sqrt(squares.value))))]
-    parts.append((CLIPPED, _clipped(tables)))
+    parts.append((CLIPPED, _clipped(comparison)))
     return [(name, part) for name, part in parts if len(part)]
 
 
-def _norms(tables: Tables) -> pd.DataFrame:
-    total = _with_status(tables.measurement("gradient_norm/before_clip"))
+def _norms(comparison: Comparison) -> pd.DataFrame:
+    total = _with_status(comparison.tables.measurement("gradient_norm/before_clip"))
     total = total[total.step > 0]
     if total[total.status == ALIVE].step.nunique() < 2:
         raise NoData(
@@ -128,20 +129,23 @@ def _with_status(norms: pd.DataFrame) -> pd.DataFrame:
     return norms.assign(status=status)
 
 
-def _lost_seeds(tables: Tables) -> str:
+def _lost_seeds(comparison: Comparison) -> str:
     """Return the sentences of the caption on seeds that no mean contains: last norm 0 or not finite."""
-    texts = {name: lost_by_variant(part) for name, part in _parts(tables) if name != CLIPPED}
+    texts = {name: lost_by_variant(part) for name, part in _parts(comparison) if name != CLIPPED}
     return "".join(f" For {name}:{text}" for name, text in texts.items() if text)
 
 
-def _clipped(tables: Tables) -> pd.DataFrame:
-    table = tables.measurement("gradient_norm/clipped_share").dropna(subset=["value"])
+def _clipped(comparison: Comparison) -> pd.DataFrame:
+    table = comparison.tables.measurement("gradient_norm/clipped_share").dropna(subset=["value"])
     table = table.assign(status=ALIVE)
-    return table[table.step > 0] if _thresholds(tables) else table.iloc[:0]
+    return table[table.step > 0] if _thresholds(comparison) else table.iloc[:0]
 
 
-def _thresholds(tables: Tables) -> list[float]:
-    trainers = [tables.configs.get(run_id, {}).get("trainer") or {} for run_id in tables.runs.run_id]
+def _thresholds(comparison: Comparison) -> list[float]:
+    trainers = [
+        comparison.tables.configs.get(run_id, {}).get("trainer") or {}
+        for run_id in comparison.tables.runs.run_id
+    ]
     norms = [
         trainer.get("gradient_clip_val")
         for trainer in trainers

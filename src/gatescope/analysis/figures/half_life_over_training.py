@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import Curves, NoData
+from gatescope.analysis.comparison import Comparison
+from gatescope.analysis.figures.base import Curves
 from gatescope.analysis.figures.drawing import (
     band,
     canvas,
@@ -26,21 +27,20 @@ from gatescope.analysis.gradient_flow import (
     ALIVE,
     DEAD,
     EXPLODED,
-    decay_rates,
     longest,
     lost_by_variant,
     over_seeds,
 )
-from gatescope.analysis.tables import Tables
+from gatescope.analysis.tables import NoData
 
 TITLE = "Half-life over training"
 PANELS_PER_ROW = 3
 CURVES = Curves("step", "step", "half-life (steps)", ("condition",), log_x=True, log_y=True)
 
 
-def caption(tables: Tables) -> str:
+def caption(comparison: Comparison) -> str:
     """Describe half-lives, bands and the marks on the edges."""
-    table = _rates(tables)
+    table = _rates(comparison)
     return (
         "Number of time steps after which the norm of the backpropagated gradient has halved: ln 2 / −λ, "
         f"where λ is the mean decay rate over {seed_text(table)} (loss-free, top layer); bands: the 95 % t "
@@ -51,9 +51,9 @@ def caption(tables: Tables) -> str:
     )
 
 
-def numbers(tables: Tables) -> pd.DataFrame:
+def numbers(comparison: Comparison) -> pd.DataFrame:
     """Return mean and interval of the half-life by condition, variant and step."""
-    table = _rates(tables)
+    table = _rates(comparison)
     parts = [
         over_seeds(own, "step").reset_index().assign(condition=condition, variant=variant)
         for condition in study.conditions(table)
@@ -65,9 +65,9 @@ def numbers(tables: Tables) -> pd.DataFrame:
     return rates.assign(**{column: _half_life(rates[column]) for column in ("mean", "low", "high")})
 
 
-def draw(tables: Tables, width: float | None = None) -> Figure:
+def draw(comparison: Comparison, width: float | None = None) -> Figure:
     """Draw one panel per condition."""
-    table = _rates(tables)
+    table = _rates(comparison)
     conditions = evenly_spaced(study.conditions(table), PANELS_PER_ROW)
     width = width or (style.COLUMN if len(conditions) == 1 else style.TWO_COLUMNS)
     columns = min(len(conditions), per_row(width, 2.0))
@@ -109,8 +109,8 @@ def _half_life(rate: pd.Series) -> pd.Series:
     return math.log(2) / -rate.where(rate < 0)
 
 
-def _rates(tables: Tables) -> pd.DataFrame:
-    table = decay_rates(tables)
+def _rates(comparison: Comparison) -> pd.DataFrame:
+    table = comparison.decay_rates
     table = table[~table.tested]
     if not (table.status == ALIVE).any():
         raise NoData("no finished run has a decay rate that is defined")

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import Curves, NoData
+from gatescope.analysis.comparison import Comparison
+from gatescope.analysis.figures.base import Curves
 from gatescope.analysis.figures.drawing import band, canvas, legend, panel_title, panels, per_row
 from gatescope.analysis.figures.summaries import (
     evenly_spaced,
@@ -19,7 +20,7 @@ from gatescope.analysis.figures.summaries import (
     readable_name,
     seed_text,
 )
-from gatescope.analysis.tables import Tables
+from gatescope.analysis.tables import NoData
 
 TITLE = "Learning curves"
 PANELS_PER_ROW = 3
@@ -28,9 +29,9 @@ MAX_PANELS = 6
 """Most conditions that are drawn; of more, evenly spaced ones are."""
 
 
-def caption(tables: Tables) -> str:
+def caption(comparison: Comparison) -> str:
     """Describe lines and bands."""
-    name, table = _curves(tables)
+    name, table = _curves(comparison)
     return (
         f"{readable_name(name).capitalize()} after each epoch. Thin lines: runs; thick lines: mean over "
         f"{seed_text(table)} with its 95 % t interval, up to the epoch at which the first of them stops "
@@ -38,15 +39,15 @@ def caption(tables: Tables) -> str:
     )
 
 
-def numbers(tables: Tables) -> pd.DataFrame:
+def numbers(comparison: Comparison) -> pd.DataFrame:
     """Return mean and interval of the metric by condition, variant and epoch."""
-    name, table = _curves(tables)
+    name, table = _curves(comparison)
     return means(table.assign(quantity=name), ["quantity", "condition"], "epoch")
 
 
-def draw(tables: Tables, width: float | None = None) -> Figure:
+def draw(comparison: Comparison, width: float | None = None) -> Figure:
     """Draw one panel per condition, or one per cell where there is one condition."""
-    name, table = _curves(tables)
+    name, table = _curves(comparison)
     parts = _parts(table)
     width = width or (style.TWO_COLUMNS if len(parts) > 1 else style.COLUMN)
     columns = min(PANELS_PER_ROW, len(parts), per_row(width, 1.4))
@@ -87,11 +88,11 @@ def _last_only(mean: pd.DataFrame) -> list[int]:
     return [len(mean) - 1] if len(mean) else []
 
 
-def _curves(tables: Tables) -> tuple[str, pd.DataFrame]:
+def _curves(comparison: Comparison) -> tuple[str, pd.DataFrame]:
     """Return name and values of the primary metric on validation data, or else of a loss, by epoch."""
-    primary, tables = study.primary(tables).rpartition("/")[2], study.contenders(tables)
+    primary = comparison.primary.rpartition("/")[2]
     for name in (f"validation/{primary}", "validation/loss", "train/loss"):
-        table = tables.metric(name).dropna(subset=["epoch", "value"])
+        table = comparison.contenders.metric(name).dropna(subset=["epoch", "value"])
         if len(table):
             table = table.drop_duplicates(["run_id", "epoch"], keep="last")
             return name, table.assign(

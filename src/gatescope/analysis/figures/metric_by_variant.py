@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.base import NoData
+from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures.drawing import canvas, panel_title, panels, per_row
 from gatescope.analysis.figures.summaries import (
     MAX_CONDITIONS,
@@ -21,30 +21,30 @@ from gatescope.analysis.figures.summaries import (
     seed_text,
 )
 from gatescope.analysis.statistics import LEVEL, mean_interval
-from gatescope.analysis.tables import Tables
+from gatescope.analysis.tables import NoData
 
 TITLE = "Metric by variant"
 PANELS_PER_ROW = 3
 BASELINE_LINE: Any = {"color": "#555555", "linewidth": 0.9, "linestyle": (0, (4.0, 2.0))}
 
 
-def caption(tables: Tables) -> str:
+def caption(comparison: Comparison) -> str:
     """Describe points, bars and the line of the baseline."""
-    table = _values(tables)
+    table = _values(comparison)
     conditions = study.conditions(table)
-    baselines = [(c, baseline) for c in conditions if (baseline := study.baseline(tables, c))]
+    baselines = [(c, baseline) for c in conditions if (baseline := comparison.baselines.get(c))]
     values = ", ".join(f"{baseline.value:.3f}" + (f" ({c})" if c else "") for c, baseline in baselines)
     line = f" Dashed: {baselines[0][1].name}, {values}." if baselines else ""
     return (
-        f"{readable_name(study.primary(tables)).capitalize()}. Small points: runs ({seed_text(table)} per "
+        f"{readable_name(comparison.primary).capitalize()}. Small points: runs ({seed_text(table)} per "
         f"variant); large points and bars: mean and {LEVEL:.0%} t interval over seeds.{line}"
         + omitted_conditions(conditions)
     )
 
 
-def numbers(tables: Tables) -> pd.DataFrame:
+def numbers(comparison: Comparison) -> pd.DataFrame:
     """Return mean and interval of the metric by condition and variant."""
-    table = _values(tables)
+    table = _values(comparison)
     rows = [
         {"condition": condition, "variant": variant, **vars(mean_interval(own))}
         for condition in study.conditions(table)
@@ -54,9 +54,9 @@ def numbers(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def draw(tables: Tables, width: float | None = None) -> Figure:
+def draw(comparison: Comparison, width: float | None = None) -> Figure:
     """Draw one panel per condition, with one row per variant."""
-    table = _values(tables)
+    table = _values(comparison)
     variants, conditions = style.order(table.variant), evenly_spaced(study.conditions(table), MAX_CONDITIONS)
     width = width or (style.COLUMN if len(conditions) == 1 else style.TWO_COLUMNS)
     columns = min(PANELS_PER_ROW, len(conditions), per_row(width, 2.0))
@@ -64,11 +64,11 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
     with canvas(width, 0.6 + rows * (0.35 + 0.24 * len(variants))) as figure:
         grid = panels(figure, len(conditions), columns, common_x=False)
         for axes, condition in zip(grid, conditions, strict=True):
-            _panel(axes, table[table.condition == condition], variants, study.baseline(tables, condition))
+            _panel(axes, table[table.condition == condition], variants, comparison.baselines.get(condition))
             panel_title(axes, condition)
         for axes in grid[max(0, len(conditions) - columns) :]:
-            axes.set_xlabel(readable_name(study.primary(tables)))
-        if baseline := study.baseline(tables, conditions[0]):
+            axes.set_xlabel(readable_name(comparison.primary))
+        if baseline := comparison.baselines.get(conditions[0]):
             line = Line2D([], [], **BASELINE_LINE, label=style.style_of(baseline.name).label)
             figure.legend(handles=[line], loc="outside upper right", handlelength=2.2)
     return figure
@@ -93,9 +93,9 @@ def _panel(axes: Axes, table: pd.DataFrame, variants: list[str], baseline: study
         axes.axvline(baseline.value, **BASELINE_LINE, zorder=0)
 
 
-def _values(tables: Tables) -> pd.DataFrame:
-    name = study.primary(tables)
-    table = study.contenders(tables).final(name).dropna(subset=["value"])
+def _values(comparison: Comparison) -> pd.DataFrame:
+    name = comparison.primary
+    table = comparison.contenders.final(name).dropna(subset=["value"])
     if table.empty:
         raise NoData(f"no finished run has a finite {name}")
     return table

@@ -8,10 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gatescope.analysis import study, style
-from gatescope.analysis.comparison import reference_contrasts
+from gatescope.analysis import style
+from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.contrasts import Contrast
-from gatescope.analysis.figures.base import NoData
 from gatescope.analysis.figures.drawing import canvas, panel_title, panels, per_row
 from gatescope.analysis.figures.summaries import (
     MAX_CONDITIONS,
@@ -21,27 +20,27 @@ from gatescope.analysis.figures.summaries import (
     readable_name,
 )
 from gatescope.analysis.statistics import LEVEL, SUPERIORITY_THRESHOLD
-from gatescope.analysis.tables import Tables
+from gatescope.analysis.tables import NoData
 
 TITLE = "Paired differences"
 PANELS_PER_ROW = 3
 
 
-def caption(tables: Tables) -> str:
+def caption(comparison: Comparison) -> str:
     """Describe the differences and when a marker is filled."""
-    contrasts = _contrasts(tables)
+    contrasts = _contrasts(comparison)
     pairs = count_text((contrast.difference.estimate.n for contrast in contrasts), "seed")
     return (
-        f"{readable_name(study.primary(tables)).capitalize()} of each variant minus that of "
-        f"{_reference(tables)}, over the {pairs} that both have. Small points: seeds; large points and bars: "
-        f"mean and {LEVEL:.0%} t interval, not adjusted for multiple comparisons. Filled points: the "
-        f"difference is significant (p < {1 - LEVEL:.2f} after Holm's correction, P(A > B) beyond "
+        f"{readable_name(comparison.primary).capitalize()} of each variant minus that of "
+        f"{_reference(comparison)}, over the {pairs} that both have. Small points: seeds; large points "
+        f"and bars: mean and {LEVEL:.0%} t interval, not adjusted for multiple comparisons. Filled points: "
+        f"the difference is significant (p < {1 - LEVEL:.2f} after Holm's correction, P(A > B) beyond "
         f"{SUPERIORITY_THRESHOLD}, enough seeds)."
         + omitted_conditions(list(dict.fromkeys(contrast.condition for contrast in contrasts)))
     )
 
 
-def numbers(tables: Tables) -> pd.DataFrame:
+def numbers(comparison: Comparison) -> pd.DataFrame:
     """Return mean, interval, p value and verdict of each difference."""
     rows = [
         {
@@ -53,14 +52,14 @@ def numbers(tables: Tables) -> pd.DataFrame:
             "superiority": contrast.difference.superiority,
             "verdict": contrast.verdict,
         }
-        for contrast in _contrasts(tables)
+        for contrast in _contrasts(comparison)
     ]
     return pd.DataFrame(rows)
 
 
-def draw(tables: Tables, width: float | None = None) -> Figure:
+def draw(comparison: Comparison, width: float | None = None) -> Figure:
     """Draw one panel per condition, with one row per variant."""
-    contrasts = _contrasts(tables)
+    contrasts = _contrasts(comparison)
     conditions = evenly_spaced(list(dict.fromkeys(one.condition for one in contrasts)), MAX_CONDITIONS)
     variants = style.order(contrast.variant for contrast in contrasts)
     width = width or (style.COLUMN if len(conditions) == 1 else style.TWO_COLUMNS)
@@ -72,7 +71,7 @@ def draw(tables: Tables, width: float | None = None) -> Figure:
         for axes, condition in zip(grid, conditions, strict=True):
             _panel(axes, [one for one in contrasts if one.condition == condition], variants)
             panel_title(axes, condition)
-        name = f"{readable_name(study.primary(tables))}, minus {_reference(tables)}"
+        name = f"{readable_name(comparison.primary)}, minus {_reference(comparison)}"
         figure.supxlabel(name, fontsize=style.RC["axes.labelsize"])
     return figure
 
@@ -94,12 +93,12 @@ def _panel(axes: Axes, contrasts: list[Contrast], variants: list[str]) -> None:
     axes.grid(axis="y", visible=False)
 
 
-def _reference(tables: Tables) -> str:
-    return style.style_of(study.reference(study.contenders(tables))).label
+def _reference(comparison: Comparison) -> str:
+    return style.style_of(comparison.reference).label
 
 
-def _contrasts(tables: Tables) -> list[Contrast]:
-    contrasts = [contrast for contrast in reference_contrasts(tables) if contrast.difference.estimate.n]
+def _contrasts(comparison: Comparison) -> list[Contrast]:
+    contrasts = [contrast for contrast in comparison.contrasts if contrast.difference.estimate.n]
     if not contrasts:
         raise NoData("fewer than two variants have finished runs of the same seed")
     return contrasts

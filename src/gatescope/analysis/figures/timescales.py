@@ -8,20 +8,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import style
-from gatescope.analysis.figures.base import NoData
+from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures.drawing import canvas, legend, panel_title, panels, per_row
 from gatescope.analysis.figures.summaries import condition_text, seed_text
 from gatescope.analysis.gradient_flow import ends, longest
-from gatescope.analysis.tables import Tables
+from gatescope.analysis.tables import NoData
 
 TITLE = "Effective timescales"
 MAX_TIMESCALE = 1e4
 """In time steps; larger values (of gates that equal 1 in float32) are drawn at the edge."""
 
 
-def caption(tables: Tables) -> str:
+def caption(comparison: Comparison) -> str:
     """Describe the timescale and the units that are counted."""
-    table = _timescales(tables)
+    table = _timescales(comparison)
     return (
         "Share of units whose gate, taken alone, keeps a state for at least τ time steps, τ = −1 / mean ln "
         f"keep{condition_text(table)}. Units of the first layer, with {seed_text(table)} pooled. Cells "
@@ -30,10 +30,10 @@ def caption(tables: Tables) -> str:
     )
 
 
-def numbers(tables: Tables) -> pd.DataFrame:
+def numbers(comparison: Comparison) -> pd.DataFrame:
     """Return quantiles of the timescales of units by time and variant."""
     rows = []
-    for time, part in ends(_timescales(tables)).items():
+    for time, part in ends(_timescales(comparison)).items():
         for variant in style.order(part.variant):
             steps = _steps(part[part.variant == variant])
             low, middle, high = np.quantile(steps, [0.1, 0.5, 0.9])
@@ -41,9 +41,9 @@ def numbers(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["time", "variant", "quantile_10", "median", "quantile_90", "units"])
 
 
-def draw(tables: Tables, width: float | None = None) -> Figure:
+def draw(comparison: Comparison, width: float | None = None) -> Figure:
     """Draw the distribution at initialisation and at the tested weights."""
-    table = _timescales(tables)
+    table = _timescales(comparison)
     width = width or style.TWO_COLUMNS
     columns = per_row(width, 2.0)
     with canvas(width, 2.6 if columns > 1 else 4.4) as figure:
@@ -81,9 +81,9 @@ def _steps(table: pd.DataFrame) -> np.ndarray:
     )
 
 
-def _timescales(tables: Tables) -> pd.DataFrame:
+def _timescales(comparison: Comparison) -> pd.DataFrame:
     """Return the timescales of the first layer under one condition, one row per run and step."""
-    table = tables.with_tested(r"gates/[^/]+/timescale")
+    table = comparison.tables.with_tested(r"gates/[^/]+/timescale")
     table = table[table.kind == "points"]
     if table.empty:
         raise NoData("no finished run has measured the timescale of a gate that keeps the state")

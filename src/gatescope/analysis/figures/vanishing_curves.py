@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gatescope.analysis import style
-from gatescope.analysis.figures.base import Curves, NoData
+from gatescope.analysis.comparison import Comparison
+from gatescope.analysis.figures.base import Curves
 from gatescope.analysis.figures.drawing import band, canvas, legend, panel_title, panels, per_row
 from gatescope.analysis.figures.summaries import condition_text, seed_text
 from gatescope.analysis.gradient_flow import (
@@ -16,14 +17,13 @@ from gatescope.analysis.gradient_flow import (
     DEAD,
     EXPLODED,
     KEY,
-    decay_rates,
     ends,
     longest,
     lost_by_variant,
     mean_curve,
     measurements,
 )
-from gatescope.analysis.tables import Tables
+from gatescope.analysis.tables import NoData
 
 TITLE = "Vanishing curves"
 GUIDES = (0.5, 0.8, 0.9, 0.97)
@@ -33,9 +33,9 @@ FLOOR = 1e-9
 CURVES = Curves("lag", "lag (steps)", "norm relative to lag 0", ("time",), log_y=True, floor=FLOOR)
 
 
-def caption(tables: Tables) -> str:
+def caption(comparison: Comparison) -> str:
     """Describe the curves, their normalisation and the guide lines."""
-    table = _curves(tables)
+    table = _curves(comparison)
     return (
         "Norm of a random unit vector on the last state, propagated backward by the exact Jacobians, "
         f"relative to lag 0, against the lag in time steps{condition_text(table)}. It is of the whole state "
@@ -45,7 +45,7 @@ def caption(tables: Tables) -> str:
     )
 
 
-def numbers(tables: Tables) -> pd.DataFrame:
+def numbers(comparison: Comparison) -> pd.DataFrame:
     """Return mean and interval of the norm by time, variant and lag."""
     parts = [
         mean_curve(own[own.status == ALIVE])
@@ -53,7 +53,7 @@ def numbers(tables: Tables) -> pd.DataFrame:
         .reset_index()
         .assign(time=time, variant=variant, n=int((own.status == ALIVE).sum()))
         .assign(**{name: int((own.status == name).sum()) for name in (DEAD, EXPLODED)})
-        for time, part in ends(_curves(tables)).items()
+        for time, part in ends(_curves(comparison)).items()
         for variant in style.order(part.variant)
         if len(own := part[part.variant == variant])
     ]
@@ -61,20 +61,20 @@ def numbers(tables: Tables) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[columns]
 
 
-def _curves(tables: Tables) -> pd.DataFrame:
+def _curves(comparison: Comparison) -> pd.DataFrame:
     """Return the curves under one condition, one row per run and step, with the status of the gradient."""
-    table = longest(measurements(tables, "loss_free_curve"))
+    table = longest(measurements(comparison.tables, "loss_free_curve"))
     try:
-        status = decay_rates(tables).set_index(KEY).status
+        status = comparison.decay_rates.set_index(KEY).status
     except NoData:
         return table.assign(status=ALIVE)
     known = pd.MultiIndex.from_frame(table[KEY]).map(status.to_dict())
     return table.assign(status=pd.Series(known, index=table.index).fillna(ALIVE))
 
 
-def draw(tables: Tables, width: float | None = None) -> Figure:
+def draw(comparison: Comparison, width: float | None = None) -> Figure:
     """Draw the curves at initialisation and at the tested weights."""
-    table = _curves(tables)
+    table = _curves(comparison)
     width = width or style.TWO_COLUMNS
     columns = per_row(width, 2.0)
     with canvas(width, 3.0 if columns > 1 else 4.8) as figure:

@@ -12,12 +12,15 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gatescope.analysis.comparison import Comparison, compare
+from gatescope.analysis.figures import LOOKUP as figure_modules
+from gatescope.analysis.lookup import require_known
 from gatescope.analysis.report import errors as report_errors
 from gatescope.analysis.report import numbers, page
 from gatescope.analysis.report import tables as report_tables
 from gatescope.analysis.report.context import page_context, shared_context
 from gatescope.analysis.report.drawings import FIGURES, draw
-from gatescope.analysis.report.findings import write_findings
+from gatescope.analysis.report.findings import DEFAULT, write_findings
+from gatescope.analysis.report.findings import LOOKUP as findings_modules
 from gatescope.analysis.report.index import write_summary
 from gatescope.analysis.runs import Source, Tables, summary_names
 
@@ -42,6 +45,7 @@ def write_report(
     find_texts: report_errors.FindTexts | None = None,
     selecting: dict[str, Any] | None = None,
     findings: str | None = None,
+    options: Sequence[str] = (),
 ) -> Path:
     """Write the report of a study.
 
@@ -54,13 +58,19 @@ def write_report(
             such as `gatescope.texts.texts_of`. Without it errors are shown by their ids.
         selecting: {"over": keys, "by": metric on validation}; default: `study.select` of the runs.
         findings: the module that writes the findings; default: `study.findings` of the runs.
+        options: words that the command in the section "Reproduce" has beside `study`, `select` and `by`.
 
     Returns:
         The path of the README.
 
     Raises:
         NoRuns: there are no runs, none of them has finished, or none can be selected.
+        UnknownName: `figures` or `findings` has a name that does not exist. Nothing has been written.
     """
+    typed = [figure_modules.find(name) for name in figures or ()]
+    require_known("figures", typed)
+    typed_findings = findings_modules.find(findings) if findings else None
+    require_known("findings", [typed_findings] if typed_findings else [])
     tables = source.tables()
     if selecting:
         tables = replace(tables, study=tables.study | {"select": selecting})
@@ -71,10 +81,12 @@ def write_report(
     report_tables.write(comparison, folder / "tables")
     errors = report_errors.error_section(comparison, find_texts)
     report_errors.write(errors, folder / "tables")
-    written = write_findings(comparison, findings)
-    names = figures or comparison.study.get("figures") or FIGURES
-    drawings = [draw(name, comparison.tables, folder, paper) for name in names]
-    shared = shared_context(comparison, written, errors)
+    written = write_findings(
+        comparison, typed_findings or findings_modules.find(str(comparison.study.get("findings") or DEFAULT))
+    )
+    modules = typed or map(figure_modules.find, comparison.study.get("figures") or FIGURES)
+    drawings = [draw(found, comparison, folder, paper) for found in modules]
+    shared = shared_context(comparison, written, errors, options)
     own = page_context(comparison, drawings, folder) | {"paper": paper}
     _render("report.html.j2", folder / "report.html", shared | own)
     _render("README.md.j2", folder / "README.md", shared | {"figures": drawings})

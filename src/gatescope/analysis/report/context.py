@@ -17,10 +17,20 @@ from gatescope.analysis.report.findings import Findings
 from gatescope.analysis.report.numbers import join_words
 from gatescope.analysis.statistics import LEVEL, missing_combinations
 from gatescope.analysis.tables import Tables
+from gatescope.invocation import command
 
 
-def shared_context(comparison: Comparison, findings: Findings, errors: ErrorSection | None) -> dict[str, Any]:
-    """Return what README and page both show."""
+def shared_context(
+    comparison: Comparison, findings: Findings, errors: ErrorSection | None, options: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return what README and page both show.
+
+    Args:
+        comparison: the comparison.
+        findings: the findings in words.
+        errors: the section on errors.
+        options: further words of the command that writes the report.
+    """
     recorded, selection = comparison.recorded, comparison.selection
     return {
         "study": comparison.study,
@@ -31,7 +41,7 @@ def shared_context(comparison: Comparison, findings: Findings, errors: ErrorSect
         "direction": "higher" if comparison.higher_is_better else "lower",
         "findings": findings,
         "errors": errors,
-        "commands": commands(recorded),
+        "commands": commands(recorded, options),
         "unfinished": _unfinished(recorded),
         "missing": _missing(recorded, comparison.primary),
         "notes": [*recorded.notes, *(() if selection is None else selection.notes), *_mixed(recorded)],
@@ -81,20 +91,23 @@ def page_context(comparison: Comparison, drawings: Sequence[Drawing], folder: Pa
     }
 
 
-def commands(tables: Tables) -> list[str]:
+def commands(tables: Tables, options: Sequence[str] = ()) -> list[str]:
     """Return the recorded commands that compute the runs again, then the one that writes the report."""
     name = str(tables.study["name"])
     recorded = {_command(words) for words in tables.runs.command if words}
-    training = sorted(recorded) or [f"python train.py {shlex.quote(f'study={name}')}"]
+    training = sorted(recorded) or [f"{command('train')} {shlex.quote(f'study={name}')}"]
     reporting = [f"study={name}"]
     if select := tables.study.get("select"):
         reporting += [f"select={','.join(select['over'])}", f"by={select['by']}"]
-    return [*training, f"python scripts/report.py {shlex.join(reporting)}"]
+    return [*training, f"{command('report')} {shlex.join([*reporting, *options])}"]
 
 
 def _command(words: tuple[str, ...]) -> str:
     program = Path(words[0]).name
-    start = ["python", program] if program.endswith(".py") else program.split()  # "gatescope train"
+    if program == "train.py":
+        start = command("train").split()
+    else:
+        start = ["python", program] if program.endswith(".py") else program.split()  # "gatescope train"
     return shlex.join([*start, *words[1:]])
 
 

@@ -12,10 +12,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gatescope.analysis import style
-from gatescope.analysis.figures import NoData, failure, load, save, title
-from gatescope.analysis.figures.base import FigureModule
+from gatescope.analysis.comparison import Comparison
+from gatescope.analysis.figures import FigureModule, failure, save, title
+from gatescope.analysis.lookup import Found, UnknownName
 from gatescope.analysis.report import interactive, page
-from gatescope.analysis.tables import Tables
+from gatescope.analysis.tables import NoData
 
 log = logging.getLogger(__name__)
 
@@ -61,31 +62,34 @@ class Drawing:
     narrow: str | None = None
 
 
-def draw(name: str, tables: Tables, folder: Path, paper: bool) -> Drawing:
+def draw(found: Found, comparison: Comparison, folder: Path, paper: bool) -> Drawing:
     """Draw a figure and write its files.
 
     A figure that has no data or raises an exception does not prevent the report: the reason takes its place.
 
     Args:
-        name: the figure, as `study.figures` names it.
-        tables: the runs that are compared.
+        found: the figure, looked up by the name that `study.figures` gives it.
+        comparison: the comparison.
         folder: the folder of the report.
         paper: whether to write the one- and two-column forms as well.
     """
+    name = found.name
     try:
-        return _draw(name, load(name), tables, folder, paper)
-    except NoData as error:
+        if found.error is not None:
+            raise found.error
+        return _draw(name, found.module, comparison, folder, paper)
+    except (NoData, UnknownName) as error:
         log.warning("figure %s: %s", name, error)
         reason = str(error)
     except Exception as error:
         log.exception("figure %s raised an error", name)
         reason = failure(name, error)
     _remove_files(name, folder)
-    return Drawing(name, title(name), "", reason)
+    return Drawing(name, title(found), "", reason)
 
 
-def _draw(name: str, module: FigureModule, tables: Tables, folder: Path, paper: bool) -> Drawing:
-    figure, table, caption = module.draw(tables), module.numbers(tables), module.caption(tables)
+def _draw(name: str, module: FigureModule, comparison: Comparison, folder: Path, paper: bool) -> Drawing:
+    figure, table, caption = module.draw(comparison), module.numbers(comparison), module.caption(comparison)
     curves = getattr(module, "CURVES", None)
     charts = interactive.charts(table, curves) if curves is not None else []
     save(figure, folder, name, ("png", "svg"))
@@ -93,7 +97,7 @@ def _draw(name: str, module: FigureModule, tables: Tables, folder: Path, paper: 
     table.to_csv(folder / "numbers" / f"{name}.csv", index=False, float_format="%.8g", lineterminator="\n")
 
     def at(width: float) -> Figure:
-        return figure if figure.get_figwidth() == width else module.draw(tables, width)
+        return figure if figure.get_figwidth() == width else module.draw(comparison, width)
 
     column, narrow = at(style.COLUMN), None
     with TemporaryDirectory() as elsewhere:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from gatescope.analysis.report.numbers import NOTHING
 from gatescope.analysis.report.tables import markdown
+from gatescope.invocation import command
 
 SUMMARY = "summary.json"
 """A file in the folder of a report. Keys: name, question, finding (one line); for a report that is made of
@@ -33,10 +34,10 @@ def write_index(out: str | Path) -> Path:
         question = f"**{summary['notice']}** {question}" if "notice" in summary else question
         runs = f"{summary['finished']} of {summary['runs']}" if "runs" in summary else NOTHING
         lines.append([link, f"{question}{summary['finding']}", runs])
-    body = "No report yet: `python scripts/report.py study=first_light` writes one."
+    body = f"No report yet: `{command('report')} study=first_light` writes one."
     if lines:
         body = markdown(["study", "finding", "runs"], lines)
-    about = "`scripts/report.py` generates the reports and this list from the records of runs."
+    about = "`gatescope report` generates the reports and this list from the records of runs."
     readme = root / "README.md"
     readme.write_text(f"# Reports\n\n{about}\n\n{body}\n", encoding="utf-8")
     return readme

@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Protocol, cast
+from typing import Protocol
 
 from gatescope.analysis.comparison import Comparison
+from gatescope.analysis.lookup import Found, Lookup, UnknownName
 from gatescope.analysis.report.numbers import literal
-from gatescope.components import import_from_working_directory
 
 log = logging.getLogger(__name__)
 
@@ -41,34 +39,29 @@ class FindingsModule(Protocol):
         ...
 
 
-def load(name: str) -> FindingsModule:
-    """Import a findings module.
-
-    Args:
-        name: a module of this package, else a module on the Python path or in the working directory.
-
-    Raises:
-        ModuleNotFoundError: there is no such module.
-    """
-    if "." not in name and find_spec(f"{__name__}.{name}"):
-        return cast(FindingsModule, import_module(f"{__name__}.{name}"))
-    import_from_working_directory()
-    return cast(FindingsModule, import_module(name))
+LOOKUP = Lookup("findings module", __name__, required=("findings",))
+"""Finds findings modules by their names."""
 
 
-def write_findings(comparison: Comparison, module: str | None = None) -> Findings:
+def write_findings(comparison: Comparison, found: Found) -> Findings:
     """Write the findings of a study.
 
     An exception does not prevent the report: its message takes the place of the findings.
 
     Args:
         comparison: the comparison.
-        module: the module that writes them; default: `study.findings`, else `DEFAULT`.
+        found: the module that writes them, looked up by its name.
     """
-    name = module or str(comparison.study.get("findings") or DEFAULT)
+    name = found.name
     try:
-        return load(name).findings(comparison)
+        if found.error is not None:
+            raise found.error
+        module: FindingsModule = found.module
+        return module.findings(comparison)
+    except UnknownName as error:
+        log.warning("findings: %s", error)
+        message = f"The findings could not be written: {error}"
     except Exception as error:
         log.exception("the findings of %s could not be written", name)
         message = f"The findings could not be written: {name} raised {type(error).__name__}: {error}"
-        return Findings("Findings", message, [literal(message)])
+    return Findings("Findings", message, [literal(message)])

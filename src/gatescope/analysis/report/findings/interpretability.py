@@ -10,13 +10,13 @@ import pandas as pd
 from gatescope.analysis import contrasts, study, style
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.faithfulness import ERASURE, PERMUTED, TAU, AttentionEvaluation
-from gatescope.analysis.figures.base import NoData
 from gatescope.analysis.report.findings import Findings
 from gatescope.analysis.report.findings import comparison as variants
 from gatescope.analysis.report.findings.comparison import under
 from gatescope.analysis.report.numbers import interval, join_words, number
 from gatescope.analysis.report.tables import markdown
 from gatescope.analysis.statistics import MIN_SEEDS, mean_interval
+from gatescope.analysis.tables import NoData
 
 TITLE = "Gates by part of the input, and attention as an explanation"
 ABLATIONS = ("uniform", "frozen_random", "mean", "max", "none")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from gatescope.analysis.comparison import Comparison
-from gatescope.analysis.figures.base import NoData
 from gatescope.analysis.gradient_flow import END, START
 from gatescope.analysis.report.findings import Findings
 from gatescope.analysis.report.findings import comparison as variants
@@ -13,6 +12,7 @@ from gatescope.analysis.report.numbers import interval, join_words, number
 from gatescope.analysis.report.tables import markdown
 from gatescope.analysis.signal_reach import GradientFlow, RateChange, SignalReach
 from gatescope.analysis.statistics import MIN_SEEDS, Estimate
+from gatescope.analysis.tables import NoData
 
 TITLE = "How far gradients reach back in time"
 
