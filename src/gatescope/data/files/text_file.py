@@ -101,6 +101,11 @@ class TextFile(SequenceData):
         """Split a text into tokens, without a limit on their number."""
         return self.encoding.tokenize(text)
 
+    @property
+    def tokenizer_config(self) -> dict[str, Any]:
+        """Config of the tokenizer."""
+        return {"_target_": f"{Corpus.__module__}.Corpus", "tokenizer": self.encoding.tokenizer}
+
 
 class _LabelledTextRows:
     """The tokens and the label of each row, and a hash of each text to count repetitions."""
