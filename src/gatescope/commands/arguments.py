@@ -40,7 +40,9 @@ def runs_dir() -> str:
 def execute(
     function: Callable[..., object], text: str | None, arguments: Sequence[str] | None, positional: int = 0
 ) -> int:
-    """Call a function with the arguments of a command line, print what it returns, and report errors.
+    """Call a function with the arguments of a command line, print its result, report errors.
+
+    A result of None is not printed.
 
     Args:
         function: The command. Its name begins every message.
@@ -58,7 +60,9 @@ def execute(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         names, keywords = parse(words, function, positional)
-        print(function(*names, **keywords))
+        result = function(*names, **keywords)
+        if result is not None:
+            print(result)
     except UsageError as error:
         return _report(function, error, USAGE)
     except (NoRuns, CommandFailed) as error:
