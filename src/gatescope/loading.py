@@ -19,9 +19,11 @@ from omegaconf import DictConfig, OmegaConf
 from gatescope.analysis.record_files import find_run
 from gatescope.building import build_network
 from gatescope.components import import_from_working_directory
+from gatescope.data.encoding.tokenizers import restore
 from gatescope.data.errors import DataError
 from gatescope.moved import current_targets
-from gatescope.saved_task import SavedTask, restored_task
+from gatescope.saved_task import restored_task
+from gatescope.sequences import TaskSpec
 from gatescope.tracking.checkpoint_files import read_checkpoint, weights_path
 from gatescope.tracking.provenance import versions
 from gatescope.tracking.runfile import read_run
@@ -98,18 +100,17 @@ def _build(directory: Path, cfg: DictConfig, checkpoint: dict[str, Any]) -> Trai
         def load_data() -> SequenceData:
             return load_run_data(directory, cfg, identity)
 
-        tokenize = _tokenizer(cfg, saved)
+        tokenize = _tokenizer(cfg, saved.task)
         model = build_network(cfg, saved.task)
         trained = Trained(directory, cfg, model, saved.task, saved.longest, tokenize, load_data)
     trained.model.load_state_dict(weights)
     return trained
 
 
-def _tokenizer(cfg: DictConfig, saved: SavedTask) -> Callable[[str], list[str]]:
+def _tokenizer(cfg: DictConfig, task: TaskSpec) -> Callable[[str], list[str]]:
     """Return the tokenizer that was saved, else that of the data, which need not be loaded for it."""
-    if saved.tokenizer is not None:
-        tokenize: Callable[[str], list[str]] = instantiate(saved.tokenizer).tokenize
-        return tokenize
+    if task.tokenizer:
+        return restore(task.tokenizer)
 
     @cache
     def data() -> SequenceData:

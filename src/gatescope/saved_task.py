@@ -24,12 +24,10 @@ class SavedTask(NamedTuple):
     Attributes:
         task: The task; its notes are not saved.
         longest: Number of steps of the longest training sequence.
-        tokenizer: Config of the tokenizer, see `SequenceData.tokenizer_config`.
     """
 
     task: TaskSpec
     longest: int
-    tokenizer: dict[str, Any] | None
 
 
 def saved_task(data: SequenceData) -> dict[str, Any]:
@@ -43,7 +41,6 @@ def saved_task(data: SequenceData) -> dict[str, Any]:
         "spec": {name: list(value) if isinstance(value, tuple) else value for name, value in content.items()},
         "vectors": None if task.vectors is None else list(task.vectors.shape),
         "longest": int(data.splits.train.lengths.max()),
-        "tokenizer": data.tokenizer_config,
     }
 
 
@@ -58,4 +55,4 @@ def restored_task(content: Mapping[str, Any]) -> SavedTask:
     }
     shape = content["vectors"]
     task = TaskSpec(**spec, vectors=None if shape is None else torch.zeros(shape))
-    return SavedTask(task, int(content["longest"]), content["tokenizer"])
+    return SavedTask(task, int(content["longest"]))

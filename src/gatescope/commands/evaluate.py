@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,8 +40,10 @@ from gatescope.commands.text_rows import (
     check_reads_texts,
     checked_rows,
     column_of,
+    target_tokenizer,
     text_or_none,
 )
+from gatescope.data.encoding.tokenizers import make_tokenizer
 from gatescope.data.errors import DataError
 from gatescope.data.files.labels import label_text, shorten, to_number
 from gatescope.data.files.table_reader import Row
@@ -145,12 +147,10 @@ def _edits(trained: Trained, targets: Sequence[str], answers: Sequence[Answer]) 
     """Yield the edits between each generated sequence and its target, and the symbols of the target."""
     from gatescope.training.transduction import edits
 
-    splits: dict[str, Callable[[str], list[str]]] = {
-        "character": list,
-        "phoneme": str.split,
-        "word": trained.tokenize,
-    }
-    split = splits[trained.task.target_unit]
+    name = target_tokenizer(trained)
+    if name == "subwords":
+        raise UsageError(f"{trained.directory.name}: targets of subwords cannot be scored on another file")
+    split = make_tokenizer(name)
     for text, answer in zip(targets, answers, strict=True):
         true = split(text)
         yield {"errors": edits(" ".join(answer.symbols), " ".join(true)), "symbols": len(true)}

@@ -27,6 +27,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import tee
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TextIO
@@ -42,14 +43,19 @@ from gatescope.commands.text_rows import (
     checked_rows,
     column_names,
     column_of,
+    target_tokenizer,
     text_or_none,
 )
+from gatescope.data.encoding.tokenizers import join_tokens
 from gatescope.data.errors import DataError
 from gatescope.data.files.table_reader import DELIMITERS, table_suffix
+from gatescope.sequences import Kind
 from gatescope.trained import Answer, Trained
 
 Write = Callable[[Sequence[Any]], object]
 """Writes the values of a row."""
+Join = Callable[[Sequence[str]], str]
+"""Makes a text of symbols."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -132,9 +138,9 @@ def _write_answers(trained: Trained, source: Source, batch_size: int, write: Wri
     """Write each row with its answer; return their number."""
     rows, same_rows = tee(source.rows)  # the model reads some batches ahead
     texts = (text_or_none(row[source.position]) for row in same_rows)
-    count = 0
+    count, join = 0, _joining(trained)
     for row, answer in zip(rows, trained.predict_iter(texts, batch_size), strict=True):
-        write([*row, *_values(trained, answer)])
+        write([*row, *_values(trained.task.kind, answer, join)])
         count += 1
     return count
 
@@ -145,22 +151,29 @@ def _new_columns(trained: Trained) -> list[str]:
     return ["prediction", *(f"p({name})" for name in classes), "warning"]
 
 
-def _values(trained: Trained, answer: Answer) -> list[Any]:
+def _values(kind: Kind, answer: Answer, join: Join) -> list[Any]:
     """Return the values of an answer's columns."""
     probabilities = [float(f"{value:.6g}") for value in answer.probabilities.values()]
-    return [prediction_of(trained, answer), *probabilities, answer.warning]
+    return [_prediction(kind, answer, join), *probabilities, answer.warning]
 
 
-def prediction_of(trained: Trained, answer: Answer) -> str | float | None:
+def _prediction(kind: Kind, answer: Answer, join: Join) -> str | float | None:
     """Return the class, the value, or the generated symbols as a text."""
-    if trained.task.kind == "transduction":
-        return (" " if trained.task.target_unit == "word" else "").join(answer.symbols)
+    if kind == "transduction":
+        return join(answer.symbols)
     return answer.label if answer.value is None else answer.value
+
+
+def _joining(trained: Trained) -> Join:
+    """Return the function that makes a text of generated symbols."""
+    if trained.task.kind != "transduction":
+        return " ".join
+    return partial(join_tokens, name=target_tokenizer(trained))
 
 
 def _as_text(trained: Trained, answer: Answer) -> str:
     """Return an answer as lines: the prediction, the probabilities, the warning."""
-    prediction = prediction_of(trained, answer)
+    prediction = _prediction(trained.task.kind, answer, _joining(trained))
     lines = [f"{prediction:.6g}" if isinstance(prediction, float) else str(prediction)]
     ordered = sorted(answer.probabilities.items(), key=lambda item: -item[1])
     lines += [f"  {probability:6.1%}  {name}" for name, probability in ordered]

@@ -15,6 +15,7 @@ from gatescope.analysis.commands import UsageError
 from gatescope.data.errors import DataError, Problems
 from gatescope.data.files.table_reader import DELIMITERS, Row, Table, table_suffix, unlimited_field_size
 from gatescope.data.text_io import open_text
+from gatescope.tracking.runfile import read_run
 from gatescope.trained import Trained
 
 TEXT_KEYS, TARGET_KEYS = ("text", "source"), ("label", "target")
@@ -101,3 +102,10 @@ def checked_rows(path: Path, columns: tuple[str, ...], form: Format) -> Iterator
 def text_or_none(value: Any) -> str | None:
     """Return a text; None for anything else."""
     return value if isinstance(value, str) else None
+
+
+def target_tokenizer(trained: Trained) -> str:
+    """Return the name of the tokenizer of the targets of a transduction, as the record has it."""
+    named = {"character": "code_points", "phoneme": "split"}.get(trained.task.target_unit)
+    notes = read_run(trained.directory).get("task", {}).get("notes", {})
+    return named or str(notes.get("target_tokenizer", "split"))

@@ -155,15 +155,6 @@ class SequenceData(pl.LightningDataModule):
         """
         raise DataError(f"{type(self).__name__} is not made of texts: give an example's index instead")
 
-    @property
-    def tokenizer_config(self) -> dict[str, Any] | None:
-        """Config, with `_target_`, of an object whose method `tokenize` does what that of the data does.
-
-        It is saved with the weights, so that a trained model reads texts without these data. None if there is
-        no such object: the data are then loaded for the first text.
-        """
-        return None
-
     def alignment(self, split: Split, batch: Batch) -> Tensor | None:
         """Return the source steps of each target step, for data where they are known.
 
