@@ -310,7 +310,7 @@ def _sentence(key: str, errors: list[Any], plain: Mapping[str, Any]) -> str:
     if kinds & {"unexpected_keyword_argument", "extra_forbidden"}:
         return unknown_key(key, allowed_keys(key.rpartition(".")[0], plain))
     if kinds & {"missing", "missing_argument"}:
-        return f"{key}: missing, and needed"
+        return f"{key}: missing, every run needs it: give {key}=…, and no ~{key}"
     value: Any = plain
     for part in key.split("."):
         value = value[part]

@@ -46,7 +46,7 @@ def test_runs_of_several_rates_are_reported_whole(
         (f"{model}-none", f"lr={rate}"): pytest.approx(sum(own) / 2)
         for (model, rate), own in validation.items()
     }
-    assert report.main(["study=default", f"root={tmp_path}", "select=model.layers", "by=validation/mse"]) == 1
+    assert report.main(["study=default", f"root={tmp_path}", "select=model.layers", "by=validation/mse"]) == 2
     assert "study.select.over: model.layers does not differ" in capsys.readouterr().err
 
 
