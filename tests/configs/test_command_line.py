@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import subprocess
 import sys
 import time
@@ -269,6 +270,21 @@ def test_the_help_lists_the_options_that_can_be_chosen(tmp_path: Path) -> None:
     assert "my_study" in options["study"].split(", ")
     assert not [name for names in options.values() for name in names.split(", ") if name.startswith("_")]
     assert {"hydra", "sweeps"}.isdisjoint(options)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("text_file data.path=no.csv data.text=a data.label=b", "no.csv: no such file"),
+        ("series_file data.path=no.npz", "no.npz: no such file"),
+        ("characters data.path=no.txt", "no.txt: no such file"),
+        ("audio_folder data.path=no", "no: no such folder"),
+    ],
+)
+def test_data_that_are_missing_leave_no_record(tmp_path: Path, data: str, said: str) -> None:
+    done = train(*shlex.split(f"data={data}"), "tracking=off", runs=tmp_path)
+    assert (done.returncode, done.stderr) == (USAGE, f"{said}\n")
+    assert not list(tmp_path.rglob("run.json"))
 
 
 def test_a_component_may_be_in_the_current_folder(tmp_path: Path) -> None:
