@@ -4,6 +4,7 @@
 # PYTHON is the interpreter (default: python3), FOLDER where the environment is made (default: a new one in /tmp).
 # TORCH is the requirement for torch (default: torch with its CPU build, where an index has one). TESTS are the
 # tests that run. Needs a network or an index, about 2 GB, and ten minutes. Exit code 0: the tests passed.
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/{/^#/p}' "$0" | cut -c3-; exit ;; esac
 set -euo pipefail
 cd "$(dirname "$0")/.."
 which=${1:?oldest or newest}
