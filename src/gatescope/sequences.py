@@ -6,6 +6,7 @@ wandb.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -50,6 +51,9 @@ class TaskSpec:
         stateful: row i of a batch continues row i of the previous batch; hidden states are carried over.
         vectors: (input_size, D) pretrained embeddings of the tokens; D is then the width of the embedding.
         frozen_vectors: the pretrained embeddings are not trained.
+        tokenizer: state of the tokenizer that makes tokens of a text, see
+            `gatescope.data.encoding.tokenizers.restore`; empty if inputs are not made of texts, or if texts
+            need other preparation, too.
         notes: facts about the data for the record (number of dropped rows, share of unknown words, …).
     """
 
@@ -70,6 +74,7 @@ class TaskSpec:
     stateful: bool = False
     vectors: Tensor | None = field(default=None, repr=False, compare=False)
     frozen_vectors: bool = False
+    tokenizer: Mapping[str, str] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
 
     def token(self, index: int) -> str:
