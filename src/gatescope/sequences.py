@@ -81,6 +81,18 @@ class TaskSpec:
         """Return the token of an input id; the id itself as text if the task has no vocabulary."""
         return self.vocabulary[index] if self.vocabulary else str(index)
 
+    def tokens(self, batch: Batch) -> list[list[str]] | None:
+        """Return the tokens of each example of a batch, without padding; None if inputs are features.
+
+        A token without a name (the task has no vocabulary) is its id.
+        """
+        if self.inputs == "features":
+            return None
+        return [
+            [self.token(index) for index in row[:length]]
+            for row, length in zip(batch.inputs.tolist(), batch.lengths.tolist(), strict=True)
+        ]
+
     def token_ids(self) -> dict[str, int]:
         """Return the id of every token, with ids as text if the task has no vocabulary."""
         return {self.token(index): index for index in range(self.input_size)}
@@ -135,3 +147,15 @@ def first_answer(targets: Tensor) -> Tensor:
     ends = (targets == END).long()
     kept = targets.masked_fill(ends.cumsum(1) - ends > 0, IGNORE)
     return kept[:, : int((kept != IGNORE).sum(1).max())]
+
+
+def probabilities(task: TaskSpec, values: Tensor) -> Tensor:
+    """Return class probabilities; a single output gives those of two classes.
+
+    Shape:
+        values: (…, K) logits; the result: (…, number of classes).
+    """
+    if task.output_size == 1:
+        probability = torch.sigmoid(values)
+        return torch.cat([1 - probability, probability], dim=-1)
+    return torch.softmax(values, dim=-1)

@@ -42,7 +42,9 @@ def runs_dir() -> str:
 def execute(
     function: Callable[..., object], text: str | None, arguments: Sequence[str] | None, positional: int = 0
 ) -> int:
-    """Call a function with the arguments of a command line, print what it returns, and report errors.
+    """Call a function with the arguments of a command line, print its result, report errors.
+
+    A result of None is not printed.
 
     Args:
         function: The command. Its name begins every message.
@@ -61,7 +63,9 @@ def execute(
     keywords: dict[str, Any] = {}
     try:
         names, keywords = parse(words, function, positional)
-        write(str(function(*names, **keywords)))
+        result = function(*names, **keywords)
+        if result is not None:
+            write(str(result))
     except UsageError as error:
         return _report(function, error, USAGE)
     except (NoRuns, CommandFailed) as error:

@@ -127,12 +127,7 @@ class SequenceData(pl.LightningDataModule):
 
         A token without a name (the task has no vocabulary) is its id.
         """
-        if self.task.inputs == "features":
-            return None
-        return [
-            [self.task.token(index) for index in row[:length]]
-            for row, length in zip(batch.inputs.tolist(), batch.lengths.tolist(), strict=True)
-        ]
+        return self.task.tokens(batch)
 
     def texts(self, split: Split, indices: Sequence[int]) -> list[str]:
         """Return examples as text: their tokens, or the shape of their features.
@@ -159,6 +154,15 @@ class SequenceData(pl.LightningDataModule):
             DataError: these data are not made from texts.
         """
         raise DataError(f"{type(self).__name__} is not made of texts: give an example's index instead")
+
+    @property
+    def tokenizer_config(self) -> dict[str, Any] | None:
+        """Config, with `_target_`, of an object whose method `tokenize` does what that of the data does.
+
+        It is saved with the weights, so that a trained model reads texts without these data. None if there is
+        no such object: the data are then loaded for the first text.
+        """
+        return None
 
     def alignment(self, split: Split, batch: Batch) -> Tensor | None:
         """Return the source steps of each target step, for data where they are known.

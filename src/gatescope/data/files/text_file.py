@@ -112,6 +112,11 @@ class TextFile(SequenceData):
     def _tokenizer(self) -> Tokenizer:
         return restore(self.task.tokenizer)
 
+    @property
+    def tokenizer_config(self) -> dict[str, Any]:
+        """Config of the tokenizer."""
+        return {"_target_": f"{Corpus.__module__}.Corpus", "tokenizer": self.encoding.tokenizer}
+
 
 class _LabelledTextRows:
     """The text and the label of each row, and a hash of each text to count repetitions."""
