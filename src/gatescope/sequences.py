@@ -23,6 +23,21 @@ Split = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
+class TargetScale:
+    """The scale on which a model learns the targets of a regression; it answers in the original unit.
+
+    Attributes:
+        mean: mean of the train targets, of their logarithms if `log`.
+        deviation: their standard deviation.
+        log: whether the model learns the logarithm.
+    """
+
+    mean: float
+    deviation: float
+    log: bool = False
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """The properties of a dataset that a model, a loss and a report need.
 
@@ -51,6 +66,7 @@ class TaskSpec:
         vectors: (input_size, D) pretrained embeddings of the tokens; D is then the width of the embedding.
         frozen_vectors: the pretrained embeddings are not trained.
         notes: facts about the data for the record (number of dropped rows, share of unknown words, …).
+        target_scale: the scale on which the targets of a regression are learnt; None for their own.
     """
 
     kind: Kind
@@ -71,6 +87,7 @@ class TaskSpec:
     vectors: Tensor | None = field(default=None, repr=False, compare=False)
     frozen_vectors: bool = False
     notes: dict[str, Any] = field(default_factory=dict)
+    target_scale: TargetScale | None = None
 
     def token(self, index: int) -> str:
         """Return the token of an input id; the id itself as text if the task has no vocabulary."""

@@ -39,6 +39,7 @@ change rounding: `trainer.precision`, `trainer.compile` and the kernel of a cell
 
 NEUTRAL: dict[str, Any] = {
     "decoder": {},  # most models have none
+    "data": {"target_scale": "none"},
     "scheduler": {"warmup": 0},
     "trainer": {"float32_matmul_precision": "highest"},
 }
@@ -57,6 +58,8 @@ def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
     if "baseline" in (cfg.get("model") or {}):
         sections &= BASELINE_SECTIONS
     resolved = {name: _resolve(cfg[name]) for name in sorted(sections)}
+    if isinstance(data := resolved.get("data"), dict) and data.get("kind") == "classification":
+        data.pop("target_scale", None)  # it acts on a regression alone
     resolved = _without_neutral(resolved, NEUTRAL)
     for name, keys in EXCLUDED_KEYS.items():
         if isinstance(resolved.get(name), dict):

@@ -23,6 +23,7 @@ from gatescope.data.examples import Splits
 from gatescope.data.files.labels import Labels, TargetKind, shorten
 from gatescope.data.files.sources import source_files, source_notes
 from gatescope.data.files.table_reader import Row, Table
+from gatescope.data.target_scale import ScaleName, with_target_scale
 
 
 class TextFile(SequenceData):
@@ -43,6 +44,7 @@ class TextFile(SequenceData):
         max_tokens, min_freq, max_length, specials, tokenizer, vectors, frozen: as in `TextEncoding`.
         batch_size, seed, workers: as in `SequenceData`.
         name: of the data in tables, folders and W&B; None for the name of the file.
+        target_scale: as in `with_target_scale`; unused for classification.
     """
 
     def __init__(
@@ -69,9 +71,10 @@ class TextFile(SequenceData):
         seed: Annotated[int, Field(ge=0)] = 0,
         workers: Annotated[int, Field(ge=0)] = 0,
         name: str | None = None,
+        target_scale: ScaleName = "none",
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
-        self.name = name
+        self.name, self.target_scale = name, target_scale
         self.files = source_files(path, validation_path, test_path)
         self.columns, self.header, self.charset = (text, label), header, encoding
         self.kind, self.limit, self.validation, self.test = kind, limit, validation, test
@@ -95,7 +98,8 @@ class TextFile(SequenceData):
                 rows[0], train_size=self.limit, stratify=strata, random_state=self.seed
             )
         notes = source_notes(self.files) | texts.count_repetitions(rows)
-        return self.encoding.encode(texts.corpus, rows, targets, labels, notes)
+        splits = self.encoding.encode(texts.corpus, rows, targets, labels, notes)
+        return with_target_scale(splits, self.target_scale)
 
     def tokenize(self, text: str) -> list[str]:
         """Split a text into tokens, without a limit on their number."""
