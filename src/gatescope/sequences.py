@@ -24,6 +24,21 @@ Split = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
+class TargetScale:
+    """The scale on which a model learns the targets of a regression; it answers in the original unit.
+
+    Attributes:
+        mean: mean of the train targets, of their logarithms if `log`.
+        deviation: their standard deviation.
+        log: whether the model learns the logarithm.
+    """
+
+    mean: float
+    deviation: float
+    log: bool = False
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """The properties of a dataset that a model, a loss and a report need.
 
@@ -55,6 +70,7 @@ class TaskSpec:
             `gatescope.data.encoding.tokenizers.restore`; empty if inputs are not made of texts, or if texts
             need other preparation, too.
         notes: facts about the data for the record (number of dropped rows, share of unknown words, …).
+        target_scale: the scale on which the targets of a regression are learnt; None for their own.
     """
 
     kind: Kind
@@ -76,6 +92,7 @@ class TaskSpec:
     frozen_vectors: bool = False
     tokenizer: Mapping[str, str] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    target_scale: TargetScale | None = None
 
     def token(self, index: int) -> str:
         """Return the token of an input id; the id itself as text if the task has no vocabulary."""

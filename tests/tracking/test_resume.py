@@ -52,6 +52,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> Stopped:
     [
         ([], (1, 3, 4, 6, 12)),  # in the first epoch, at its end, between two, in the second, before the test
         (["scheduler=plateau", "scheduler.patience=0"], (5, 9)),
+        (["scheduler=cosine", "scheduler.warmup=0.5"], (2, 7)),
         (["+trainer.val_check_interval=2"], (2, 6)),
         (["trainer.max_epochs=-1", "trainer.max_steps=10"], (4, 9)),
         (["+trainer.accumulate_grad_batches=2"], (1, 2)),

@@ -76,7 +76,10 @@ def describe(data: SequenceData) -> Iterator[str]:
         yield f"{label:>20}  " + "  ".join(f"{100 * share:5.1f} %" for share in shares)
     bucketed, unbucketed = task.notes["padding_waste"], task.notes["padding_waste_unbucketed"]
     yield f"padding in batches of {data.batch_size}: {bucketed:.1%}, without buckets {unbucketed:.1%}"
-    yield from (f"{name}: {value}" for name, value in task.notes.items() if not name.startswith("padding"))
+    for name, value in task.notes.items():
+        if name != "remarks" and not name.startswith("padding"):
+            yield f"{name}: {value}"
+    yield from (f"remark: {remark}" for remark in task.notes.get("remarks", ()))
     for i in range(min(3, len(train))):
         yield example_line(data, train, i)
 

@@ -105,10 +105,10 @@ class SequenceTask(pl.LightningModule):
         """Compute the loss of a batch, log it and update the metrics of its stage."""
         values = self._values(batch, batch_idx, stage)
         losses = self.objective.loss(values, batch.targets)
-        minimised = losses.mean()
-        loss, size = minimised.detach(), losses.shape[0]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            minimised, loss, size = global_mean(losses)
+        minimised, loss, size = self._mean(losses)
+        if stage == "train":
+            own = self.objective.minimised(losses, values, batch.targets)
+            minimised = minimised if own is losses else self._mean(own)[0]
         self._raise_if_found(self._finite.add(loss, Place(stage, self.global_step, self.current_epoch)))
         if stage != "train":
             # The loss is equal on all ranks, so that averaging it over ranks does not change it.
@@ -121,6 +121,13 @@ class SequenceTask(pl.LightningModule):
             columns = self.objective.columns(values.detach(), batch.targets, outcome)
             self._test_columns.append(batch_columns(batch.ids, losses, columns))
         return minimised
+
+    def _mean(self, losses: Tensor) -> tuple[Tensor, Tensor, int]:
+        """Return the mean that this rank minimises, that of the global batch, and its number of examples."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return global_mean(losses)
+        mean = losses.mean()
+        return mean, mean.detach(), losses.shape[0]
 
     def _log_update(self, loss: Tensor, size: int, batch_idx: int) -> None:
         """Log the loss and learning rate of an update, with the last of its accumulated batches."""

@@ -44,18 +44,16 @@ def print_remarks(remarks: list[str]) -> None:
         log.warning("%s", remark)
 
 
-def unknown_remark(split: str, what: str, share: float, remedy: str) -> Iterator[str]:
-    """Yield the remark on a split with too many unknown tokens, if it has them.
+def unknown_remark(shares: Mapping[str, float], what: str, remedy: str) -> list[str]:
+    """Return the line on the splits with too many unknown tokens; nothing if there are none.
 
     Args:
-        split: name of the split.
+        shares: unknown tokens of each split.
         what: the tokens, in plural.
-        share: of these tokens that are unknown.
         remedy: end of the line.
     """
-    if share > TOO_MANY:
-        cause = "too rare for the vocabulary" if split == "train" else "not in the vocabulary of train"
-        yield f"{split}: {_percent(share)} of the {what} are <unk>, {cause}; {remedy}"
+    shown = [f"{_percent(share)} of {split}" for split, share in shares.items() if share > TOO_MANY]
+    return [f"most {what} are <unk>, too rare or not in train: {', '.join(shown)}; {remedy}"] if shown else []
 
 
 def _empty(notes: Mapping[str, Any], column: str) -> Iterator[str]:
@@ -67,11 +65,10 @@ def _empty(notes: Mapping[str, Any], column: str) -> Iterator[str]:
             )
 
 
-def _unknown(notes: Mapping[str, Any], encoding: TextEncoding) -> Iterator[str]:
-    for split in SPLITS:
-        if notes[f"{split}_texts"] > notes[f"{split}_texts_empty"]:
-            share = notes[f"{split}_unknown_share"]
-            yield from unknown_remark(split, "tokens", share, _remedy(encoding))
+def _unknown(notes: Mapping[str, Any], encoding: TextEncoding) -> list[str]:
+    with_tokens = [split for split in SPLITS if notes[f"{split}_texts"] > notes[f"{split}_texts_empty"]]
+    shares = {split: notes[f"{split}_unknown_share"] for split in with_tokens}
+    return unknown_remark(shares, "tokens", _remedy(encoding))
 
 
 def _remedy(encoding: TextEncoding) -> str:
@@ -81,19 +78,20 @@ def _remedy(encoding: TextEncoding) -> str:
 
 
 def _cut(notes: Mapping[str, Any], encoding: TextEncoding) -> Iterator[str]:
-    for split in SPLITS:
-        texts, tokens = notes[f"{split}_texts_cut_share"], notes[f"{split}_tokens_cut_share"]
-        if not texts:
-            continue
-        by_auto = encoding.max_length == "auto"
-        which = f"{notes['max_length']}{' (data.max_length=auto)' if by_auto else ''}"
-        remedy = "give data.max_length a larger number" if by_auto else "raise data.max_length, or give auto"
-        yield (
-            f"{split}: {_percent(texts)} of the texts are cut after {which} tokens, and lose "
-            f"{_percent(tokens)} of all tokens; {remedy}, or null for whole texts"
-        )
+    shares = [notes[f"{split}_texts_cut_share"] for split in SPLITS]
+    if not any(shares):
+        return
+    by_auto = encoding.max_length == "auto"
+    which = f"data.max_length={notes['max_length']}{', by auto,' if by_auto else ''}"
+    texts = ", ".join(f"{_percent(share)} of {split}" for split, share in zip(SPLITS, shares, strict=True))
+    remedy = "a larger number" if by_auto else "a larger number, auto"
+    lost = _percent(notes["train_tokens_cut_share"])
+    yield (
+        f"{which} cuts texts: {texts}; train loses {lost} of its tokens; "
+        f"give {remedy}, or null for whole texts"
+    )
 
 
 def _percent(share: float) -> str:
     """Return a share in percent; a small one is not rounded to zero."""
-    return f"{100 * share:.1f} %" if share >= 0.001 else "less than 0.1 %"
+    return f"{100 * share:.1f} %" if share >= 0.001 or not share else "less than 0.1 %"

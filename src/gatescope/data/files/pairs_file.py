@@ -196,12 +196,10 @@ def divide(
 
 
 def remarks(splits: Splits) -> list[str]:
-    """Return a line for each split in which most words of the sources are unknown."""
+    """Return a line if most symbols of the sources of a split are unknown."""
     index = splits.task.vocabulary.index(UNKNOWN)
-    remedy = "use data.tokenizer=characters or subwords"
-    found: list[str] = []
-    for name in ("train", "validation", "test"):
-        inputs = getattr(splits, name).inputs
-        share = float((inputs.flat == index).float().mean())
-        found += unknown_remark(name, "symbols of the sources", share, remedy)
-    return found
+    shares = {
+        name: float((getattr(splits, name).inputs.flat == index).float().mean())
+        for name in ("train", "validation", "test")
+    }
+    return unknown_remark(shares, "symbols of the sources", "use data.tokenizer=characters or subwords")
