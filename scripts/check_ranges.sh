@@ -52,7 +52,7 @@ check() { # newest|oldest PYTHON; the commands are joined by &&, as set -e does 
     "$uv" venv --quiet --seed --python "$2" "$folder/$name" &&
         "$uv" pip compile --quiet --python "$python" --resolution "$resolution" "$folder/requirements.in" \
             --overrides "$folder/overrides.txt" --output-file "$folder/$name.txt" > "$folder/$name.log" &&
-        "$uv" pip install --quiet --python "$python" -r "$folder/$name.txt" &&
+        "$uv" pip install --quiet --python "$python" --no-deps -r "$folder/$name.txt" &&
         "$uv" pip install --quiet --python "$python" --no-deps -e . &&
         "$python" -m pytest -n 1 -p no:cacheprovider "${warnings[@]}" $tests 2>&1 | tee "$folder/$name.log"
 }
