@@ -9,6 +9,7 @@
 # optional dependencies.
 #
 # PYTHON runs pip; the default is the project's own environment, or python3 without one.
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/{/^#/p}' "$0" | cut -c3-; exit ;; esac
 set -eu
 
 [ $# -ge 1 ] || { echo "usage: $0 DIR [PYTHON_VERSION]" >&2; exit 2; }

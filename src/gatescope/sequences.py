@@ -24,6 +24,21 @@ Split = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
+class TargetScale:
+    """The scale on which a model learns the targets of a regression; it answers in the original unit.
+
+    Attributes:
+        mean: mean of the train targets, of their logarithms if `log`.
+        deviation: their standard deviation.
+        log: whether the model learns the logarithm.
+    """
+
+    mean: float
+    deviation: float
+    log: bool = False
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """The properties of a dataset that a model, a loss and a report need.
 
@@ -55,6 +70,7 @@ class TaskSpec:
             `gatescope.data.encoding.tokenizers.restore`; empty if inputs are not made of texts, or if texts
             need other preparation, too.
         notes: facts about the data for the record (number of dropped rows, share of unknown words, …).
+        target_scale: the scale on which the targets of a regression are learnt; None for their own.
     """
 
     kind: Kind
@@ -76,10 +92,23 @@ class TaskSpec:
     frozen_vectors: bool = False
     tokenizer: Mapping[str, str] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    target_scale: TargetScale | None = None
 
     def token(self, index: int) -> str:
         """Return the token of an input id; the id itself as text if the task has no vocabulary."""
         return self.vocabulary[index] if self.vocabulary else str(index)
+
+    def tokens(self, batch: Batch) -> list[list[str]] | None:
+        """Return the tokens of each example of a batch, without padding; None if inputs are features.
+
+        A token without a name (the task has no vocabulary) is its id.
+        """
+        if self.inputs == "features":
+            return None
+        return [
+            [self.token(index) for index in row[:length]]
+            for row, length in zip(batch.inputs.tolist(), batch.lengths.tolist(), strict=True)
+        ]
 
     def token_ids(self) -> dict[str, int]:
         """Return the id of every token, with ids as text if the task has no vocabulary."""
@@ -135,3 +164,15 @@ def first_answer(targets: Tensor) -> Tensor:
     ends = (targets == END).long()
     kept = targets.masked_fill(ends.cumsum(1) - ends > 0, IGNORE)
     return kept[:, : int((kept != IGNORE).sum(1).max())]
+
+
+def probabilities(task: TaskSpec, values: Tensor) -> Tensor:
+    """Return class probabilities; a single output gives those of two classes.
+
+    Shape:
+        values: (…, K) logits; the result: (…, number of classes).
+    """
+    if task.output_size == 1:
+        probability = torch.sigmoid(values)
+        return torch.cat([1 - probability, probability], dim=-1)
+    return torch.softmax(values, dim=-1)

@@ -62,6 +62,21 @@ def test_part_of_the_identity(config: Compose, override: str) -> None:
     assert run_id(config(override)) != run_id(config())
 
 
+@pytest.mark.parametrize(
+    ("overrides", "digest"),
+    [  # the ids that these commands had before the keys of NEUTRAL existed
+        ((), "09a1b420"),
+        (("scheduler=cosine",), "9429a88b"),
+        (("data=text_file", "data.path=reviews.csv"), "5644d629"),
+        (("data=series_file", "data.path=x.npz"), "d0e2a4f6"),
+    ],
+)
+def test_new_keys_leave_earlier_ids_as_they_were(
+    config: Compose, overrides: tuple[str, ...], digest: str
+) -> None:
+    assert run_id(config(*overrides)).rpartition("-")[2] == digest
+
+
 @pytest.mark.parametrize("override", ["optimizer.lr=0.1", "attention=dot", "trainer.max_epochs=9"])
 def test_a_baseline_depends_on_model_data_and_seed_alone(config: Compose, override: str) -> None:
     base = "model=tfidf_logistic"

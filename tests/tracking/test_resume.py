@@ -22,11 +22,11 @@ from gatescope.data.errors import DataError
 from gatescope.data.examples import Splits
 from gatescope.data.generated.adding import Adding
 from gatescope.data.ragged import Ragged
+from gatescope.loading import load
 from gatescope.run import load_data, run
 from gatescope.tracking.checkpoint_files import find_checkpoint
 from gatescope.tracking.directory import RecordError, write_atomically
 from gatescope.tracking.identity import run_dir, run_id
-from gatescope.trained import load
 
 Stopped = Callable[..., Path]
 HARD = (
@@ -52,6 +52,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> Stopped:
     [
         ([], (1, 3, 4, 6, 12)),  # in the first epoch, at its end, between two, in the second, before the test
         (["scheduler=plateau", "scheduler.patience=0"], (5, 9)),
+        (["scheduler=cosine", "scheduler.warmup=0.5"], (2, 7)),
         (["+trainer.val_check_interval=2"], (2, 6)),
         (["trainer.max_epochs=-1", "trainer.max_steps=10"], (4, 9)),
         (["+trainer.accumulate_grad_batches=2"], (1, 2)),

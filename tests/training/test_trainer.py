@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import Compose
 from pytorch_lightning import Trainer
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, SequentialLR
 from tracking.records import AtStep, at_step, record, rows, stop_at
 
 from gatescope.config import ConfigError
@@ -188,6 +189,73 @@ def test_cosine_ends_with_the_time(small: Compose, monkeypatch: pytest.MonkeyPat
     result = run(small("scheduler=cosine", "optimizer.lr=0.01", "instruments=off", *limits))
     assert rates(result.directory) == pytest.approx(half_cosine(10), rel=1e-5)
     assert [row["step"] for row in rows(result.directory) if "validation/loss" in row] == [4, 8, 10]
+
+
+def torch_rates(updates: int, warmup: int, decay: str, lr: float = 0.01) -> list[float]:
+    """Return the rates of torch's own schedulers: a linear warm-up, then a decay to an end of 0.001."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+    after = updates - warmup
+    later: Any = {
+        "cosine": lambda: CosineAnnealingLR(optimizer, after, eta_min=0.001),
+        "linear": lambda: LinearLR(optimizer, 1.0, 0.1, after),
+        "constant": lambda: ConstantLR(optimizer, 1.0),
+    }[decay]
+    rising = LinearLR(optimizer, 0.01, 1.0, warmup)
+    scheduler = SequentialLR(optimizer, [rising, later()], [warmup])
+    found = []
+    for _ in range(updates):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+@pytest.mark.parametrize("decay", ["cosine", "linear", "constant"])
+@pytest.mark.parametrize(
+    ("limits", "updates"),
+    [
+        (["trainer.max_epochs=3"], 12),
+        (["trainer.max_epochs=-1", "trainer.max_steps=12"], 12),
+        (["trainer.max_epochs=9", "trainer.max_steps=12"], 12),
+        (["trainer.max_epochs=6", "+trainer.accumulate_grad_batches=3"], 12),
+        (["trainer.max_epochs=4", "+trainer.limit_train_batches=3"], 12),
+    ],
+)
+@pytest.mark.parametrize("warmup", ["0.25", "3"])
+def test_warmup_and_decay_are_those_of_torch(
+    small: Compose, decay: str, limits: list[str], updates: int, warmup: str
+) -> None:
+    end = [] if decay == "constant" else ["scheduler.eta_min=0.001"]
+    options = (f"scheduler={decay}", f"scheduler.warmup={warmup}", "optimizer.lr=0.01", "instruments=off")
+    result = run(small(*options, *end, *limits))
+    assert rates(result.directory) == pytest.approx(torch_rates(updates, 3, decay), rel=1e-4)
+
+
+@pytest.mark.parametrize("warmup", ["0.2", "2"])
+def test_warmup_of_a_run_that_time_ends(small: Compose, monkeypatch: pytest.MonkeyPatch, warmup: str) -> None:
+    """Each training step takes a second of a fake clock; a number of updates ends at no known share."""
+    clock = Clock(monkeypatch, "pytorch_lightning.callbacks.timer.time.monotonic")
+    step = SequenceTask.training_step
+
+    def training_step(self: SequenceTask, *arguments: Any) -> torch.Tensor:
+        clock.now += 1
+        return step(self, *arguments)
+
+    monkeypatch.setattr(SequenceTask, "training_step", training_step)
+    limits = ("trainer.max_epochs=-1", "+trainer.max_time=00:00:00:10", f"scheduler.warmup={warmup}")
+    result = run(small("scheduler=linear", "optimizer.lr=0.01", "instruments=off", *limits))
+    rising = [0.0001, 0.00505]
+    end = 2 if warmup == "0.2" else 0
+    falling = [0.01 * (1 - (k - end) / (10 - end)) for k in range(2, 10)]
+    assert rates(result.directory) == pytest.approx(rising + falling, rel=1e-4)
+
+
+def test_a_warmup_that_is_longer_than_the_run_is_said(
+    small: Compose, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = run(small("scheduler=cosine", "scheduler.warmup=100", "optimizer.lr=0.01", "instruments=off"))
+    assert rates(result.directory) == pytest.approx([0.01 * (0.01 + 0.99 * k / 100) for k in range(4)])
+    assert "scheduler.warmup: given 100 updates, and the run has 4" in caplog.text
 
 
 class Clock:

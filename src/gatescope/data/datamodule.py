@@ -127,12 +127,7 @@ class SequenceData(pl.LightningDataModule):
 
         A token without a name (the task has no vocabulary) is its id.
         """
-        if self.task.inputs == "features":
-            return None
-        return [
-            [self.task.token(index) for index in row[:length]]
-            for row, length in zip(batch.inputs.tolist(), batch.lengths.tolist(), strict=True)
-        ]
+        return self.task.tokens(batch)
 
     def texts(self, split: Split, indices: Sequence[int]) -> list[str]:
         """Return examples as text: their tokens, or the shape of their features.

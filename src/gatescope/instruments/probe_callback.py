@@ -85,7 +85,7 @@ class ProbeCallback(InstrumentCallback):
         if not self.instruments:
             return {}
         with add_overhead(self):
-            model, loss = module.model, module.objective.loss
+            model, loss = module.model, module.objective.training_loss
             if any(p.dtype != torch.float32 for p in model.parameters()):
                 model = copy.deepcopy(model).float()  # training in double or half precision
             self._loss, size = loss, len(self.batch.lengths)

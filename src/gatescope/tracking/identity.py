@@ -37,6 +37,14 @@ EXCLUDED_KEYS: dict[str, frozenset[str]] = {
 """Keys of the other sections that cannot change a result. Everything else counts, including choices that only
 change rounding: `trainer.precision`, `trainer.compile` and the kernel of a cell."""
 
+NEUTRAL: dict[str, Any] = {
+    "decoder": {},  # most models have none
+    "data": {"target_scale": "none"},
+    "scheduler": {"warmup": 0},
+    "trainer": {"float32_matmul_precision": "highest"},
+}
+"""Values that do what a config without the key does: a key that is new changes no id until it is used."""
+
 MAX_NAME_LENGTH = 40
 """Largest number of characters of a dataset's name; W&B allows tags of 64."""
 
@@ -50,16 +58,25 @@ def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
     if "baseline" in (cfg.get("model") or {}):
         sections &= BASELINE_SECTIONS
     resolved = {name: _resolve(cfg[name]) for name in sorted(sections)}
-    if not resolved.get("decoder"):  # most models have no decoder
-        resolved.pop("decoder", None)
-    trainer = resolved.get("trainer")
-    if isinstance(trainer, dict) and trainer.get("float32_matmul_precision") == "highest":
-        del trainer["float32_matmul_precision"]  # the default, which is not written in every config
+    if isinstance(data := resolved.get("data"), dict) and data.get("kind") == "classification":
+        data.pop("target_scale", None)  # it acts on a regression alone
+    resolved = _without_neutral(resolved, NEUTRAL)
     for name, keys in EXCLUDED_KEYS.items():
         if isinstance(resolved.get(name), dict):
             resolved[name] = {key: value for key, value in resolved[name].items() if key not in keys}
     result: dict[str, Any] = replace_paths(original_targets(resolved))
     return result
+
+
+def _without_neutral(node: Mapping[str, Any], neutral: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a section without the keys that have their neutral value."""
+    kept = {}
+    for name, value in node.items():
+        if name in neutral and (value == neutral[name] or (value is None and neutral[name] == {})):
+            continue
+        nested = isinstance(value, Mapping) and neutral.get(name)
+        kept[name] = _without_neutral(value, neutral[name]) if nested else value
+    return kept
 
 
 def _resolve(node: Any) -> Any:

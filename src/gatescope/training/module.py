@@ -18,6 +18,7 @@ from gatescope.data.datamodule import SequenceData
 from gatescope.models.encoder import SequenceModel
 from gatescope.models.seq2seq import Seq2Seq
 from gatescope.models.stack import HiddenState
+from gatescope.saved_task import saved_task
 from gatescope.sequences import Batch
 from gatescope.startup import workarounds_enabled
 from gatescope.training.buffered_metrics import BufferedMetrics
@@ -104,10 +105,10 @@ class SequenceTask(pl.LightningModule):
         """Compute the loss of a batch, log it and update the metrics of its stage."""
         values = self._values(batch, batch_idx, stage)
         losses = self.objective.loss(values, batch.targets)
-        minimised = losses.mean()
-        loss, size = minimised.detach(), losses.shape[0]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            minimised, loss, size = global_mean(losses)
+        minimised, loss, size = self._mean(losses)
+        if stage == "train":
+            own = self.objective.minimised(losses, values, batch.targets)
+            minimised = minimised if own is losses else self._mean(own)[0]
         self._raise_if_found(self._finite.add(loss, Place(stage, self.global_step, self.current_epoch)))
         if stage != "train":
             # The loss is equal on all ranks, so that averaging it over ranks does not change it.
@@ -120,6 +121,13 @@ class SequenceTask(pl.LightningModule):
             columns = self.objective.columns(values.detach(), batch.targets, outcome)
             self._test_columns.append(batch_columns(batch.ids, losses, columns))
         return minimised
+
+    def _mean(self, losses: Tensor) -> tuple[Tensor, Tensor, int]:
+        """Return the mean that this rank minimises, that of the global batch, and its number of examples."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return global_mean(losses)
+        mean = losses.mean()
+        return mean, mean.detach(), losses.shape[0]
 
     def _log_update(self, loss: Tensor, size: int, batch_idx: int) -> None:
         """Log the loss and learning rate of an update, with the last of its accumulated batches."""
@@ -244,6 +252,7 @@ class SequenceTask(pl.LightningModule):
         checkpoint["symbols"] = vocabularies(self.task)
         if (data := self._data()) is not None:
             checkpoint["data"] = data.identity
+            checkpoint["task"] = saved_task(data)
         checkpoint["clipping"] = {"norms": list(self.recent_norms), "steps": int(self.clipped_steps)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

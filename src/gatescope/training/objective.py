@@ -29,6 +29,22 @@ class BaseObjective(ABC):
     def loss(self, values: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of each example, of shape (B,)."""
 
+    def training_loss(self, values: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of each example that training minimises, of shape (B,); by default `loss`."""
+        return self.minimised(self.loss(values, targets), values, targets)
+
+    def minimised(self, losses: Tensor, values: Tensor, targets: Tensor) -> Tensor:
+        """Return what training minimises in place of `losses`, of shape (B,); by default `losses` itself.
+
+        Every loss that is reported is `loss`, so that runs that minimise different ones can be compared.
+
+        Args:
+            losses: Result of `loss`.
+            values: Outputs of the model's head.
+            targets: Targets of the batch.
+        """
+        return losses
+
     @abstractmethod
     def metrics(self) -> MetricCollection:
         """Return new metrics by the names under which they are logged."""

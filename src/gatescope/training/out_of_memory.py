@@ -201,7 +201,7 @@ def train(trainer: pl.Trainer, module: Any, batch: Batch) -> None:
     optimizer = trainer.optimizers[0]
     optimizer.zero_grad(set_to_none=True)
     with trainer.precision_plugin.forward_context():
-        loss = module.objective.loss(*_outputs(trainer, module, batch)).mean()
+        loss = module.objective.training_loss(*_outputs(trainer, module, batch)).mean()
     loss.backward()
     optimizer.step()
 

@@ -42,11 +42,23 @@ class SolvedRate(Metric):
 
 
 class Objective(BaseObjective):
-    """Mean squared error, with the metrics mse and, if the task has a tolerance, solved."""
+    """Mean squared error, with the metrics mse and, if the task has a tolerance, solved.
+
+    Loss and metrics are in the unit of the targets. With a scale, training minimises the squared error on it.
+    """
 
     def loss(self, values: Tensor, targets: Tensor) -> Tensor:
         """Return the squared error of each example, of shape (B,)."""
         return F.mse_loss(values[:, 0], targets, reduction="none")
+
+    def minimised(self, losses: Tensor, values: Tensor, targets: Tensor) -> Tensor:
+        """Return the squared error of each example on the scale of the targets, of shape (B,)."""
+        scale = self.task.target_scale
+        if scale is None:
+            return losses
+        if scale.log:
+            losses = F.mse_loss(values[:, 0].log(), targets.log(), reduction="none")
+        return losses / scale.deviation**2
 
     def metrics(self) -> MetricCollection:
         """Return mse, and solved if the task has a tolerance."""

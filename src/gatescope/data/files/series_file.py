@@ -25,6 +25,7 @@ from gatescope.data.files.labels import Labels, TargetKind
 from gatescope.data.files.sources import source_files, source_notes
 from gatescope.data.files.ts_format import read_ts
 from gatescope.data.ragged import Ragged
+from gatescope.data.target_scale import ScaleName, with_target_scale
 
 ArrayNames = tuple[str, str, str]
 """Names of the arrays of series, labels and lengths."""
@@ -49,6 +50,7 @@ class SeriesFile(SequenceData):
         standardise: whether each feature is standardised over the time steps of train.
         batch_size, seed, workers: as in `SequenceData`.
         name: of the data in tables, folders and W&B; None for the name of the file.
+        target_scale: as in `with_target_scale`; unused for classification.
     """
 
     def __init__(
@@ -70,9 +72,10 @@ class SeriesFile(SequenceData):
         seed: Annotated[int, Field(ge=0)] = 0,
         workers: Annotated[int, Field(ge=0)] = 0,
         name: str | None = None,
+        target_scale: ScaleName = "none",
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
-        self.name = name
+        self.name, self.target_scale = name, target_scale
         self.kind, self.validation, self.test, self.standardise = kind, validation, test, standardise
         self.files = source_files(path, validation_path, test_path)
         self.array_names = dict.fromkeys(self.files, (x, y, lengths))
@@ -92,7 +95,8 @@ class SeriesFile(SequenceData):
         targets, names = labels.targets()
         rows = labels.split(self.validation, self.test, self.seed)
         notes = source_notes(self.files)
-        return series_splits(concatenate(parts), targets, names, rows, self.standardise, notes)
+        splits = series_splits(concatenate(parts), targets, names, rows, self.standardise, notes)
+        return with_target_scale(splits, self.target_scale)
 
     def _add_test_arrays(self) -> None:
         x, y, lengths = self.test_arrays

@@ -26,6 +26,7 @@ from gatescope.data.examples import Splits
 from gatescope.data.files.labels import Labels, TargetKind, shorten
 from gatescope.data.files.sources import source_files, source_notes
 from gatescope.data.files.table_reader import Row, Table
+from gatescope.data.target_scale import ScaleName, with_target_scale
 
 
 class TextFile(SequenceData):
@@ -46,6 +47,7 @@ class TextFile(SequenceData):
         max_tokens, min_freq, max_length, specials, tokenizer, vectors, frozen: as in `TextEncoding`.
         batch_size, seed, workers: as in `SequenceData`.
         name: of the data in tables, folders and W&B; None for the name of the file.
+        target_scale: as in `with_target_scale`; unused for classification.
     """
 
     def __init__(
@@ -72,9 +74,10 @@ class TextFile(SequenceData):
         seed: Annotated[int, Field(ge=0)] = 0,
         workers: Annotated[int, Field(ge=0)] = 0,
         name: str | None = None,
+        target_scale: ScaleName = "none",
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
-        self.name = name
+        self.name, self.target_scale = name, target_scale
         self.files = source_files(path, validation_path, test_path)
         self.columns, self.header, self.charset = (text, label), header, encoding
         self.kind, self.limit, self.validation, self.test = kind, limit, validation, test
@@ -102,7 +105,7 @@ class TextFile(SequenceData):
         corpus = self.encoding.corpus(tokenizer).extend(texts.texts)
         splits = self.encoding.encode(corpus, rows, targets, labels, notes)
         check_texts(splits.task.notes, self.encoding, str(self.files["train"]), self.columns[0])
-        return splits
+        return with_target_scale(splits, self.target_scale)
 
     def tokenize(self, text: str) -> list[str]:
         """Split a text into tokens, without a limit on their number."""
