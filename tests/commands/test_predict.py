@@ -152,7 +152,13 @@ def test_a_regression_and_a_transduction(tmp_path: Path) -> None:
         table = csv.writer(file)
         table.writerow(["text", "label"])
         table.writerows([[f"{WORDS['high'][n % 3]} film", n % 3] for n in range(60)])
-    run = trained_run(tmp_path / "runs", "data=text_file", f"data.path={prices}", "data.kind=regression")
+    run = trained_run(
+        tmp_path / "runs",
+        "data=text_file",
+        f"data.path={prices}",
+        "data.kind=regression",
+        "data.target_scale=standard",
+    )
     out = tmp_path / "out.csv"
     assert main([f"run={run}", f"file={prices}", f"out={out}"]) == 0
     answers = pd.read_csv(out)
