@@ -178,6 +178,7 @@ class EarlyStoppingConfig:
     """When training stops early."""
 
     patience: Count | None
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
 
 
 @dataclass(config=STRICT)
@@ -234,6 +235,8 @@ class RootConfig:
     instruments: InstrumentsConfig
     tracking: TrackingConfig
     decoder: dict[str, Any] = field(default_factory=dict)
+    monitor: Annotated[str, Field(min_length=1)] | None = None
+    monitor_direction: Literal["max", "min"] | None = None
 
 
 SCHEMA: TypeAdapter[RootConfig] = TypeAdapter(RootConfig)

@@ -39,6 +39,9 @@ change rounding: `trainer.precision`, `trainer.compile` and the kernel of a cell
 
 NEUTRAL: dict[str, Any] = {
     "decoder": {},  # most models have none
+    "monitor": None,
+    "monitor_direction": None,
+    "early_stopping": {"min_delta": 0.0},
     "data": {"target_scale": "none"},
     "scheduler": {"warmup": 0},
     "trainer": {"float32_matmul_precision": "highest"},

@@ -107,7 +107,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 class Ratio(Metric):
-    """A quotient of two sums over all steps of all batches.
+    """A quotient of two sums over all steps of all batches, lower for better predictions.
 
     Args:
         parts: Function of (values, targets) that returns numerators and denominators, of shape (B, T) each,
@@ -117,6 +117,7 @@ class Ratio(Metric):
     """
 
     full_state_update = False
+    higher_is_better = False
     amounts: Tensor
     weights: Tensor
 

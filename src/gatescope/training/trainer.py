@@ -24,6 +24,7 @@ from gatescope.training.lightning_internals import (
     NullProfiler,
     keep_freed_pages,
 )
+from gatescope.training.monitor import Monitor
 from gatescope.training.timing import EpochTimer
 
 NOT_LIGHTNING = ("_target_", "threads", "compile", "float32_matmul_precision")
@@ -60,8 +61,9 @@ def make_trainer(
     callbacks: Sequence[pl.Callback],
     plugins: Sequence[Any] = (),
     devices: int = 1,
+    monitor: Monitor | None = None,
 ) -> pl.Trainer:
-    """Return a Trainer that keeps the checkpoint with the best validation metric of the task.
+    """Return a Trainer that keeps the checkpoint with the best validation metric.
 
     Args:
         cfg: Config of the run; the groups trainer and early_stopping are used.
@@ -71,26 +73,32 @@ def make_trainer(
         callbacks: Callbacks besides checkpoint, timer and early stopping.
         plugins: Lightning plugins.
         devices: Number of processes.
+        monitor: The metric of which the best checkpoint is kept; None for that of the task.
     """
     keep_freed_pages()
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message)
-    monitor: Any = {"monitor": f"validation/{task.metric}", "mode": task.direction}
+    chosen = monitor or Monitor(task.metric, task.direction)
+    observed: Any = {"monitor": chosen.name, "mode": chosen.direction}
     best = BestCheckpoint(
         directory / "checkpoints",
         "best",
         save_weights_only=True,
         enable_version_counter=False,
         save_on_train_epoch_end=False,  # after each validation, of which an epoch may have several
-        **monitor,
+        **observed,
     )
     all_callbacks: list[pl.Callback] = [best, EpochTimer(), *callbacks]
     if cfg.early_stopping.patience is not None:
         # Not strict: a run may end before its first validation. `patience` counts validations.
         stopping: dict[str, Any] = {"strict": False, "check_on_train_epoch_end": False}
-        all_callbacks.append(EarlyStopping(patience=cfg.early_stopping.patience, **stopping, **monitor))
+        stopping |= {
+            "patience": cfg.early_stopping.patience,
+            "min_delta": cfg.early_stopping.get("min_delta", 0.0),
+        }
+        all_callbacks.append(EarlyStopping(**stopping, **observed))
     return pl.Trainer(
         logger=list(loggers),
         callbacks=all_callbacks,
