@@ -182,6 +182,16 @@ class EarlyStoppingConfig:
 
 
 @dataclass(config=STRICT)
+class LossConfig:
+    """What a classification minimises."""
+
+    class_weights: (
+        Literal["balanced"] | Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2)] | None
+    ) = None
+    label_smoothing: Share = 0.0
+
+
+@dataclass(config=STRICT)
 class PublishedConfig:
     """A published result on the same data. `model` is a name of conf/model, or any other name."""
 
@@ -237,6 +247,7 @@ class RootConfig:
     decoder: dict[str, Any] = field(default_factory=dict)
     monitor: Annotated[str, Field(min_length=1)] | None = None
     monitor_direction: Literal["max", "min"] | None = None
+    loss: LossConfig = field(default_factory=LossConfig)
 
 
 SCHEMA: TypeAdapter[RootConfig] = TypeAdapter(RootConfig)

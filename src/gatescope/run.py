@@ -37,6 +37,7 @@ from gatescope.training.best_checkpoint import (
     metrics_of_best,
     tested_step_and_epoch,
 )
+from gatescope.training.class_weights import loss_options
 from gatescope.training.data_identity import check_same_data
 from gatescope.training.module import SequenceTask
 from gatescope.training.monitor import Monitor, choose_monitor
@@ -239,8 +240,8 @@ def build_module(cfg: DictConfig, data: SequenceData) -> SequenceTask:
         data: Data with the task that the model is built for.
 
     Raises:
-        ConfigError: The targets are sequences, and there is no decoder; or no metric has the name that is
-            to be monitored.
+        ConfigError: The targets are sequences, and there is no decoder; no metric has the name that is to be
+            monitored; or the options of `loss` do not fit the data.
     """
     if data.task.kind == "transduction" and not cfg.get("decoder"):
         raise ConfigError(["decoder: given none, and these data need one; Allowed: input_feeding, recurrent"])
@@ -249,7 +250,9 @@ def build_module(cfg: DictConfig, data: SequenceData) -> SequenceTask:
         data.task, instantiate(cfg.model, _convert_="all"), instantiate(cfg.attention), decoding
     )
     scheduler = instantiate(cfg.scheduler) if cfg.scheduler else None
-    objective = objective_for(data.task)
+    assert data.splits is not None
+    options = loss_options(cfg.get("loss") or {}, data.task, data.splits.train.targets)
+    objective = objective_for(data.task, **options)
     monitor = choose_monitor(data.task, objective.metrics(), cfg.get("monitor"), cfg.get("monitor_direction"))
     return SequenceTask(model, instantiate(cfg.optimizer), scheduler, objective, monitor)
 

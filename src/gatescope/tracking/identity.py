@@ -39,6 +39,7 @@ change rounding: `trainer.precision`, `trainer.compile` and the kernel of a cell
 
 NEUTRAL: dict[str, Any] = {
     "decoder": {},  # most models have none
+    "loss": {"class_weights": None, "label_smoothing": 0.0},
     "monitor": None,
     "monitor_direction": None,
     "early_stopping": {"min_delta": 0.0},
@@ -77,8 +78,11 @@ def _without_neutral(node: Mapping[str, Any], neutral: Mapping[str, Any]) -> dic
     for name, value in node.items():
         if name in neutral and (value == neutral[name] or (value is None and neutral[name] == {})):
             continue
-        nested = isinstance(value, Mapping) and neutral.get(name)
-        kept[name] = _without_neutral(value, neutral[name]) if nested else value
+        if value and isinstance(value, Mapping) and neutral.get(name):
+            value = _without_neutral(value, neutral[name])
+            if not value:
+                continue
+        kept[name] = value
     return kept
 
 

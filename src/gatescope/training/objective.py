@@ -89,11 +89,16 @@ class BaseObjective(ABC):
         return values
 
 
-def objective_for(task: TaskSpec) -> BaseObjective:
-    """Return the objective of the task's kind, from `gatescope.training.<kind>`."""
+def objective_for(task: TaskSpec, **options: Any) -> BaseObjective:
+    """Return the objective of the task's kind, from `gatescope.training.<kind>`.
+
+    Args:
+        task: The task.
+        options: Further arguments of the objective, see `gatescope.training.class_weights`.
+    """
     name = f"{task.kind}_multilabel" if task.multilabel else task.kind
     module = import_module(f"gatescope.training.{name}")
-    objective: BaseObjective = module.Objective(task)
+    objective: BaseObjective = module.Objective(task, **options)
     return objective
 
 
