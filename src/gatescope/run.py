@@ -138,7 +138,8 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
         trainer.fit(module, datamodule=data, ckpt_path=tracking.checkpoint)
         best = best_checkpoint_path(trainer)
         if best is None:
-            log.warning("no validation ran: the last weights are tested")
+            reason = "no weights were kept" if trainer.checkpoint_callback is None else "no validation ran"
+            log.warning("%s: the last weights are tested", reason)
         trainer.test(module, datamodule=data, ckpt_path=best, verbose=False)
     tested_step, _ = tested_step_and_epoch(trainer)
     tracking.write_predictions(module.predictions, data, tested_step)

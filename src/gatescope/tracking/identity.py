@@ -29,8 +29,9 @@ EXCLUDED_KEYS: dict[str, frozenset[str]] = {
             # same, and results agree up to rounding.
             "accelerator", "devices", "num_nodes", "strategy", "threads", "deterministic", "benchmark",
             # Display, logging and checks.
-            "enable_progress_bar", "enable_model_summary", "enable_checkpointing", "log_every_n_steps",
-            "profiler", "detect_anomaly", "logger", "callbacks", "default_root_dir",
+            "enable_progress_bar", "enable_model_summary", "log_every_n_steps", "num_sanity_val_steps",
+            "profiler", "detect_anomaly", "logger", "default_root_dir", "use_distributed_sampler",
+            "barebones",
         }
     ),
 }  # fmt: skip

@@ -164,6 +164,8 @@ class SequenceTask(pl.LightningModule):
 
     def on_validation_end(self) -> None:
         """Step `ReduceLROnPlateau`, whose patience counts validations."""
+        if self.trainer.sanity_checking:
+            return
         schedulers = self.lr_schedulers() or []
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
             if isinstance(scheduler, ReduceLROnPlateau):
