@@ -36,7 +36,7 @@ from gatescope.composition import (
     make_loader,
     public_options,
 )
-from gatescope.config import ConfigError, check, check_structure
+from gatescope.config import ConfigError, check, check_files, check_structure
 from gatescope.devices import device_count
 from gatescope.distributed import refuse_foreign_torchrun, spread
 from gatescope.invocation import write
@@ -110,6 +110,7 @@ def check_command_line() -> None:
         if not is_finished(cfg):
             import_libraries(cfg)
             check(cfg)
+            check_files(cfg)
             device_count(cfg)
             ensure_writable(run_dir(cfg))
 

@@ -324,7 +324,17 @@ def check(cfg: Mapping[str, Any]) -> None:
     problems = list(structure_problems(plain))
     reported = {problem.split(":")[0] for problem in problems}
     problems += [p for p in _all_component_problems(plain) if p.split(":")[0] not in reported]
-    if problems := problems or list(_missing_files(plain["data"])):
+    if problems:
+        raise ConfigError(problems)
+
+
+def check_files(cfg: Mapping[str, Any]) -> None:
+    """Check that the files of the user's own data exist.
+
+    Raises:
+        ConfigError: One does not.
+    """
+    if problems := list(_missing_files(resolved(cfg)["data"])):
         raise ConfigError(problems)
 
 

@@ -15,7 +15,7 @@ from gatescope.baselines.base import Baseline, evaluate
 from gatescope.building import build_network
 from gatescope.cells.kernels.layer import kernel_of
 from gatescope.components import import_from_working_directory
-from gatescope.config import ConfigError, check
+from gatescope.config import ConfigError, check, check_files
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.errors import DataError
 from gatescope.devices import accelerator_of, check_card, device_count
@@ -96,6 +96,7 @@ def run(cfg: DictConfig) -> RunResult:
     result = None if under_torchrun() else recorded_result(cfg)
     if result is not None:
         return result
+    check_files(cfg)
     check_card(cfg)
     with track_run(cfg) as tracking:
         set_torch_options(cfg)

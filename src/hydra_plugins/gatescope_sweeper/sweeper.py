@@ -22,7 +22,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from gatescope.composition import JobConfigs, grid, quoted
-from gatescope.config import ConfigError, check, check_structure
+from gatescope.config import ConfigError, check, check_files, check_structure
 from gatescope.devices import device_count
 from gatescope.processes import die_with_sweep
 from gatescope.startup import import_libraries
@@ -194,6 +194,7 @@ class StudySweeper(Sweeper):
                 if not done:
                     import_libraries(cfg)
                     check(cfg)
+                    check_files(cfg)
                     if self.runs_here:
                         device_count(cfg)
                 configs.append(cfg)
