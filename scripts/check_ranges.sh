@@ -2,7 +2,8 @@
 # Check the newest and the oldest versions that pyproject.toml allows, each in an environment of its own.
 #   scripts/check_ranges.sh [newest|oldest PYTHON]
 # PYTHON is a version or an interpreter, such as 3.12. Without arguments: the newest on Python 3.11, the oldest on 3.11
-# and the newest on 3.12 (with pyenv, name both: PYENV_VERSION=3.11.7:3.12.1). "oldest" is the lower bound of each direct dependency; those of the dependencies are the newest.
+# and the newest on 3.12 (with pyenv, name both: PYENV_VERSION=3.11.7:3.12.1). "oldest" is the lower bound of each direct
+# dependency; those of the dependencies are the newest.
 #
 # The environments are made in FOLDER (default: a new one in /tmp) by uv, which is installed there too; it needs an index,
 # and reads UV_INDEX, UV_TORCH_BACKEND (cpu: torch's build for CPUs) and the like. PyPI's torch is a CUDA build: 7 GB for
@@ -25,20 +26,21 @@ python3 -m venv "$folder/uv"
 uv="$folder/uv/bin/uv"
 
 # All dependencies but those of the extras that no test here uses, and of the tools in the extra dev those that the tests
-# import. Torch's CUDA build pins triton: its range, which only the interpreter in the tests needs, would narrow torch's.
+# import. Torch's CUDA build pins a triton: the range in dev replaces the pin, since the tests only use the interpreter.
 "$folder/uv/bin/python" - > "$folder/requirements.in" <<'PYTHON'
 import re
 import tomllib
 
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 extras = project["optional-dependencies"]
-tools = {"absl-py", "captum", "hatchling", "hypothesis", "psutil", "pytest", "pytest-xdist"}
+tools = {"absl-py", "captum", "hatchling", "hypothesis", "psutil", "pytest", "pytest-xdist", "triton"}
 wanted = project["dependencies"] + [one for one in extras["dev"] if re.match(r"[\w-]+", one)[0] in tools]
 for extra, requirements in extras.items():
     if extra not in ("dev", "docs", "ray"):
         wanted += [one for one in requirements if not one.startswith("gatescope[")]
 print(*wanted, sep="\n")
 PYTHON
+grep '^triton' "$folder/requirements.in" > "$folder/overrides.txt"
 
 check() { # newest|oldest PYTHON; the commands are joined by &&, as set -e does not hold in what || follows
     local name="$1-${2##*/}" resolution=highest warnings=()
@@ -49,8 +51,8 @@ check() { # newest|oldest PYTHON; the commands are joined by &&, as set -e does 
     local python="$folder/$name/bin/python"
     "$uv" venv --quiet --seed --python "$2" "$folder/$name" &&
         "$uv" pip compile --quiet --python "$python" --resolution "$resolution" "$folder/requirements.in" \
-            --output-file "$folder/$name.txt" > "$folder/$name.log" &&
-        "$uv" pip install --quiet --python "$python" -r "$folder/$name.txt" &&
+            --overrides "$folder/overrides.txt" --output-file "$folder/$name.txt" > "$folder/$name.log" &&
+        "$uv" pip install --quiet --python "$python" --no-deps -r "$folder/$name.txt" &&
         "$uv" pip install --quiet --python "$python" --no-deps -e . &&
         "$python" -m pytest -n 1 -p no:cacheprovider "${warnings[@]}" $tests 2>&1 | tee "$folder/$name.log"
 }

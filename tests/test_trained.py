@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
@@ -232,6 +233,26 @@ def test_features_and_a_regression(tmp_path: Path) -> None:
         trained.predict([torch.zeros(4, 3)])
     with pytest.raises(DataError, match="NaN or infinity"):
         trained.predict([torch.full((4, 2), torch.nan)])
+
+
+def test_series_are_given_as_in_their_file(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    x = (rng.normal(size=(60, 6, 2)) + y[:, None, None]) * [1e3, 1e-3] + [5e4, 1]
+    np.savez(tmp_path / "series.npz", x=x, y=y)
+    options = ("data=series_file", f"data.path={tmp_path / 'series.npz'}", "model.hidden_size=5")
+    directory = trained_run(tmp_path / "runs", *options)
+    trained = gatescope.load(directory)
+    data = trained.data
+    assert data.splits is not None
+    mean, deviation = np.array(trained.task.input_scale)
+    test = data.splits.test
+    for i in range(len(test)):
+        values = test.inputs[i].numpy() * deviation + mean  # as in the file
+        assert np.abs(x.astype(np.float32) - values).max((1, 2)).min() < 0.01
+        (answer,) = trained.predict([values])
+        (expected,) = trained.answers(trained.example(i))
+        assert answer.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
 
 
 def test_a_transduction_generates_symbols(tmp_path: Path) -> None:

@@ -52,6 +52,14 @@ class InputReader:
         """The id of every token."""
         return self.task.token_ids()
 
+    @cached_property
+    def scale(self) -> tuple[Tensor, Tensor] | None:
+        """Mean and deviation (F,) of the features in training, in double precision; None for no scale."""
+        if self.task.input_scale is None:
+            return None
+        mean, deviation = (torch.tensor(values, dtype=torch.float64) for values in self.task.input_scale)
+        return mean, deviation
+
     def read(self, value: Any) -> InputRow:
         """Return an input as the model reads it.
 
@@ -94,7 +102,7 @@ class InputReader:
         return InputRow(ids, f"cut to {self.longest} of {len(tokens)} tokens" if too_long else "")
 
     def _features(self, features: Any) -> InputRow:
-        """Return features as a tensor of shape (T, F)."""
+        """Return features as a tensor of shape (T, F), standardised as those of the training were."""
         size = self.task.input_size
         expected = "a text" if self.task.inputs == "tokens" else f"features of shape (steps, {size})"
         try:
@@ -106,6 +114,9 @@ class InputReader:
             raise DataError(f"the model reads {expected}; given: a tensor of shape {tuple(values.shape)}")
         if not bool(torch.isfinite(values).all()):
             raise DataError("the features contain NaN or infinity: replace these values")
+        if self.scale is not None:
+            mean, deviation = self.scale
+            values = ((values - mean) / deviation).float()
         if len(values) > self.longest:
             return InputRow(values, f"{len(values)} steps, the longest in training had {self.longest}")
         return InputRow(values)

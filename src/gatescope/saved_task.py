@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 import torch
+from pydantic import TypeAdapter
 
 from gatescope.sequences import TaskSpec
 
 if TYPE_CHECKING:
     from gatescope.data.datamodule import SequenceData
+
+NOT_SAVED = ("notes", "vectors")
 
 
 class SavedTask(NamedTuple):
@@ -34,11 +38,8 @@ def saved_task(data: SequenceData) -> dict[str, Any]:
     """Return the content of a checkpoint from which `restored_task` makes a `SavedTask`."""
     assert data.splits is not None
     task = data.task
-    content = {
-        one.name: getattr(task, one.name) for one in fields(task) if one.name not in ("notes", "vectors")
-    }
     return {
-        "spec": {name: list(value) if isinstance(value, tuple) else value for name, value in content.items()},
+        "spec": {name: one.dump_python(getattr(task, name), mode="json") for name, one in _fields().items()},
         "vectors": None if task.vectors is None else list(task.vectors.shape),
         "longest": int(data.splits.train.lengths.max()),
     }
@@ -48,11 +49,20 @@ def restored_task(content: Mapping[str, Any]) -> SavedTask:
     """Return the task from the content of a checkpoint.
 
     Raises:
-        TypeError: It was saved by a version whose tasks have other fields.
+        KeyError: It was saved by a version whose tasks have other fields.
+        ValueError: A field has another type.
     """
+    known = _fields()
     spec: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in content["spec"].items()
+        name: known[name].validate_python(value) for name, value in content["spec"].items()
     }
     shape = content["vectors"]
     task = TaskSpec(**spec, vectors=None if shape is None else torch.zeros(shape))
     return SavedTask(task, int(content["longest"]))
+
+
+@cache
+def _fields() -> dict[str, TypeAdapter[Any]]:
+    """Return the conversion of each saved field into values of JSON and back."""
+    hints = get_type_hints(TaskSpec)
+    return {one.name: TypeAdapter(hints[one.name]) for one in fields(TaskSpec) if one.name not in NOT_SAVED}

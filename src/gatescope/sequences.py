@@ -70,6 +70,8 @@ class TaskSpec:
             `gatescope.data.encoding.tokenizers.restore`; empty if inputs are not made of texts, or if texts
             need other preparation, too.
         notes: facts about the data for the record (number of dropped rows, share of unknown words, …).
+        input_scale: mean and deviation of each feature, by which the series of a file were standardised; None
+            if the model reads features as they are.
         target_scale: the scale on which the targets of a regression are learnt; None for their own.
     """
 
@@ -92,6 +94,7 @@ class TaskSpec:
     frozen_vectors: bool = False
     tokenizer: Mapping[str, str] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    input_scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     target_scale: TargetScale | None = None
 
     def token(self, index: int) -> str:

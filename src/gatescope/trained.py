@@ -144,7 +144,8 @@ class Trained:
         A text of which nothing can be read (empty, None, only unknown words) gets an answer with a warning.
 
         Args:
-            inputs: Texts, or features of shape (T, F) each. A single string is one text.
+            inputs: Texts, or features of shape (T, F) each, as in the file that the model was trained
+                on. A single string is one text.
             batch_size: Number of inputs that the model reads at once.
 
         Raises:

@@ -11,12 +11,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
 from trained_runs import trained_run
 
 import gatescope
+from gatescope.commands.evaluate import main as evaluate
 from gatescope.commands.predict import main
 
 WORDS = {"high": ["great", "lovely", "fine"], "low": ["dull", "awful", "poor"]}
@@ -152,7 +154,13 @@ def test_a_regression_and_a_transduction(tmp_path: Path) -> None:
         table = csv.writer(file)
         table.writerow(["text", "label"])
         table.writerows([[f"{WORDS['high'][n % 3]} film", n % 3] for n in range(60)])
-    run = trained_run(tmp_path / "runs", "data=text_file", f"data.path={prices}", "data.kind=regression")
+    run = trained_run(
+        tmp_path / "runs",
+        "data=text_file",
+        f"data.path={prices}",
+        "data.kind=regression",
+        "data.target_scale=standard",
+    )
     out = tmp_path / "out.csv"
     assert main([f"run={run}", f"file={prices}", f"out={out}"]) == 0
     answers = pd.read_csv(out)
@@ -164,6 +172,38 @@ def test_a_regression_and_a_transduction(tmp_path: Path) -> None:
     lines = command(f"run={run}", stdin="3 May 1999\n").splitlines()
     assert lines[0] == "text,prediction,warning"
     assert set(lines[1].split(",")[1]) <= set("0123456789-")
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_series(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(80) % 2
+    x = 1e4 + 100 * (rng.normal(size=(80, 8)) + 3 * y[:, None])
+    lengths = rng.integers(4, 9, 80)
+    new, out, scores = tmp_path / "series.npz", tmp_path / "answers.csv", tmp_path / "scores.json"
+    np.savez(new, x=x, y=y, lengths=lengths)
+    options = ("data=series_file", f"data.path={new}", f"data.kind={kind}", "optimizer.lr=0.05")
+    run = trained_run(tmp_path / "runs", *options, "trainer.max_epochs=5", "model.hidden_size=6")
+    new.rename(tmp_path / "moved.npz")
+    new = tmp_path / "moved.npz"
+    assert main([f"run={run}", f"file={new}", f"out={out}"]) == 0
+    answers = pd.read_csv(out)
+    assert answers["index"].tolist() == list(range(80))
+    found = (answers.prediction if kind == "classification" else answers.prediction > 0.5) == y
+    assert found.mean() > 0.9
+    assert evaluate([f"run={run}", f"file={new}", f"out={scores}"]) == 0
+    metrics = json.loads(scores.read_text())["metrics"]
+    if kind == "classification":
+        assert metrics["accuracy"]["value"] == pytest.approx(found.mean())
+    else:
+        assert metrics["mse"]["value"] == pytest.approx(((answers.prediction - y) ** 2).mean())
+    lengths[3] = 9
+    np.savez(new, series=x, lengths=lengths)
+    capsys.readouterr()
+    assert main([f"run={run}", f"file={new}"]) == 1
+    assert capsys.readouterr().err.endswith("no array 'x'; it has series, lengths: choose by column=NAME\n")
+    assert main([f"run={run}", f"file={new}", "column=series", f"out={out}"]) == 1
+    assert capsys.readouterr().err == f"predict: {new}: lengths[3]: 9 is not from 1 to 8\n"
 
 
 def test_a_model_of_series_reads_no_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

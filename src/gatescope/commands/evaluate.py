@@ -1,10 +1,11 @@
 """Evaluate a trained run on another file: gatescope evaluate run=gru-none-reviews-s0-1a2b3c4d file=other.csv
 
     run=RUN          the run, by its id or by its directory
-    file=PATH        a table of texts with their labels or values (.csv, .tsv or .jsonl, also .gz)
+    file=PATH        a table of texts with their labels or values (.csv, .tsv or .jsonl, also .gz), or series
+                     with theirs (.npz or .ts)
     out=PATH         also write everything to this file as JSON
-    column=NAME      column of the texts (default: the one that the run was trained on)
-    label=NAME       column of the labels, values or targets (default: the one that the run was trained on)
+    column=NAME      column of the texts, array of the series (default: the one that the run was trained on)
+    label=NAME       column or array of the labels, values or targets (default: as for column)
     header=BOOL      whether a CSV or TSV has a header (default: as in training)
     encoding=NAME    encoding of the file (default: as in training)
     batch_size=N     texts that the model reads at once (default: 256)
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
+import torch
 from pydantic import Field
 
 from gatescope import evaluation
@@ -33,11 +35,11 @@ from gatescope.analysis import error_tables
 from gatescope.analysis.commands import UsageError
 from gatescope.analysis.statistics import Estimate
 from gatescope.commands.arguments import Text, execute, runs_dir
+from gatescope.commands.series_rows import series_rows
 from gatescope.commands.text_rows import (
     TARGET_KEYS,
     TEXT_KEYS,
     Format,
-    check_reads_texts,
     checked_rows,
     column_of,
     target_tokenizer,
@@ -46,7 +48,7 @@ from gatescope.commands.text_rows import (
 from gatescope.data.encoding.tokenizers import make_tokenizer
 from gatescope.data.errors import DataError
 from gatescope.data.files.labels import label_text, shorten, to_number
-from gatescope.data.files.table_reader import Row
+from gatescope.model_inputs import ModelInput
 from gatescope.trained import Answer, Trained
 
 
@@ -77,22 +79,22 @@ def evaluate(
     import gatescope
 
     trained = gatescope.load(run, root or runs_dir(), device)
-    check_reads_texts(trained)
     if trained.task.kind == "next_step":
         raise UsageError(f"{trained.directory.name} predicts the next step: its own test is what scores it")
-    path, form = Path(file).expanduser(), Format.of(trained.config, header, encoding)
-    columns = tuple(column_of(trained.config, *one) for one in ((TEXT_KEYS, column), (TARGET_KEYS, label)))
-    targets, texts = [], []
-    for row in checked_rows(path, columns, form):
-        texts.append(text_or_none(row.values[0]))
-        targets.append(_target(trained, row, f"{path}: {row.where}, column {columns[1]}"))
-    answers = trained.predict(texts, batch_size)
+    path = Path(file).expanduser()
+    if trained.task.inputs == "tokens":
+        examples = _texts(trained, path, column, label, Format.of(trained.config, header, encoding))
+    else:
+        examples = _series(trained, path, column, label)
+    inputs, targets = zip(*examples, strict=True)
+    answers = trained.predict(inputs, batch_size)
     predictions = _predictions(trained, targets, answers)
     scores = _scores(trained, predictions)
+    what_kind = "texts" if trained.task.inputs == "tokens" else "series"
     warnings = Counter(answer.warning.split(" to ")[0] for answer in answers if answer.warning)
     head = f"{trained.directory.name} on {path}"
     parts = [head, error_tables.terminal(evaluation.tables(predictions, scores))]
-    parts += [f"{count} of {len(answers)} texts: {what}" for what, count in warnings.most_common()]
+    parts += [f"{count} of {len(answers)} {what_kind}: {what}" for what, count in warnings.most_common()]
     if out is not None:
         content = {"run": trained.directory.name, "file": str(path), "warnings": dict(warnings)}
         content |= evaluation.as_json(predictions, scores)
@@ -102,13 +104,28 @@ def evaluate(
     return "\n\n".join(parts)
 
 
-def _target(trained: Trained, row: Row, where: str) -> Any:
-    """Return the true class, value or target of a row.
+def _texts(
+    trained: Trained, path: Path, column: str | None, label: str | None, form: Format
+) -> Iterator[tuple[ModelInput, Any]]:
+    """Yield the text and the target of each row."""
+    columns = tuple(column_of(trained.config, *one) for one in ((TEXT_KEYS, column), (TARGET_KEYS, label)))
+    for row in checked_rows(path, columns, form):
+        target = _target(trained, row.values[1], f"{path}: {row.where}, column {columns[1]}")
+        yield text_or_none(row.values[0]), target
+
+
+def _series(trained: Trained, path: Path, x: str | None, y: str | None) -> Iterator[tuple[ModelInput, Any]]:
+    """Yield each series with its target."""
+    for row in series_rows(path, trained.config, x, y, labelled=True):
+        yield torch.from_numpy(row.values), _target(trained, row.label, f"{path}: label of {row.where}")
+
+
+def _target(trained: Trained, value: Any, where: str) -> Any:
+    """Return the true class, value or target of an example.
 
     Raises:
         DataError: It is missing, or none of the task.
     """
-    value = row.values[1]
     if trained.task.kind == "regression":
         number = to_number(value)
         if number is None or not math.isfinite(number):

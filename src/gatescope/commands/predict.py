@@ -1,10 +1,10 @@
 """Predict with a trained run: gatescope predict run=gru-none-reviews-s0-1a2b3c4d file=new.csv out=answers.csv
 
     run=RUN          the run, by its id or by its directory
-    file=PATH        a table of texts (.csv, .tsv or .jsonl, also .gz); or
+    file=PATH        a table of texts (.csv, .tsv or .jsonl, also .gz), or series (.npz or .ts); or
     text=TEXT        one text; without file and text, every line of standard input is a text
     out=PATH         write the answers to this file (.csv, .tsv or .jsonl, also .gz; default: standard output)
-    column=NAME      column of the texts (default: the one that the run was trained on)
+    column=NAME      column of the texts, array of the series (default: the one that the run was trained on)
     header=BOOL      whether a CSV or TSV has a header (default: as in training)
     encoding=NAME    encoding of the file (default: as in training)
     prefix=TEXT      start of the names of the new columns, if the file has columns of these names
@@ -12,7 +12,8 @@
     device=NAME      device of the model, such as cuda (default: cpu)
     root=PATH        where ids are searched (default: the environment variable RUNS_DIR, else runs)
 
-The answers are the rows of the file with the new columns prediction, p(CLASS) for each class, and warning.
+The answers are the rows of the file (of series: their index) with the new columns prediction, p(CLASS) for
+each class, and warning.
 A text of which the model can read nothing, because it is empty or has unknown words only, gets an answer and
 a warning. Rows are read and written one after the other, so that files may be of any size; out is complete or
 not written. Exit code: 0 done, 1 the run or the file cannot be used, 2 wrong arguments.
@@ -32,10 +33,12 @@ from itertools import tee
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TextIO
 
+import torch
 from pydantic import Field
 
 from gatescope.analysis.commands import UsageError
 from gatescope.commands.arguments import Text, execute, runs_dir
+from gatescope.commands.series_rows import series_rows
 from gatescope.commands.text_rows import (
     TEXT_KEYS,
     Format,
@@ -49,6 +52,7 @@ from gatescope.commands.text_rows import (
 from gatescope.data.encoding.tokenizers import join_tokens
 from gatescope.data.errors import DataError
 from gatescope.data.files.table_reader import DELIMITERS, table_suffix
+from gatescope.model_inputs import ModelInput
 from gatescope.sequences import Kind
 from gatescope.trained import Answer, Trained
 
@@ -92,16 +96,18 @@ def predict(
     import gatescope
 
     trained = gatescope.load(run, root or runs_dir(), device)
-    check_reads_texts(trained)
-    if text is not None and out is None:
-        return _as_text(trained, trained.predict(text)[0])
-    name = column_of(trained.config, TEXT_KEYS, column)
-    if file is not None:
-        source = _table(Path(file).expanduser(), name, Format.of(trained.config, header, encoding))
-    elif text is not None:
-        source = Source((name,), 0, iter([[text]]))
+    if trained.task.inputs == "features" and file is not None:
+        source = _series(trained, Path(file).expanduser(), column)
     else:
-        source = Source((name,), 0, ([line.rstrip("\r\n")] for line in sys.stdin))
+        check_reads_texts(trained)
+        if text is not None and out is None:
+            return _as_text(trained, trained.predict(text)[0])
+        name = column_of(trained.config, TEXT_KEYS, column)
+        if file is not None:
+            source = _table(Path(file).expanduser(), name, Format.of(trained.config, header, encoding))
+        else:
+            lines = [text] if text is not None else (line.rstrip("\r\n") for line in sys.stdin)
+            source = Source((name,), (([line], line) for line in lines))
     new = [prefix + name for name in _new_columns(trained)]
     if clash := sorted(set(new) & set(source.names)):
         raise UsageError(f"there is a column {clash[0]!r} already: name the new ones by prefix=model_")
@@ -115,13 +121,11 @@ class Source(NamedTuple):
 
     Attributes:
         names: Names of the columns.
-        position: Position of the texts among them.
-        rows: Values of each row.
+        rows: Values of each row, and what the model reads of it.
     """
 
     names: tuple[str, ...]
-    position: int
-    rows: Iterator[Sequence[Any]]
+    rows: Iterator[tuple[Sequence[Any], ModelInput]]
 
 
 def _table(path: Path, column: str, form: Format) -> Source:
@@ -131,16 +135,24 @@ def _table(path: Path, column: str, form: Format) -> Source:
         raise DataError(
             f"{path}: no column {column!r}; it has {', '.join(names[:20])}: choose by column=NAME"
         )
-    return Source(names, names.index(column), (row.values for row in checked_rows(path, names, form)))
+    position = names.index(column)
+    rows = (row.values for row in checked_rows(path, names, form))
+    return Source(names, ((values, text_or_none(values[position])) for values in rows))
+
+
+def _series(trained: Trained, path: Path, column: str | None) -> Source:
+    """Return the series of a file with their numbers from 0."""
+    rows = enumerate(series_rows(path, trained.config, column))
+    return Source(("index",), (([i], torch.from_numpy(row.values)) for i, row in rows))
 
 
 def _write_answers(trained: Trained, source: Source, batch_size: int, write: Write) -> int:
     """Write each row with its answer; return their number."""
     rows, same_rows = tee(source.rows)  # the model reads some batches ahead
-    texts = (text_or_none(row[source.position]) for row in same_rows)
+    answers = trained.predict_iter((value for _, value in same_rows), batch_size)
     count, join = 0, _joining(trained)
-    for row, answer in zip(rows, trained.predict_iter(texts, batch_size), strict=True):
-        write([*row, *_values(trained.task.kind, answer, join)])
+    for (values, _), answer in zip(rows, answers, strict=True):
+        write([*values, *_values(trained.task.kind, answer, join)])
         count += 1
     return count
 
