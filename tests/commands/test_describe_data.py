@@ -23,6 +23,15 @@ def test_a_dataset_of_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert (tmp_path / "out" / "my.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_texts_of_characters_are_shown_as_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "zh.csv"
+    path.write_text("text,label\n" + "今天电影很好看,a\n今天饭菜很差,b\n" * 40, encoding="utf-8")
+    assert main(["data=text_file", f"data.path={path}", f"out={tmp_path}"]) == 0
+    told = capsys.readouterr().out
+    assert "tokenizer: characters\n" in told
+    assert told.count(": 今天电影很好看 -> a\n") + told.count(": 今天饭菜很差 -> b\n") == 3
+
+
 def test_a_dataset_of_features(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data=adding", "data.train=20", "data.validation=9", "data.test=9", f"out={tmp_path}"]) == 0
     told = capsys.readouterr().out

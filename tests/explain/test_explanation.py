@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,15 @@ def test_the_strip_is_readable_without_colour_and_fits(explanation: Explanation)
     assert lines[1].split()[:2] == ["the", "day"]
     assert "█" in text.split("\nattention\n")[1].split("\n\n")[0], "the greatest weight has a full bar"
     assert "\x1b[30;48;5;" in strip(explanation, colour=True, width=40)
+
+
+def test_wide_characters_stand_below_their_bars(explanation: Explanation) -> None:
+    wide = replace(explanation, steps=["好"] * len(explanation.steps))
+    bars, steps, numbers = strip(wide, width=200).split("\nattention\n")[1].splitlines()[:3]
+    assert {len(number) for number in numbers.split()} == {4}
+    # Four cells each: a character of two, and two spaces.
+    assert steps == ("  " + " ".join(["好  "] * len(wide.steps))).rstrip()
+    assert len(bars) <= len(numbers)
 
 
 def test_cells_are_filled_relative_to_their_row() -> None:

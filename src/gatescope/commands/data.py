@@ -23,9 +23,11 @@ from gatescope.components import import_from_working_directory
 from gatescope.composition import add_config_dir, compose, make_loader
 from gatescope.config import ConfigError, check
 from gatescope.data.datamodule import SequenceData
+from gatescope.data.encoding.tokenizers import join_tokens
 from gatescope.data.errors import DataError
 from gatescope.data.examples import Examples
 from gatescope.run import load_data
+from gatescope.terminal import pad_left
 from gatescope.tracking.identity import tags
 
 SPLITS = ("train", "validation", "test")
@@ -73,7 +75,7 @@ def describe(data: SequenceData) -> Iterator[str]:
         if examples.uncut is not None and (examples.uncut > examples.lengths).any():
             yield f"{'before cutting':>20} {quantiles(examples.uncut)}"
     for label, shares in class_shares(data)[:MAX_SHOWN]:
-        yield f"{label:>20}  " + "  ".join(f"{100 * share:5.1f} %" for share in shares)
+        yield f"{pad_left(label, 20)}  " + "  ".join(f"{100 * share:5.1f} %" for share in shares)
     bucketed, unbucketed = task.notes["padding_waste"], task.notes["padding_waste_unbucketed"]
     yield f"padding in batches of {data.batch_size}: {bucketed:.1%}, without buckets {unbucketed:.1%}"
     for name, value in task.notes.items():
@@ -108,7 +110,8 @@ def example_line(data: SequenceData, examples: Examples, index: int) -> str:
         start = np.round(batch.inputs[0, 0, :5].numpy(), 3).tolist()
         inputs = f"{tuple(batch.inputs[0].shape)} starts with {start}"
     else:
-        inputs = " ".join(tokens[0][:MAX_SHOWN]) + (" …" if len(tokens[0]) > MAX_SHOWN else "")
+        start = join_tokens(tokens[0][:MAX_SHOWN], data.task.tokenizer.get("name", ""))
+        inputs = start + (" …" if len(tokens[0]) > MAX_SHOWN else "")
     target = batch.targets[0]
     shown: object = target.flatten()[:MAX_SHOWN].tolist()
     if data.task.kind == "classification" and data.task.labels:

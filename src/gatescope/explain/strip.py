@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 from gatescope.explain.explanation import Explanation, Row
+from gatescope.terminal import cells, pad
 
 BARS = " ▁▂▃▄▅▆▇█"
 SHADES = (231, 224, 217, 210, 203)
@@ -41,28 +42,28 @@ def bar(share: float, length: int) -> str:
 def _row_lines(steps: list[str], row: Row, colour: bool, width: int) -> Iterator[str]:
     """Yield lines of bars, steps and numbers, wrapped at the width."""
     largest = max((abs(value) for value in row.values if value is not None), default=0.0) or 1.0
-    cells = []
+    columns = []
     for step, value in zip(steps, row.values, strict=True):
         share = 0.0 if value is None else abs(value) / largest
         number = "–" if value is None else f"{value:.2f}" if largest >= 0.01 else f"{value:.0e}"
-        size = max(len(step), len(number))
+        size = max(cells(step), len(number))
         level = math.ceil(share * (len(BARS) - 1))
-        label = step.ljust(size)
+        label = pad(step, size)
         if colour:
             label = f"\x1b[30;48;5;{SHADES[round(share * (len(SHADES) - 1))]}m{label}\x1b[0m"
-        cells.append((size, (BARS[level] * size, label, number.ljust(size))))
+        columns.append((size, (BARS[level] * size, label, number.ljust(size))))
     line: list[tuple[str, str, str]] = []
     used = 2
-    for size, cell in cells:
+    for size, column in columns:
         if line and used + size + 1 > width:
             yield from _transposed(line)
             line, used = [], 2
-        line.append(cell)
+        line.append(column)
         used += size + 1
     yield from _transposed(line)
 
 
-def _transposed(cells: list[tuple[str, str, str]]) -> Iterator[str]:
+def _transposed(columns: list[tuple[str, str, str]]) -> Iterator[str]:
     """Yield the three lines of a row of cells."""
-    for part in zip(*cells, strict=True):
+    for part in zip(*columns, strict=True):
         yield ("  " + " ".join(part)).rstrip()
