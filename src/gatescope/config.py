@@ -7,9 +7,11 @@ dataset, cell or attention needs no schema here.
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field, fields, is_dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -33,19 +35,6 @@ from gatescope.moved import current_targets
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 OPEN = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 """For groups whose other keys are the arguments of a target, checked against its signature."""
-
-SET_BY_RUN = (
-    "logger",
-    "callbacks",
-    "default_root_dir",
-    "plugins",
-    "num_sanity_val_steps",
-    "use_distributed_sampler",
-    "enable_model_summary",
-    "enable_checkpointing",
-    "barebones",
-)
-"""Arguments of the Trainer that `run` sets itself."""
 
 
 class ConfigError(ValueError):
@@ -71,9 +60,57 @@ def _devices(value: Any) -> Any:
     raise ValueError("a number from 1, or auto (CUDA_VISIBLE_DEVICES=1 in the environment selects card 1)")
 
 
+def _batches(lowest: int) -> Callable[[Any], Any]:
+    """Return a check for a number of batches from `lowest`, or a share of them."""
+
+    def check(value: Any) -> Any:
+        if value is None or (type(value) is int and value >= lowest):
+            return value
+        if type(value) is float and 0 <= value <= 1 and (value or not lowest):
+            return value
+        raise ValueError(f"a number of batches from {lowest}, or a share of them up to 1.0")
+
+    return check
+
+
+def _interval(value: Any) -> Any:
+    if isinstance(value, str | dict):
+        return _duration(value)
+    try:
+        return _batches(1)(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or a time, {TIME}") from error
+
+
+def _duration(value: Any) -> Any:
+    if value is None or (isinstance(value, str) and re.fullmatch(r"\d+:\d\d:\d\d:\d\d", value.strip())):
+        return value
+    if isinstance(value, dict):
+        try:
+            timedelta(**value)
+        except TypeError:
+            pass
+        else:
+            return value
+    raise ValueError(f"a time, {TIME}")
+
+
+def _only(allowed: Any, reason: str) -> Callable[[Any], Any]:
+    """Return a check for the one allowed value, whose message gives the reason."""
+
+    def check(value: Any) -> Any:
+        if type(value) is type(allowed) and value == allowed:
+            return value
+        raise ValueError(f"{json.dumps(allowed)}: {reason}")
+
+    return check
+
+
+TIME = "days:hours:minutes:seconds (00:01:30:00) or a mapping ({minutes: 90})"
 Component = Annotated[dict[str, Any], AfterValidator(_named)]
 Count = Annotated[int, Field(ge=1)]
 Limit = Annotated[int, Field(ge=-1)]
+Amount = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[\w-]+$")]
@@ -144,6 +181,27 @@ class TrainerConfig:
     threads: Count | None
     compile: bool
     float32_matmul_precision: Literal["highest", "high", "medium"] = "highest"
+    accumulate_grad_batches: Count = 1
+    check_val_every_n_epoch: Count | None = 1
+    limit_train_batches: Annotated[Any, BeforeValidator(_batches(1))] = None
+    limit_val_batches: Annotated[Any, BeforeValidator(_batches(0))] = None
+    limit_test_batches: Annotated[Any, BeforeValidator(_batches(0))] = None
+    limit_predict_batches: Annotated[Any, BeforeValidator(_batches(0))] = None
+    overfit_batches: Annotated[Any, BeforeValidator(_batches(0))] = 0
+    val_check_interval: Annotated[Any, BeforeValidator(_interval)] = None
+    max_time: Annotated[Any, BeforeValidator(_duration)] = None
+    min_epochs: Amount | None = None
+    min_steps: Amount | None = None
+    num_sanity_val_steps: Limit | None = None
+    reload_dataloaders_every_n_epochs: Amount = 0
+    fast_dev_run: bool | Amount = False
+    num_nodes: Annotated[Any, BeforeValidator(_only(1, "a run is on one machine"))] = 1
+    use_distributed_sampler: Annotated[
+        Any, BeforeValidator(_only(False, "each batch is distributed over the processes already"))
+    ] = False
+    barebones: Annotated[
+        Any, BeforeValidator(_only(False, "a trainer without loggers and callbacks has no record"))
+    ] = False
 
 
 @dataclass(config=STRICT)
@@ -180,6 +238,17 @@ class EarlyStoppingConfig:
     """When training stops early."""
 
     patience: Count | None
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+
+
+@dataclass(config=STRICT)
+class LossConfig:
+    """What a classification minimises."""
+
+    class_weights: (
+        Literal["balanced"] | Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2)] | None
+    ) = None
+    label_smoothing: Share = 0.0
 
 
 @dataclass(config=STRICT)
@@ -236,6 +305,9 @@ class RootConfig:
     instruments: InstrumentsConfig
     tracking: TrackingConfig
     decoder: dict[str, Any] = field(default_factory=dict)
+    monitor: Annotated[str, Field(min_length=1)] | None = None
+    monitor_direction: Literal["max", "min"] | None = None
+    loss: LossConfig = field(default_factory=LossConfig)
 
 
 SCHEMA: TypeAdapter[RootConfig] = TypeAdapter(RootConfig)
@@ -347,9 +419,11 @@ def _contradictions(plain: Mapping[str, Any]) -> Iterator[str]:
             yield "early_stopping.patience: needs validation, and trainer.limit_val_batches is 0"
         if str(plain["scheduler"].get("_target_", "")).endswith("ReduceLROnPlateau"):
             yield "scheduler: a plateau needs validation, and trainer.limit_val_batches is 0"
-    for name in SET_BY_RUN:
-        if name in trainer:
-            yield f"trainer.{name}: not to be given, the run sets it (see tracking, instruments and root)"
+    if (
+        trainer.get("check_val_every_n_epoch", 1) is None
+        and type(trainer.get("val_check_interval")) is not int
+    ):
+        yield "trainer.check_val_every_n_epoch: null needs trainer.val_check_interval, a number of batches"
 
 
 def _missing_files(data: Mapping[str, Any]) -> Iterator[str]:
@@ -372,5 +446,5 @@ def _all_component_problems(plain: Mapping[str, Any]) -> Iterator[str]:
         from pytorch_lightning import Trainer
 
         ours = {field.name for field in fields(TrainerConfig)}
-        rest = {name: value for name, value in plain["trainer"].items() if name not in (*ours, *SET_BY_RUN)}
-        yield from argument_problems(Trainer, rest, "trainer", True, also=ours, but=SET_BY_RUN)
+        rest = {name: value for name, value in plain["trainer"].items() if name not in ours}
+        yield from argument_problems(Trainer, rest, "trainer", True, also=ours)

@@ -32,9 +32,17 @@ from gatescope.tracking.record import Record, result_json
 from gatescope.tracking.runfile import best_value, read_rows, repair_run
 from gatescope.tracking.steps import log_update_steps
 from gatescope.tracking.wandb_upload import complete_upload
-from gatescope.training.best_checkpoint import best_checkpoint_path, best_score, tested_step_and_epoch
+from gatescope.training.best_checkpoint import (
+    best_checkpoint_path,
+    best_score,
+    metrics_of_best,
+    tested_step_and_epoch,
+)
+from gatescope.training.class_weights import loss_options
 from gatescope.training.data_identity import check_same_data
 from gatescope.training.module import SequenceTask
+from gatescope.training.monitor import Monitor, choose_monitor
+from gatescope.training.objective import objective_for
 from gatescope.training.out_of_memory import MemoryReport
 from gatescope.training.timing import epoch_seconds, seconds_per_epoch
 from gatescope.training.trainer import make_trainer, set_torch_options
@@ -49,7 +57,7 @@ class RunResult:
     Attributes:
         directory: Directory of its record.
         summary: Final values, among them the metrics of the test split.
-        monitored: Best validation value of the task's metric, which a sweep may select by.
+        monitored: Best validation value of the monitored metric, which a sweep may select by.
         module: The trained module; None for a baseline, or if its weights were deleted.
         data: The data.
     """
@@ -118,18 +126,21 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
         torch._logging.set_logs(dynamo=logging.ERROR)
         module.model.compile()
     kernel = kernel_of(module.model, training_device(cfg))
-    tracking.write_metadata(data.task, sizes(module.model), kernel)
+    tracking.write_metadata(data.task, sizes(module.model), kernel, module.monitor)
     # All ranks have the same weights and gradients, so that one of them suffices for measurements.
     probes = instrument_callbacks(cfg.instruments, data, tracking.log_measurements) if rank() == 0 else []
     callbacks = [memory, *probes, tracking.checkpoints]
     directory, plugins = tracking.record.directory, [AtomicCheckpointIO()]
-    trainer = make_trainer(cfg, data.task, directory, tracking.loggers, callbacks, plugins, devices)
+    trainer = make_trainer(
+        cfg, data.task, directory, tracking.loggers, callbacks, plugins, devices, module.monitor
+    )
     log_update_steps(trainer)
     with memory.explained():
         trainer.fit(module, datamodule=data, ckpt_path=tracking.checkpoint)
         best = best_checkpoint_path(trainer)
         if best is None:
-            log.warning("no validation ran: the last weights are tested")
+            reason = "no weights were kept" if trainer.checkpoint_callback is None else "no validation ran"
+            log.warning("%s: the last weights are tested", reason)
         trainer.test(module, datamodule=data, ckpt_path=best, verbose=False)
     tested_step, _ = tested_step_and_epoch(trainer)
     tracking.write_predictions(module.predictions, data, tested_step)
@@ -202,13 +213,14 @@ def complete_rebuilt_record(record: Record, data: SequenceData, module: Sequence
         data: The data.
         module: The module; None for a baseline.
     """
-    name = f"validation/{data.task.metric}"
+    monitor = Monitor(data.task.metric, data.task.direction) if module is None else module.monitor
     rows = read_rows(record.directory / "metrics.jsonl")
-    record.summary[f"best/{name}"] = best_value(rows, name, data.task.direction)
+    record.summary[f"best/{monitor.name}"] = best_value(rows, monitor.name, monitor.direction)
     if module is None:
         write_metadata(record, data.task, {})
     else:
-        write_metadata(record, data.task, sizes(module.model), kernel_of(module.model, torch.device("cpu")))
+        kernel = kernel_of(module.model, torch.device("cpu"))
+        write_metadata(record, data.task, sizes(module.model), kernel, module.monitor)
 
 
 def load_data(cfg: DictConfig) -> SequenceData:
@@ -230,11 +242,16 @@ def build_module(cfg: DictConfig, data: SequenceData) -> SequenceTask:
         data: Data with the task that the model is built for.
 
     Raises:
-        ConfigError: The targets are sequences, and there is no decoder.
+        ConfigError: The targets are sequences, and there is no decoder; no metric has the name that is to be
+            monitored; or the options of `loss` do not fit the data.
     """
     model = build_network(cfg, data.task)
     scheduler = instantiate(cfg.scheduler) if cfg.scheduler else None
-    return SequenceTask(model, instantiate(cfg.optimizer), scheduler)
+    assert data.splits is not None
+    options = loss_options(cfg.get("loss") or {}, data.task, data.splits.train.targets)
+    objective = objective_for(data.task, **options)
+    monitor = choose_monitor(data.task, objective.metrics(), cfg.get("monitor"), cfg.get("monitor_direction"))
+    return SequenceTask(model, instantiate(cfg.optimizer), scheduler, objective, monitor)
 
 
 def fit_baseline(cfg: DictConfig, tracking: TrackedRun, data: SequenceData) -> RunResult:
@@ -265,8 +282,8 @@ def summarise(
 ) -> RunResult:
     """Write the summary of a run and return its result.
 
-    The summary contains the test metrics, the best validation value and its step, the number of complete
-    epochs and their median time.
+    The summary contains the test metrics, the validation metric of the tested weights and their step, the
+    number of complete epochs and their median time.
 
     Args:
         tracking: The open run.
@@ -274,11 +291,12 @@ def summarise(
         module: The module with the tested weights.
         data: The data.
     """
-    score = best_score(trainer)
+    score, best = best_score(trainer), metrics_of_best(trainer)
     metrics = trainer.callback_metrics
     tracking.record.summary |= {
         **{name: float(value) for name, value in metrics.items() if name.startswith("test/")},
-        f"best/validation/{data.task.metric}": score,
+        f"best/validation/{data.task.metric}": best.get(f"validation/{data.task.metric}", score),
+        f"best/{module.monitor.name}": score,
         "seconds_per_epoch": seconds_per_epoch(trainer),
         "best/step": float(tested_step_and_epoch(trainer)[0]),
         "epochs": float(len(epoch_seconds(trainer))),

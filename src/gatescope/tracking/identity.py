@@ -29,8 +29,9 @@ EXCLUDED_KEYS: dict[str, frozenset[str]] = {
             # same, and results agree up to rounding.
             "accelerator", "devices", "num_nodes", "strategy", "threads", "deterministic", "benchmark",
             # Display, logging and checks.
-            "enable_progress_bar", "enable_model_summary", "enable_checkpointing", "log_every_n_steps",
-            "profiler", "detect_anomaly", "logger", "callbacks", "default_root_dir",
+            "enable_progress_bar", "enable_model_summary", "log_every_n_steps", "num_sanity_val_steps",
+            "profiler", "detect_anomaly", "logger", "default_root_dir", "use_distributed_sampler",
+            "barebones",
         }
     ),
 }  # fmt: skip
@@ -39,6 +40,10 @@ change rounding: `trainer.precision`, `trainer.compile` and the kernel of a cell
 
 NEUTRAL: dict[str, Any] = {
     "decoder": {},  # most models have none
+    "loss": {"class_weights": None, "label_smoothing": 0.0},
+    "monitor": None,
+    "monitor_direction": None,
+    "early_stopping": {"min_delta": 0.0},
     "data": {"target_scale": "none"},
     "scheduler": {"warmup": 0},
     "trainer": {"float32_matmul_precision": "highest"},
@@ -74,8 +79,11 @@ def _without_neutral(node: Mapping[str, Any], neutral: Mapping[str, Any]) -> dic
     for name, value in node.items():
         if name in neutral and (value == neutral[name] or (value is None and neutral[name] == {})):
             continue
-        nested = isinstance(value, Mapping) and neutral.get(name)
-        kept[name] = _without_neutral(value, neutral[name]) if nested else value
+        if value and isinstance(value, Mapping) and neutral.get(name):
+            value = _without_neutral(value, neutral[name])
+            if not value:
+                continue
+        kept[name] = value
     return kept
 
 

@@ -30,6 +30,7 @@ from gatescope.tracking.run_names import run_name
 from gatescope.tracking.runfile import Status, read_config, repair_run
 from gatescope.tracking.tensorboard import log_scalars, make_tensorboard
 from gatescope.tracking.wandb_upload import complete_upload, finish_upload, start_upload
+from gatescope.training.monitor import Monitor
 
 if TYPE_CHECKING:
     from gatescope.tracking.wandb import WandbRunLogger
@@ -62,15 +63,22 @@ class TrackedRun:
         """Path of the checkpoint from which training continues; None for a new run."""
         return None if self.resumed is None else self.resumed.path
 
-    def write_metadata(self, task: TaskSpec, parameters: dict[str, int], kernel: str | None = None) -> None:
+    def write_metadata(
+        self,
+        task: TaskSpec,
+        parameters: dict[str, int],
+        kernel: str | None = None,
+        monitor: Monitor | None = None,
+    ) -> None:
         """Write task, numbers of parameters and kernel to run.json and to W&B.
 
         Args:
             task: Task of the data.
             parameters: Numbers of parameters by part of the model.
             kernel: Kernel of the recurrence.
+            monitor: Metric by which weights are kept; None for that of the task.
         """
-        write_metadata(self.record, task, parameters, kernel)
+        write_metadata(self.record, task, parameters, kernel, monitor)
         if self.wandb is not None:
             self.wandb.update_config(self.record)
 
@@ -111,7 +119,11 @@ class TrackedRun:
 
 
 def write_metadata(
-    record: Record, task: TaskSpec, parameters: dict[str, int], kernel: str | None = None
+    record: Record,
+    task: TaskSpec,
+    parameters: dict[str, int],
+    kernel: str | None = None,
+    monitor: Monitor | None = None,
 ) -> None:
     """Write task, numbers of parameters and kernel to run.json.
 
@@ -120,7 +132,9 @@ def write_metadata(
         task: Task of the data.
         parameters: Numbers of parameters by part of the model.
         kernel: Kernel of the recurrence.
+        monitor: Metric by which weights are kept; None for that of the task.
     """
+    differs = monitor is not None and monitor.metric != task.metric
     record.update(
         task={
             "kind": task.kind,
@@ -128,7 +142,8 @@ def write_metadata(
             "direction": task.direction,
             "labels": list(task.labels),
             "notes": task.notes,
-        },
+        }
+        | ({"monitor": vars(monitor)} if differs else {}),
         parameters=parameters,
         kernel=kernel,
     )

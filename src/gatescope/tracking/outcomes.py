@@ -32,9 +32,10 @@ def is_finished(cfg: Mapping[str, Any]) -> bool:
 
 
 def monitored_value(directory: Path) -> float:
-    """Return the best validation value of the task's metric that a run recorded; NaN if there is none."""
+    """Return the best value of the monitored metric that a run recorded; NaN if there is none."""
     run = read_run(directory)
     task, summary = run.get("task", {}), run.get("summary", {})
+    task = task.get("monitor") or task
     name = f"validation/{task.get('metric', '')}"
     recorded = summary.get(f"best/{name}")
     if isinstance(recorded, int | float):

@@ -19,6 +19,7 @@ class BestCheckpoint(ModelCheckpoint):
         best_step: Number of updates of the kept weights; None before the first validation.
         best_epoch: Epoch in which they were validated.
         best_loss: Their validation loss.
+        best_metrics: Their validation metrics, by the names under which they are logged.
         overhead_seconds: Time spent writing checkpoints.
     """
 
@@ -27,6 +28,7 @@ class BestCheckpoint(ModelCheckpoint):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.best_loss = math.inf
+        self.best_metrics: dict[str, float] = {}
         self.best_step: int | None = None
         self.best_epoch: int | None = None
         self.overhead_seconds = 0.0
@@ -40,6 +42,11 @@ class BestCheckpoint(ModelCheckpoint):
             is_better = trainer.strategy.reduce_boolean_decision(wins_tie)
         if is_better:
             self.best_loss, self.best_step, self.best_epoch = loss, trainer.global_step, trainer.current_epoch
+            self.best_metrics = {
+                name: float(value)
+                for name, value in trainer.callback_metrics.items()
+                if name.startswith("validation/")
+            }
         return is_better
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -48,14 +55,15 @@ class BestCheckpoint(ModelCheckpoint):
             super().on_validation_end(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of `ModelCheckpoint`, and loss, step and epoch of the kept weights."""
+        """Return the state of `ModelCheckpoint`, and loss, metrics, step and epoch of the kept weights."""
         best = {"best_loss": self.best_loss, "best_step": self.best_step, "best_epoch": self.best_epoch}
-        return super().state_dict() | best
+        return super().state_dict() | best | {"best_metrics": self.best_metrics}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         super().load_state_dict(state_dict)
         self.best_loss = state_dict["best_loss"]
+        self.best_metrics = state_dict.get("best_metrics", {})
         self.best_step, self.best_epoch = state_dict["best_step"], state_dict["best_epoch"]
 
 
@@ -67,9 +75,15 @@ def best_checkpoint_path(trainer: pl.Trainer) -> str | None:
 
 
 def best_score(trainer: pl.Trainer) -> float:
-    """Return the best validation value of the task's metric; NaN if no validation ran."""
+    """Return the best value of the monitored metric; NaN if no validation ran."""
     score = getattr(trainer.checkpoint_callback, "best_model_score", None)
     return float("nan") if score is None else float(score)
+
+
+def metrics_of_best(trainer: pl.Trainer) -> dict[str, float]:
+    """Return the validation metrics of the kept weights by name; empty if no validation ran."""
+    best = trainer.checkpoint_callback
+    return best.best_metrics if isinstance(best, BestCheckpoint) else {}
 
 
 def tested_step_and_epoch(trainer: pl.Trainer) -> tuple[int, int]:

@@ -19,7 +19,19 @@ from gatescope.training.predictions import to_numpy
 
 
 class Objective(BaseObjective):
-    """Cross-entropy, with the metrics accuracy and macro_f1 (the unweighted mean of the classes' F1)."""
+    """Cross-entropy, with the metrics accuracy and macro_f1 (the unweighted mean of the classes' F1).
+
+    Args:
+        task: The task.
+        class_weights: (number of classes,) factor of an example's loss by its class, in training alone.
+        label_smoothing: Share of the target's probability that training spreads over all classes.
+    """
+
+    def __init__(
+        self, task: TaskSpec, class_weights: Tensor | None = None, label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__(task)
+        self.class_weights, self.label_smoothing = class_weights, label_smoothing
 
     def loss(self, values: Tensor, targets: Tensor) -> Tensor:
         """Return the cross-entropy of each example, of shape (B,)."""
@@ -28,6 +40,21 @@ class Objective(BaseObjective):
                 values[:, 0], targets.to(values.dtype), reduction="none"
             )
         return F.cross_entropy(values, targets, reduction="none")
+
+    def minimised(self, losses: Tensor, values: Tensor, targets: Tensor) -> Tensor:
+        """Return the smoothed and weighted cross-entropy of each example, of shape (B,)."""
+        if self.label_smoothing:
+            losses = self._smoothed(values, targets)
+        if self.class_weights is not None:
+            self.class_weights = self.class_weights.to(values.device)  # copied in the first step alone
+            losses = losses * self.class_weights[targets]
+        return losses
+
+    def _smoothed(self, values: Tensor, targets: Tensor) -> Tensor:
+        if self.task.output_size > 1:
+            return F.cross_entropy(values, targets, reduction="none", label_smoothing=self.label_smoothing)
+        soft = targets.to(values.dtype) * (1 - self.label_smoothing) + self.label_smoothing / 2
+        return F.binary_cross_entropy_with_logits(values[:, 0], soft, reduction="none")
 
     def metrics(self) -> MetricCollection:
         """Return accuracy and macro F1."""

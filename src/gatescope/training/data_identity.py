@@ -28,10 +28,9 @@ def check_same_data(data: SequenceData, checkpoint: dict[str, Any]) -> None:
         )
 
 
-def vocabularies(task: TaskSpec) -> dict[str, Any]:
-    """Return the tokenizer and the names of token, target and class ids, as `weights_only` loading allows."""
+def vocabularies(task: TaskSpec) -> dict[str, list[str]]:
+    """Return the names of token, target and class ids, as lists, which `weights_only` loading allows."""
     return {
-        "tokenizer": dict(task.tokenizer),
         "vocabulary": list(task.vocabulary),
         "target_vocabulary": list(task.target_vocabulary),
         "labels": list(task.labels),

@@ -29,7 +29,8 @@ from gatescope.training.lightning_internals import (
     is_logging_step,
     validate_after_this_batch,
 )
-from gatescope.training.objective import objective_for
+from gatescope.training.monitor import Monitor
+from gatescope.training.objective import BaseObjective, objective_for
 from gatescope.training.predictions import Columns, batch_columns, concatenate, gather
 from gatescope.training.schedules import lr_scheduler_config
 from gatescope.training.trainer import is_last_training_batch
@@ -42,6 +43,8 @@ class SequenceTask(pl.LightningModule):
         model: The model.
         optimizer: Makes the optimizer from the parameters (a partial).
         scheduler: Makes the learning-rate scheduler from the optimizer, or None.
+        objective: Loss and metrics; None for those of the task.
+        monitor: Metric that a plateau observes; None for that of the task.
 
     Attributes:
         hidden_states: By stage, the hidden states at the end of the last batch, if the data are stateful.
@@ -56,11 +59,14 @@ class SequenceTask(pl.LightningModule):
         model: SequenceModel,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         scheduler: Callable[[Optimizer], LRScheduler | ReduceLROnPlateau] | None = None,
+        objective: BaseObjective | None = None,
+        monitor: Monitor | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.task = model.task
-        self.objective = objective_for(model.task)
+        self.objective = objective or objective_for(model.task)
+        self.monitor = monitor or Monitor(self.task.metric, self.task.direction)
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
         metrics = self.objective.metrics()
         self.train_metrics = BufferedMetrics(self.objective.training_metrics(), prefix="train/")
@@ -159,10 +165,12 @@ class SequenceTask(pl.LightningModule):
 
     def on_validation_end(self) -> None:
         """Step `ReduceLROnPlateau`, whose patience counts validations."""
+        if self.trainer.sanity_checking:
+            return
         schedulers = self.lr_schedulers() or []
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
             if isinstance(scheduler, ReduceLROnPlateau):
-                scheduler.step(self.trainer.callback_metrics[f"validation/{self.task.metric}"])
+                scheduler.step(self.trainer.callback_metrics[self.monitor.name])
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Step a scheduler as Lightning does, except `ReduceLROnPlateau`, see `on_validation_end`.
@@ -280,6 +288,8 @@ class SequenceTask(pl.LightningModule):
         optimizer = self._make_optimizer(self.parameters())
         if self._make_scheduler is None:
             return optimizer
-        monitor, direction = f"validation/{self.task.metric}", self.task.direction
-        scheduler = lr_scheduler_config(self._make_scheduler, optimizer, self.trainer, monitor, direction)
+        monitor = self.monitor
+        scheduler = lr_scheduler_config(
+            self._make_scheduler, optimizer, self.trainer, monitor.name, monitor.direction
+        )
         return {"optimizer": optimizer, "lr_scheduler": scheduler}

@@ -39,6 +39,12 @@ def hits(values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return (active & predicted).sum(-1), ((active | predicted) & scored).sum(-1)
 
 
+class FrameAccuracy(Ratio):
+    """The share `hits`, higher for better predictions."""
+
+    higher_is_better = True
+
+
 class Objective(BaseObjective):
     """Negative log-likelihood, with the metrics nll and frame_accuracy."""
 
@@ -48,7 +54,9 @@ class Objective(BaseObjective):
 
     def metrics(self) -> MetricCollection:
         """Return nll and frame_accuracy."""
-        return MetricCollection({"nll": Ratio(nll), "frame_accuracy": Ratio(hits)}, compute_groups=False)
+        return MetricCollection(
+            {"nll": Ratio(nll), "frame_accuracy": FrameAccuracy(hits)}, compute_groups=False
+        )
 
     def outcome(self, values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and targets, of shape (B, T, K) each."""

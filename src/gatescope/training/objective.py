@@ -89,11 +89,16 @@ class BaseObjective(ABC):
         return values
 
 
-def objective_for(task: TaskSpec) -> BaseObjective:
-    """Return the objective of the task's kind, from `gatescope.training.<kind>`."""
+def objective_for(task: TaskSpec, **options: Any) -> BaseObjective:
+    """Return the objective of the task's kind, from `gatescope.training.<kind>`.
+
+    Args:
+        task: The task.
+        options: Further arguments of the objective, see `gatescope.training.class_weights`.
+    """
     name = f"{task.kind}_multilabel" if task.multilabel else task.kind
     module = import_module(f"gatescope.training.{name}")
-    objective: BaseObjective = module.Objective(task)
+    objective: BaseObjective = module.Objective(task, **options)
     return objective
 
 
@@ -107,7 +112,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 class Ratio(Metric):
-    """A quotient of two sums over all steps of all batches.
+    """A quotient of two sums over all steps of all batches, lower for better predictions.
 
     Args:
         parts: Function of (values, targets) that returns numerators and denominators, of shape (B, T) each,
@@ -117,6 +122,7 @@ class Ratio(Metric):
     """
 
     full_state_update = False
+    higher_is_better = False
     amounts: Tensor
     weights: Tensor
 

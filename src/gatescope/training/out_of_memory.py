@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 PHASES: dict[Any, tuple[str, Split]] = {
     RunningStage.TRAINING: ("a training step", "train"),
+    RunningStage.SANITY_CHECKING: ("the sanity check", "validation"),
     RunningStage.VALIDATING: ("validation", "validation"),
     RunningStage.TESTING: ("the test", "test"),
 }

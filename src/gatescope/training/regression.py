@@ -22,6 +22,7 @@ class SolvedRate(Metric):
     """
 
     full_state_update = False
+    higher_is_better = True
     solved: Tensor
     count: Tensor
 

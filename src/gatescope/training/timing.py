@@ -59,11 +59,15 @@ class EpochTimer(pl.Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock of a validation."""
+        if trainer.sanity_checking:
+            return
         self._validation_started = time.perf_counter()
         self._overhead_at_validation = self._total_overhead()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the duration of a validation, without the overhead in it, which is subtracted elsewhere."""
+        if trainer.sanity_checking:
+            return
         overhead = self._total_overhead() - self._overhead_at_validation
         self._validation_seconds += time.perf_counter() - self._validation_started - overhead
 

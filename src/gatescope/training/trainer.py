@@ -11,8 +11,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
 from pytorch_lightning.loggers import Logger
 
 from gatescope.devices import accelerator_of
@@ -24,10 +25,14 @@ from gatescope.training.lightning_internals import (
     NullProfiler,
     keep_freed_pages,
 )
+from gatescope.training.monitor import Monitor
 from gatescope.training.timing import EpochTimer
 
 NOT_LIGHTNING = ("_target_", "threads", "compile", "float32_matmul_precision")
 """Keys of the trainer group that are not arguments of Lightning's Trainer."""
+
+OURS_IF_NULL = ("default_root_dir", "num_sanity_val_steps", "enable_model_summary")
+"""Arguments for which null means the default of a run and not that of Lightning."""
 
 IGNORED_WARNINGS = (
     # Lightning 2.6 calls a function that torch 2.13 has renamed.
@@ -60,8 +65,9 @@ def make_trainer(
     callbacks: Sequence[pl.Callback],
     plugins: Sequence[Any] = (),
     devices: int = 1,
+    monitor: Monitor | None = None,
 ) -> pl.Trainer:
-    """Return a Trainer that keeps the checkpoint with the best validation metric of the task.
+    """Return a Trainer that keeps the checkpoint with the best validation metric.
 
     Args:
         cfg: Config of the run; the groups trainer and early_stopping are used.
@@ -71,36 +77,59 @@ def make_trainer(
         callbacks: Callbacks besides checkpoint, timer and early stopping.
         plugins: Lightning plugins.
         devices: Number of processes.
+        monitor: The metric of which the best checkpoint is kept; None for that of the task.
     """
     keep_freed_pages()
+    options = _trainer_options(cfg, devices)
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message)
-    monitor: Any = {"monitor": f"validation/{task.metric}", "mode": task.direction}
+    chosen = monitor or Monitor(task.metric, task.direction)
+    observed: Any = {"monitor": chosen.name, "mode": chosen.direction}
     best = BestCheckpoint(
         directory / "checkpoints",
         "best",
         save_weights_only=True,
         enable_version_counter=False,
         save_on_train_epoch_end=False,  # after each validation, of which an epoch may have several
-        **monitor,
+        **observed,
     )
     all_callbacks: list[pl.Callback] = [best, EpochTimer(), *callbacks]
     if cfg.early_stopping.patience is not None:
         # Not strict: a run may end before its first validation. `patience` counts validations.
         stopping: dict[str, Any] = {"strict": False, "check_on_train_epoch_end": False}
-        all_callbacks.append(EarlyStopping(patience=cfg.early_stopping.patience, **stopping, **monitor))
+        stopping |= {
+            "patience": cfg.early_stopping.patience,
+            "min_delta": cfg.early_stopping.get("min_delta", 0.0),
+        }
+        all_callbacks.append(EarlyStopping(**stopping, **observed))
+    if options.get("enable_checkpointing") is False:
+        all_callbacks = [one for one in all_callbacks if not isinstance(one, Checkpoint)]
+    given = {name: _components(cfg.trainer.get(name)) for name in ("logger", "callbacks", "plugins")}
+    defaults: dict[str, Any] = {
+        "default_root_dir": directory,
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,  # BucketSampler distributes each batch over the ranks itself
+        "enable_model_summary": False,
+    }
     return pl.Trainer(
-        logger=list(loggers),
-        callbacks=all_callbacks,
-        plugins=list(plugins),
-        default_root_dir=directory,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # BucketSampler distributes each batch over the ranks itself
-        enable_model_summary=False,
-        **_trainer_options(cfg, devices),
+        **defaults
+        | options
+        | {
+            "logger": [*loggers, *given["logger"]],
+            "callbacks": [*all_callbacks, *given["callbacks"]],
+            "plugins": [*plugins, *given["plugins"]],
+        }
     )
+
+
+def _components(node: Any) -> list[Any]:
+    """Return the objects of a component, or of a list of them, that are given besides those of the run."""
+    if node is None or isinstance(node, bool):  # logger=true or false: those of the run alone
+        return []
+    objects = instantiate(node)
+    return list(objects) if OmegaConf.is_list(node) else [objects]
 
 
 def set_torch_options(cfg: DictConfig) -> None:
@@ -120,6 +149,9 @@ def _trainer_options(cfg: DictConfig, devices: int) -> dict[str, Any]:
     """Return the arguments of Lightning's Trainer in the trainer group of a config."""
     group: Any = OmegaConf.to_object(cfg.trainer)
     options = {key: value for key, value in group.items() if key not in NOT_LIGHTNING}
+    options = {key: value for key, value in options.items() if value is not None or key not in OURS_IF_NULL}
+    if OmegaConf.is_dict(cfg.trainer.get("profiler")):
+        options["profiler"] = instantiate(cfg.trainer.profiler)
     options |= {"devices": devices, "accelerator": accelerator_of(cfg)}
     if options.get("profiler") is None and workarounds_enabled():
         options["profiler"] = NullProfiler()

@@ -37,6 +37,7 @@ class ExactMatch(Metric):
     """
 
     full_state_update = False
+    higher_is_better = True
     matched: Tensor
     count: Tensor
 
@@ -57,6 +58,8 @@ class ExactMatch(Metric):
 
 class SequenceErrorRate(ExactMatch):
     """Share of predictions that equal no accepted answer."""
+
+    higher_is_better = False
 
     def compute(self) -> Tensor:
         """Return the share, of shape ()."""
