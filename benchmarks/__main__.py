@@ -26,6 +26,7 @@ NAMES = (
     "input_pipeline",
     "bucketing",
     "report_scale",
+    "predict_file",
     "recurrence_speed",
     "recurrence_scaling",
     "recurrence_memory",

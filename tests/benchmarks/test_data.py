@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from benchmarks import bucketing, input_pipeline
+from benchmarks import bucketing, input_pipeline, predict_file
 
 
 def test_input_pipeline() -> None:
@@ -18,3 +18,11 @@ def test_bucketing() -> None:
     assert on_torch["met"] == (on_torch["ratio"] <= 0.8)
     assert "met" not in native
     assert 0 < padding["ratio"] < 1
+
+
+@pytest.mark.slow
+def test_predict_file() -> None:
+    load, texts, rows = predict_file.measure(rounds=1, rows=2000).rows
+    assert load["met"] == (load["ratio"] <= 2)
+    assert texts["met"] == (texts["ratio"] <= 0.3)
+    assert rows["ratio"] < rows["peak"]

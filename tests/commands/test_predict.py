@@ -174,6 +174,28 @@ def test_a_regression_and_a_transduction(tmp_path: Path) -> None:
     assert set(lines[1].split(",")[1]) <= set("0123456789-")
 
 
+@pytest.mark.parametrize("tokenizer", ["auto", "characters", "subwords"])
+def test_chinese_without_spaces(tmp_path: Path, tokenizer: str) -> None:
+    if tokenizer == "subwords":
+        pytest.importorskip("tokenizers", reason="the extra subwords is not installed")
+    path = tmp_path / "评论.csv"
+    halves = {"好": ["很好看", "非常精彩", "真喜欢"], "坏": ["很难看", "非常无聊", "真失望"]}
+    rows = [
+        (f"这部{what}{halves[y][n % 3]}", y)
+        for n, what in enumerate(["电影", "书", "歌"] * 20)
+        for y in halves
+    ]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("评论", "类"), *rows])
+    columns = ("data.text='评论'", "data.label='类'", f"data.tokenizer={tokenizer}", "data.name=reviews")
+    options = ("data=text_file", f"data.path='{path}'", *columns, "model.hidden_size=8", "optimizer.lr=0.05")
+    run = trained_run(tmp_path / "runs", *options, "trainer.max_epochs=8")
+    out = tmp_path / "回答.csv"
+    command(f"run={run}", f"file={path}", f"out={out}")
+    answers = pd.read_csv(out)
+    assert (answers.prediction == answers["类"]).mean() > 0.95
+
+
 @pytest.mark.parametrize("kind", ["classification", "regression"])
 def test_series(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)

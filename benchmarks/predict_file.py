@@ -1,0 +1,96 @@
+"""Prediction with a trained model of texts: import and load, a thousand texts, a file of a million rows."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+import gatescope
+from benchmarks.result import Result, Target
+from benchmarks.run_cost import CONF
+from gatescope.composition import compose, make_loader
+from gatescope.run import run
+
+QUESTION = (
+    "load: processor seconds of a new process that imports gatescope, loads a run, predicts one text; texts: "
+    "seconds of `predict` on 1,000 texts of 12 words; rows: growth in MB of the peak resident set of "
+    "`gatescope predict file=… out=…` from 1,000 rows to all rows"
+)
+TARGETS = {
+    "load, seconds": Target(at_most=2),
+    "texts, seconds": Target(at_most=0.3),
+    "rows, MB": Target(at_most=100),
+}
+WORDS = 30_000
+"""Number of different words, nearly all of which are in the vocabulary."""
+
+
+def measure(rounds: int = 5, rows: int = 1_000_000) -> Result:
+    """Run the benchmark; `ratio` is the median in seconds, or the growth in MB."""
+    result = Result("predict_file", QUESTION, {"rounds": rounds, "rows": rows, "words": WORDS}, TARGETS)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        directory = train(root)
+        code = f"import gatescope; gatescope.load({str(directory)!r}).predict('w1')"
+        loads = [usage([sys.executable, "-c", code])[0] for _ in range(rounds)]
+        result.add_value("gru", "load, seconds", float(np.median(loads)))
+        result.add_value("gru", "texts, seconds", float(np.median(seconds_of_texts(directory, rounds))))
+        (_, small), (seconds, large) = (predict_file(root, directory, count) for count in (1000, rows))
+        result.add_value("gru", "rows, MB", large - small, peak=large, processor_seconds=seconds)
+    return result
+
+
+def train(root: Path) -> Path:
+    """Return the directory of a run on 6,000 texts."""
+    path = write_texts(root / "train.csv", 6000, 20)
+    words = ["data=text_file", f"data.path={path}", "data.min_freq=1", f"data.max_tokens={WORDS}"]
+    words += [f"root={root / 'runs'}", "trainer.max_epochs=1", "tracking=off", "instruments=off"]
+    return run(compose(make_loader(CONF), words)).directory
+
+
+def write_texts(path: Path, count: int, length: int) -> Path:
+    """Write texts of random words with labels."""
+    rng = np.random.default_rng(count)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["text", "label"])
+        for i in range(count):
+            table.writerow([" ".join(f"w{n}" for n in rng.integers(WORDS, size=length)), i % 2])
+    return path
+
+
+def seconds_of_texts(directory: Path, rounds: int) -> list[float]:
+    """Return the seconds of each prediction of 1,000 texts."""
+    model = gatescope.load(directory)
+    rng, seconds = np.random.default_rng(0), []
+    model.predict("w1")  # indexes the vocabulary
+    for _ in range(rounds):
+        texts = [" ".join(f"w{n}" for n in row) for row in rng.integers(WORDS, size=(1000, 12))]
+        started = time.perf_counter()
+        model.predict(texts)
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def predict_file(root: Path, directory: Path, count: int) -> tuple[float, float]:
+    """Return the `usage` of the command on a file of this number of rows."""
+    new, out = write_texts(root / "new.csv", count, 8), root / "answers.csv"
+    command = [sys.executable, "-m", "gatescope", "predict", f"run={directory}", f"file={new}", f"out={out}"]
+    return usage(command)
+
+
+def usage(command: list[str]) -> tuple[float, float]:
+    """Return the processor seconds and the peak resident set in MB of a command."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
