@@ -15,8 +15,9 @@ from hydra import compose, initialize_config_dir
 from benchmarks.gpu_result import RESULTS, Case, GPUResult, device_of, run_cases
 from benchmarks.gpu_timing import timed
 from benchmarks.one_core import cores
+from gatescope.loading import load
 from gatescope.run import run
-from gatescope.trained import Answer, ModelInput, Trained, load
+from gatescope.trained import Answer, ModelInput, Trained
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 QUESTION = (

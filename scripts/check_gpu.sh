@@ -15,13 +15,15 @@
 # A step that fails or exceeds its time does not stop the next one. Exit code: 0 if all steps succeeded, else 1.
 set -uo pipefail
 
-usage() { sed -n '2,/^set /{/^#/p}' "$0" | cut -c3- >&2; exit 2; }
+help() { sed -n '2,/^set /{/^#/p}' "$0" | cut -c3-; }
+usage() { help >&2; exit 2; }
 
 wheels="" small="" out=""
 while [ $# -gt 0 ]; do
     case $1 in
         --wheels) [ $# -ge 2 ] || usage; wheels=$2; shift ;;
         --small) small=1 ;;
+        -h | --help) help; exit ;;
         -*) usage ;;
         *) [ -z "$out" ] || usage; out=$1 ;;
     esac

@@ -30,6 +30,9 @@ forward(GRU(2, 5).native_weights, torch.zeros(3, 3, 2), None, layout(None, 3, 4)
 
 
 def main() -> int:
+    if sys.argv[1:2] in (["-h"], ["--help"]):
+        print(__doc__)
+        return 0
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TORCH_EXTENSIONS_DIR"] = folder
         try:

@@ -1,38 +1,69 @@
 #!/usr/bin/env bash
-# Check the oldest and the newest versions that pyproject.toml allows, each in an environment of its own.
-#   scripts/check_ranges.sh oldest|newest [PYTHON] [FOLDER]
-# PYTHON is the interpreter (default: python3), FOLDER where the environment is made (default: a new one in /tmp).
-# TORCH is the requirement for torch (default: torch with its CPU build, where an index has one). TESTS are the
-# tests that run. Needs a network or an index, about 2 GB, and ten minutes. Exit code 0: the tests passed.
+# Check the newest and the oldest versions that pyproject.toml allows, each in an environment of its own.
+#   scripts/check_ranges.sh [newest|oldest PYTHON]
+# PYTHON is a version or an interpreter, such as 3.12. Without arguments: the newest on Python 3.11, the oldest on 3.11
+# and the newest on 3.12 (with pyenv, name both: PYENV_VERSION=3.11.7:3.12.1). "oldest" is the lower bound of each direct
+# dependency; those of the dependencies are the newest.
+#
+# The environments are made in FOLDER (default: a new one in /tmp) by uv, which is installed there too; it needs an index,
+# and reads UV_INDEX, UV_TORCH_BACKEND (cpu: torch's build for CPUs) and the like. PyPI's torch is a CUDA build: 7 GB for
+# each environment, which UV_CACHE_DIR keeps. TESTS are the tests that run: a few for each dependency, 5 minutes on one
+# core. Exit code 0: all passed. FOLDER holds the versions and the log of each.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-which=${1:?oldest or newest}
-python=${2:-python3}
-folder=${3:-$(mktemp -d /tmp/gatescope-ranges-XXXXXX)}
-tests=${TESTS:-tests/configs tests/commands tests/training tests/test_run.py tests/test_trained.py tests/cells/test_fused.py}
-"$python" -m venv "$folder/venv"
-bin="$folder/venv/bin"
-"$bin/python" - "$which" > "$folder/requirements.txt" <<'PYTHON'
-"""Print a requirement for each dependency and for the tools of the tests."""
+folder=${FOLDER:-$(mktemp -d /tmp/gatescope-ranges-XXXXXX)}
+tests=${TESTS:-tests/test_run.py tests/test_package.py tests/test_trained.py tests/test_export.py
+    tests/commands/test_commands.py tests/commands/test_dashboard.py tests/commands/test_explain.py
+    tests/commands/test_report.py tests/analysis/test_statistics.py tests/analysis/test_page.py tests/baselines
+    tests/benchmarks/test_recurrence.py tests/cells/test_forward.py tests/cells/test_kernel_build.py
+    tests/cells/test_native_kernel.py tests/cells/test_triton_kernels.py tests/data/encoding/test_text.py
+    tests/data/encoding/test_torchtext_compat.py tests/data/files/test_audio_folder.py tests/data/hub
+    tests/data/shipped tests/instruments/test_attribution.py tests/studies/test_engines.py tests/tracking/test_wandb.py
+    tests/tracking/test_tensorboard.py tests/training/test_lightning_internals.py}
+export UV_PYTHON_DOWNLOADS=never
+python3 -m venv "$folder/uv"
+"$folder/uv/bin/pip" install --quiet uv
+uv="$folder/uv/bin/uv"
+
+# All dependencies but those of the extras that no test here uses, and of the tools in the extra dev those that the tests
+# import. Torch's CUDA build pins a triton: the range in dev replaces the pin, since the tests only use the interpreter.
+"$folder/uv/bin/python" - > "$folder/requirements.in" <<'PYTHON'
 import re
-import sys
 import tomllib
 
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 extras = project["optional-dependencies"]
-tools = ("absl-py", "hypothesis", "psutil", "pytest")
-wanted = [*project["dependencies"], *extras["parallel"], *extras["dashboard"]]
-wanted += [one for one in extras["dev"] if re.match("[a-z-]+", one)[0] in tools]
-for requirement in wanted:
-    if sys.argv[1] == "oldest":  # the lower bound alone; the bound of torch is given by TORCH
-        name, lower = re.match(r"([\w\-\[\]]+)[^,]*?[>=]=([\w.]+)", requirement).groups()
-        requirement = f"{name}=={lower}.*" if "==" not in requirement else requirement
-    if not requirement.startswith("torch>"):
-        print(requirement)
+tools = {"absl-py", "captum", "hatchling", "hypothesis", "psutil", "pytest", "pytest-xdist", "triton"}
+wanted = project["dependencies"] + [one for one in extras["dev"] if re.match(r"[\w-]+", one)[0] in tools]
+for extra, requirements in extras.items():
+    if extra not in ("dev", "docs", "ray"):
+        wanted += [one for one in requirements if not one.startswith("gatescope[")]
+print(*wanted, sep="\n")
 PYTHON
-"$bin/pip" install --quiet "${TORCH:-torch}" -r "$folder/requirements.txt"
-"$bin/pip" install --quiet --no-deps -e .
-"$bin/pip" list --format freeze > "$folder/versions.txt"
-grep -iE '^(torch|torchmetrics|pytorch-lightning|hydra-core|numpy|pandas|wandb|pydantic)==' "$folder/versions.txt"
-"$bin/python" -m pytest -n 0 -p no:cacheprovider $tests
-echo "$which: passed with $("$bin/python" --version), $folder/versions.txt"
+grep '^triton' "$folder/requirements.in" > "$folder/overrides.txt"
+
+check() { # newest|oldest PYTHON; the commands are joined by &&, as set -e does not hold in what || follows
+    local name="$1-${2##*/}" resolution=highest warnings=()
+    if [ "$1" = oldest ]; then # old releases use what newer ones of their own dependencies deprecate
+        resolution=lowest-direct
+        warnings=(-W ignore::DeprecationWarning -W ignore::PendingDeprecationWarning -W ignore::FutureWarning)
+    fi
+    local python="$folder/$name/bin/python"
+    "$uv" venv --quiet --seed --python "$2" "$folder/$name" &&
+        "$uv" pip compile --quiet --python "$python" --resolution "$resolution" "$folder/requirements.in" \
+            --overrides "$folder/overrides.txt" --output-file "$folder/$name.txt" > "$folder/$name.log" &&
+        "$uv" pip install --quiet --python "$python" --no-deps -r "$folder/$name.txt" &&
+        "$uv" pip install --quiet --python "$python" --no-deps -e . &&
+        "$python" -m pytest -n 1 -p no:cacheprovider "${warnings[@]}" $tests 2>&1 | tee "$folder/$name.log"
+}
+
+if [ $# -gt 0 ]; then
+    check "$1" "${2:-3.11}"
+else
+    failed=()
+    for one in "newest 3.11" "oldest 3.11" "newest 3.12"; do
+        check $one || failed+=("$one")
+    done
+    echo "${#failed[@]} failed: ${failed[*]-}"
+    [ ${#failed[@]} -eq 0 ]
+fi

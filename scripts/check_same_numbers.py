@@ -42,6 +42,9 @@ NOT_RESULTS = ("time", "seconds_per_epoch")
 
 def main(arguments: list[str]) -> int:
     """Print one line for each config and return the exit status."""
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return 0
     if len(arguments) != 2:
         print(__doc__, file=sys.stderr)
         return 2

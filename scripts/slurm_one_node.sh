@@ -4,6 +4,7 @@
 #   sudo sh scripts/slurm_one_node.sh       a minute; as root, on Debian or Ubuntu, on a throw-away machine
 # PYTHON is the interpreter that gatescope[slurm] is installed for. The cluster keeps accounts (slurmdbd over
 # MariaDB) as real ones do: without them submitit never learns of a job that was killed.
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/{/^#/p}' "$0" | cut -c3-; exit ;; esac
 set -eu
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-$PWD/.venv/bin/python}

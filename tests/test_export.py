@@ -21,7 +21,7 @@ def untrained(root: Path, *overrides: str) -> Trained:
         cfg = compose("config", [f"root={root}", "data=delayed_recall", *small, *overrides])
     torch.manual_seed(0)
     data = load_data(cfg)
-    return Trained(root, cfg, build_module(cfg, data).model.eval().requires_grad_(False), data)
+    return Trained.with_data(root, cfg, build_module(cfg, data).model.eval().requires_grad_(False), data)
 
 
 def padded() -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
@@ -81,7 +85,7 @@ def test_an_unknown_run_names_the_nearest(directory: Path) -> None:
 )
 def test_a_text_without_known_tokens(trained: Trained, text: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
-        trained.predict([text])
+        trained.encode([text])
 
 
 def test_a_text_longer_than_trained_on(trained: Trained, caplog: pytest.LogCaptureFixture) -> None:
@@ -89,8 +93,7 @@ def test_a_text_longer_than_trained_on(trained: Trained, caplog: pytest.LogCaptu
         batch = trained.encode(["the " * (trained.longest + 3)])
     assert batch.lengths.tolist() == [trained.longest]
     (record,) = caplog.records
-    expected = f"the text has {trained.longest + 3} tokens, the longest in training {trained.longest}"
-    assert expected in record.getMessage()
+    assert record.getMessage() == f"cut to {trained.longest} of {trained.longest + 3} tokens"
 
 
 def test_indices_end_where_the_split_ends(trained: Trained) -> None:
@@ -140,7 +143,7 @@ def test_data_that_have_changed(copied: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(
         LoadError, match=r"not those of its training \(.*test split: .*vocabulary: .*\): restore"
     ):
-        gatescope.load(copied)
+        gatescope.load(copied).example(0)
 
 
 def test_a_checkpoint_without_data_identity(copied: Path) -> None:
@@ -149,12 +152,63 @@ def test_a_checkpoint_without_data_identity(copied: Path) -> None:
     del saved["data"]
     torch.save(saved, path)
     with pytest.raises(LoadError, match=r"by an older version, .* run it again"):
-        gatescope.load(copied)
+        gatescope.load(copied).example(0)
 
 
-def test_one_text_is_not_a_list_of_texts(directory: Path) -> None:
-    with pytest.raises(DataError, match=r"give a list of texts, \['not bad'\]"):
-        gatescope.load(directory).predict("not bad")
+def test_a_checkpoint_of_a_version_that_saved_no_task(copied: Path, trained: Trained) -> None:
+    path = copied / "checkpoints" / "best.ckpt"
+    saved = torch.load(path, weights_only=True)
+    del saved["task"]
+    torch.save(saved, path)
+    texts = ["not bad", "the day"]
+    assert gatescope.load(copied).predict(texts) == trained.predict(texts)
+
+
+def test_a_single_string_is_one_text(trained: Trained) -> None:
+    assert trained.predict("not bad") == trained.predict(["not bad"])
+
+
+def test_a_bad_text_costs_no_other_its_answer(trained: Trained) -> None:
+    good = "not bad at all"
+    bad: dict[Any, str] = {
+        "": "no token",
+        " \n": "no token",
+        None: "no text",
+        float("nan"): "no text",
+        "qqzzx xxqqz": "only unknown tokens",
+        "the " * 500: f"cut to {trained.longest} of 500 tokens",
+    }
+    answers = trained.predict([good, *bad, good])
+    assert [a.warning for a in answers] == ["", *bad.values(), ""]
+    assert all(sum(a.probabilities.values()) == pytest.approx(1, abs=1e-5) for a in answers)
+    (alone,) = trained.predict(good)
+    for answer in (answers[0], answers[-1]):
+        assert answer.probabilities == pytest.approx(alone.probabilities, abs=1e-6)
+    unread = [a.probabilities for a in answers[1:5]]
+    assert all(p == pytest.approx(unread[0], abs=1e-6) for p in unread), "one unknown token each"
+
+
+def test_answers_are_in_order_and_read_as_needed(trained: Trained) -> None:
+    texts = [f"{'the ' * (n % 9)}day" for n in range(50)]
+    alone = [trained.predict(text)[0] for text in texts]
+    read = []
+
+    def endless() -> Iterator[str]:
+        while True:
+            for text in texts:
+                read.append(text)
+                yield text
+
+    some = list(islice(trained.predict_iter(endless(), batch_size=2), 50))
+    for answer, expected in zip(some, alone, strict=True):
+        assert answer.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
+    assert len(read) < 100, "bounded memory"
+
+
+def test_devices(directory: Path) -> None:
+    assert gatescope.load(directory, device="cpu").model.device.type == "cpu"
+    with pytest.raises(LoadError, match=r"device=abacus cannot be used \(.*\); cpu always can"):
+        gatescope.load(directory, device="abacus")
 
 
 def test_no_checkpoint_and_no_network(copied: Path, tmp_path: Path) -> None:
@@ -181,6 +235,26 @@ def test_features_and_a_regression(tmp_path: Path) -> None:
         trained.predict([torch.full((4, 2), torch.nan)])
 
 
+def test_series_are_given_as_in_their_file(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    x = (rng.normal(size=(60, 6, 2)) + y[:, None, None]) * [1e3, 1e-3] + [5e4, 1]
+    np.savez(tmp_path / "series.npz", x=x, y=y)
+    options = ("data=series_file", f"data.path={tmp_path / 'series.npz'}", "model.hidden_size=5")
+    directory = trained_run(tmp_path / "runs", *options)
+    trained = gatescope.load(directory)
+    data = trained.data
+    assert data.splits is not None
+    mean, deviation = np.array(trained.task.input_scale)
+    test = data.splits.test
+    for i in range(len(test)):
+        values = test.inputs[i].numpy() * deviation + mean  # as in the file
+        assert np.abs(x.astype(np.float32) - values).max((1, 2)).min() < 0.01
+        (answer,) = trained.predict([values])
+        (expected,) = trained.answers(trained.example(i))
+        assert answer.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
+
+
 def test_a_transduction_generates_symbols(tmp_path: Path) -> None:
     sizes = ("data=dates", "data.train=64", "data.validation=16", "data.test=16", "model.hidden_size=6")
     trained = gatescope.load(trained_run(tmp_path, *sizes, "attention=dot", "trainer.max_epochs=1"))
@@ -192,6 +266,6 @@ def test_a_task_with_a_prediction_at_every_step(tmp_path: Path) -> None:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("config", ["data=copy", "data.lag=3", "data.train=8", "model.hidden_size=4"])
     data = load_data(cfg)
-    trained = Trained(tmp_path, cfg, build_module(cfg, data).model.eval(), data)
+    trained = Trained.with_data(tmp_path, cfg, build_module(cfg, data).model.eval(), data)
     with pytest.raises(DataError, match="prediction at every step"):
         trained.answers(trained.example(0))

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
+
     from gatescope.trained import Trained
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 
-def load(run: str | Path, root: str | Path | None = None) -> Trained:
-    """Load a finished run as a model that predicts; see `gatescope.trained.load`."""
-    from gatescope.trained import load as loaded  # imports torch
+def load(run: str | Path, root: str | Path | None = None, device: str | torch.device = "cpu") -> Trained:
+    """Load a finished run as a model that predicts; see `gatescope.loading.load`."""
+    from gatescope.loading import load as loaded  # imports torch
 
-    return loaded(run, root)
+    return loaded(run, root, device)

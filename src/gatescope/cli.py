@@ -27,10 +27,19 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from gatescope.components import import_from_working_directory
-from gatescope.composition import CONFIG, add_config_dir, compose, config_dir, job_config, make_loader
+from gatescope.composition import (
+    CONFIG,
+    add_config_dir,
+    compose,
+    config_dir,
+    job_config,
+    make_loader,
+    public_options,
+)
 from gatescope.config import ConfigError, check, check_structure
 from gatescope.devices import device_count
 from gatescope.distributed import refuse_foreign_torchrun, spread
+from gatescope.invocation import write
 from gatescope.processes import die_with_sweep
 from gatescope.startup import import_libraries, imports_uncollected
 from gatescope.tracking.directory import ensure_writable, run_lock
@@ -67,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def check_command_line() -> None:
     """Compose the config of the command line, and check it if the command runs one job.
 
-    The jobs of a sweep are checked by the sweeper. `--help`, completion and information are left to Hydra.
+    The jobs of a sweep are checked by the sweeper. `--help` is printed; completion and information are left
+    to Hydra.
 
     Raises:
         ConfigError: Nothing can be run; the output directory has not been changed.
@@ -82,7 +92,10 @@ def check_command_line() -> None:
         parser.error("--resolve can only be given with --cfg or --help")
     flags = [word for word in sys.argv[1:] if word not in args.overrides]
     sys.argv[1:] = [*flags, *args.overrides]  # Hydra accepts no override after a flag
-    if args.help or args.hydra_help or args.version or args.shell_completion or args.info is not None:
+    if args.help:
+        write(help_text(args.config_dir))
+        sys.exit()
+    if args.hydra_help or args.version or args.shell_completion or args.info is not None:
         return
     refuse_foreign_torchrun()
     loader = make_loader()
@@ -99,6 +112,19 @@ def check_command_line() -> None:
             check(cfg)
             device_count(cfg)
             ensure_writable(run_dir(cfg))
+
+
+def help_text(folder: str | None = None) -> str:
+    """Return what `--help` prints: Hydra's template, with the options that can be chosen.
+
+    Args:
+        folder: A further directory of configs, whose options are listed too.
+    """
+    loader = make_loader()
+    search = add_config_dir([], folder)
+    template = compose(loader, search, sweep=True).hydra.help.template
+    options = [f"{group}: {', '.join(names)}" for group, names in public_options(loader, search).items()]
+    return str(template).replace("$APP_CONFIG_GROUPS", "\n".join(options) + "\n")
 
 
 def flags_parser() -> argparse.ArgumentParser:

@@ -144,7 +144,8 @@ def argument_problems(
     if not partial:
         for name in parameters:
             if name in named - arguments.keys() and parameters[name].default is inspect.Parameter.empty:
-                yield f"{prefix}{name}: missing, {_name(target)} needs it"
+                hint = "" if key else f": give {name}=…"
+                yield f"{prefix}{name}: missing, {_name(target)} needs it{hint}"
 
 
 @cache

@@ -17,6 +17,7 @@ from typing import Any
 from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException, OverrideParseException
@@ -241,6 +242,25 @@ def _missing_extras(groups: list[Override], error: Exception) -> list[str]:
 
 def _options(loader: ConfigLoader, group: str, search: Sequence[str] = ()) -> list[str]:
     return loader.get_group_options(group, config_name=CONFIG if search else None, overrides=list(search))
+
+
+def public_options(loader: ConfigLoader, search: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Return the options of every group that can be chosen on the command line.
+
+    Files whose name starts with `_` are parts of others, and `sweeps` holds files of W&B.
+
+    Args:
+        loader: Hydra's loader.
+        search: An override of `hydra.searchpath`, or none.
+    """
+    groups = loader.get_group_options(
+        "", ObjectType.GROUP, config_name=CONFIG if search else None, overrides=list(search)
+    )
+    return {
+        group: [name for name in sorted(_options(loader, group, search)) if not name.startswith("_")]
+        for group in sorted(groups)
+        if group not in ("hydra", "sweeps")
+    }
 
 
 def _is_group(loader: ConfigLoader, override: Override, search: Sequence[str] = ()) -> bool:

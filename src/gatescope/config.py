@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field, fields, is_dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 from omegaconf import OmegaConf
@@ -29,6 +30,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from gatescope.components import argument_problems, component_problems, disallowed, unknown_key
+from gatescope.moved import current_targets
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 OPEN = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
@@ -322,7 +324,7 @@ def check(cfg: Mapping[str, Any]) -> None:
     problems = list(structure_problems(plain))
     reported = {problem.split(":")[0] for problem in problems}
     problems += [p for p in _all_component_problems(plain) if p.split(":")[0] not in reported]
-    if problems:
+    if problems := problems or list(_missing_files(plain["data"])):
         raise ConfigError(problems)
 
 
@@ -382,7 +384,7 @@ def _sentence(key: str, errors: list[Any], plain: Mapping[str, Any]) -> str:
     if kinds & {"unexpected_keyword_argument", "extra_forbidden"}:
         return unknown_key(key, allowed_keys(key.rpartition(".")[0], plain))
     if kinds & {"missing", "missing_argument"}:
-        return f"{key}: missing, and needed"
+        return f"{key}: missing, every run needs it: give {key}=…, and no ~{key}"
     value: Any = plain
     for part in key.split("."):
         value = value[part]
@@ -422,6 +424,19 @@ def _contradictions(plain: Mapping[str, Any]) -> Iterator[str]:
         and type(trainer.get("val_check_interval")) is not int
     ):
         yield "trainer.check_val_every_n_epoch: null needs trainer.val_check_interval, a number of batches"
+
+
+def _missing_files(data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the files and folders of the user's own data that do not exist, in the words of the datasets."""
+    target = current_targets(data)["_target_"]
+    if not target.startswith("gatescope.data.files."):
+        return
+    for key in ("path", "validation_path", "test_path", "manifest"):
+        value = data.get(key)
+        if not isinstance(value, str) or (path := Path(value).expanduser()).exists():
+            continue
+        kind = "folder" if key == "path" and target.endswith(".AudioFolder") else "file"
+        yield f"{path}: no such {kind}"
 
 
 def _all_component_problems(plain: Mapping[str, Any]) -> Iterator[str]:

@@ -1,7 +1,9 @@
-"""How a command is called from where the reader stands, for messages and reports."""
+"""How a command is called from where the reader stands, and how it prints its result."""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -16,3 +18,11 @@ def command(name: str) -> str:
     script = "train.py" if name == "train" else f"scripts/{name}.py"
     in_checkout = Path.cwd() == CHECKOUT and (CHECKOUT / script).is_file()
     return f"python {script}" if in_checkout else f"gatescope {name}"
+
+
+def write(text: str) -> None:
+    """Print the result of a command; a reader that has enough of it (`| head`) ends the output, not more."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # Python's documentation: the stream is flushed once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

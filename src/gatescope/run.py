@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from gatescope.baselines.base import Baseline, evaluate
+from gatescope.building import build_network
 from gatescope.cells.kernels.layer import kernel_of
 from gatescope.components import import_from_working_directory
 from gatescope.config import ConfigError, check
@@ -19,9 +20,9 @@ from gatescope.data.datamodule import SequenceData
 from gatescope.data.errors import DataError
 from gatescope.devices import accelerator_of, check_card, device_count
 from gatescope.instruments.callbacks import instrument_callbacks
-from gatescope.models.build import build_model
 from gatescope.models.encoder import sizes
-from gatescope.tracking.checkpoint_files import AtomicCheckpointIO, read_checkpoint, weights_path
+from gatescope.tracking.checkpoint_files import read_checkpoint, weights_path
+from gatescope.tracking.checkpoint_io import AtomicCheckpointIO
 from gatescope.tracking.content import find_inputs
 from gatescope.tracking.identity import run_dir, run_id
 from gatescope.tracking.lifecycle import TrackedRun, track_run, write_metadata
@@ -244,12 +245,7 @@ def build_module(cfg: DictConfig, data: SequenceData) -> SequenceTask:
         ConfigError: The targets are sequences, and there is no decoder; no metric has the name that is to be
             monitored; or the options of `loss` do not fit the data.
     """
-    if data.task.kind == "transduction" and not cfg.get("decoder"):
-        raise ConfigError(["decoder: given none, and these data need one; Allowed: input_feeding, recurrent"])
-    decoding = instantiate(cfg.decoder) if cfg.get("decoder") else None
-    model = build_model(
-        data.task, instantiate(cfg.model, _convert_="all"), instantiate(cfg.attention), decoding
-    )
+    model = build_network(cfg, data.task)
     scheduler = instantiate(cfg.scheduler) if cfg.scheduler else None
     assert data.splits is not None
     options = loss_options(cfg.get("loss") or {}, data.task, data.splits.train.targets)

@@ -6,6 +6,7 @@ wandb.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -65,7 +66,12 @@ class TaskSpec:
         stateful: row i of a batch continues row i of the previous batch; hidden states are carried over.
         vectors: (input_size, D) pretrained embeddings of the tokens; D is then the width of the embedding.
         frozen_vectors: the pretrained embeddings are not trained.
+        tokenizer: state of the tokenizer that makes tokens of a text, see
+            `gatescope.data.encoding.tokenizers.restore`; empty if inputs are not made of texts, or if texts
+            need other preparation, too.
         notes: facts about the data for the record (number of dropped rows, share of unknown words, …).
+        input_scale: mean and deviation of each feature, by which the series of a file were standardised; None
+            if the model reads features as they are.
         target_scale: the scale on which the targets of a regression are learnt; None for their own.
     """
 
@@ -86,12 +92,26 @@ class TaskSpec:
     stateful: bool = False
     vectors: Tensor | None = field(default=None, repr=False, compare=False)
     frozen_vectors: bool = False
+    tokenizer: Mapping[str, str] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    input_scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     target_scale: TargetScale | None = None
 
     def token(self, index: int) -> str:
         """Return the token of an input id; the id itself as text if the task has no vocabulary."""
         return self.vocabulary[index] if self.vocabulary else str(index)
+
+    def tokens(self, batch: Batch) -> list[list[str]] | None:
+        """Return the tokens of each example of a batch, without padding; None if inputs are features.
+
+        A token without a name (the task has no vocabulary) is its id.
+        """
+        if self.inputs == "features":
+            return None
+        return [
+            [self.token(index) for index in row[:length]]
+            for row, length in zip(batch.inputs.tolist(), batch.lengths.tolist(), strict=True)
+        ]
 
     def token_ids(self) -> dict[str, int]:
         """Return the id of every token, with ids as text if the task has no vocabulary."""
@@ -147,3 +167,15 @@ def first_answer(targets: Tensor) -> Tensor:
     ends = (targets == END).long()
     kept = targets.masked_fill(ends.cumsum(1) - ends > 0, IGNORE)
     return kept[:, : int((kept != IGNORE).sum(1).max())]
+
+
+def probabilities(task: TaskSpec, values: Tensor) -> Tensor:
+    """Return class probabilities; a single output gives those of two classes.
+
+    Shape:
+        values: (…, K) logits; the result: (…, number of classes).
+    """
+    if task.output_size == 1:
+        probability = torch.sigmoid(values)
+        return torch.cat([1 - probability, probability], dim=-1)
+    return torch.softmax(values, dim=-1)

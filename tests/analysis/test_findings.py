@@ -52,7 +52,7 @@ def test_findings_outside_the_package_are_in_readme_page_and_list(tmp_path: Path
 @pytest.mark.parametrize(
     ("findings", "message"),
     [
-        ("my_broken_lab.words", r"my\_broken\_lab.words raised ValueError\: no \*such\* number"),
+        ("my_broken_lab.words", r"my\_broken\_lab.words raised ValueError: no \*such\* number"),
         ("my_broken_lab.absent", "there is no findings module 'my\\_broken\\_lab.absent'"),
         ("absent", "there is no findings module 'absent'"),
     ],

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import csv
+import html
+import re
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from gatescope.analysis.report import numbers, write_index, write_report
 from gatescope.analysis.runs import NoRuns, RecordSource
@@ -280,3 +283,26 @@ def test_the_index_has_one_line_per_report(toy: Path, tmp_path: Path) -> None:
 
 def test_an_empty_index_shows_the_first_command(tmp_path: Path) -> None:
     assert "study=first_light" in write_index(tmp_path / "reports").read_text(encoding="utf-8")
+
+
+def test_percentages_are_written_in_one_way(toy: Path, tmp_path: Path) -> None:
+    folder = write_report(RecordSource(toy, "toy"), tmp_path, paper=False).parent
+    page = re.sub(r"(?s)<(script|style).*?</\1>", "", (folder / "report.html").read_text(encoding="utf-8"))
+    for text in (page, (folder / "README.md").read_text(encoding="utf-8")):
+        text = re.sub(r"\]\([^)]*\)|[\w-]+=\"[^\"]*\"", "", text)  # addresses and attributes
+        assert "95 % t interval" in text
+        assert not re.findall(r"\d%", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("ValueError: no number", "ValueError: no number"),
+        ("at 10:30", "at 10:30"),
+        ("see https://example.org", r"see https\://example.org"),
+        (":tada: <b>", r"\:tada: \<b\>"),
+    ],
+)
+def test_text_of_the_data_is_escaped_where_markdown_would_read_it(text: str, escaped: str) -> None:
+    assert numbers.literal(text) == escaped
+    assert MarkdownIt("commonmark").render(escaped) == f"<p>{html.escape(text)}</p>\n"

@@ -176,7 +176,7 @@ def test_a_report_reads_each_file_of_a_record_once(tmp_path: Path, monkeypatch: 
 
 
 def test_the_error_without_runs_names_the_folder_and_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(NoRuns, match=r"no runs in .*toy: start them with `python train.py study=toy`"):
+    with pytest.raises(NoRuns, match=r"no runs in .*toy, and no other .*: `python train.py study=…` starts"):
         tables(tmp_path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -69,6 +70,16 @@ def test_a_script_is_the_command(name: str) -> None:
     assert done.returncode == 0, done.stderr
     assert f"gatescope {name}" in done.stdout
     assert len(script.read_text().splitlines()) < 10
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+@pytest.mark.parametrize("script", sorted((ROOT / "scripts").glob("*.*")), ids=lambda path: path.name)
+def test_every_script_explains_itself(script: Path, flag: str) -> None:
+    program = sys.executable if script.suffix == ".py" else "bash"
+    done = subprocess.run([program, script, flag], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    name = "data" if script.stem == "describe_data" else script.stem
+    assert f"scripts/{script.name}" in done.stdout or f"gatescope {name}" in done.stdout
 
 
 def test_the_module_is_the_command() -> None:

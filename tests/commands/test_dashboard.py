@@ -148,7 +148,7 @@ def test_another_project_gets_its_own(tmp_path: Path, server: StandIn) -> None:
         (["study=none"], 1, "no runs in"),
         (["stdy=toy"], 2, "did you mean study?"),
         (["push"], 2, "'push' is not of the form key=value"),
-        ([], 2, "study: missing, dashboard needs it"),
+        ([], 2, "study: missing, dashboard needs it: give study=…"),
     ],
 )
 def test_wrong_arguments_are_one_line(

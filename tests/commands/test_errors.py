@@ -8,6 +8,7 @@ import pytest
 from trained_runs import SERIES, TEXTS, trained_run
 
 from gatescope.commands.errors import main
+from gatescope.tracking.directory import run_lock
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_no_run_and_a_run_without_predictions(
     directory: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert main([]) == 2
-    assert "run: missing, errors needs it" in capsys.readouterr().err
+    assert "run: missing, errors needs it: give run=…" in capsys.readouterr().err
     assert main(["run=none", f"root={tmp_path}"]) == 1
     bare = tmp_path / directory.name
     bare.mkdir()
@@ -94,3 +95,6 @@ def test_no_run_and_a_run_without_predictions(
     capsys.readouterr()
     assert main([f"run={bare}"]) == 1
     assert "holds no predictions.csv that can be read" in capsys.readouterr().err
+    with run_lock(bare):
+        assert main([f"run={bare}"]) == 1
+    assert f"{bare.name} is still running: its predictions are written after" in capsys.readouterr().err

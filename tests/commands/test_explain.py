@@ -63,6 +63,6 @@ def test_bad_input_is_one_line(
 
 def test_no_run_and_an_unknown_run(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["text=a"]) == 2
-    assert "run: missing, explain needs it" in capsys.readouterr().err
+    assert "run: missing, explain needs it: give run=…" in capsys.readouterr().err
     assert main([f"run={directory.name[:-1]}", f"root={directory.parents[1]}", "text=a"]) == 1
     assert f"nearest: {directory.name}" in capsys.readouterr().err

@@ -69,7 +69,7 @@ def test_nothing_to_report_is_one_line(
         (["study=toy", "source=disk"], "source: given \"disk\", allowed: 'records' or 'wandb'"),
         (["toy"], "'toy' is not of the form key=value"),
         (["study="], 'study: given "", allowed: String should have at least 1 character'),
-        ([], "study: missing, report needs it"),
+        ([], "study: missing, report needs it: give study=…"),
         (["study=toy", "select=optimizer.lr"], "select=KEY and by=METRIC are given together"),
         (["study=toy", "figures=["], "figures=[: "),
     ],
@@ -114,6 +114,49 @@ def test_in_a_checkout_the_report_names_its_scripts(tmp_path: Path, monkeypatch:
     train, report = reproduce(tmp_path / "o" / "toy")
     assert train == "python train.py study=toy"
     assert report.startswith("python scripts/report.py study=toy ")
+
+
+def test_a_study_that_nobody_knows_is_not_suggested(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path)
+    assert main(["study=tyo", f"root={tmp_path}"]) == 1
+    error = capsys.readouterr().err
+    assert f"no runs in {tmp_path}/tyo: did you mean study=toy? Studies with runs there: toy;" in error
+    assert "train" not in error
+    assert main(["study=first_light", f"root={tmp_path}"]) == 1
+    assert "start them with `python train.py study=first_light`" in capsys.readouterr().err
+
+
+def test_a_wrong_selection_names_the_argument(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(tmp_path)
+    arguments = ["study=toy", f"root={tmp_path}", f"out={tmp_path / 'o'}"]
+    assert main([*arguments, "select=foo", "by=validation/accuracy"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("report: select: foo does not differ among the runs of toy; keys that differ: ")
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(tmp_path)
+    (tmp_path / "file").touch()
+    assert main(["study=toy", f"root={tmp_path}", f"out={tmp_path / 'file'}"]) == 1
+    out = tmp_path / "file"
+    expected = f"report: {out}/toy: Not a directory; out={out} must be a place that can be written\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_a_reader_that_ends_early_is_no_error(tmp_path: Path) -> None:
+    record(tmp_path)
+    root = SCRIPT.parents[1]
+    for command in (
+        [SCRIPT, "study=toy", f"root={tmp_path}", f"out={tmp_path / 'o'}", "figures=pareto", "paper=false"],
+        [root / "scripts" / "status.py", f"root={tmp_path}", "data=adding"],
+        [root / "train.py", "--help"],
+    ):
+        line = f"{shlex.join([sys.executable, *map(str, command)])} | true; exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=root)
+        assert (done.returncode, "Broken" in done.stderr, "Traceback" in done.stderr) == (0, False, False)
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,8 +46,8 @@ def test_runs_of_several_rates_are_reported_whole(
         (f"{model}-none", f"lr={rate}"): pytest.approx(sum(own) / 2)
         for (model, rate), own in validation.items()
     }
-    assert report.main(["study=default", f"root={tmp_path}", "select=model.layers", "by=validation/mse"]) == 1
-    assert "study.select.over: model.layers does not differ" in capsys.readouterr().err
+    assert report.main(["study=default", f"root={tmp_path}", "select=model.layers", "by=validation/mse"]) == 2
+    assert "report: select: model.layers does not differ" in capsys.readouterr().err
 
 
 def test_a_trial_replaces_no_run(small: Compose, tmp_path: Path) -> None:

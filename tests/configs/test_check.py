@@ -182,7 +182,10 @@ def test_a_target_is_needed() -> None:
 
 def test_a_value_that_must_be_given_is_asked_for() -> None:
     assert problems("seed=???") == ["seed: needs a value, give seed=…"]
-    assert problems("~model.dropout") == ["model.dropout: missing, and needed"]
+    assert problems("~model.dropout") == [
+        "model.dropout: missing, every run needs it: give model.dropout=…, and no ~model.dropout"
+    ]
+    assert problems("~model") == ["model: missing, every run needs it: give model=…, and no ~model"]
 
 
 def test_an_interpolation_that_leads_nowhere_names_its_key() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import subprocess
 import sys
 import time
@@ -52,6 +53,7 @@ def train(*arguments: str, runs: Path, python: tuple[str, ...] = ()) -> subproce
         (["model.hidden_size=0"], "model.hidden_size: given 0"),
         (["-m", "model=gru,gruu", "seed=0,1"], "2 of 4 jobs are invalid, none started:"),
         (["seed=0,1"], "--multirun"),
+        (["~model"], "model: missing, every run needs it: give model=…, and no ~model"),
     ],
 )
 def test_a_wrong_command_is_one_message_and_exit_code_2(
@@ -252,6 +254,37 @@ def test_a_run_that_fails_is_one_message_and_exit_code_1(tmp_path: Path) -> None
     assert "Error executing job" not in done.stderr
     (record,) = tmp_path.rglob("run.json")
     assert json.loads(record.read_text())["status"] == "failed"
+
+
+def test_the_help_lists_the_options_that_can_be_chosen(tmp_path: Path) -> None:
+    (tmp_path / "conf" / "study").mkdir(parents=True)
+    (tmp_path / "conf" / "study" / "my_study.yaml").write_text(
+        "# @package _global_\nstudy: {name: my_study}\n"
+    )
+    done = train("--help", "--config-dir", "conf", runs=tmp_path)
+    assert done.returncode == 0, done.stderr
+    options = dict(
+        line.split(": ") for line in done.stdout.split("Options:\n")[1].split("\n\n")[0].splitlines()
+    )
+    assert options["model"].startswith("gru, gru_article, irnn, ")
+    assert "my_study" in options["study"].split(", ")
+    assert not [name for names in options.values() for name in names.split(", ") if name.startswith("_")]
+    assert {"hydra", "sweeps"}.isdisjoint(options)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("text_file data.path=no.csv data.text=a data.label=b", "no.csv: no such file"),
+        ("series_file data.path=no.npz", "no.npz: no such file"),
+        ("characters data.path=no.txt", "no.txt: no such file"),
+        ("audio_folder data.path=no", "no: no such folder"),
+    ],
+)
+def test_data_that_are_missing_leave_no_record(tmp_path: Path, data: str, said: str) -> None:
+    done = train(*shlex.split(f"data={data}"), "tracking=off", runs=tmp_path)
+    assert (done.returncode, done.stderr) == (USAGE, f"{said}\n")
+    assert not list(tmp_path.rglob("run.json"))
 
 
 def test_a_component_may_be_in_the_current_folder(tmp_path: Path) -> None:

@@ -50,6 +50,15 @@ def measured(run: Path) -> dict[str, float | None]:
 
 
 @pytest.mark.slow
+def test_use_a_trained_model(tmp_path: Path) -> None:
+    follow("docs/howto/trained-model.md", tmp_path)
+    answers = (tmp_path / "answers.csv").read_text().splitlines()
+    assert answers[0] == "review,stars,prediction,p(high),p(low),warning"
+    assert len(answers) == 61
+    assert json.loads((tmp_path / "scores.json").read_text())["examples"] == 60
+
+
+@pytest.mark.slow
 def test_dataset(tmp_path: Path) -> None:
     follow("docs/extend/dataset.md", tmp_path)
     run = only_run(tmp_path)

@@ -79,6 +79,7 @@ def test_a_run_of_joblib_fails_alone_with_its_reason(tmp_path: Path) -> None:
     assert code == FAILED
     assert "1 of 2 runs failed" in errors
     assert "NonFiniteLoss: the train loss became" in out
+    assert "initializer" not in out + errors, "arguments of joblib are not for users"
     assert sorted(one["status"] for one in runs_of(tmp_path)) == ["failed", "finished"]
 
 

@@ -17,7 +17,7 @@ from tracking.records import at_step, record, rows, send
 
 import gatescope
 from gatescope.cli import job, report_error
-from gatescope.config import resolved
+from gatescope.config import ConfigError, resolved
 from gatescope.data.errors import DataError
 from gatescope.run import run
 from gatescope.tracking import content
@@ -107,7 +107,7 @@ def test_a_missing_file_is_named_in_one_message(own: Own, capsys: pytest.Capture
     cfg = own()
     path = Path(cfg.data.path)
     path.unlink()
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(ConfigError) as caught:
         run(cfg)
     assert report_error(caught.value) == 2
     assert capsys.readouterr().err == f"{path}: no such file\n"

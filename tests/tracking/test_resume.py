@@ -22,11 +22,11 @@ from gatescope.data.errors import DataError
 from gatescope.data.examples import Splits
 from gatescope.data.generated.adding import Adding
 from gatescope.data.ragged import Ragged
+from gatescope.loading import load
 from gatescope.run import load_data, run
 from gatescope.tracking.checkpoint_files import find_checkpoint
 from gatescope.tracking.directory import RecordError, write_atomically
 from gatescope.tracking.identity import run_dir, run_id
-from gatescope.trained import load
 
 Stopped = Callable[..., Path]
 HARD = (

@@ -51,6 +51,8 @@ HOOK_PREFIXES = ("on_", "configure_", "optimizer_", "lr_scheduler_")
 NOT_CALLED = {
     "gatescope.cells.layer.RecurrentLayer.forward": "for cells that have none of their own: see "
     "tests/cells/test_worked_example.py",
+    "gatescope.cells.kernels.gpu.scan.Scan.forward": "on a GPU: see tests/cells/test_triton_kernels.py",
+    "gatescope.cells.kernels.gpu.scan.Scan.backward": "on a GPU, as its forward",
     "gatescope.export._ExportedEncoder.forward": "torch.export calls it, after training: see "
     "tests/test_export.py",
     "gatescope.data.examples.Examples.__getitem__": "torch asks for __getitems__ where there is one; a "

@@ -10,6 +10,7 @@ from typing import Protocol
 from gatescope.analysis.record_files import NoRuns, read_records
 from gatescope.analysis.record_tables import build_tables
 from gatescope.analysis.tables import Tables, summary_names
+from gatescope.components import nearest
 from gatescope.invocation import command
 
 __all__ = ["NoRuns", "RecordSource", "RunSource", "Source", "Tables", "summary_names"]
@@ -49,10 +50,7 @@ class RecordSource:
         notes: list[str] = []
         records = read_records(folder, notes)
         if not records:
-            raise NoRuns(
-                f"no runs in {folder}: start them with `{command('train')} study={self.study}`, "
-                "or name another place with root=/path (or the environment variable RUNS_DIR)"
-            )
+            raise NoRuns(f"no runs in {folder}{_what_to_do(Path(self.root), self.study)}")
         return build_tables(self.study, records, notes)
 
 
@@ -77,3 +75,18 @@ class RunSource:
         if not records:
             raise NoRuns("; ".join(notes) or f"no run.json in {directory}")
         return build_tables(str(records[0].run.get("study") or directory.parent.name), records, notes)
+
+
+def _what_to_do(root: Path, study: str) -> str:
+    """Return the end of the message that there are no runs of a study: how to get them, or other names."""
+    from gatescope.composition import config_dir  # loads Hydra
+
+    place = "root=/path (or the environment variable RUNS_DIR) names another place"
+    if (config_dir() / "study" / f"{study}.yaml").is_file():
+        return f": start them with `{command('train')} study={study}`; {place}"
+    names = sorted({path.parent.parent.name for path in root.glob("*/*/run.json")})
+    if not names:
+        return f", and no other study has runs there: `{command('train')} study=…` starts them; {place}"
+    close = nearest(study, names)
+    hint = f": did you mean study={close}?" if close else ":"
+    return f"{hint} Studies with runs there: {', '.join(names)}; {place}"

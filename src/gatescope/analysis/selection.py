@@ -68,6 +68,10 @@ class Selection:
         return own if own == others else f"{own or 'no selection'} against {others or 'no selection'}"
 
 
+class SelectionError(NoRuns):
+    """`study.select` does not fit the runs of the study."""
+
+
 def select(tables: Tables) -> Selection | None:
     """Select as `study.select` declares; return None where it declares nothing.
 
@@ -76,7 +80,7 @@ def select(tables: Tables) -> Selection | None:
     in order is chosen. Runs without any of the keys (a baseline) are kept.
 
     Raises:
-        NoRuns: a key does not differ among the runs, or no run has the metric.
+        SelectionError: a key does not differ among the runs, or no run has the metric.
     """
     declared = tables.study.get("select")
     if not declared:
@@ -87,7 +91,7 @@ def select(tables: Tables) -> Selection | None:
         known = sorted(
             str(c).removeprefix("best/") for c in tables.runs if str(c).startswith("best/validation/")
         )
-        raise NoRuns(
+        raise SelectionError(
             f"study.select.by: no finished run has a best value of {by}; "
             f"available: {', '.join(known) or 'none, as no run has finished'}"
         )
@@ -115,14 +119,16 @@ def select(tables: Tables) -> Selection | None:
 
 
 def _checked(tables: Tables, declared: Any) -> tuple[tuple[str, ...], str]:
-    """Return the keys and the metric of `study.select`, or raise NoRuns if they cannot be used."""
+    """Return the keys and the metric of `study.select`, or raise SelectionError if they cannot be used."""
     over, by = (declared.get(key) if isinstance(declared, dict) else None for key in ("over", "by"))
     if not isinstance(over, list) or not over or not isinstance(by, str):
-        raise NoRuns("study.select: set over, a list of keys, and by, a metric on the validation split")
+        raise SelectionError(
+            "study.select: set over, a list of keys, and by, a metric on the validation split"
+        )
     axes = sorted({key for own in tables.axes.values() for key in own})
     for key in over:
         if key not in axes:
-            raise NoRuns(
+            raise SelectionError(
                 f"study.select.over: {key} does not differ among the runs of {tables.study['name']}; "
                 f"keys that differ: {', '.join(axes) or 'none besides seed and variant'}"
             )

@@ -47,6 +47,8 @@ from scipy import special, stats
 
 LEVEL = 0.95
 """Confidence level of intervals; 1 − LEVEL is the significance level of tests."""
+LEVEL_TEXT = f"{LEVEL:.0%}".replace("%", " %")
+"""The confidence level as reports write it."""
 MIN_SEEDS = 5
 """Fewest paired seeds from which a verdict is drawn."""
 SUPERIORITY_THRESHOLD = 0.75

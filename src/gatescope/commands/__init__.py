@@ -13,6 +13,8 @@ COMMANDS = {
     "status": ("gatescope.commands.status", "list which runs of a study are finished, running or missing"),
     "report": ("gatescope.commands.report", "write the report of a study from its records"),
     "compare": ("gatescope.commands.compare", "compare two runs"),
+    "predict": ("gatescope.commands.predict", "predict the texts of a file, or one text, with a run"),
+    "evaluate": ("gatescope.commands.evaluate", "score a run on another file, with intervals"),
     "explain": ("gatescope.commands.explain", "explain one prediction of a run"),
     "errors": ("gatescope.commands.errors", "list what a run predicts wrongly on its test split"),
     "data": ("gatescope.commands.data", "describe a dataset"),

@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -23,6 +24,7 @@ from gatescope.analysis.commands import CommandFailed, UsageError
 from gatescope.analysis.runs import NoRuns
 from gatescope.cli import FAILED, USAGE, has_user_message
 from gatescope.components import argument_problems
+from gatescope.invocation import write
 
 Text = Annotated[str, Field(min_length=1)]
 """A value that is not empty."""
@@ -40,7 +42,9 @@ def runs_dir() -> str:
 def execute(
     function: Callable[..., object], text: str | None, arguments: Sequence[str] | None, positional: int = 0
 ) -> int:
-    """Call a function with the arguments of a command line, print what it returns, and report errors.
+    """Call a function with the arguments of a command line, print its result, report errors.
+
+    A result of None is not printed.
 
     Args:
         function: The command. Its name begins every message.
@@ -53,21 +57,38 @@ def execute(
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if HELP & set(words):
-        print(text)
+        write(text or "")
         return 0
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    keywords: dict[str, Any] = {}
     try:
         names, keywords = parse(words, function, positional)
-        print(function(*names, **keywords))
+        result = function(*names, **keywords)
+        if result is not None:
+            write(str(result))
     except UsageError as error:
         return _report(function, error, USAGE)
     except (NoRuns, CommandFailed) as error:
         return _report(function, error, FAILED)
+    except OSError as error:
+        return _report(function, _file_error(error, keywords.get("out")), FAILED)
     except Exception as error:
         if not has_user_message(error):
             raise
         return _report(function, error, FAILED)
     return 0
+
+
+def _file_error(error: OSError, out: str | None) -> Exception:
+    """Return the system's error on a file as a sentence without its number."""
+    if error.filename is None or error.strerror is None:
+        return error
+    remedy = f"; out={out} must be a place that can be written" if out and _below(error.filename, out) else ""
+    return CommandFailed(f"{error.filename}: {error.strerror}{remedy}")
+
+
+def _below(path: str, folder: str) -> bool:
+    return Path(path).absolute().is_relative_to(Path(folder).absolute())
 
 
 def _report(function: Callable[..., object], error: Exception, code: int) -> int:

@@ -68,16 +68,25 @@ def describe(data: SequenceData) -> Iterator[str]:
     yield f"{task.kind} of {task.inputs}: {sizes}, compared on {task.metric}"
     yield f"{'split':>10} {'examples':>9}  lengths at 0, 5, 50, 95, 100 %"
     for name in SPLITS:
-        lengths = getattr(data.splits, name).lengths
-        shown = " ".join(f"{q:6.0f}" for q in np.quantile(lengths, QUANTILES))
-        yield f"{name:>10} {len(lengths):>9} {shown}"
+        examples: Examples = getattr(data.splits, name)
+        yield f"{name:>10} {len(examples):>9} {quantiles(examples.lengths)}"
+        if examples.uncut is not None and (examples.uncut > examples.lengths).any():
+            yield f"{'before cutting':>20} {quantiles(examples.uncut)}"
     for label, shares in class_shares(data)[:MAX_SHOWN]:
         yield f"{label:>20}  " + "  ".join(f"{100 * share:5.1f} %" for share in shares)
     bucketed, unbucketed = task.notes["padding_waste"], task.notes["padding_waste_unbucketed"]
     yield f"padding in batches of {data.batch_size}: {bucketed:.1%}, without buckets {unbucketed:.1%}"
-    yield from (f"{name}: {value}" for name, value in task.notes.items() if not name.startswith("padding"))
+    for name, value in task.notes.items():
+        if name != "remarks" and not name.startswith("padding"):
+            yield f"{name}: {value}"
+    yield from (f"remark: {remark}" for remark in task.notes.get("remarks", ()))
     for i in range(min(3, len(train))):
         yield example_line(data, train, i)
+
+
+def quantiles(lengths: np.ndarray) -> str:
+    """Return the quantiles of lengths (N,) as columns."""
+    return " ".join(f"{q:6.0f}" for q in np.quantile(lengths, QUANTILES))
 
 
 def class_shares(data: SequenceData) -> list[tuple[str, list[float]]]:

@@ -23,6 +23,7 @@ from gatescope.analysis.commands import UsageError
 from gatescope.analysis.record_files import find_run
 from gatescope.analysis.runs import NoRuns, RunSource
 from gatescope.commands.arguments import Text, execute, runs_dir
+from gatescope.tracking.directory import is_locked
 
 Natural = Annotated[int, Field(ge=0)]
 
@@ -47,6 +48,8 @@ def errors(
     tables = RunSource(directory).tables()
     run_id = str(tables.runs.run_id.iloc[0])
     predictions = tables.predictions(run_id)
+    if predictions is None and is_locked(directory):
+        raise NoRuns(f"{run_id} is still running: its predictions are written after its test")
     if predictions is None:
         raise NoRuns(
             f"{directory} holds no predictions.csv that can be read: a run writes it after its test; "

@@ -27,6 +27,7 @@ from gatescope.analysis.commands import UsageError
 from gatescope.analysis.commands import source as source_of
 from gatescope.analysis.lookup import UnknownName
 from gatescope.analysis.report import FIGURES, write_index, write_report
+from gatescope.analysis.selection import SelectionError
 from gatescope.commands.arguments import Text, execute, runs_dir
 from gatescope.texts import texts_of
 
@@ -79,5 +80,10 @@ def report(
         readme = write_report(runs, out, paper, names, texts_of, selection, findings, options)
     except UnknownName as error:
         raise UsageError(str(error)) from error
+    except SelectionError as error:
+        if not by:
+            raise
+        message = str(error).replace("study.select.over", "select").replace("study.select.by", "by")
+        raise UsageError(message) from error
     write_index(out)
     return readme

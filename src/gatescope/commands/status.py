@@ -18,6 +18,7 @@ from tqdm import tqdm
 from gatescope.cli import USAGE, flags_parser
 from gatescope.composition import add_config_dir, make_loader
 from gatescope.config import ConfigError
+from gatescope.invocation import write
 from gatescope.tracking.progress import Job, Progress, jobs, read_progress, report, summary
 
 EVERY_SECONDS = 2.0
@@ -29,14 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--watch", action="store_true")
     args = parser.parse_intermixed_args(arguments)
     if args.help:
-        print(__doc__)
+        write(__doc__)
         return 0
     try:
         listed = jobs(make_loader(), add_config_dir(args.overrides, args.config_dir))
     except ConfigError as error:
         print(f"status: {error}", file=sys.stderr)
         return USAGE
-    print(report(watch(listed) if args.watch else [read_progress(job) for job in listed]))
+    write(report(watch(listed) if args.watch else [read_progress(job) for job in listed]))
     return 0
 
 

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from gatescope.data.batching import BucketSampler, ResumableLoader, padding_waste
 from gatescope.data.checks import check_splits
+from gatescope.data.encoding.tokenizers import join_tokens
 from gatescope.data.errors import DataError
 from gatescope.data.examples import Collate, Examples, Splits, collate
 from gatescope.data.fingerprint import differences, fingerprint
@@ -126,17 +127,12 @@ class SequenceData(pl.LightningDataModule):
 
         A token without a name (the task has no vocabulary) is its id.
         """
-        if self.task.inputs == "features":
-            return None
-        return [
-            [self.task.token(index) for index in row[:length]]
-            for row, length in zip(batch.inputs.tolist(), batch.lengths.tolist(), strict=True)
-        ]
+        return self.task.tokens(batch)
 
     def texts(self, split: Split, indices: Sequence[int]) -> list[str]:
         """Return examples as text: their tokens, or the shape of their features.
 
-        Tokens are joined by spaces, and without if every token of the vocabulary is one character.
+        Tokens are joined by spaces, and without if they are characters or parts of words.
         """
         if not len(indices):
             return []
@@ -145,9 +141,11 @@ class SequenceData(pl.LightningDataModule):
         if rows is None:
             size = batch.inputs.shape[2]
             return [f"{steps} steps of {size} feature{'s' * (size != 1)}" for steps in batch.lengths.tolist()]
+        name = self.task.tokenizer.get("name", "")
         names = [token for token in self.task.vocabulary if not token.startswith("<")]
-        separator = "" if names and all(len(token) == 1 for token in names) else " "
-        return [separator.join(row) for row in rows]
+        if not name and names and all(len(token) == 1 for token in names):
+            name = "code_points"
+        return [join_tokens(row, name) for row in rows]
 
     def tokenize(self, text: str) -> list[str]:
         """Split a text into tokens as `build` does, without its limit on the number of tokens.

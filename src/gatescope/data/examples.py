@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -21,6 +22,7 @@ class Examples(Dataset[int]):
     Args:
         inputs: N token sequences (T_i,) int64, or feature sequences (T_i, F) float32.
         targets: (N,) or (N, K), or N sequences (T_i,), (T_i, K) or (U_i,).
+        uncut: (N,) int64 lengths before long sequences were cut; None if none are ever cut.
 
     Attributes:
         lengths: (N,) int64 T_i.
@@ -28,6 +30,7 @@ class Examples(Dataset[int]):
 
     inputs: Sequence[Tensor]
     targets: Tensor | Sequence[Tensor]
+    uncut: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.targets):

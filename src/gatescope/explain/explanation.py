@@ -107,7 +107,7 @@ def explain(trained: Trained, batch: Batch, title: str, has_target: bool = False
         for name, layer_gates in gates.items()
         for gate, values in layer_gates.items()
     }
-    tokens = trained.data.tokens(batch)
+    tokens = trained.task.tokens(batch)
     text = answer.label or (" ".join(answer.symbols) if answer.value is None else f"{answer.value:.4g}")
     return Explanation(
         run=trained.directory.name,

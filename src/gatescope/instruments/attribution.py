@@ -21,8 +21,7 @@ from gatescope.cells.adjoint import Adjoint
 from gatescope.instruments.probe import readout_gradient
 from gatescope.models.encoder import Encoder, SequenceModel
 from gatescope.models.traces import LayerTrace
-from gatescope.sequences import TaskSpec
-from gatescope.training.classification import probabilities
+from gatescope.sequences import TaskSpec, probabilities
 
 ScalarOutput = Callable[[Tensor], Tensor]
 """Maps the values of a prediction (B, K) to the explained number of each example (B,)."""

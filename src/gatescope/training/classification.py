@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MetricCollection
@@ -14,7 +13,7 @@ from torchmetrics.classification import (
     MulticlassF1Score,
 )
 
-from gatescope.sequences import TaskSpec
+from gatescope.sequences import TaskSpec, probabilities
 from gatescope.training.objective import BaseObjective
 from gatescope.training.predictions import to_numpy
 
@@ -95,15 +94,3 @@ def class_names(task: TaskSpec) -> list[str]:
     names = list(task.labels)
     count = number_of_classes(task)
     return names if len(set(names)) == count else [str(i) for i in range(count)]
-
-
-def probabilities(task: TaskSpec, values: Tensor) -> Tensor:
-    """Return class probabilities; a single output gives those of two classes.
-
-    Shape:
-        values: (…, K) logits; the result: (…, number of classes).
-    """
-    if task.output_size == 1:
-        probability = torch.sigmoid(values)
-        return torch.cat([1 - probability, probability], dim=-1)
-    return torch.softmax(values, dim=-1)

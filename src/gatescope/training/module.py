@@ -18,6 +18,7 @@ from gatescope.data.datamodule import SequenceData
 from gatescope.models.encoder import SequenceModel
 from gatescope.models.seq2seq import Seq2Seq
 from gatescope.models.stack import HiddenState
+from gatescope.saved_task import saved_task
 from gatescope.sequences import Batch
 from gatescope.startup import workarounds_enabled
 from gatescope.training.buffered_metrics import BufferedMetrics
@@ -259,6 +260,7 @@ class SequenceTask(pl.LightningModule):
         checkpoint["symbols"] = vocabularies(self.task)
         if (data := self._data()) is not None:
             checkpoint["data"] = data.identity
+            checkpoint["task"] = saved_task(data)
         checkpoint["clipping"] = {"norms": list(self.recent_norms), "steps": int(self.clipped_steps)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -41,6 +41,12 @@ from gatescope.tracking.variants import labels_of
 
 log = logging.getLogger(__name__)
 
+
+def _is_for_users(record: logging.LogRecord) -> bool:
+    """Return whether to log a line of the joblib launcher: not that of all arguments of `Parallel`."""
+    return not str(record.msg).startswith("Joblib.Parallel(")
+
+
 WAIT_SECONDS = 0.5
 """Seconds between two checks of runs that another process executes."""
 
@@ -134,6 +140,7 @@ class StudySweeper(Sweeper):
         assert self.launcher is not None
         if isinstance(options := getattr(self.launcher, "joblib", None), dict):
             options["initializer"] = die_with_sweep  # also for workers that never get a job
+            logging.getLogger("hydra_plugins.hydra_joblib_launcher._core").addFilter(_is_for_users)
         logged = False
         while pending:
             free = [job for job in pending if not is_locked(run_dir(job.cfg))]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gatescope.data.encoding.corpus import Corpus
 from gatescope.data.encoding.text import LabelledTexts, TextEncoding
+from gatescope.data.encoding.tokenizers import make_tokenizer
 from gatescope.data.encoding.torchtext_compat import build_vocab_from_iterator, get_tokenizer
 from gatescope.data.encoding.vectors import load_embeddings, read_vectors
 from gatescope.data.errors import DataError
@@ -45,10 +46,11 @@ def test_ids_are_those_of_torchtexts_own_vocabulary(train, test, min_freq, max_t
 
 
 def test_rows_of_a_corpus_in_any_order() -> None:
-    corpus = Corpus().extend(["one two", "", "two", "three one two"])
-    ids, lengths, empty = corpus.subset(np.array([3, 1, 0]))
+    corpus = Corpus(make_tokenizer("basic_english")).extend(["one two", "", "two", "three one two"])
+    ids, lengths, uncut, empty = corpus.subset(np.array([3, 1, 0]))
     assert [corpus.tokens[i] for i in ids] == ["three", "one", "two", UNKNOWN, "one", "two"]
     assert lengths.tolist() == [3, 1, 2]
+    assert uncut.tolist() == [3, 0, 2]
     assert empty == 1
 
 
@@ -62,8 +64,8 @@ def test_specials_are_always_in_the_vocabulary() -> None:
 
 
 def test_split_keeps_case_and_punctuation() -> None:
-    assert Corpus("split").extend(["Good, DAY"]).tokens[1:] == ["Good,", "DAY"]
-    assert Corpus().extend(["Good, DAY"]).tokens[1:] == ["good", ",", "day"]
+    assert Corpus(make_tokenizer("split")).extend(["Good, DAY"]).tokens[1:] == ["Good,", "DAY"]
+    assert Corpus(make_tokenizer("basic_english")).extend(["Good, DAY"]).tokens[1:] == ["good", ",", "day"]
 
 
 def test_without_labels_the_task_is_a_regression() -> None:

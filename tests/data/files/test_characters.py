@@ -85,7 +85,7 @@ def test_without_a_file_the_articles_are_read_in_an_order_of_the_seed():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "text.txt: No such file"),
+        (None, "text.txt: no such file"),
         (b"", "the file is empty"),
         (b"fine until \xff here" * 9, "byte 11 is not UTF-8"),
         (b"too short", r"split has \d+ characters, too few for data.batch_size=64 streams"),

@@ -14,7 +14,7 @@ from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.faithfulness import ERASURE, LN_2, SEEDS, TAU, AttentionEvaluation
 from gatescope.analysis.figures.drawing import canvas, panel_title, per_row
 from gatescope.analysis.figures.summaries import seed_text
-from gatescope.analysis.statistics import LEVEL
+from gatescope.analysis.statistics import LEVEL_TEXT
 
 TITLE = "Faithfulness of attention"
 CHANCE = {"color": "#555555", "linestyle": "none", "marker": "|", "markersize": 9, "markeredgewidth": 1.2}
@@ -35,7 +35,7 @@ def caption(comparison: Comparison) -> str:
         "median total variation of the prediction over permutations of the weights. Comprehensiveness and "
         "sufficiency: effect of removing, or of keeping only, the tokens with the largest weights, between "
         "the limits of the model; 1 is best, the grey bar is a random ranking. Between seeds: Jensen-Shannon "
-        f"divergence of the weights, in nats, at most ln 2. Points and lines: mean and {LEVEL:.0%} t "
+        f"divergence of the weights, in nats, at most ln 2. Points and lines: mean and {LEVEL_TEXT} t "
         f"interval over {seed_text(table)}."
     )
 

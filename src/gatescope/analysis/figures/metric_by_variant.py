@@ -20,7 +20,7 @@ from gatescope.analysis.figures.summaries import (
     readable_name,
     seed_text,
 )
-from gatescope.analysis.statistics import LEVEL, mean_interval
+from gatescope.analysis.statistics import LEVEL_TEXT, mean_interval
 from gatescope.analysis.tables import NoData
 
 TITLE = "Metric by variant"
@@ -37,7 +37,7 @@ def caption(comparison: Comparison) -> str:
     line = f" Dashed: {baselines[0][1].name}, {values}." if baselines else ""
     return (
         f"{readable_name(comparison.primary).capitalize()}. Small points: runs ({seed_text(table)} per "
-        f"variant); large points and bars: mean and {LEVEL:.0%} t interval over seeds.{line}"
+        f"variant); large points and bars: mean and {LEVEL_TEXT} t interval over seeds.{line}"
         + omitted_conditions(conditions)
     )
 

@@ -19,7 +19,7 @@ from gatescope.analysis.figures.summaries import (
     omitted_conditions,
     readable_name,
 )
-from gatescope.analysis.statistics import LEVEL, SUPERIORITY_THRESHOLD
+from gatescope.analysis.statistics import LEVEL, LEVEL_TEXT, SUPERIORITY_THRESHOLD
 from gatescope.analysis.tables import NoData
 
 TITLE = "Paired differences"
@@ -33,7 +33,7 @@ def caption(comparison: Comparison) -> str:
     return (
         f"{readable_name(comparison.primary).capitalize()} of each variant minus that of "
         f"{_reference(comparison)}, over the {pairs} that both have. Small points: seeds; large points "
-        f"and bars: mean and {LEVEL:.0%} t interval, not adjusted for multiple comparisons. Filled points: "
+        f"and bars: mean and {LEVEL_TEXT} t interval, not adjusted for multiple comparisons. Filled points: "
         f"the difference is significant (p < {1 - LEVEL:.2f} after Holm's correction, P(A > B) beyond "
         f"{SUPERIORITY_THRESHOLD}, enough seeds)."
         + omitted_conditions(list(dict.fromkeys(contrast.condition for contrast in contrasts)))

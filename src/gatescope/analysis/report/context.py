@@ -15,7 +15,7 @@ from gatescope.analysis.report.drawings import Drawing
 from gatescope.analysis.report.errors import ErrorSection
 from gatescope.analysis.report.findings import Findings
 from gatescope.analysis.report.numbers import join_words
-from gatescope.analysis.statistics import LEVEL, missing_combinations
+from gatescope.analysis.statistics import LEVEL_TEXT, missing_combinations
 from gatescope.analysis.tables import Tables
 from gatescope.invocation import command
 
@@ -37,7 +37,7 @@ def shared_context(
         "comparison": comparison,
         "has_conditions": comparison.has_conditions,
         "selection": selection,
-        "level": f"{LEVEL:.0%}",
+        "level": LEVEL_TEXT,
         "direction": "higher" if comparison.higher_is_better else "lower",
         "findings": findings,
         "errors": errors,

@@ -59,8 +59,12 @@ def cell(text: object) -> str:
 
 
 def literal(text: object) -> str:
-    """Escape text of the data in Markdown: it contains no markup, link or image."""
-    return re.sub(r"([\\`*_\[\]<>|~&!@:$])", r"\\\1", str(text).replace("\r", " ").replace("\n", " "))
+    """Escape text of the data in Markdown: it contains no markup, link, image or emoji.
+
+    A colon is escaped only where it makes a link (`https://`) or an emoji (`:tada:`) on GitHub.
+    """
+    colon = r":(?=//|[\w+-]+:)"
+    return re.sub(rf"([\\`*_\[\]<>|~&!@$]|{colon})", r"\\\1", str(text).replace("\r", " ").replace("\n", " "))
 
 
 def join_words(items: Iterable[str]) -> str:

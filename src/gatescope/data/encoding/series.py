@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -99,15 +99,17 @@ def series_splits(
         notes: facts for the record.
     """
     parts = [series.subset(part) for part in rows]
+    task = _task(series.flat.shape[1], labels, notes)
     if standardised:
         train_steps = parts[0].flat.double()
         mean, deviation = train_steps.mean(0), train_steps.std(0, correction=0)
         scale = torch.where(deviation > 0, deviation, 1)  # a constant feature becomes 0
         parts = [Ragged.from_flat(((p.flat - mean) / scale).float(), p.lengths) for p in parts]
+        task = replace(task, input_scale=(tuple(mean.tolist()), tuple(scale.tolist())))
     train, validation, test = (
         Examples(part, targets[torch.from_numpy(indices)]) for part, indices in zip(parts, rows, strict=True)
     )
-    return Splits(train, validation, test, _task(series.flat.shape[1], labels, notes))
+    return Splits(train, validation, test, task)
 
 
 def concatenate(parts: Sequence[Ragged]) -> Ragged:

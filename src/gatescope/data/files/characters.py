@@ -117,7 +117,8 @@ def read_text(path: str) -> str:
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise DataError(f"data.path={path}: {error.strerror or error}") from error
+        problem = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or error
+        raise DataError(f"{path}: {problem}") from error
     except UnicodeDecodeError as error:
         raise DataError(
             f"data.path={path}: byte {error.start} is not UTF-8; convert the file, for example with iconv"

@@ -8,20 +8,30 @@ never counts as right.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
 from gatescope.data.datamodule import SequenceData
-from gatescope.data.encoding.corpus import Corpus, Tokenizer
 from gatescope.data.encoding.pairs import Pair, PairEncoding
+from gatescope.data.encoding.remarks import print_remarks, unknown_remark
+from gatescope.data.encoding.tokenizers import (
+    Tokenizer,
+    TokenizerName,
+    fit_tokenizer,
+    make_tokenizer,
+    restore,
+)
 from gatescope.data.errors import DataError, Problems
 from gatescope.data.examples import Splits
 from gatescope.data.files.sources import source_files, source_notes
 from gatescope.data.files.table_reader import Row, Table
+from gatescope.sequences import UNKNOWN
 
 TargetsBySource = dict[str, list[str]]
 """The targets of each source, in the order of the file."""
@@ -41,7 +51,8 @@ class PairsFile(SequenceData):
         test: share of the train file's sources, used without a `test_path`.
         header: whether the first row of a CSV or TSV holds the names of the columns.
         encoding: of the file.
-        tokenizer: of words, as in `Corpus`.
+        tokenizer: of words, one of `encoding.tokenizers`; auto looks at each side by itself. A target of
+            characters is rated by its characters, as with unit=character.
         max_tokens: size limit of each vocabulary, specials included; None for no limit.
         min_freq: a symbol with fewer occurrences in train is <unk>.
         batch_size, seed, workers: as in `SequenceData`.
@@ -60,7 +71,7 @@ class PairsFile(SequenceData):
         test: Annotated[float, Field(gt=0, lt=0.5)] = 0.1,
         header: bool = True,
         encoding: str = "utf-8",
-        tokenizer: Tokenizer = "basic_english",
+        tokenizer: TokenizerName = "auto",
         max_tokens: Annotated[int, Field(ge=3)] | None = 20_000,
         min_freq: Annotated[int, Field(ge=1)] = 1,
         batch_size: Annotated[int, Field(ge=1)] = 64,
@@ -73,30 +84,63 @@ class PairsFile(SequenceData):
         self.files = source_files(path, validation_path, test_path)
         self.columns, self.header, self.charset = (source, target), header, encoding
         self.validation, self.test, self.unit = validation, test, unit
-        self.split_symbols: Any = list if unit == "character" else Corpus(tokenizer).tokenize
-        metric = ("bleu", "max") if unit == "word" else ("character_error_rate", "min")
-        self.encoding = PairEncoding(unit, *metric, min_freq, max_tokens, unknown=True)  # type: ignore[arg-type]
+        self.tokenizer, self.max_tokens, self.min_freq = tokenizer, max_tokens, min_freq
 
     def build(self) -> Splits:
         """Read the files, divide the sources into splits and encode the pairs."""
         parts = {part: self._read(path) for part, path in self.files.items()}
         splits = divide(parts, self.files["train"], self.validation, self.test, self.seed)
         train, validation, test = (splits[part] for part in ("train", "validation", "test"))
+        source = self._fit("source", list(train))
+        target = self._fit("target", [one for targets in train.values() for one in targets])
         notes = source_notes(self.files) | {
             f"{name}_sources_in_train": len(train.keys() & part.keys())
             for name, part in (("validation", validation), ("test", test))
         }
-        one_target_each = [self._pair(source, [one]) for source, targets in train.items() for one in targets]
-        evaluated = [[self._pair(*item) for item in part.items()] for part in (validation, test)]
-        return self.encoding.splits(one_target_each, evaluated[0], evaluated[1], notes)
+        notes |= {"tokenizer": source.name, "target_tokenizer": target.name}
+        encoded = [
+            [Pair(source(text), [target(one) for one in targets]) for text, targets in part.items()]
+            for part in (train, validation, test)
+        ]
+        one_target_each = [Pair(pair.source, [one]) for pair in encoded[0] for one in pair.targets]
+        result = self._encoding(target).splits(one_target_each, encoded[1], encoded[2], notes)
+        result.task.notes["remarks"] = remarks(result)
+        print_remarks(result.task.notes["remarks"])
+        return replace(result, task=replace(result.task, tokenizer=source.state))
 
     def tokenize(self, text: str) -> list[str]:
-        """Split a text into symbols."""
-        symbols: list[str] = self.split_symbols(text)
-        return symbols
+        """Split a source into symbols."""
+        return self._tokenizer(text)
 
-    def _pair(self, source: str, targets: list[str]) -> Pair:
-        return Pair(self.tokenize(source), [self.tokenize(target) for target in targets])
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return restore(self.task.tokenizer)
+
+    def _fit(self, side: str, train: Sequence[str]) -> Tokenizer:
+        """Return the tokenizer of a side."""
+        if self.unit == "character":
+            return make_tokenizer("code_points")
+        units = None if self.max_tokens is None else self.max_tokens - 1
+        what = f"tokenizer of the {side}s"
+        return fit_tokenizer(self.tokenizer, train, units, self.min_freq, what)
+
+    def _encoding(self, target: Tokenizer) -> PairEncoding:
+        """Return the encoding; a target of characters is rated by its characters."""
+        min_freq = 1 if target.name == "subwords" else self.min_freq
+        if target.name in ("characters", "code_points"):
+            return PairEncoding(
+                "character", "character_error_rate", "min", min_freq, self.max_tokens, unknown=True
+            )
+        return PairEncoding("word", "bleu", "max", min_freq, self.max_tokens, unknown=True)
+
+    @cached_property
+    def _check(self) -> Callable[[str], list[str]]:
+        """A tokenizer that finds no symbol in a text without any; the final one needs the train texts."""
+        if self.unit == "character":
+            return list
+        if self.tokenizer == "subwords":
+            return str.split
+        return make_tokenizer("basic_english" if self.tokenizer == "auto" else self.tokenizer)
 
     def _read(self, path: Path) -> TargetsBySource:
         problems, targets_by_source = Problems(path), TargetsBySource()
@@ -117,7 +161,7 @@ class PairsFile(SequenceData):
                 problems.add(where, "missing: each row needs a source and a target")
             elif not isinstance(value, str):
                 problems.add(where, f"a {type(value).__name__} is not a text")
-            elif not self.tokenize(value):
+            elif not self._check(value):
                 problems.add(where, f"{value[:40]!r} holds no {self.unit}")
         return problems.count == before
 
@@ -149,3 +193,13 @@ def divide(
         raise DataError(f"{path}: {len(train)} different sources are too few to divide into splits")
     splits["train"] = {source: train[source] for source in order}
     return splits
+
+
+def remarks(splits: Splits) -> list[str]:
+    """Return a line if most symbols of the sources of a split are unknown."""
+    index = splits.task.vocabulary.index(UNKNOWN)
+    shares = {
+        name: float((getattr(splits, name).inputs.flat == index).float().mean())
+        for name in ("train", "validation", "test")
+    }
+    return unknown_remark(shares, "symbols of the sources", "use data.tokenizer=characters or subwords")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,8 +17,10 @@ from pydantic import Field
 from sklearn.model_selection import train_test_split
 
 from gatescope.data.datamodule import SequenceData
-from gatescope.data.encoding.corpus import Corpus, Tokenizer
-from gatescope.data.encoding.text import TextEncoding
+from gatescope.data.encoding.corpus import Selection, Texts
+from gatescope.data.encoding.remarks import check_texts
+from gatescope.data.encoding.text import MaxLength, TextEncoding
+from gatescope.data.encoding.tokenizers import Tokenizer, TokenizerName, restore
 from gatescope.data.errors import Problems
 from gatescope.data.examples import Splits
 from gatescope.data.files.labels import Labels, TargetKind, shorten
@@ -62,9 +65,9 @@ class TextFile(SequenceData):
         limit: Annotated[int, Field(ge=10)] | None = None,
         max_tokens: Annotated[int, Field(ge=3)] | None = 20_000,
         min_freq: Annotated[int, Field(ge=1)] = 2,
-        max_length: Annotated[int, Field(ge=1)] | None = 200,
+        max_length: MaxLength = "auto",
         specials: list[str] | None = None,
-        tokenizer: Tokenizer = "basic_english",
+        tokenizer: TokenizerName = "auto",
         vectors: str | None = None,
         frozen: bool = False,
         batch_size: Annotated[int, Field(ge=1)] = 64,
@@ -84,7 +87,7 @@ class TextFile(SequenceData):
 
     def build(self) -> Splits:
         """Read the files, divide the texts into splits and encode them."""
-        texts = _LabelledTextRows(self.files, self.kind, self.columns[1], self.encoding.corpus())
+        texts = _LabelledTextRows(self.files, self.kind, self.columns[1])
         for part, path in self.files.items():
             problems = Problems(path)
             for row in Table(path, self.columns, self.header, self.charset).rows(problems):
@@ -98,19 +101,26 @@ class TextFile(SequenceData):
                 rows[0], train_size=self.limit, stratify=strata, random_state=self.seed
             )
         notes = source_notes(self.files) | texts.count_repetitions(rows)
-        splits = self.encoding.encode(texts.corpus, rows, targets, labels, notes)
+        tokenizer = self.encoding.fit_tokenizer(Selection(texts.texts, rows[0]))
+        corpus = self.encoding.corpus(tokenizer).extend(texts.texts)
+        splits = self.encoding.encode(corpus, rows, targets, labels, notes)
+        check_texts(splits.task.notes, self.encoding, str(self.files["train"]), self.columns[0])
         return with_target_scale(splits, self.target_scale)
 
     def tokenize(self, text: str) -> list[str]:
         """Split a text into tokens, without a limit on their number."""
-        return self.encoding.tokenize(text)
+        return self._tokenizer(text)
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return restore(self.task.tokenizer)
 
 
 class _LabelledTextRows:
-    """The tokens and the label of each row, and a hash of each text to count repetitions."""
+    """The text and the label of each row, and a hash of each text to count repetitions."""
 
-    def __init__(self, files: Mapping[str, Path], kind: TargetKind, column: str, corpus: Corpus) -> None:
-        self.corpus, self.labels, self._hashes = corpus, Labels(files, kind, column), array("q")
+    def __init__(self, files: Mapping[str, Path], kind: TargetKind, column: str) -> None:
+        self.texts, self.labels, self._hashes = Texts(), Labels(files, kind, column), array("q")
 
     def add(self, part: str, row: Row, column: str, problems: Problems) -> None:
         """Append a row (text, label), or add a problem."""
@@ -119,7 +129,7 @@ class _LabelledTextRows:
         if not isinstance(text, str):
             problems.add(f"{row.where}, column {column}", f"{shorten(text)} is not a text")
         elif self.labels.add(part, label, row.where, problems) and not problems.count:
-            self.corpus.add(text)
+            self.texts.add(text)
             self._hashes.append(hash(text))
 
     def count_repetitions(self, rows: Sequence[np.ndarray]) -> dict[str, Any]:

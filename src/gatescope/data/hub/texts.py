@@ -11,7 +11,8 @@ from pydantic import Field
 from sklearn.model_selection import train_test_split
 
 from gatescope.data.datamodule import SequenceData
-from gatescope.data.encoding.text import TextEncoding
+from gatescope.data.encoding.remarks import check_texts
+from gatescope.data.encoding.text import MaxLength, TextEncoding
 from gatescope.data.errors import DataError
 from gatescope.data.examples import Splits
 from gatescope.data.hub.loading import class_names, load_hub, select_split
@@ -53,7 +54,7 @@ class HubTexts(SequenceData):
         limit: Annotated[int, Field(ge=10)] | None = None,
         max_tokens: Annotated[int, Field(ge=3)] | None = 20_000,
         min_freq: Annotated[int, Field(ge=1)] = 2,
-        max_length: Annotated[int, Field(ge=1)] | None = 200,
+        max_length: MaxLength = 200,
         vectors: str | None = None,
         frozen: bool = False,
         batch_size: Annotated[int, Field(ge=1)] = 64,
@@ -88,11 +89,13 @@ class HubTexts(SequenceData):
                     f"{self.hub_id}: split {self.split_names[part]!r} holds texts without a label"
                 )
         notes = {"source": self.hub_id}
-        return self.encoding.encode(corpus, self._divide(rows, targets), targets, names, notes)
+        splits = self.encoding.encode(corpus, self._divide(rows, targets), targets, names, notes)
+        check_texts(splits.task.notes, self.encoding, self.hub_id, self.columns[0])
+        return splits
 
     def tokenize(self, text: str) -> list[str]:
         """Split a text into tokens, without a limit on their number."""
-        return self.encoding.tokenize(text)
+        return self.encoding.fixed_tokenizer(text)
 
     def _divide(self, rows: dict[str, np.ndarray], targets: torch.Tensor) -> list[np.ndarray]:
         """Return the indices of the train, validation and test texts."""

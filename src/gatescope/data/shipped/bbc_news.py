@@ -93,7 +93,7 @@ class BbcNews(SequenceData):
 
     def tokenize(self, text: str) -> list[str]:
         """Split a text into tokens, without a limit on their number."""
-        return self.encoding.tokenize(text)
+        return self.encoding.fixed_tokenizer(text)
 
     def _divide(self, rows: pd.DataFrame, share: float) -> list[pd.DataFrame]:
         parts: list[pd.DataFrame] = train_test_split(

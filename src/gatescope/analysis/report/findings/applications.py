@@ -11,7 +11,7 @@ from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.report.findings import Findings
 from gatescope.analysis.report.numbers import NOTHING, interval, join_words, number
 from gatescope.analysis.report.tables import markdown
-from gatescope.analysis.statistics import LEVEL, MIN_SEEDS, Estimate, mean_interval
+from gatescope.analysis.statistics import LEVEL_TEXT, MIN_SEEDS, Estimate, mean_interval
 
 TITLE = "Results by dataset"
 
@@ -115,7 +115,7 @@ def _published(entry: dict[str, Any]) -> str:
 def _method(results: Sequence[DatasetResult]) -> str:
     seeds = min(estimate.n for one in results for estimate in one.estimates.values())
     low = sorted({one.metric.removeprefix("test/") for one in results if not one.higher_is_better})
-    text = f"Test split; mean over seeds and {LEVEL:.0%} t interval. Bold: best mean of a row, not tested."
+    text = f"Test split; mean over seeds and {LEVEL_TEXT} t interval. Bold: best mean of a row, not tested."
     if low:
         text += f" Lower is better for {join_words(low)}."
     if seeds < MIN_SEEDS:

@@ -51,8 +51,9 @@ def forward(
         state = tl.load(initial + at * H + wide, inside, 0.0)
     tl.store(h + at * (T + 1) * H + wide, state, inside)
     steps = T
+    length = tl.full((R,), T, tl.int64)
     if PADDED:
-        length = tl.load(lengths + row, row < B, 0)
+        length = tl.load(lengths + row, row < B, 0).to(tl.int64)
         steps = tl.max(length, 0).to(tl.int32)
     place = gates + at * T * (3 * H) + wide
     p_r = tl.load(place, inside, 0.0)
@@ -60,7 +61,7 @@ def forward(
     p_n = tl.load(place + 2 * H, inside, 0.0)
     for t in range(0, steps):
         # Loaded a step ahead, because a load takes longer than the arithmetic of a step.
-        ahead = inside & (t + 1 < steps)
+        ahead = inside & (t + 1 < length)[:, None]
         next_r = tl.load(place + 3 * H, ahead, 0.0)
         next_z = tl.load(place + 4 * H, ahead, 0.0)
         next_n = tl.load(place + 5 * H, ahead, 0.0)
@@ -129,6 +130,8 @@ def backward(
     u_r = load_weights(u, 0, H, U, False)
     u_z = load_weights(u, 1, H, U, False)
     u_n = load_weights(u, 2, H, U, False)
+    # Compared as blocks: Triton 3.9's interpreter cannot mask by a block and a scalar.
+    first = tl.zeros((R,), tl.int64)
     length = tl.full((R,), T, tl.int64)
     if PADDED:
         length = tl.load(lengths + row, row < B, 0).to(tl.int64)
@@ -143,7 +146,7 @@ def backward(
     for back in range(0, T):
         t = T - 1 - back
         # Loaded a step ahead, because a load takes longer than the arithmetic of a step.
-        valid = inside & (t - 1 < length)[:, None] & (t > 0)
+        valid = inside & ((t - 1 < length) & (t > first))[:, None]
         next_r, next_z, next_n, next_q, next_before = _saved(gates, extra, h, at, wide, t - 1, T, H, valid)
         next_entering = entering_grad(output_grad, at, wide, t - 1, stride_b, stride_t, valid, carry, OUTPUT)
         if LAST:

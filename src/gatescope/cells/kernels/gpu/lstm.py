@@ -60,14 +60,15 @@ def forward(
     tl.store(h + at * (T + 1) * H + wide, state, inside)
     tl.store(c + at * (T + 1) * H + wide, memory, inside)
     steps = T
+    length = tl.full((R,), T, tl.int64)
     if PADDED:
-        length = tl.load(lengths + row, row < B, 0)
+        length = tl.load(lengths + row, row < B, 0).to(tl.int64)
         steps = tl.max(length, 0).to(tl.int32)
     place = gates + at * T * (4 * H) + wide
     p_i, p_f, p_g, p_o = _four(place, H, inside)
     for t in range(0, steps):
         # Loaded a step ahead, because a load takes longer than the arithmetic of a step.
-        next_i, next_f, next_g, next_o = _four(place + 4 * H, H, inside & (t + 1 < steps))
+        next_i, next_f, next_g, next_o = _four(place + 4 * H, H, inside & (t + 1 < length)[:, None])
         q_i, q_f, q_g, q_o = product4(state, u_i, u_f, u_g, u_o, DOT)
         q_i, q_f, q_g, q_o = p_i + q_i, p_f + q_f, p_g + q_g, p_o + q_o
         if PEEPHOLES:
@@ -152,6 +153,8 @@ def backward(
     u_f = load_weights(u, 1, H, U, False)
     u_g = load_weights(u, 2, H, U, False)
     u_o = load_weights(u, 3, H, U, False)
+    # Compared as blocks: Triton 3.9's interpreter cannot mask by a block and a scalar.
+    first = tl.zeros((R,), tl.int64)
     length = tl.full((R,), T, tl.int64)
     if PADDED:
         length = tl.load(lengths + row, row < B, 0).to(tl.int64)
@@ -172,7 +175,7 @@ def backward(
     for back in range(0, T):
         t = T - 1 - back
         # Loaded a step ahead, because a load takes longer than the arithmetic of a step.
-        valid = inside & (t - 1 < length)[:, None] & (t > 0)
+        valid = inside & ((t - 1 < length) & (t > first))[:, None]
         next_i, next_f, next_g, next_o = _four(gates + (at * T + t - 1) * (4 * H) + wide, H, valid)
         # c_{t-1}, also needed at the first step, where it is the initial state.
         before = tl.load(c + (at * (T + 1) + t) * H + wide, inside, 0.0)

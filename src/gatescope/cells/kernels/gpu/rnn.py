@@ -38,15 +38,16 @@ def forward(
         state = tl.load(initial + at * H + wide, inside, 0.0)
     tl.store(h + at * (T + 1) * H + wide, state, inside)
     steps = T
+    length = tl.full((R,), T, tl.int64)
     if PADDED:
-        length = tl.load(lengths + row, row < B, 0)
+        length = tl.load(lengths + row, row < B, 0).to(tl.int64)
         steps = tl.max(length, 0).to(tl.int32)
     place = inputs + at * T * H + wide
     p = tl.load(place, inside, 0.0)
     for t in range(0, steps):
         # Loaded a step ahead, because a load takes longer than the arithmetic of a step.
         place += H
-        next_p = tl.load(place, inside & (t + 1 < steps), 0.0)
+        next_p = tl.load(place, inside & (t + 1 < length)[:, None], 0.0)
         new = p + bias + product(state, weights, DOT)
         new = tl.maximum(new, 0.0) if RELU else tanh(new)
         valid = inside
@@ -93,6 +94,8 @@ def backward(
     inside = (row < B)[:, None] & (unit < H)[None, :]
     at, wide = row.to(tl.int64)[:, None], unit[None, :]
     weights = load_weights(u, 0, H, U, False)
+    # Compared as blocks: Triton 3.9's interpreter cannot mask by a block and a scalar.
+    first = tl.zeros((R,), tl.int64)
     length = tl.full((R,), T, tl.int64)
     if PADDED:
         length = tl.load(lengths + row, row < B, 0).to(tl.int64)
@@ -107,7 +110,7 @@ def backward(
     for back in range(0, T):
         t = T - 1 - back
         # Loaded a step ahead, because a load takes longer than the arithmetic of a step.
-        ahead = inside & (t - 1 < length)[:, None] & (t > 0)
+        ahead = inside & ((t - 1 < length) & (t > first))[:, None]
         next_state = tl.load(h + (at * (T + 1) + t) * H + wide, ahead, 0.0)
         next_entering = entering_grad(output_grad, at, wide, t - 1, stride_b, stride_t, ahead, carry, OUTPUT)
         if LAST:

@@ -1,0 +1,182 @@
+"""Evaluate a trained run on another file: gatescope evaluate run=gru-none-reviews-s0-1a2b3c4d file=other.csv
+
+    run=RUN          the run, by its id or by its directory
+    file=PATH        a table of texts with their labels or values (.csv, .tsv or .jsonl, also .gz), or series
+                     with theirs (.npz or .ts)
+    out=PATH         also write everything to this file as JSON
+    column=NAME      column of the texts, array of the series (default: the one that the run was trained on)
+    label=NAME       column or array of the labels, values or targets (default: as for column)
+    header=BOOL      whether a CSV or TSV has a header (default: as in training)
+    encoding=NAME    encoding of the file (default: as in training)
+    batch_size=N     texts that the model reads at once (default: 256)
+    device=NAME      device of the model, such as cuda (default: cpu)
+    root=PATH        where ids are searched (default: the environment variable RUNS_DIR, else runs)
+
+Prints the scores of the task with 95 % intervals over the examples of the file, and for a classification
+precision, recall and F1 of each class, and the confusion matrix. Every row counts, also those whose text is
+empty or unknown. Exit code: 0 done, 1 the run or the file cannot be used, 2 wrong arguments.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import torch
+from pydantic import Field
+
+from gatescope import evaluation
+from gatescope.analysis import error_tables
+from gatescope.analysis.commands import UsageError
+from gatescope.analysis.statistics import Estimate
+from gatescope.commands.arguments import Text, execute, runs_dir
+from gatescope.commands.series_rows import series_rows
+from gatescope.commands.text_rows import (
+    TARGET_KEYS,
+    TEXT_KEYS,
+    Format,
+    checked_rows,
+    column_of,
+    target_tokenizer,
+    text_or_none,
+)
+from gatescope.data.encoding.tokenizers import make_tokenizer
+from gatescope.data.errors import DataError
+from gatescope.data.files.labels import label_text, shorten, to_number
+from gatescope.model_inputs import ModelInput
+from gatescope.trained import Answer, Trained
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `gatescope evaluate` and return its exit code."""
+    return execute(evaluate, __doc__, arguments)
+
+
+def evaluate(
+    *,
+    run: Text,
+    file: Text,
+    out: Text | None = None,
+    column: Text | None = None,
+    label: Text | None = None,
+    header: bool | None = None,
+    encoding: Text | None = None,
+    batch_size: Annotated[int, Field(ge=1)] = 256,
+    device: Text = "cpu",
+    root: Text | None = None,
+) -> str:
+    """Return the scores as text, and write them if `out` is given.
+
+    Raises:
+        UsageError: The model has another kind of task.
+        DataError: The file cannot be used.
+    """
+    import gatescope
+
+    trained = gatescope.load(run, root or runs_dir(), device)
+    if trained.task.kind == "next_step":
+        raise UsageError(f"{trained.directory.name} predicts the next step: its own test is what scores it")
+    path = Path(file).expanduser()
+    if trained.task.inputs == "tokens":
+        examples = _texts(trained, path, column, label, Format.of(trained.config, header, encoding))
+    else:
+        examples = _series(trained, path, column, label)
+    inputs, targets = zip(*examples, strict=True)
+    answers = trained.predict(inputs, batch_size)
+    predictions = _predictions(trained, targets, answers)
+    scores = _scores(trained, predictions)
+    what_kind = "texts" if trained.task.inputs == "tokens" else "series"
+    warnings = Counter(answer.warning.split(" to ")[0] for answer in answers if answer.warning)
+    head = f"{trained.directory.name} on {path}"
+    parts = [head, error_tables.terminal(evaluation.tables(predictions, scores))]
+    parts += [f"{count} of {len(answers)} {what_kind}: {what}" for what, count in warnings.most_common()]
+    if out is not None:
+        content = {"run": trained.directory.name, "file": str(path), "warnings": dict(warnings)}
+        content |= evaluation.as_json(predictions, scores)
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        Path(out).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        parts.append(out)
+    return "\n\n".join(parts)
+
+
+def _texts(
+    trained: Trained, path: Path, column: str | None, label: str | None, form: Format
+) -> Iterator[tuple[ModelInput, Any]]:
+    """Yield the text and the target of each row."""
+    columns = tuple(column_of(trained.config, *one) for one in ((TEXT_KEYS, column), (TARGET_KEYS, label)))
+    for row in checked_rows(path, columns, form):
+        target = _target(trained, row.values[1], f"{path}: {row.where}, column {columns[1]}")
+        yield text_or_none(row.values[0]), target
+
+
+def _series(trained: Trained, path: Path, x: str | None, y: str | None) -> Iterator[tuple[ModelInput, Any]]:
+    """Yield each series with its target."""
+    for row in series_rows(path, trained.config, x, y, labelled=True):
+        yield torch.from_numpy(row.values), _target(trained, row.label, f"{path}: label of {row.where}")
+
+
+def _target(trained: Trained, value: Any, where: str) -> Any:
+    """Return the true class, value or target of an example.
+
+    Raises:
+        DataError: It is missing, or none of the task.
+    """
+    if trained.task.kind == "regression":
+        number = to_number(value)
+        if number is None or not math.isfinite(number):
+            raise DataError(f"{where}: {shorten(value)} is not a number")
+        return number
+    text = "" if value is None else label_text(value)
+    if not text:
+        raise DataError(f"{where}: missing")
+    if trained.task.kind == "classification" and text not in trained.labels:
+        known = ", ".join(trained.labels[:20])
+        raise DataError(f"{where}: {shorten(text)} is no class of the run, which are: {known}")
+    return text
+
+
+def _predictions(trained: Trained, targets: Sequence[Any], answers: Sequence[Answer]) -> pd.DataFrame:
+    """Return a table as `gatescope.tracking.predictions` describes it."""
+    if trained.task.kind == "classification":
+        labels = trained.labels
+        table = pd.DataFrame(
+            {
+                "loss": [
+                    -math.log(max(a.probabilities[t], 1e-38)) for t, a in zip(targets, answers, strict=True)
+                ],
+                "target": list(targets),
+                "prediction": [answer.label for answer in answers],
+            }
+        )
+        return table.assign(**{f"p({name})": [a.probabilities[name] for a in answers] for name in labels})
+    if trained.task.kind == "regression":
+        table = pd.DataFrame({"target": targets, "prediction": [answer.value for answer in answers]})
+        return table.assign(loss=(table.prediction - table.target) ** 2)
+    return pd.DataFrame(_edits(trained, targets, answers))
+
+
+def _edits(trained: Trained, targets: Sequence[str], answers: Sequence[Answer]) -> Iterator[dict[str, Any]]:
+    """Yield the edits between each generated sequence and its target, and the symbols of the target."""
+    from gatescope.training.transduction import edits
+
+    name = target_tokenizer(trained)
+    if name == "subwords":
+        raise UsageError(f"{trained.directory.name}: targets of subwords cannot be scored on another file")
+    split = make_tokenizer(name)
+    for text, answer in zip(targets, answers, strict=True):
+        true = split(text)
+        yield {"errors": edits(" ".join(answer.symbols), " ".join(true)), "symbols": len(true)}
+
+
+def _scores(trained: Trained, predictions: pd.DataFrame) -> dict[str, Estimate]:
+    """Return the scores of the task."""
+    if trained.task.kind == "classification":
+        return evaluation.classification_scores(predictions)
+    if trained.task.kind == "regression":
+        return evaluation.regression_scores(predictions)
+    return evaluation.transduction_scores(predictions, trained.task.target_unit)

@@ -1,0 +1,195 @@
+"""Scores of predictions on a file, with 95 % intervals over its examples.
+
+An interval says how far the score may be from that on all texts like these; it contains no spread over seeds.
+Shares have Wilson's interval (1927), means over examples the t interval, and F1 and R² the percentile
+bootstrap over examples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from gatescope.analysis import errors
+from gatescope.analysis.error_tables import TitledTable, classification_tables
+from gatescope.analysis.report.numbers import interval
+from gatescope.analysis.statistics import LEVEL, Estimate, mean_interval
+
+RESAMPLES = 2000
+SEED = 0
+"""Seed of the bootstrap: the same predictions have the same intervals."""
+
+
+def proportion_interval(successes: int, n: int, level: float = LEVEL) -> Estimate:
+    """Return a share with Wilson's interval; NaN for n = 0.
+
+    Args:
+        successes: Number of successes.
+        n: Number of examples.
+        level: Confidence level.
+    """
+    if n == 0:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    bounds = stats.binomtest(successes, n).proportion_ci(level, method="wilson")
+    return Estimate(successes / n, float(bounds.low), float(bounds.high), n)
+
+
+def f1_intervals(counts: np.ndarray, level: float = LEVEL) -> tuple[list[Estimate], Estimate]:
+    """Return the F1 of each class and their mean, with bootstrap intervals over examples.
+
+    Drawing examples with replacement is drawing the cells of the confusion matrix from a multinomial
+    distribution. The mean is over the classes that occur as true or as predicted class.
+
+    Args:
+        counts: Confusion matrix (K, K), true classes by row.
+        level: Confidence level.
+    """
+    total = int(counts.sum())
+    drawn = np.random.default_rng(SEED).multinomial(total, counts.reshape(-1) / total, RESAMPLES)
+    samples = _f1(drawn.reshape(RESAMPLES, *counts.shape))
+    values = _f1(counts[None])[0]
+    tails = [(1 - level) / 2, (1 + level) / 2]
+
+    def estimate(value: float, sampled: np.ndarray, n: int) -> Estimate:
+        known = sampled[~np.isnan(sampled)]
+        if math.isnan(value) or not len(known):
+            return Estimate(value, math.nan, math.nan, n)
+        low, high = np.quantile(known, tails)
+        return Estimate(value, float(low), float(high), n)
+
+    classes = [estimate(float(value), samples[:, i], int(counts[i].sum())) for i, value in enumerate(values)]
+    return classes, estimate(float(np.nanmean(values)), np.nanmean(samples, axis=1), total)
+
+
+def _f1(counts: np.ndarray) -> np.ndarray:
+    """Return the F1 (R, K) of confusion matrices (R, K, K); NaN for a class that does not occur."""
+    both = counts.sum(1) + counts.sum(2)
+    right = np.einsum("rkk->rk", counts)
+    return np.divide(2 * right, both, out=np.full(both.shape, np.nan), where=both > 0)
+
+
+def classification_scores(predictions: pd.DataFrame) -> dict[str, Estimate]:
+    """Return accuracy, macro_f1, loss, brier and calibration_error.
+
+    Args:
+        predictions: Columns loss, target, prediction and p(CLASS) for each class.
+    """
+    n, plain = len(predictions), errors.scores(predictions)
+    right = int((predictions.target == predictions.prediction).sum())
+    _, macro_f1 = f1_intervals(errors.confusion(predictions).to_numpy())
+    return {
+        "accuracy": proportion_interval(right, n),
+        "macro_f1": macro_f1,
+        "loss": mean_interval(predictions.loss),
+        "brier": Estimate(plain["brier"], math.nan, math.nan, n),
+        "calibration_error": Estimate(plain["calibration_error"], math.nan, math.nan, n),
+    }
+
+
+def class_scores(predictions: pd.DataFrame) -> dict[str, dict[str, Estimate]]:
+    """Return precision, recall and f1 of each class; the n of a precision is the number of predictions."""
+    counts = errors.confusion(predictions)
+    f1, _ = f1_intervals(counts.to_numpy())
+    matrix = counts.to_numpy()
+    return {
+        str(name): {
+            "precision": proportion_interval(int(matrix[i, i]), int(matrix[:, i].sum())),
+            "recall": proportion_interval(int(matrix[i, i]), int(matrix[i].sum())),
+            "f1": f1[i],
+        }
+        for i, name in enumerate(counts.index)
+    }
+
+
+def regression_scores(predictions: pd.DataFrame) -> dict[str, Estimate]:
+    """Return mse, mae, bias (the mean error) and r2.
+
+    Args:
+        predictions: Columns target and prediction.
+    """
+    target, prediction = predictions.target.to_numpy(float), predictions.prediction.to_numpy(float)
+    error = prediction - target
+    return {
+        "mse": mean_interval(error**2),
+        "mae": mean_interval(np.abs(error)),
+        "bias": mean_interval(error),
+        "r2": _r2_interval(target, error),
+    }
+
+
+def _r2_interval(target: np.ndarray, error: np.ndarray) -> Estimate:
+    """Return R²; NaN if all targets are equal."""
+
+    def r2(y: np.ndarray, e: np.ndarray) -> np.ndarray:
+        total = ((y - y.mean(-1, keepdims=True)) ** 2).sum(-1)
+        return 1 - np.divide((e**2).sum(-1), total, out=np.full(total.shape, np.nan), where=total > 0)
+
+    value, n = float(r2(target[None], error[None])[0]), len(target)
+    if math.isnan(value) or n < 2:
+        return Estimate(value, math.nan, math.nan, n)
+    rng = np.random.default_rng(SEED)
+    drawn = (rng.integers(n, size=n) for _ in range(RESAMPLES))
+    samples = [float(r2(target[rows][None], error[rows][None])[0]) for rows in drawn]
+    low, high = np.nanquantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(value, float(low), float(high), n)
+
+
+def transduction_scores(predictions: pd.DataFrame, unit: str) -> dict[str, Estimate]:
+    """Return exact_match and the error rate of the unit, edits / symbols of the targets.
+
+    Args:
+        predictions: Columns errors and symbols.
+        unit: What a symbol is.
+    """
+    n, symbols = len(predictions), int(predictions.symbols.sum())
+    rate = float(predictions.errors.sum() / max(symbols, 1))
+    return {
+        "exact_match": proportion_interval(int((predictions.errors == 0).sum()), n),
+        f"{unit}_error_rate": Estimate(rate, math.nan, math.nan, n),
+    }
+
+
+def tables(predictions: pd.DataFrame, scores: Mapping[str, Estimate]) -> list[TitledTable]:
+    """Return what is printed: the scores, and for a classification each class and the confusion matrix."""
+    lines = [{"metric": name, "value": interval(one)} for name, one in scores.items()]
+    note = "In brackets: 95 % interval over the examples."
+    result = [TitledTable(f"{len(predictions)} examples", pd.DataFrame(lines), note)]
+    if "accuracy" not in scores:
+        return result
+    rows = [
+        {
+            "class": name,
+            **{score: interval(one) for score, one in of_class.items()},
+            "n": of_class["recall"].n,
+        }
+        for name, of_class in class_scores(predictions).items()
+    ]
+    confusion = classification_tables(predictions)[0]
+    return [*result, TitledTable("Classes", pd.DataFrame(rows), "n: examples of the class."), confusion]
+
+
+def as_json(predictions: pd.DataFrame, scores: Mapping[str, Estimate]) -> dict[str, Any]:
+    """Return the scores as values of JSON; a bound that does not exist is null."""
+    result: dict[str, Any] = {
+        "examples": len(predictions),
+        "level": LEVEL,
+        "metrics": {name: _values(one) for name, one in scores.items()},
+    }
+    if "accuracy" in scores:
+        counts = errors.confusion(predictions)
+        result["classes"] = {
+            name: {score: _values(one) for score, one in of_class.items()}
+            for name, of_class in class_scores(predictions).items()
+        }
+        result["confusion"] = {"classes": list(counts.index), "counts": counts.to_numpy().tolist()}
+    return result
+
+
+def _values(one: Estimate) -> dict[str, float | int | None]:
+    parts = {"value": one.mean, "low": one.low, "high": one.high}
+    return {**{name: value if math.isfinite(value) else None for name, value in parts.items()}, "n": one.n}
