@@ -32,6 +32,7 @@ from gatescope.tracking.record import Record, result_json
 from gatescope.tracking.runfile import best_value, read_rows, repair_run
 from gatescope.tracking.steps import log_update_steps
 from gatescope.tracking.wandb_upload import complete_upload
+from gatescope.training.batch_limits import check_batch_limits
 from gatescope.training.best_checkpoint import (
     best_checkpoint_path,
     best_score,
@@ -118,6 +119,7 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
         data: The data.
         devices: Number of processes.
     """
+    check_batch_limits(cfg, data)
     memory = MemoryReport(cfg, data, tracking.checkpoints.path)
     with memory.explained():
         module = build_module(cfg, data)
