@@ -21,13 +21,13 @@ from gatescope.data.errors import DataError
 from gatescope.devices import accelerator_of, check_card, device_count
 from gatescope.instruments.callbacks import instrument_callbacks
 from gatescope.models.encoder import sizes
+from gatescope.ranks import rank, under_torchrun
 from gatescope.tracking.checkpoint_files import read_checkpoint, weights_path
 from gatescope.tracking.checkpoint_io import AtomicCheckpointIO
 from gatescope.tracking.content import find_inputs
 from gatescope.tracking.identity import run_dir, run_id
 from gatescope.tracking.lifecycle import TrackedRun, track_run, write_metadata
 from gatescope.tracking.outcomes import is_finished, monitored_value
-from gatescope.tracking.ranks import rank, under_torchrun
 from gatescope.tracking.record import Record, result_json
 from gatescope.tracking.runfile import best_value, read_rows, repair_run
 from gatescope.tracking.steps import log_update_steps
