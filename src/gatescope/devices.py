@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gatescope.config import ConfigError
-from gatescope.tracking.ranks import under_torchrun
+from gatescope.ranks import under_torchrun
 
 CPU_PRECISIONS = ("32", "64", "bf16")
 """Beginnings of the values of trainer.precision that a CPU computes in."""

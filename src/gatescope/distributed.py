@@ -24,10 +24,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gatescope.config import ConfigError
+from gatescope.ranks import under_torchrun
 from gatescope.tracking.directory import write_atomically
 from gatescope.tracking.identity import run_dir, run_id
 from gatescope.tracking.outcomes import monitored_value
-from gatescope.tracking.ranks import under_torchrun
 from gatescope.tracking.run_names import run_name
 from gatescope.tracking.runfile import read_run, repair_run
 

@@ -21,17 +21,18 @@ from gatescope.data.errors import DataError
 from gatescope.devices import accelerator_of, check_card, device_count
 from gatescope.instruments.callbacks import instrument_callbacks
 from gatescope.models.encoder import sizes
+from gatescope.ranks import rank, under_torchrun
 from gatescope.tracking.checkpoint_files import read_checkpoint, weights_path
 from gatescope.tracking.checkpoint_io import AtomicCheckpointIO
 from gatescope.tracking.content import find_inputs
 from gatescope.tracking.identity import run_dir, run_id
 from gatescope.tracking.lifecycle import TrackedRun, track_run, write_metadata
 from gatescope.tracking.outcomes import is_finished, monitored_value
-from gatescope.tracking.ranks import rank, under_torchrun
 from gatescope.tracking.record import Record, result_json
 from gatescope.tracking.runfile import best_value, read_rows, repair_run
 from gatescope.tracking.steps import log_update_steps
 from gatescope.tracking.wandb_upload import complete_upload
+from gatescope.training.batch_limits import check_batch_limits
 from gatescope.training.best_checkpoint import (
     best_checkpoint_path,
     best_score,
@@ -119,6 +120,7 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
         data: The data.
         devices: Number of processes.
     """
+    check_batch_limits(cfg, data)
     memory = MemoryReport(cfg, data, tracking.checkpoints.path)
     with memory.explained():
         module = build_module(cfg, data)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatescope.processes import die_with_parent
-from gatescope.tracking.ranks import rank, under_torchrun
+from gatescope.ranks import rank, under_torchrun
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure

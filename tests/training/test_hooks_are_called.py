@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -215,6 +216,14 @@ def run_on_cells_without_a_kernel(root: Path) -> None:
         run(config(root, *SMALL, *FAST, "instruments=off", f"model={cell}"))
 
 
+def run_on_numbers(root: Path) -> None:
+    """Run a regression on a scale of its targets."""
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    np.savez(root / "line.npz", x=x, y=20 + 5 * x[:, 0])
+    words = ("data=series_file", f"data.path={root}/line.npz", "data.kind=regression")
+    run(config(root, *words, *FAST, "instruments=off"))
+
+
 def sweep(root: Path) -> None:
     """Run two jobs as `python train.py -m` does."""
     version.setbase("1.3")
@@ -234,7 +243,13 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_SILENT", "true")
         count_calls(patch, HOOKS, found)
-        for runs in (run_stopped_and_resumed, run_on_texts, run_on_cells_without_a_kernel, sweep):
+        for runs in (
+            run_stopped_and_resumed,
+            run_on_texts,
+            run_on_numbers,
+            run_on_cells_without_a_kernel,
+            sweep,
+        ):
             runs(tmp_path_factory.mktemp("runs"))
     return found
 

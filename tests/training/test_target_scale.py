@@ -95,6 +95,7 @@ def test_prices_are_learnt_by_their_logarithm(config: Compose, tmp_path: Path) -
 def test_a_loaded_model_answers_in_the_unit_of_the_file(config: Compose, tmp_path: Path) -> None:
     path, _, _ = saved(tmp_path / "line.npz", lambda x: 20 + 5 * x)
     result = trained(config, path)
+    path.unlink()
     answers = gatescope.load(result.directory).answers(result.data.batch("test", range(40)))
     _, prediction = predictions(result.directory)
     assert [answer.value for answer in answers] == pytest.approx(prediction.tolist(), rel=1e-5)

@@ -12,6 +12,7 @@ from conftest import Compose
 from pytorch_lightning import Callback, Trainer
 from tracking.records import record, rows
 
+from gatescope.config import ConfigError
 from gatescope.run import run
 from gatescope.tracking.identity import run_id
 
@@ -77,6 +78,38 @@ def test_a_run_takes_every_argument(small: Compose, name: str) -> None:
     assert record(result.directory)["status"] == "finished"
     assert name == "limit_test_batches" or math.isfinite(result.summary["test/mse"])
     assert Counter.updates == (4 if name == "callbacks" else 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["+trainer.val_check_interval=5"],
+            "val_check_interval: given 5, and an epoch has 4 batches; give at",
+        ),
+        (
+            ["+trainer.val_check_interval=3", "+trainer.limit_train_batches=0.5"],
+            "val_check_interval: given 3, and an epoch has 2 batches",
+        ),
+        (
+            ["+trainer.limit_train_batches=0.2"],
+            "limit_train_batches: given 0.2, less than one of the 4 batches; .* a share from 0.25",
+        ),
+        (["+trainer.limit_val_batches=0.2"], "limit_val_batches: given 0.2, .* one of the 1 batches"),
+    ],
+)
+def test_limits_that_do_not_fit_the_data_are_one_message(
+    small: Compose, options: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        run(small(*options))
+    assert len(caught.value.problems) == 1
+
+
+def test_a_validation_interval_may_span_epochs(small: Compose) -> None:
+    spanning = ("+trainer.val_check_interval=6", "+trainer.check_val_every_n_epoch=null")
+    result = run(small("trainer.max_epochs=3", "instruments=off", *spanning))
+    assert [row["step"] for row in rows(result.directory) if "validation/mse" in row] == [6, 12]
 
 
 def test_a_sanity_check_changes_nothing(small: Compose, tmp_path: Path) -> None:

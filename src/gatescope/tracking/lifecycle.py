@@ -16,6 +16,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from gatescope.data.datamodule import SequenceData
 from gatescope.instruments.measurements import Measurements
+from gatescope.ranks import rank
 from gatescope.sequences import TaskSpec
 from gatescope.tracking import predictions
 from gatescope.tracking.checkpoint_callback import ResumeCheckpoint
@@ -23,7 +24,6 @@ from gatescope.tracking.checkpoint_files import SavedCheckpoint, delete_checkpoi
 from gatescope.tracking.directory import RecordError, link_by_name, write_atomically
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.preemption import handle_preemption
-from gatescope.tracking.ranks import rank
 from gatescope.tracking.record import NullRecord, Record
 from gatescope.tracking.record_logger import RecordLogger
 from gatescope.tracking.run_names import run_name

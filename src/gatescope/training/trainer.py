@@ -17,9 +17,9 @@ from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
 from pytorch_lightning.loggers import Logger
 
 from gatescope.devices import accelerator_of
+from gatescope.ranks import under_torchrun
 from gatescope.sequences import TaskSpec
 from gatescope.startup import workarounds_enabled
-from gatescope.tracking.ranks import under_torchrun
 from gatescope.training.best_checkpoint import BestCheckpoint
 from gatescope.training.lightning_internals import (
     NullProfiler,
