@@ -9,6 +9,7 @@
 # and reads UV_INDEX, UV_TORCH_BACKEND (cpu: torch's build for CPUs) and the like. PyPI's torch is a CUDA build: 7 GB for
 # each environment, which UV_CACHE_DIR keeps. TESTS are the tests that run: a few for each dependency, 5 minutes on one
 # core. Exit code 0: all passed. FOLDER holds the versions and the log of each.
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/{/^#/p}' "$0" | cut -c3-; exit ;; esac
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${FOLDER:-$(mktemp -d /tmp/gatescope-ranges-XXXXXX)}
