@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import subprocess
 import sys
 import tempfile
@@ -39,7 +38,7 @@ def measure(rounds: int = 5, rows: int = 1_000_000) -> Result:
         root = Path(folder)
         directory = train(root)
         code = f"import gatescope; gatescope.load({str(directory)!r}).predict('w1')"
-        loads = [usage([sys.executable, "-c", code])[0] for _ in range(rounds)]
+        loads = [usage(code)[0] for _ in range(rounds)]
         result.add_value("gru", "load, seconds", float(np.median(loads)))
         result.add_value("gru", "texts, seconds", float(np.median(seconds_of_texts(directory, rounds))))
         (_, small), (seconds, large) = (predict_file(root, directory, count) for count in (1000, rows))
@@ -82,15 +81,17 @@ def seconds_of_texts(directory: Path, rounds: int) -> list[float]:
 def predict_file(root: Path, directory: Path, count: int) -> tuple[float, float]:
     """Return the `usage` of the command on a file of this number of rows."""
     new, out = write_texts(root / "new.csv", count, 8), root / "answers.csv"
-    command = [sys.executable, "-m", "gatescope", "predict", f"run={directory}", f"file={new}", f"out={out}"]
-    return usage(command)
+    words = [f"run={directory}", f"file={new}", f"out={out}"]
+    return usage(f"from gatescope.commands.predict import main; assert main({words!r}) == 0")
 
 
-def usage(command: list[str]) -> tuple[float, float]:
-    """Return the processor seconds and the peak resident set in MB of a command."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+def usage(code: str) -> tuple[float, float]:
+    """Return the processor seconds and the peak resident set in MB of a new process that executes code."""
+    # The peak in `resource.getrusage` would begin with that of this process.
+    program = (
+        f"{code}\nimport time\nstatus = open('/proc/self/status').read()\n"
+        "print(time.process_time(), status.split('VmHWM:')[1].split()[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    seconds, peak = done.stdout.splitlines()[-1].split()
+    return float(seconds), int(peak) / 1024
