@@ -53,7 +53,9 @@ def page(root: Path, study: str = "toy") -> str:
 
 
 def test_no_runs(tmp_path: Path) -> None:
-    with pytest.raises(NoRuns, match=r"no runs in .*toy: start them with `python train.py study=toy`"):
+    with pytest.raises(
+        NoRuns, match=r"no runs in .*toy, and no other study has runs there: `python train.py study=…`"
+    ):
         page(tmp_path)
 
 

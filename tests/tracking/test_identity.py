@@ -62,12 +62,16 @@ def test_part_of_the_identity(config: Compose, override: str) -> None:
     assert run_id(config(override)) != run_id(config())
 
 
+OLD_TEXTS = ("data.tokenizer=basic_english", "data.max_length=200")
+"""What were the defaults of texts of one's own before `auto`."""
+
+
 @pytest.mark.parametrize(
     ("overrides", "digest"),
     [  # the ids that these commands had before the keys of NEUTRAL existed
         ((), "09a1b420"),
         (("scheduler=cosine",), "9429a88b"),
-        (("data=text_file", "data.path=reviews.csv"), "5644d629"),
+        (("data=text_file", "data.path=reviews.csv", *OLD_TEXTS), "5644d629"),
         (("data=series_file", "data.path=x.npz"), "d0e2a4f6"),
     ],
 )
