@@ -183,10 +183,11 @@ LONGER = ("trainer.max_epochs=3", "instruments=default", "instruments.every_n_st
 def test_a_killed_and_resumed_run_is_received_completely(
     small: Compose, server: StandIn, tmp_path: Path, mode: str
 ) -> None:
-    often = ("checkpoint.every_n_steps=5", "instruments.every_n_steps=8")
+    # So many epochs that the run cannot end before it is killed.
+    often = ("checkpoint.every_n_steps=5", "instruments.every_n_steps=32", "trainer.max_epochs=60")
     words = (*SMALL, *FAST, *LONGER, *often, f"tracking={mode}")
-    command = [sys.executable, str(ROOT / "train.py"), *words, "trainer.max_epochs=10", f"root={tmp_path}"]
-    cfg = small(*words, "trainer.max_epochs=10")
+    command = [sys.executable, str(ROOT / "train.py"), *words, f"root={tmp_path}"]
+    cfg = small(*words)
     last = run_dir(cfg) / "checkpoints" / "last.ckpt"
     with subprocess.Popen(command, env=os.environ, stdout=subprocess.DEVNULL) as process:
         while not last.exists():
