@@ -21,6 +21,7 @@ from gatescope.cells.lstm import LSTM
 from gatescope.cells.mingru import MinGRU
 from gatescope.cells.minlstm import MinLSTM
 from gatescope.cells.rnn import RNN
+from gatescope.cells.state import State
 from gatescope.cells.tensors import reverse_within
 from gatescope.models.stack import CellFactory, RecurrentStack
 from gatescope.sequences import valid_mask
@@ -63,6 +64,16 @@ NATIVE = [name for name in CELLS if issubclass(layer_class(name), NativeLayer)]
 ANALYTIC = [name for name in CELLS if issubclass(layer_class(name), AnalyticLayer)]
 WITH_KERNEL = [(name, "torch") for name in CELLS] + [(name, "native") for name in NATIVE]
 """Every cell on every kernel it has."""
+
+
+def of_loop(layer: RecurrentLayer, x: Tensor, lengths: Tensor, initial: State) -> Tensor:
+    """Return the hidden states (B, T, H) of a loop over `step`, 0 at padding."""
+    state, states = initial, []
+    for t in range(x.shape[1]):
+        state = layer.step(x[:, t], state)
+        states.append(state.h)
+    padding = torch.arange(x.shape[1], device=lengths.device) >= lengths[:, None]
+    return torch.stack(states, dim=1).masked_fill(padding[..., None], 0)
 
 
 def loop(layer: RecurrentLayer, x: Tensor) -> Steps:

@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 import torch
-from cell_reference import CELLS, TOLERANCE, loop, relative_error
+from cell_reference import CELLS, TOLERANCE, loop, of_loop, relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -15,7 +15,6 @@ from gatescope.cells.kernels import recurrence
 from gatescope.cells.kernels.build import available
 from gatescope.cells.kernels.layer import NativeLayer
 from gatescope.cells.kernels.layout import layout
-from gatescope.cells.layer import RecurrentLayer
 from gatescope.cells.state import State
 
 pytestmark = pytest.mark.skipif(not available(), reason="no C++ compiler")
@@ -27,16 +26,6 @@ def native(cell: str, inputs: int, units: int, dtype: torch.dtype = torch.float6
     assert isinstance(layer, NativeLayer)
     layer.kernel = "native"
     return layer
-
-
-def of_loop(layer: RecurrentLayer, x: Tensor, lengths: Tensor, initial: State) -> Tensor:
-    """Return the hidden states (B, T, H) of a loop over `step`, 0 at padding."""
-    state, states = initial, []
-    for t in range(x.shape[1]):
-        state = layer.step(x[:, t], state)
-        states.append(state.h)
-    padding = torch.arange(x.shape[1]) >= lengths[:, None]
-    return torch.stack(states, dim=1).masked_fill(padding[..., None], 0)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cell_reference import CELLS, TOLERANCE, relative_error
+from cell_reference import CELLS, TOLERANCE, of_loop, relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -19,7 +19,6 @@ from gatescope.cells.kernels.gpu import recurrence
 from gatescope.cells.kernels.gpu.scan import Scan
 from gatescope.cells.kernels.gpu.scan import scan as run_scan
 from gatescope.cells.kernels.layer import NativeLayer, kernel_of
-from gatescope.cells.layer import RecurrentLayer
 from gatescope.cells.state import State
 from gatescope.run import run
 
@@ -45,16 +44,6 @@ def make(cell: str, inputs: int, units: int, dtype: torch.dtype = torch.float64,
     if isinstance(made, NativeLayer):
         made.kernel = kernel
     return made
-
-
-def of_loop(layer: RecurrentLayer, x: Tensor, lengths: Tensor, initial: State) -> Tensor:
-    """Return the hidden states (B, T, H) of a loop over `step`, 0 at padding."""
-    state, states = initial, []
-    for t in range(x.shape[1]):
-        state = layer.step(x[:, t], state)
-        states.append(state.h)
-    padding = torch.arange(x.shape[1], device=DEVICE) >= lengths[:, None]
-    return torch.stack(states, dim=1).masked_fill(padding[..., None], 0)
 
 
 def randn(*shape: int, dtype: torch.dtype = torch.float64, requires_grad: bool = False) -> Tensor:

@@ -266,7 +266,7 @@ def _reverse_scan(
     from gatescope.cells.kernels.gpu.scan import scan
 
     blocks = linearised_blocks(layer, x, states)
-    keep = torch.cat([layer.prepare_vjp(block.saved)["keep"] for block in blocks], dim=1)
+    keep = torch.stack([step["keep"] for block in blocks for step in block.steps], dim=1)
     grad = scan(keep.to(outside.dtype), outside, None, back=True)
     return grad.transpose(0, 1), grad.new_zeros(grad.shape[:2], dtype=torch.float64), blocks
 

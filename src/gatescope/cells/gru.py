@@ -28,6 +28,7 @@ from gatescope.cells.tensors import in_chunks
 class GatedUnit(FusedLayer):
     """The equations of a GRU, independent of how a subclass stores the weights."""
 
+    kind = "gru"
     gate_names: ClassVar[tuple[str, ...]] = ("reset", "update")
     chunk_names: ClassVar[tuple[str, ...]] = ("reset", "update", "candidate")
 
@@ -98,7 +99,7 @@ class GatedUnit(FusedLayer):
     def native_weights(self) -> NativeWeights:
         """The parameters in the form that the native kernel reads."""
         w, u, b_ih, b_hh = self.weights
-        return NativeWeights("gru", w, b_ih, u, b_hh)
+        return NativeWeights(self.kind, w, b_ih, u, b_hh)
 
     def _equations_from(self, buffers: ForwardCache) -> tuple[Tensor, ...]:
         assert buffers.extra is not None

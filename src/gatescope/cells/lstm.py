@@ -110,6 +110,8 @@ class LSTM(FusedLayer, MemoryUnit):
         ValueError: `forget_bias` and `chrono` are both given.
     """
 
+    kind = "lstm"
+
     def __init__(
         self,
         input_size: int,
@@ -183,7 +185,7 @@ class LSTM(FusedLayer, MemoryUnit):
     def native_weights(self) -> NativeWeights:
         """The parameters in the form that the native kernel reads."""
         w, u, b_ih, b_hh = self.weights
-        return NativeWeights("lstm", w, b_ih, u, b_hh)
+        return NativeWeights(self.kind, w, b_ih, u, b_hh)
 
     def _equations_from(self, buffers: ForwardCache) -> tuple[Tensor, ...]:
         return unpack_gates(buffers)

@@ -24,6 +24,7 @@ from gatescope.cells.state import State, States
 class MinGRU(MinimalLayer):
     """A GRU whose gate sees the input only; parallel in time."""
 
+    kind = "mingru"
     gate_names: ClassVar[tuple[str, ...]] = ("update",)
     chunk_names: ClassVar[tuple[str, ...]] = ("update", "candidate")
 
@@ -60,7 +61,7 @@ class MinGRU(MinimalLayer):
     @property
     def native_weights(self) -> NativeWeights:
         """The parameters in the form that the native kernel reads."""
-        return NativeWeights("mingru", self.weight_ih, self.bias)
+        return NativeWeights(self.kind, self.weight_ih, self.bias)
 
     def _equations_from(self, buffers: ForwardCache) -> tuple[Tensor, ...]:
         assert buffers.extra is not None

@@ -27,6 +27,7 @@ from gatescope.cells.state import State, States
 class MinLSTM(MinimalLayer):
     """An LSTM without memory cell whose gates see the input only; parallel in time."""
 
+    kind = "minlstm"
     gate_names: ClassVar[tuple[str, ...]] = ("input", "forget")
     chunk_names: ClassVar[tuple[str, ...]] = ("input", "forget", "candidate")
 
@@ -68,7 +69,7 @@ class MinLSTM(MinimalLayer):
     @property
     def native_weights(self) -> NativeWeights:
         """The parameters in the form that the native kernel reads."""
-        return NativeWeights("minlstm", self.weight_ih, self.bias)
+        return NativeWeights(self.kind, self.weight_ih, self.bias)
 
     def _equations_from(self, buffers: ForwardCache) -> tuple[Tensor, ...]:
         assert buffers.extra is not None

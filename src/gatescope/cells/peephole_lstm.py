@@ -39,6 +39,8 @@ class PeepholeLSTM(NativeLayer, MemoryUnit):
         kernel: what the layer runs on; see `Kernel`.
     """
 
+    kind = "peephole"
+
     def __init__(
         self,
         input_size: int,
@@ -145,7 +147,7 @@ class PeepholeLSTM(NativeLayer, MemoryUnit):
     @property
     def native_weights(self) -> NativeWeights:
         """The parameters in the form that the native kernel reads."""
-        return NativeWeights("peephole", self.weight_ih, self.bias, self.weight_hh, peepholes=self.peepholes)
+        return NativeWeights(self.kind, self.weight_ih, self.bias, self.weight_hh, peepholes=self.peepholes)
 
     def _equations_from(self, buffers: ForwardCache) -> tuple[Tensor, ...]:
         assert buffers.c is not None

@@ -42,7 +42,7 @@ class RNN(FusedLayer):
         kernel: Kernel = "auto",
     ) -> None:
         super().__init__(input_size, hidden_size, kernel)
-        self.nonlinearity = nonlinearity
+        self.kind = self.nonlinearity = nonlinearity
         self.fused = nn.RNN(input_size, hidden_size, nonlinearity=nonlinearity, batch_first=True)
         initialise(self, initialisation)
 
@@ -78,7 +78,7 @@ class RNN(FusedLayer):
     def native_weights(self) -> NativeWeights:
         """The parameters in the form that the native kernel reads."""
         w, u, b_ih, b_hh = self.weights
-        return NativeWeights(self.nonlinearity, w, b_ih, u, b_hh)
+        return NativeWeights(self.kind, w, b_ih, u, b_hh)
 
     def _run(self, x: Tensor, lengths: Tensor | None, initial: State) -> Tensor:
         # tanh states stay bounded at padding, relu states may overflow there.

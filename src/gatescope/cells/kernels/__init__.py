@@ -5,5 +5,5 @@
 over time and `architectures.h` the step of each cell.
 
 To give a cell a native kernel, write its step in `architectures.h`, export it in `recurrence.h`, describe its
-buffers in `weights.FORMS`, and derive the cell from `NativeLayer`.
+buffers in `weights.FORMS`, and derive the cell from `NativeLayer`, with its `kind`.
 """

@@ -15,7 +15,7 @@ from gatescope.cells.kernels.autograd import Recurrence
 from gatescope.cells.kernels.backends import Backend, Kernel, KernelName, backend
 from gatescope.cells.kernels.layout import Layout, PaddedLayout
 from gatescope.cells.kernels.recurrence import BackwardResult, ForwardCache, SavedForBackward
-from gatescope.cells.kernels.weights import FORMS, NativeWeights
+from gatescope.cells.kernels.weights import FORMS, Kind, NativeWeights
 from gatescope.cells.layer import AnalyticLayer
 from gatescope.cells.state import PassCache, State, States
 from gatescope.cells.tensors import padded_lengths
@@ -45,6 +45,9 @@ class NativeLayer(AnalyticLayer):
         kernel: which of the two.
     """
 
+    kind: Kind
+    """The architecture of the kernel that computes the layer."""
+
     def __init__(self, input_size: int, hidden_size: int, kernel: Kernel = "auto") -> None:
         super().__init__(input_size, hidden_size)
         self.kernel = kernel
@@ -73,8 +76,7 @@ class NativeLayer(AnalyticLayer):
             device: of the input.
             reading: whether gates and adjoint of the pass will be read.
         """
-        weights = self.native_weights
-        return backend(self.kernel, weights.kind, self.hidden_size, weights.w.dtype, device, reading)
+        return backend(self.kernel, self.kind, self.hidden_size, self.input_weights.dtype, device, reading)
 
     def kernel_on(self, device: torch.device) -> KernelName:
         """Return what a pass on a device runs on."""

@@ -10,6 +10,7 @@ from gatescope.cells.kernels.gpu.step import (
     entering_grad,
     load_weights,
     product3,
+    sequence_lengths,
     sigmoid,
     sum3,
     tanh,
@@ -51,9 +52,8 @@ def forward(
         state = tl.load(initial + at * H + wide, inside, 0.0)
     tl.store(h + at * (T + 1) * H + wide, state, inside)
     steps = T
-    length = tl.full((R,), T, tl.int64)
+    length = sequence_lengths(lengths, row, T, B, R, PADDED)
     if PADDED:
-        length = tl.load(lengths + row, row < B, 0).to(tl.int64)
         steps = tl.max(length, 0).to(tl.int32)
     place = gates + at * T * (3 * H) + wide
     p_r = tl.load(place, inside, 0.0)
@@ -132,9 +132,7 @@ def backward(
     u_n = load_weights(u, 2, H, U, False)
     # Compared as blocks: Triton 3.9's interpreter cannot mask by a block and a scalar.
     first = tl.zeros((R,), tl.int64)
-    length = tl.full((R,), T, tl.int64)
-    if PADDED:
-        length = tl.load(lengths + row, row < B, 0).to(tl.int64)
+    length = sequence_lengths(lengths, row, T, B, R, PADDED)
     last = tl.zeros((R, U), h.dtype.element_ty)
     if LAST:
         last = tl.load(last_grad + at * H + wide, inside, 0.0)

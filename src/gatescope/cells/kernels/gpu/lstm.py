@@ -10,6 +10,7 @@ from gatescope.cells.kernels.gpu.step import (
     entering_grad,
     load_weights,
     product4,
+    sequence_lengths,
     sigmoid,
     sum4,
     tanh,
@@ -60,9 +61,8 @@ def forward(
     tl.store(h + at * (T + 1) * H + wide, state, inside)
     tl.store(c + at * (T + 1) * H + wide, memory, inside)
     steps = T
-    length = tl.full((R,), T, tl.int64)
+    length = sequence_lengths(lengths, row, T, B, R, PADDED)
     if PADDED:
-        length = tl.load(lengths + row, row < B, 0).to(tl.int64)
         steps = tl.max(length, 0).to(tl.int32)
     place = gates + at * T * (4 * H) + wide
     p_i, p_f, p_g, p_o = _four(place, H, inside)
@@ -155,9 +155,7 @@ def backward(
     u_o = load_weights(u, 3, H, U, False)
     # Compared as blocks: Triton 3.9's interpreter cannot mask by a block and a scalar.
     first = tl.zeros((R,), tl.int64)
-    length = tl.full((R,), T, tl.int64)
-    if PADDED:
-        length = tl.load(lengths + row, row < B, 0).to(tl.int64)
+    length = sequence_lengths(lengths, row, T, B, R, PADDED)
     carry = tl.zeros((R, U), c.dtype.element_ty)
     carry_c = carry
     peep_i, peep_f, peep_o = _peepholes(peepholes, unit, H, carry, PEEPHOLES)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from gatescope.cells.kernels.gpu.step import add_renormalised, entering_grad, load_weights, product, tanh
+from gatescope.cells.kernels.gpu.step import (
+    add_renormalised,
+    entering_grad,
+    load_weights,
+    product,
+    sequence_lengths,
+    tanh,
+)
 
 
 @triton.jit
@@ -38,9 +45,8 @@ def forward(
         state = tl.load(initial + at * H + wide, inside, 0.0)
     tl.store(h + at * (T + 1) * H + wide, state, inside)
     steps = T
-    length = tl.full((R,), T, tl.int64)
+    length = sequence_lengths(lengths, row, T, B, R, PADDED)
     if PADDED:
-        length = tl.load(lengths + row, row < B, 0).to(tl.int64)
         steps = tl.max(length, 0).to(tl.int32)
     place = inputs + at * T * H + wide
     p = tl.load(place, inside, 0.0)
@@ -96,9 +102,7 @@ def backward(
     weights = load_weights(u, 0, H, U, False)
     # Compared as blocks: Triton 3.9's interpreter cannot mask by a block and a scalar.
     first = tl.zeros((R,), tl.int64)
-    length = tl.full((R,), T, tl.int64)
-    if PADDED:
-        length = tl.load(lengths + row, row < B, 0).to(tl.int64)
+    length = sequence_lengths(lengths, row, T, B, R, PADDED)
     last = tl.zeros((R, U), h.dtype.element_ty)
     if LAST:
         last = tl.load(last_grad + at * H + wide, inside, 0.0)

@@ -107,6 +107,14 @@ def sum4(v0, m0, v1, m1, v2, m2, v3, m3, DOT: tl.constexpr):
 
 
 @triton.jit
+def sequence_lengths(lengths, row, T, B, R: tl.constexpr, PADDED: tl.constexpr):
+    """Return the length of each sequence of a program, (R,) int64; T where nothing is padded."""
+    if PADDED:
+        return tl.load(lengths + row, row < B, 0).to(tl.int64)
+    return tl.full((R,), T, tl.int64)
+
+
+@triton.jit
 def load_weights(u, chunk, H, U: tl.constexpr, TRANSPOSED: tl.constexpr):
     """Return the H rows of a chunk of u (chunks·H, H) as (U, U), or their transpose."""
     first, second = tl.arange(0, U)[:, None], tl.arange(0, U)[None, :]
