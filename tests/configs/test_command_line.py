@@ -284,6 +284,16 @@ def test_the_help_lists_the_options_that_can_be_chosen(tmp_path: Path) -> None:
 def test_data_that_are_missing_leave_no_record(tmp_path: Path, data: str, said: str) -> None:
     done = train(*shlex.split(f"data={data}"), "tracking=off", runs=tmp_path)
     assert (done.returncode, done.stderr) == (USAGE, f"{said}\n")
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_a_sweep_with_missing_data_starts_no_run(tmp_path: Path) -> None:
+    present, missing = tmp_path / "a.csv", tmp_path / "b.csv"
+    present.write_text("text,label\n" + "good day,1\nbad day,0\n" * 20)
+    data = ("data=text_file", f"data.path={present},{missing}", "data.text=text", "data.label=label")
+    done = train("-m", *data, *FAST, runs=tmp_path)
+    assert done.returncode == USAGE
+    assert f"{missing}: no such file" in done.stderr
     assert not list(tmp_path.rglob("run.json"))
 
 
