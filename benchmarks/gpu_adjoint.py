@@ -1,7 +1,7 @@
 """Time of the exact adjoint of one layer on a GPU, in four forms that give the same values.
 
-recursion   `RecurrentLayer.adjoint` with kernel=torch: T steps of a few operations each.
-graph       the same recursion, captured once in a CUDA graph and replayed.
+recursion   `RecurrentLayer.adjoint` with kernel=torch, T steps of a few operations each.
+graph       the same in a CUDA graph, as it is computed where there is no Triton kernel.
 identity    torch's module with input weights [W, I] and zeros as further inputs: its backward pass returns
             the gradients at the pre-activations, from which the adjoint follows by one matrix product and a
             scan. It cannot renormalise: the fused backward pass has one scale for all steps.
@@ -11,6 +11,7 @@ native      `adjoint` with kernel=native, after `trace`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
@@ -18,24 +19,21 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from benchmarks.gpu_recurrence import layer_of, training_step, use_kernel
 from benchmarks.gpu_result import RESULTS, Case, GPUResult, NotAvailable, device_of, run_cases
 from benchmarks.gpu_timing import tf32, timed, wall
 from benchmarks.recurrence_speed import case_of
 from benchmarks.setting import Size
-from gatescope.cells.adjoint import block_grads, concatenate, linearised_blocks
-from gatescope.cells.fused import FusedLayer
-from gatescope.cells.log_scaled import add_scaled
+from gatescope.cells import recursion_graph
 from gatescope.cells.state import State, States
 from gatescope.cells.tensors import shift
 
 QUESTION = (
     "forward pass of one layer and the exact gradients at all its states, in float32 without TF32, from the "
-    "gradient at its outputs. recursion: step by step; graph: the same in a CUDA graph (capture_s: its "
-    "capture, not counted); identity: torch's module with inputs that carry the gradients at the "
-    "pre-activations; native: kernel=native. ms: median; worst_error: difference from the recursion, "
+    "gradient at its outputs. recursion: step by step; graph: the same in a CUDA graph (capture_s: the "
+    "call that captures it, not counted); identity: torch's module with inputs that carry the gradients at "
+    "the pre-activations; native: kernel=native. ms: median; worst_error: difference from the recursion, "
     "relative to the largest gradient; ratio: over a training step of the layer"
 )
 SIZES = (Size(200, 64, 128, 128), Size(200, 64, 512, 512), Size(784, 64, 1, 128))
@@ -100,7 +98,7 @@ def add_row(
         expected = by_recursion(cell, size, x, renormalise)(x, output_grad)
         error = worst_error(adjoint(x, output_grad), expected)
     values = {"cell": cell, "renormalised": renormalise, **asdict(size), **timing.columns()}
-    if isinstance(adjoint, CapturedRecursion) and adjoint.graph is not None:
+    if isinstance(adjoint, CapturedRecursion) and adjoint.capture_seconds is not None:
         values["capture_s"] = adjoint.capture_seconds
     values |= {"worst_error": error, "training_step_ms": 1e3 * step}
     result.add_value(name, form, timing.median / step, **values)
@@ -127,8 +125,10 @@ def worst_error(found: Result, expected: Result) -> float:
     return worst
 
 
-def by_recursion(cell: str, size: Size, x: Tensor, renormalise: bool, kernel: str = "torch") -> Form:
-    """Return the form of `RecurrentLayer.adjoint`.
+def by_recursion(
+    cell: str, size: Size, x: Tensor, renormalise: bool, kernel: str = "torch", graph: bool = False
+) -> Form:
+    """Return the form of `RecurrentLayer.adjoint`, with or without CUDA graphs.
 
     Raises:
         NotAvailable: The native kernel is asked for and does not run here.
@@ -138,86 +138,40 @@ def by_recursion(cell: str, size: Size, x: Tensor, renormalise: bool, kernel: st
 
     @torch.no_grad()
     def adjoint(x: Tensor, output_grad: Tensor) -> Result:
-        found = layer.adjoint(x, layer.trace(x), output_grad, renormalise=renormalise)
+        with nullcontext() if graph else without_graphs():
+            found = layer.adjoint(x, layer.trace(x), output_grad, renormalise=renormalise)
         return Result(State(found.h, found.c), found.log_scale)
 
     return adjoint
 
 
-class CapturedRecursion:
-    """The recursion in a CUDA graph; without a GPU the same operations are executed one by one.
+@contextmanager
+def without_graphs() -> Iterator[None]:
+    """Run recursions step by step."""
+    before = recursion_graph.supports_graphs
+    recursion_graph.supports_graphs = lambda device: False
+    try:
+        yield
+    finally:
+        recursion_graph.supports_graphs = before
 
-    The first call captures the graph for the shapes of its arguments. The graph reads and writes fixed
-    tensors: a result is overwritten by the next call.
+
+class CapturedRecursion:
+    """The recursion in a CUDA graph. A device without graphs runs it step by step.
+
+    `adjoint` captures the graph at its second call.
     """
 
     def __init__(self, cell: str, size: Size, x: Tensor, renormalise: bool) -> None:
-        self.layer, self.renormalise = layer_of(cell, size, x), renormalise
-        use_kernel(self.layer, "torch", x)
-        self.graph: torch.cuda.CUDAGraph | None = None
-        self.capture_seconds = 0.0
-        self.inputs: tuple[Tensor, Tensor, Tensor] | None = None
+        self.call = by_recursion(cell, size, x, renormalise, graph=True)
+        self.capture_seconds: float | None = None
 
-    @torch.no_grad()
     def __call__(self, x: Tensor, output_grad: Tensor) -> Result:
         """Run the forward pass and replay the recursion."""
-        given = (x, self.layer.trace(x).h, output_grad)
-        if self.inputs is None:
-            self.inputs = tuple(values.clone() for values in given)
-            self.initial = self.layer.zero_state(x)
-            if x.is_cuda:
-                self.capture_seconds = wall(self._capture, x.device)
-        for fixed, values in zip(self.inputs, given, strict=True):
-            fixed.copy_(values)
-        if self.graph is None:
-            return self._operations()
-        self.graph.replay()
-        return self.result
-
-    def _capture(self) -> None:
-        """Capture the operations, after a run on another stream that initialises cuBLAS."""
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            self._operations()
-        torch.cuda.current_stream().wait_stream(side)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.result = self._operations()
-
-    def _operations(self) -> Result:
-        assert self.inputs is not None
-        x, h, output_grad = self.inputs
-        # A new `States` has an empty cache, so that the gates are computed from the fixed tensors.
-        return recursion(self.layer, x, States(h, self.initial), output_grad, self.renormalise)
-
-
-def recursion(layer: FusedLayer, x: Tensor, states: States, output_grad: Tensor, renormalise: bool) -> Result:
-    """Return what `RecurrentLayer.adjoint` returns, without reading any value on the CPU.
-
-    `reverse_pass` reads which steps receive a gradient from outside, which waits for the GPU and is not
-    possible in a graph. Here every step adds what it receives.
-    """
-    size = layer.hidden_size * (2 if layer.has_memory_cell else 1)
-    entering = pad(output_grad, (0, size - layer.hidden_size))
-    grad = torch.zeros_like(entering[:, 0])
-    log = no_scale = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    blocks = linearised_blocks(layer, x, states)
-    grads, logs = [], []
-    for block in reversed(blocks):
-        for t, prepared in reversed(list(enumerate(block.steps, block.start))):
-            if renormalise:
-                grad, log = add_scaled(grad, log, entering[:, t], no_scale)
-            else:
-                grad = grad + entering[:, t]
-            grads.append(grad)
-            logs.append(log)
-            grad = layer.state_vjp(grad, prepared)
-    parts = block_grads(layer, torch.stack(grads[::-1]), blocks)
-    totals = [layer.total(part, block.saved) for part, block in zip(parts, blocks, strict=True)]
-    h, c = concatenate([total.h for total in totals]), concatenate([total.c for total in totals])
-    assert h is not None
-    return Result(State(h, c), torch.stack(logs[::-1], dim=1))
+        if self.capture_seconds is None and x.is_cuda:
+            self.call(x, output_grad)
+            self.capture_seconds = wall(lambda: self.call(x, output_grad), x.device)
+        return self.call(x, output_grad)
 
 
 class IdentityInputs:

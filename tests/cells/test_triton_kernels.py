@@ -11,8 +11,7 @@ from torch import Tensor
 
 pytest.importorskip("triton")
 
-from gatescope.cells import adjoint as adjoint_module
-from gatescope.cells import minimal, scan
+from gatescope.cells import minimal, recursion, scan
 from gatescope.cells.kernels import backends, layer
 from gatescope.cells.kernels.gpu import plan as plans
 from gatescope.cells.kernels.gpu import recurrence
@@ -31,7 +30,7 @@ DIAGONAL = ["mingru", "minlstm", "rglru"]
 def on_any_device(monkeypatch):
     """Let layers with kernel=native, and linear recurrences, run on the kernels of a GPU on this device."""
     monkeypatch.setattr(layer, "backend", _backend)
-    for module in (scan, minimal, adjoint_module):
+    for module in (scan, minimal, recursion):
         monkeypatch.setattr(module, "has_kernel", lambda device: True)
 
 
@@ -192,7 +191,7 @@ def test_layers_without_recurrent_weights_run_on_the_scan(cell, monkeypatch):
     x, direct = randn(2, 5, 2), randn(2, 5, 4)
     results = []
     for has_kernel in (True, False):
-        for module in (scan, minimal, adjoint_module):
+        for module in (scan, minimal, recursion):
             monkeypatch.setattr(module, "has_kernel", lambda device, value=has_kernel: value)
         states = layer(x, lengths)
         gradients = torch.autograd.grad((states.h * direct).sum(), list(layer.parameters()))

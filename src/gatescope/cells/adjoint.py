@@ -1,12 +1,9 @@
-"""Exact derivatives of a loss with respect to the states of one layer, without autograd through time.
-
-The recursion runs backwards over the steps: what reaches state_t from outside is added to what step t + 1
-returns, and the vector-Jacobian product of step t gives what reaches state_{t-1} (Werbos 1990).
-"""
+"""Exact derivatives of a loss with respect to the states of one layer, without autograd through time."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -14,13 +11,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from gatescope.cells.log_scaled import add_scaled, rescale
-from gatescope.cells.scan import has_kernel
-from gatescope.cells.state import Block, HasMemoryCell, State, States, last_index, split
-from gatescope.cells.tensors import by_step
-
-STEPS_PER_BLOCK = 16
-"""Steps that are linearised at once; their tensors fit the cache of a processor."""
+from gatescope.cells.state import Block, HasMemoryCell, State, States, split
 
 
 class StepVjp(NamedTuple):
@@ -49,6 +40,13 @@ class StepDerivatives(HasMemoryCell, Protocol):
     @property
     def is_diagonal(self) -> bool:
         """Whether ∂state_t/∂state_{t-1} is the diagonal `keep` of `prepare_vjp`."""
+
+    @property
+    def has_analytic_vjp(self) -> bool:
+        """Whether `state_vjp` is written by hand, in operations that read no value on the CPU."""
+
+    def parameters(self) -> Iterator[Tensor]:
+        """Return the weights."""
 
     def memory(self, x: Tensor, states: States) -> Tensor | None:
         """Return the memory cells (B, T, H)."""
@@ -209,92 +207,3 @@ def block_grads(layer: StepDerivatives, state_grad: Tensor, blocks: list[Block])
         split(layer, state_grad[block.start : block.start + len(block.steps)].transpose(0, 1))
         for block in blocks
     ]
-
-
-def reverse_pass(
-    layer: StepDerivatives,
-    x: Tensor,
-    states: States,
-    output_grad: Tensor | None,
-    last: State | None,
-    renormalise: bool,
-    output_grad_log_scale: Tensor | None,
-) -> tuple[Tensor, Tensor, list[Block]]:
-    """Run the recursion from the last step to the first.
-
-    The arguments are those of `RecurrentLayer.adjoint`.
-
-    Returns:
-        What reaches each state from later steps and from outside (T, B, H or 2H), the logarithm of its scale
-        (B, T) float64, and the linearised steps.
-    """
-    outside = _outside_grads(states, output_grad, last)
-    output_grad = outside[0]
-    if layer.is_diagonal and not renormalise and has_kernel(x.device):
-        return _reverse_scan(layer, x, states, output_grad)
-    outside_log = output_grad.new_zeros(output_grad.shape[:2], dtype=torch.float64)
-    if output_grad_log_scale is not None:
-        outside_log = output_grad_log_scale.to(torch.float64)
-    present = torch.stack([(part != 0).any(-1).any(0) for part in outside]).any(0).tolist()
-    size = layer.hidden_size * (2 if layer.has_memory_cell else 1)
-    state_grad = output_grad.new_empty(output_grad.shape[1], len(output_grad), size)
-    grad = torch.zeros_like(state_grad[0])
-    log = outside_log[:, 0].new_zeros(len(grad))
-    logs: list[Tensor] = [log] * len(state_grad)
-    blocks = linearised_blocks(layer, x, states)
-    for block in reversed(blocks):
-        for t, prepared in reversed(list(enumerate(block.steps, block.start))):
-            if present[t]:
-                entering = torch.zeros_like(grad)
-                for place, part in zip(entering.split(layer.hidden_size, -1), outside, strict=False):
-                    place.copy_(part[:, t])
-                if renormalise:
-                    grad, log = add_scaled(grad, log, entering, outside_log[:, t])
-                else:
-                    grad = grad + entering
-            elif renormalise:
-                grad, log = rescale(grad, log)
-            state_grad[t], logs[t] = grad, log
-            grad = layer.state_vjp(grad, prepared)
-    return state_grad, torch.stack(logs, dim=1), blocks
-
-
-def _reverse_scan(
-    layer: StepDerivatives, x: Tensor, states: States, outside: Tensor
-) -> tuple[Tensor, Tensor, list[Block]]:
-    """Return what `reverse_pass` returns, for a diagonal layer on a GPU: one launch for all steps."""
-    from gatescope.cells.kernels.gpu.scan import scan
-
-    blocks = linearised_blocks(layer, x, states)
-    keep = torch.stack([step["keep"] for block in blocks for step in block.steps], dim=1)
-    grad = scan(keep.to(outside.dtype), outside, None, back=True)
-    return grad.transpose(0, 1), grad.new_zeros(grad.shape[:2], dtype=torch.float64), blocks
-
-
-def _outside_grads(states: States, output_grad: Tensor | None, last: State | None) -> list[Tensor]:
-    """Return the gradients from outside the layer (B, T, H), at h, and at c where there are any."""
-    mask = states.mask
-    if output_grad is None:
-        output_grad = torch.zeros_like(states.h)
-    # A wrong value at padding, even NaN, would propagate to every step of the sequence.
-    outside = [output_grad if mask is None else output_grad.masked_fill(~mask[..., None], 0)]
-    if last is None:
-        return outside
-    rows, end = torch.arange(len(output_grad), device=output_grad.device), last_index(states)
-    for position, part in enumerate(part for part in last if part is not None):
-        whole = outside.pop(0).clone() if position == 0 else torch.zeros_like(output_grad)
-        whole[rows, end] += part
-        outside.append(whole)
-    return outside
-
-
-def linearised_blocks(layer: StepDerivatives, x: Tensor, states: States) -> list[Block]:
-    """Linearise a pass block by block, or return the blocks of an earlier call on the same pass."""
-    blocks = states.cache.blocks
-    if not blocks:
-        memory = layer.memory(x, states)
-        for start in range(0, x.shape[1], STEPS_PER_BLOCK):
-            stop = min(start + STEPS_PER_BLOCK, x.shape[1])
-            saved = layer.linearise(x[:, start:stop], states.slice_time(start, stop, memory))
-            blocks.append(Block(start, saved, by_step(layer.prepare_vjp(saved))))
-    return blocks

@@ -22,8 +22,8 @@ from gatescope.cells.adjoint import (
     StepVjp,
     block_grads,
     concatenate,
-    reverse_pass,
 )
+from gatescope.cells.recursion import reverse_pass
 from gatescope.cells.state import Block, State, States, join, last_index, split
 from gatescope.cells.tensors import gather_time, padded_lengths
 
@@ -124,6 +124,11 @@ class RecurrentLayer(nn.Module, ABC):
         initial = State(*map(converted, states.initial))
         detached = States(converted(states.h), initial, states.lengths, converted(states.c))
         return detached, self.adjoint(x.to(dtype), detached, converted(states.h.grad))
+
+    @property
+    def has_analytic_vjp(self) -> bool:
+        """Whether `state_vjp` is written by hand. What is derived from `step` may read values on the CPU."""
+        return type(self).state_vjp is not RecurrentLayer.state_vjp
 
     def parameter_dtype(self, x: Tensor) -> torch.dtype:
         """Return the type of the layer's parameters, and that of x for a layer without any."""
