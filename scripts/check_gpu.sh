@@ -194,7 +194,7 @@ if [ -n "$wheels" ]; then
 fi
 step machine 90 bash -c 'machine "$1"' _ "${COMMIT:-}"
 tests tests_gpu 170 tests/gpu tests/cells/test_triton_kernels.py --ignore=tests/gpu/test_end_to_end.py
-for budget in gpu_recurrence:65 gpu_step:45 gpu_adjoint:35 gpu_predict:20 gpu_shared:60; do
+for budget in gpu_recurrence:65 gpu_step:45 gpu_adjoint:35 gpu_predict:20 gpu_shared:100; do
     name=${budget%:*} seconds=${budget#*:}
     [ -z "$small" ] || seconds=12
     step "$name" $((seconds + 20)) "$python" -m benchmarks "$name" --out "$results/benchmarks" \

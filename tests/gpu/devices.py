@@ -6,5 +6,5 @@ import torch
 
 ON_GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if ON_GPU else "cpu")
-TRAINER = ("trainer=gpu", "data.workers=0") if ON_GPU else ("trainer=cpu",)
+TRAINER = ("trainer=gpu",) if ON_GPU else ("trainer=cpu",)
 """The overrides that select the device."""

@@ -92,7 +92,7 @@ def test_a_deterministic_run_gives_the_same_bits_twice(cell: str, small: Compose
 def test_one_rank_gives_what_one_process_does(small: Compose, tmp_path: Path) -> None:
     """The rank runs DistributedDataParallel: over nccl on a GPU, over gloo on a CPU."""
     one = run(small(*TRAINER, *FEW, f"root={tmp_path}/one"))
-    trainer = ("trainer=ddp", "data.workers=0") if ON_GPU else ("trainer=ddp_cpu",)
+    trainer = ("trainer=ddp",) if ON_GPU else ("trainer=ddp_cpu",)
     backend = "nccl" if ON_GPU else "gloo"
     shown = f"+instruments.readers.backend={{_target_: gpu.backend.Backend, expected: {backend}}}"
     words = (*trainer, "trainer.devices=1", *FEW, shown, f"root={tmp_path}/two")
