@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from gatescope.components import nearest
 from gatescope.data.errors import DataError, Problems
 from gatescope.data.files.table_form import (
+    DELIMITERS,
     SAMPLE_SIZE,
     Column,
     TableForm,
@@ -128,7 +129,7 @@ class Table:
         sample = stream.readlines(SAMPLE_SIZE)
         delimiter = find_delimiter(sample, suffix, self.form)
         reader = csv.reader(chain(sample, stream), strict=True, **self.form.dialect(delimiter))
-        first = _next_record(reader, problems, "the header")
+        first = _next_record(reader, problems, "the header" if self.form.header else "row 1 (line 1)")
         if first is None:
             problems.check()
             raise DataError(f"{self.path}: the file is empty")
@@ -189,7 +190,8 @@ class Table:
             raise DataError(f"{self.path}: no column {name}, {counted}: {shown}")
         close = nearest(name, names)
         hint = f", did you mean {close!r}?" if close else ";"
-        remedy = "; give data.delimiter if these are several" if len(names) == 1 else ""
+        is_several = len(names) == 1 and any(mark in names[0] for mark in DELIMITERS.values())
+        remedy = "; if these are several columns, give data.delimiter" if is_several else ""
         raise DataError(f"{self.path}: no column {name!r}{hint} It has: {shown}{remedy}")
 
 
