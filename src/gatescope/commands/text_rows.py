@@ -46,6 +46,8 @@ def text_position(table: Table, names: Sequence[str], column: str) -> int:
     index = column_index(column, names)
     if index is not None:
         return index
+    if len(names) <= 2 and table.is_unnamed():
+        return 0  # as in training: a text, or a text and its label
     hint = "choose by column=NAME" if len(names) > 1 else "choose by column=NAME, or give delimiter=…"
     raise DataError(f"{table.path}: no column {column!r}; it has {', '.join(names[:20])}: {hint}")
 

@@ -114,7 +114,7 @@ def test_pairs_of_a_json_array_need_no_names(config: Compose, tmp_path: Path) ->
     result = trained(config, "data=pairs_file", f"data.path={path}", *words)
     assert result.data.task.target_vocabulary[-1] in "one two " + " ".join(map(str, range(40)))
     out = tmp_path / "answers.csv"
-    assert predict([f"run={result.directory}", f"file={path}", "column=1", f"out={out}"]) == 0
+    assert predict([f"run={result.directory}", f"file={path}", f"out={out}"]) == 0
     assert [row[0] for row in read(out, "1")] == [f"eins zwei {n}" for n in range(40)]
 
 

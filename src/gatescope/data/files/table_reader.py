@@ -93,6 +93,11 @@ class Table:
             problems.check()
             return content.names
 
+    def is_unnamed(self) -> bool:
+        """Return whether no column can have a name, because rows are JSON arrays."""
+        with self._open(Problems(self.path)) as content:
+            return content.unnamed
+
     def rows(self, problems: Problems) -> Iterator[Row]:
         """Yield the valid rows; add a problem for each of the others.
 
@@ -177,7 +182,7 @@ class Table:
         if duplicates:
             raise DataError(f"{self.path}: the header holds column {duplicates[0]!r} twice")
         if content.unnamed and len(columns) == len(names) and not any(str(c).isdecimal() for c in columns):
-            return list(range(len(names)))  # pairs are in the order in which they are asked for
+            return list(range(len(names)))  # in the order in which they are asked for
         return [self._position(str(name), names) for name in columns]
 
     def _position(self, name: str, names: Sequence[str]) -> int:
