@@ -39,10 +39,15 @@ def saved_task(data: SequenceData) -> dict[str, Any]:
     assert data.splits is not None
     task = data.task
     return {
-        "spec": {name: one.dump_python(getattr(task, name), mode="json") for name, one in _fields().items()},
+        "spec": spec_values(task),
         "vectors": None if task.vectors is None else list(task.vectors.shape),
         "longest": int(data.splits.train.lengths.max()),
     }
+
+
+def spec_values(task: TaskSpec) -> dict[str, Any]:
+    """Return the saved fields of a task in values of JSON."""
+    return {name: one.dump_python(getattr(task, name), mode="json") for name, one in _fields().items()}
 
 
 def restored_task(content: Mapping[str, Any]) -> SavedTask:
