@@ -37,11 +37,20 @@ class SavedTask(NamedTuple):
 def saved_task(data: SequenceData) -> dict[str, Any]:
     """Return the content of a checkpoint from which `restored_task` makes a `SavedTask`."""
     assert data.splits is not None
-    task = data.task
+    return task_content(data.task, int(data.splits.train.lengths.max()))
+
+
+def task_content(task: TaskSpec, longest: int) -> dict[str, Any]:
+    """Return what `restored_task` reads.
+
+    Args:
+        task: The task.
+        longest: Number of steps of the longest training sequence.
+    """
     return {
         "spec": spec_values(task),
         "vectors": None if task.vectors is None else list(task.vectors.shape),
-        "longest": int(data.splits.train.lengths.max()),
+        "longest": longest,
     }
 
 
