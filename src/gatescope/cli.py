@@ -41,6 +41,7 @@ from gatescope.devices import device_count
 from gatescope.distributed import refuse_foreign_torchrun, spread
 from gatescope.invocation import write
 from gatescope.processes import die_with_sweep
+from gatescope.run_options import with_options_of_start
 from gatescope.startup import import_libraries, imports_uncollected
 from gatescope.tracking.directory import ensure_writable, run_lock
 from gatescope.tracking.identity import run_dir
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.argv[1:] = arguments
     import_from_working_directory()
     try:
+        sys.argv[1:] = with_options_of_start(sys.argv[1:])
         with imports_uncollected():
             check_command_line()
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=CONFIG)(job)()
