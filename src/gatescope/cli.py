@@ -50,6 +50,8 @@ from gatescope.tracking.outcomes import RUNNING_ELSEWHERE, SweepFailed, is_finis
 log = logging.getLogger(__name__)
 
 FAILED, USAGE, INTERRUPTED, PREEMPTED = 1, 2, 130, 143
+OF_100 = frozenset({"test/bleu"})
+"""Metrics from 0 to 100; all others that have a scale are from 0 to 1."""
 EXPECTED = (ValueError, OSError, RuntimeError)
 """Types of errors that this package raises with a message for the user; others show a traceback."""
 
@@ -209,7 +211,11 @@ def _run(cfg: DictConfig) -> float:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
         raise SystemExit(code) from error  # Hydra adds a message of its own to any other exception
-    metrics = [f"{name} {value:.4g}" for name, value in result.summary.items() if name.startswith("test/")]
+    metrics = [
+        f"{name} {value:.4g}{' of 100' if name in OF_100 else ''}"
+        for name, value in result.summary.items()
+        if name.startswith("test/")
+    ]
     log.info("finished: %s  %s", result.directory, "  ".join(metrics))
     return result.monitored
 
