@@ -11,6 +11,7 @@ Published on a split that is not available: phoneme error rate 5.45 %, word erro
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
@@ -18,6 +19,7 @@ from sklearn.model_selection import train_test_split
 
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.encoding.pairs import Pair, PairEncoding
+from gatescope.data.encoding.tokenizers import make_tokenizer
 from gatescope.data.errors import DataError
 from gatescope.data.examples import Splits
 
@@ -70,7 +72,7 @@ class G2P(SequenceData):
         share = self.validation / (1 - self.test)
         train, validation = train_test_split(rest, test_size=share, random_state=self.seed)
         train_pairs = [Pair(word, [one]) for word in train[: self.limit] for one in phones[word]]
-        return PairEncoding("phoneme", "phoneme_error_rate", "min").splits(
+        splits = PairEncoding("phoneme", "phoneme_error_rate", "min").splits(
             train_pairs,
             [Pair(word, phones[word]) for word in validation],
             [Pair(word, phones[word]) for word in test],
@@ -81,7 +83,8 @@ class G2P(SequenceData):
                 "train_pronunciations": len(train_pairs),
             },
         )
+        return replace(splits, task=replace(splits.task, tokenizer=make_tokenizer("letters").state))
 
     def tokenize(self, text: str) -> list[str]:
         """Split a word into letters, in lower case."""
-        return list(text.lower())
+        return make_tokenizer("letters")(text)
