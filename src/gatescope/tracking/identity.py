@@ -44,7 +44,7 @@ NEUTRAL: dict[str, Any] = {
     "monitor": None,
     "monitor_direction": None,
     "early_stopping": {"min_delta": 0.0},
-    "data": {"target_scale": "none"},
+    "data": {"target_scale": "none", "folds": None, "fold": None, "group": None},
     "scheduler": {"warmup": 0},
     "trainer": {"float32_matmul_precision": "highest"},
 }
