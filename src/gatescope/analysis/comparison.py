@@ -22,7 +22,7 @@ from gatescope.analysis import study as declared
 from gatescope.analysis.contrasts import Contrast, Leader, Scores, VariantSummary
 from gatescope.analysis.runs import NoRuns, Tables, summary_names
 from gatescope.analysis.selection import Selection, select
-from gatescope.analysis.statistics import mean_interval
+from gatescope.analysis.units import overlap, unit_interval, unit_name
 
 SECONDS = "seconds_per_epoch"
 
@@ -42,6 +42,7 @@ class Comparison:
         metrics: all test metrics, the primary one first.
         variants: the variants that are compared, in table order.
         conditions: the conditions of `contenders`, in order.
+        overlaps: by condition, the correction for the folds of a cross-validation, 0 for seeds; see `units`.
         reference: the variant that the others are compared with.
         scores: by metric and condition, the scores of `contenders`. Missing values are NaN.
         summaries: the results of each variant under each condition, baselines included, in table order.
@@ -64,6 +65,7 @@ class Comparison:
     metrics: tuple[str, ...]
     variants: tuple[str, ...]
     conditions: tuple[str, ...]
+    overlaps: dict[str, float]
     reference: str
     scores: dict[tuple[str, str], Scores]
     summaries: tuple[VariantSummary, ...]
@@ -99,6 +101,11 @@ class Comparison:
             NoData: no compared run has such measurements.
         """
         return tuple(faithfulness.evaluations(self.tables))
+
+    @property
+    def unit(self) -> str:
+        """What intervals and tests are over: "seed", or "fold" in a cross-validation."""
+        return unit_name(self.contenders.runs)
 
     @property
     def has_conditions(self) -> bool:
@@ -150,7 +157,8 @@ def _compare(recorded: Tables, tables: Tables, selection: Selection | None) -> C
     conditions = tuple(declared.conditions(contenders.runs))
     is_contender = tables.runs.index.isin(contenders.runs.index)
     scores = {name: _by_condition(final[is_contender], conditions) for name, final in finals.items()}
-    leaders = _leaders(tables, scores)
+    overlaps = {c: overlap(contenders.runs[contenders.runs.condition == c]) for c in conditions}
+    leaders = _leaders(tables, scores, overlaps)
     baselines = {c: own for c in conditions if (own := declared.baseline(tables, c)) is not None}
     return Comparison(
         study=tables.study,
@@ -163,15 +171,16 @@ def _compare(recorded: Tables, tables: Tables, selection: Selection | None) -> C
         metrics=metrics,
         variants=tuple(style.order(contenders.runs.variant)),
         conditions=conditions,
+        overlaps=overlaps,
         reference=reference,
         scores={(name, c): own for name, part in scores.items() for c, own in part.items()},
         summaries=tuple(_summaries(tables, finals, metrics)),
-        contrasts=contrasts.contrasts_with(scores[primary], reference, higher),
+        contrasts=contrasts.contrasts_with(scores[primary], reference, higher, overlaps),
         leaders={c: own for (name, c), own in leaders.items() if name == primary},
         ahead_of_all=dict(_ahead_of_all(tables, finals, leaders)),
         baselines=baselines,
         baseline_contrasts={
-            c: contrasts.contrasts_with_value(c, scores[primary][c], own.name, own.value, higher)
+            c: contrasts.contrasts_with_value(c, scores[primary][c], own.name, own.value, higher, overlaps[c])
             for c, own in baselines.items()
         },
     )
@@ -184,15 +193,21 @@ def metric_names(tables: Tables) -> tuple[str, ...]:
 
 
 def _by_condition(table: pd.DataFrame, conditions: Iterable[str]) -> dict[str, Scores]:
-    return {c: contrasts.scores_by_seed(table[table.condition == c]) for c in conditions}
+    return {c: contrasts.scores_by_unit(table[table.condition == c]) for c in conditions}
 
 
-def _leaders(tables: Tables, scores: dict[str, dict[str, Scores]]) -> dict[tuple[str, str], Leader]:
+def _leaders(
+    tables: Tables, scores: dict[str, dict[str, Scores]], overlaps: dict[str, float]
+) -> dict[tuple[str, str], Leader]:
     return {
         (name, condition): leader
         for name, by_condition in scores.items()
         for condition, own in by_condition.items()
-        if (leader := contrasts.leader(condition, own, declared.higher_is_better(tables, name)))
+        if (
+            leader := contrasts.leader(
+                condition, own, declared.higher_is_better(tables, name), overlaps[condition]
+            )
+        )
     }
 
 
@@ -216,7 +231,7 @@ def _summaries(
     for condition in declared.conditions(runs):
         for variant in style.order(runs.variant[runs.condition == condition]):
             own = (runs.variant == variant) & (runs.condition == condition)
-            estimates = {name: mean_interval(final.value[own]) for name, final in finals.items()}
+            estimates = {name: unit_interval(final[own]) for name, final in finals.items()}
             metrics = {name: estimates[name] for name in names}
             parameters, between = (
                 float(pd.to_numeric(runs[column][own]).mean())

@@ -1,12 +1,14 @@
 """Summaries of variants and paired contrasts between them: the parts of a `Comparison`.
 
-Every function takes scores: for each variant a Series of one value per seed, indexed by seed.
+Every function takes scores: for each variant a Series of one value per unit, indexed by unit: the seed or, in
+a cross-validation, the fold. `overlap` is 0 for seeds; see `gatescope.analysis.units`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -20,9 +22,10 @@ from gatescope.analysis.statistics import (
     paired_difference,
     verdict,
 )
+from gatescope.analysis.units import unit_values
 
 Scores = Mapping[str, pd.Series]
-"""Values of one metric under one condition: by variant, indexed by seed."""
+"""Values of one metric under one condition: by variant, indexed by unit."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Contrast:
         condition: the condition.
         variant: A, the variant that is compared.
         reference: B, what it is compared with: a variant or a baseline.
-        difference: A − B, paired by seed.
+        difference: A − B, paired by unit.
         adjusted_p: the p value of `difference`, adjusted for the family of contrasts (Holm).
         verdict: see `statistics.verdict`.
     """
@@ -89,11 +92,10 @@ class Leader:
         return bool(self.contrasts) and all(one.verdict == AHEAD for one in self.contrasts)
 
 
-def scores_by_seed(table: pd.DataFrame) -> dict[str, pd.Series]:
-    """Return the scores of a table with the columns variant, seed, value."""
+def scores_by_unit(table: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return the scores of a table with the columns variant, unit, value."""
     return {
-        str(variant): part.set_index("seed").value.rename(str(variant))
-        for variant, part in table.groupby("variant")
+        str(variant): unit_values(part).rename(str(variant)) for variant, part in table.groupby("variant")
     }
 
 
@@ -104,7 +106,10 @@ def without_missing(scores: Scores) -> dict[str, pd.Series]:
 
 
 def contrasts_with(
-    scores_by_condition: Mapping[str, Scores], reference: str, higher_is_better: bool
+    scores_by_condition: Mapping[str, Scores],
+    reference: str,
+    higher_is_better: bool,
+    overlaps: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[Contrast, ...]:
     """Compare every variant with the reference under every condition; all contrasts form one family."""
     pairs = []
@@ -113,21 +118,21 @@ def contrasts_with(
         if reference in scores:
             others = [variant for variant in style.order(scores) if variant != reference]
             pairs += [(condition, scores[other], scores[reference]) for other in others]
-    return _family(pairs, higher_is_better)
+    return _family(pairs, higher_is_better, overlaps)
 
 
 def contrasts_with_value(
-    condition: str, scores: Scores, name: str, value: float, higher_is_better: bool
+    condition: str, scores: Scores, name: str, value: float, higher_is_better: bool, overlap: float = 0.0
 ) -> tuple[Contrast, ...]:
     """Compare every variant with a constant, such as the value of a baseline."""
     pairs = [
         (condition, scores[variant], (scores[variant] * 0 + value).rename(name))
         for variant in style.order(scores)
     ]
-    return _family(pairs, higher_is_better)
+    return _family(pairs, higher_is_better, {condition: overlap})
 
 
-def leader(condition: str, scores: Scores, higher_is_better: bool) -> Leader | None:
+def leader(condition: str, scores: Scores, higher_is_better: bool, overlap: float = 0.0) -> Leader | None:
     """Return the variant with the best mean, or None without values."""
     known = without_missing(scores)
     if not known:
@@ -136,15 +141,15 @@ def leader(condition: str, scores: Scores, higher_is_better: bool) -> Leader | N
     variants = style.order(known)
     best = max(variants, key=lambda variant: sign * known[variant].mean())
     pairs = [(condition, known[best], known[other]) for other in variants if other != best]
-    return Leader(best, _family(pairs, higher_is_better))
+    return Leader(best, _family(pairs, higher_is_better, {condition: overlap}))
 
 
 def _family(
-    pairs: Iterable[tuple[str, pd.Series, pd.Series]], higher_is_better: bool
+    pairs: Iterable[tuple[str, pd.Series, pd.Series]], higher_is_better: bool, overlaps: Mapping[str, float]
 ) -> tuple[Contrast, ...]:
     """Compare pairs of named Series (condition, A, B), with p values adjusted for all of them."""
     pairs = list(pairs)
-    differences = [paired_difference(a, b) for _, a, b in pairs]
+    differences = [paired_difference(a, b, overlap=overlaps.get(c, 0.0)) for c, a, b in pairs]
     adjusted = [float(p) for p in holm([one.p for one in differences])]
     return tuple(
         Contrast(condition, str(a.name), str(b.name), one, p, verdict(one, p, higher_is_better))
@@ -153,7 +158,12 @@ def _family(
 
 
 def paired_contrasts(
-    condition: str, scores: Scores, pairs: Iterable[tuple[str, str]], higher_is_better: bool
+    condition: str,
+    scores: Scores,
+    pairs: Iterable[tuple[str, str]],
+    higher_is_better: bool,
+    overlap: float = 0.0,
 ) -> tuple[Contrast, ...]:
     """Compare given pairs of variants (A, B) under one condition, as one family."""
-    return _family(((condition, scores[a], scores[b]) for a, b in pairs), higher_is_better)
+    parts = ((condition, scores[a], scores[b]) for a, b in pairs)
+    return _family(parts, higher_is_better, {condition: overlap})

@@ -14,7 +14,8 @@ import pandas as pd
 
 from gatescope.analysis import study, style
 from gatescope.analysis.runs import NoRuns, Tables
-from gatescope.analysis.statistics import Estimate, mean_interval
+from gatescope.analysis.statistics import Estimate
+from gatescope.analysis.units import unit_interval, unit_name
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def select(tables: Tables) -> Selection | None:
         )
     higher = _higher_is_better(tables, by)
     split = [_split(tables.axes.get(run, {}), over) for run in tables.runs.run_id]
-    table = tables.runs[["run_id", "variant", "seed", "status"]].assign(
+    table = tables.runs[["run_id", "variant", "seed", "unit", "overlap", "status"]].assign(
         condition=[rest for _, rest in split],
         value=[own for own, _ in split],
         validation=values,
@@ -161,8 +162,8 @@ def _choose(own: pd.DataFrame, higher: bool, notes: list[str]) -> list[Candidate
     name = ", ".join(filter(None, [variant, condition]))
     order = sorted(own.value.unique(), key=study.natural)
     parts = {value: own[own.value == value] for value in order}
-    means = {value: mean_interval(part.validation) for value, part in parts.items()}
-    most, seeds = max(one.n for one in means.values()), int(own.seed.nunique())
+    means = {value: unit_interval(part.assign(value=part.validation)) for value, part in parts.items()}
+    most, seeds = max(one.n for one in means.values()), int(own.unit.nunique())
     best: str | None = None
     if most:
         sign = 1 if higher else -1
@@ -178,15 +179,13 @@ def _choose(own: pd.DataFrame, higher: bool, notes: list[str]) -> list[Candidate
             f"{name}: no value has a finite result on validation, so that none is chosen or compared"
         )
     notes += [
-        f"{name}, {value}: {means[value].n} of {seeds} seeds have a finite result on validation"
+        f"{name}, {value}: {means[value].n} of {seeds} {unit_name(own)}s have a finite result on validation"
         + (", too few to be chosen" if means[value].n < most else "")
         for value in order
         if most and means[value].n < seeds
     ]
-    return [
-        Candidate(variant, condition, v, means[v], mean_interval(part.test), seeds, v == best)
-        for v, part in parts.items()
-    ]
+    tests = {value: unit_interval(part.assign(value=part.test)) for value, part in parts.items()}
+    return [Candidate(variant, condition, v, means[v], tests[v], seeds, v == best) for v in parts]
 
 
 def _restricted(tables: Tables, table: pd.DataFrame, is_chosen: pd.Series, over: tuple[str, ...]) -> Tables:

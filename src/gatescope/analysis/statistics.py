@@ -28,6 +28,10 @@ lstm  0.098  0.0001  0.0001   ahead
 >>> statistics.holm([0.01, 0.04, 0.03])
 array([0.03, 0.06, 0.06])
 
+Values of the folds of a cross-validation are not independent, as their training sets overlap. `overlap` is
+then the ratio of test to other examples, 1 / (k − 1) for k folds, and the variance of a mean of n values is
+taken as (1 / n + overlap) · s² (Nadeau & Bengio 2003); 0, the default, is for independent values.
+
 docs/statistics.md explains which method answers which question. Sources: P(A > B) and its threshold of 0.75,
 Bouthillier et al. 2021; interquartile mean, Agarwal et al. 2021; adjusted p values, Holm 1979; expected best
 of k trials, Dodge et al. 2019 and Tang et al. 2020.
@@ -39,6 +43,7 @@ import math
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -106,22 +111,24 @@ class PairedDifference:
     values: tuple[float, ...]
 
 
-def mean_interval(values: ArrayLike, level: float = LEVEL) -> Estimate:
+def mean_interval(values: ArrayLike, level: float = LEVEL, overlap: float = 0.0) -> Estimate:
     """Compute the mean and its t interval.
 
     Args:
-        values: one value per seed, shape (seeds,). Values that are not finite are ignored.
+        values: one value per seed or fold, shape (seeds,). Values that are not finite are ignored.
         level: confidence level.
+        overlap: ratio of test to other examples, for folds.
     """
-    return _only_row(mean_intervals(np.asarray(values, dtype=float).reshape(1, -1), level))
+    return _only_row(mean_intervals(np.asarray(values, dtype=float).reshape(1, -1), level, overlap))
 
 
-def mean_intervals(values: ArrayLike, level: float = LEVEL) -> pd.DataFrame:
+def mean_intervals(values: ArrayLike, level: float = LEVEL, overlap: float = 0.0) -> pd.DataFrame:
     """Compute the mean and its t interval of every row.
 
     Args:
         values: shape (rows, seeds). Values that are not finite are ignored.
         level: confidence level.
+        overlap: ratio of test to other examples, for folds.
 
     Returns:
         One row per row of `values`: mean, low, high, n, as in `Estimate`.
@@ -136,9 +143,14 @@ def mean_intervals(values: ArrayLike, level: float = LEVEL) -> pd.DataFrame:
     # Without degrees of freedom or without a spread there is no interval.
     degrees = np.where(n > 1, n - 1, np.nan)
     no_spread = deviation <= ROUNDING * np.abs(filled).max(1, initial=0.0)
-    error = np.where(no_spread, np.nan, deviation / np.sqrt(np.maximum(n, 1)))
+    error = np.where(no_spread, np.nan, deviation / np.sqrt(np.maximum(n, 1)) * _widening(n, overlap))
     low, high = stats.t.interval(level, degrees, loc=mean, scale=error)
     return pd.DataFrame({"mean": mean, "low": low, "high": high, "n": n})
+
+
+def _widening(n: Any, overlap: float) -> Any:
+    """Return the factor of a standard error that is due to overlapping training sets: 1 without overlap."""
+    return np.sqrt(1 + n * overlap)
 
 
 def geometric_interval(values: ArrayLike, level: float = LEVEL) -> Estimate:
@@ -152,12 +164,13 @@ def geometric_interval(values: ArrayLike, level: float = LEVEL) -> Estimate:
     return _only_row(geometric_intervals(np.asarray(values, dtype=float).reshape(1, -1), level))
 
 
-def geometric_intervals(values: ArrayLike, level: float = LEVEL) -> pd.DataFrame:
+def geometric_intervals(values: ArrayLike, level: float = LEVEL, overlap: float = 0.0) -> pd.DataFrame:
     """Compute `geometric_interval` of every row.
 
     Args:
         values: shape (rows, seeds).
         level: confidence level.
+        overlap: ratio of test to other examples, for folds.
 
     Returns:
         One row per row of `values`: mean, low, high, n, as in `Estimate`.
@@ -165,7 +178,7 @@ def geometric_intervals(values: ArrayLike, level: float = LEVEL) -> pd.DataFrame
     x = np.asarray(values, dtype=float)
     positive = np.isfinite(x) & (x > 0)
     table = mean_intervals(
-        np.log(np.where(positive, x, 1.0), out=np.full_like(x, np.nan), where=positive), level
+        np.log(np.where(positive, x, 1.0), out=np.full_like(x, np.nan), where=positive), level, overlap
     )
     table[["mean", "low", "high"]] = np.exp(table[["mean", "low", "high"]])
     return table
@@ -176,38 +189,42 @@ def _only_row(table: pd.DataFrame) -> Estimate:
     return Estimate(float(mean), float(low), float(high), int(n))
 
 
-def summarize(table: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
+def summarize(table: pd.DataFrame, level: float = LEVEL, overlap: float = 0.0) -> pd.DataFrame:
     """Compute the mean and its t interval of every column.
 
     Args:
-        table: a row per seed, a column per variant.
+        table: a row per seed or fold, a column per variant.
         level: confidence level.
+        overlap: ratio of test to other examples, for folds.
 
     Returns:
         One row per variant: mean, low, high, n, as in `Estimate`.
     """
-    return mean_intervals(table.to_numpy(dtype=float).T, level).set_index(table.columns)
+    return mean_intervals(table.to_numpy(dtype=float).T, level, overlap).set_index(table.columns)
 
 
 def paired_difference(
-    a: ArrayLike | pd.Series, b: ArrayLike | pd.Series, level: float = LEVEL
+    a: ArrayLike | pd.Series, b: ArrayLike | pd.Series, level: float = LEVEL, overlap: float = 0.0
 ) -> PairedDifference:
-    """Compare A with B by a paired t test.
+    """Compare A with B by a paired t test; for folds, by the corrected resampled t test.
 
     Args:
-        a: one value per seed, shape (seeds,). Two Series are paired by their index (the seed), anything else
-            by position. Pairs with a value that is not finite are ignored.
+        a: one value per seed or fold, shape (seeds,). Two Series are paired by their index (the seed),
+            anything else by position. Pairs with a value that is not finite are ignored.
         b: as `a`.
         level: confidence level of the interval.
+        overlap: ratio of test to other examples, for folds.
     """
     both = pd.concat([pd.Series(a, dtype=float), pd.Series(b, dtype=float)], axis=1, keys=["a", "b"])
     both = both.replace([np.inf, -np.inf], np.nan).dropna()
     x, y = both.a.to_numpy(), both.b.to_numpy()
-    estimate, p = _paired_t_test(x, y, level)
+    estimate, p = _paired_t_test(x, y, level, overlap)
     return PairedDifference(estimate, p, superiority(x, y), tuple(both.index.tolist()), tuple(x - y))
 
 
-def _paired_t_test(x: NDArray[np.float64], y: NDArray[np.float64], level: float) -> tuple[Estimate, float]:
+def _paired_t_test(
+    x: NDArray[np.float64], y: NDArray[np.float64], level: float, overlap: float
+) -> tuple[Estimate, float]:
     """Return the mean difference with its interval, and the p value."""
     d = x - y
     if len(d) < 2:
@@ -217,6 +234,9 @@ def _paired_t_test(x: NDArray[np.float64], y: NDArray[np.float64], level: float)
         if abs(d.mean()) <= rounding:
             return mean_interval(d, level), 1.0
         return Estimate(float(d.mean()), math.nan, math.nan, len(d)), math.nan
+    if overlap:
+        t = d.mean() / (d.std(ddof=1) / math.sqrt(len(d)) * _widening(len(d), overlap))
+        return mean_interval(d, level, overlap), float(2 * stats.t.sf(abs(t), len(d) - 1))
     test = stats.ttest_rel(x, y)
     low, high = test.confidence_interval(level)
     return Estimate(float(d.mean()), float(low), float(high), len(d)), float(test.pvalue)
@@ -237,22 +257,27 @@ def superiority(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def compare_with_reference(
-    table: pd.DataFrame, reference: str, higher_is_better: bool = True, level: float = LEVEL
+    table: pd.DataFrame,
+    reference: str,
+    higher_is_better: bool = True,
+    level: float = LEVEL,
+    overlap: float = 0.0,
 ) -> pd.DataFrame:
     """Compare every column with the reference column; all comparisons form one family (Holm 1979).
 
     Args:
-        table: a row per seed, a column per variant. A NaN marks a missing result.
+        table: a row per seed or fold, a column per variant. A NaN marks a missing result.
         reference: name of the column that the others are compared with.
         higher_is_better: direction of the metric.
         level: confidence level of the intervals.
+        overlap: ratio of test to other examples, for folds.
 
     Returns:
         One row per other variant: mean, low, high, n (of variant − reference), p, p_holm, superiority,
         verdict.
     """
     others = [name for name in table.columns if name != reference]
-    differences = [paired_difference(table[name], table[reference], level) for name in others]
+    differences = [paired_difference(table[name], table[reference], level, overlap) for name in others]
     adjusted = holm([one.p for one in differences])
     rows = [
         {

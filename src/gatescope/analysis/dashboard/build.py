@@ -11,8 +11,8 @@ from gatescope.analysis.dashboard.panels import SECTIONS, STEP, group_keys, sect
 from gatescope.analysis.dashboard.workspaces import And, wr, ws
 from gatescope.analysis.report.tables import markdown
 from gatescope.analysis.selection import select
-from gatescope.analysis.statistics import mean_interval
 from gatescope.analysis.tables import Tables
+from gatescope.analysis.units import unit_interval
 from gatescope.invocation import command
 
 
@@ -95,9 +95,9 @@ def _summary(tables: Tables) -> str:
         )
         for condition in study.conditions(final)
         for variant in style.order(final.variant)
-        for values in [final[(final.variant == variant) & (final.condition == condition)].value.dropna()]
+        for values in [final[(final.variant == variant) & (final.condition == condition)].dropna()]
         if len(values)
-        for estimate in [mean_interval(values)]
+        for estimate in [unit_interval(values)]
     ]
     head = ["variant", "condition", *(["chosen"] if selection else []), "runs", metric, "95 % interval"]
     return "\n".join(

@@ -21,8 +21,8 @@ from gatescope.analysis.gradient_flow import (
     lost_by_variant,
     measurements,
 )
-from gatescope.analysis.statistics import mean_interval
 from gatescope.analysis.tables import NoData
+from gatescope.analysis.units import unit_interval
 
 TITLE = "Metric and reach against lag"
 CURVES = Curves("lag", "lag of the task (steps)", "", ("quantity",), log_x=True)
@@ -77,7 +77,8 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
     styles = style.styles_of(table.variant)
     for position, (variant, variant_style) in enumerate(styles.items()):
-        by_lag = table[table.variant == variant].groupby("lag").value.apply(mean_interval)
+        own = table[table.variant == variant]
+        by_lag = pd.Series({lag: unit_interval(part) for lag, part in own.groupby("lag")})
         # Points of the same lag are drawn side by side, so that their bars can be distinguished.
         at = by_lag.index * 1.025 ** (position - (len(styles) - 1) / 2)
         axes.plot(at, [e.mean for e in by_lag], **(variant_style.points | variant_style.line))

@@ -20,8 +20,9 @@ from gatescope.analysis.figures.summaries import (
     readable_name,
     seed_text,
 )
-from gatescope.analysis.statistics import LEVEL_TEXT, mean_interval
+from gatescope.analysis.statistics import LEVEL_TEXT
 from gatescope.analysis.tables import NoData
+from gatescope.analysis.units import unit_interval, unit_name
 
 TITLE = "Metric by variant"
 PANELS_PER_ROW = 3
@@ -37,7 +38,7 @@ def caption(comparison: Comparison) -> str:
     line = f" Dashed: {baselines[0][1].name}, {values}." if baselines else ""
     return (
         f"{readable_name(comparison.primary).capitalize()}. Small points: runs ({seed_text(table)} per "
-        f"variant); large points and bars: mean and {LEVEL_TEXT} t interval over seeds.{line}"
+        f"variant); large points and bars: mean and {LEVEL_TEXT} t interval over {unit_name(table)}s.{line}"
         + omitted_conditions(conditions)
     )
 
@@ -46,10 +47,10 @@ def numbers(comparison: Comparison) -> pd.DataFrame:
     """Return mean and interval of the metric by condition and variant."""
     table = _values(comparison)
     rows = [
-        {"condition": condition, "variant": variant, **vars(mean_interval(own))}
+        {"condition": condition, "variant": variant, **vars(unit_interval(own))}
         for condition in study.conditions(table)
         for variant in style.order(table.variant)
-        if len(own := table.value[(table.variant == variant) & (table.condition == condition)])
+        if len(own := table[(table.variant == variant) & (table.condition == condition)])
     ]
     return pd.DataFrame(rows)
 
@@ -80,7 +81,7 @@ def _panel(axes: Axes, table: pd.DataFrame, variants: list[str], baseline: study
         values = table.value[table.variant == variant]
         if values.empty:
             continue
-        variant_style, estimate = styles[variant], mean_interval(values)
+        variant_style, estimate = styles[variant], unit_interval(table[table.variant == variant])
         axes.plot(
             values, [height + 0.24] * len(values), **variant_style.points | {"markersize": 2.5, "alpha": 0.6}
         )

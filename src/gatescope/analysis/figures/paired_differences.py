@@ -29,13 +29,13 @@ PANELS_PER_ROW = 3
 def caption(comparison: Comparison) -> str:
     """Describe the differences and when a marker is filled."""
     contrasts = _contrasts(comparison)
-    pairs = count_text((contrast.difference.estimate.n for contrast in contrasts), "seed")
+    pairs = count_text((contrast.difference.estimate.n for contrast in contrasts), comparison.unit)
     return (
         f"{readable_name(comparison.primary).capitalize()} of each variant minus that of "
-        f"{_reference(comparison)}, over the {pairs} that both have. Small points: seeds; large points "
+        f"{_reference(comparison)}, over the {pairs} that both have. Small points: {comparison.unit}s; large points "
         f"and bars: mean and {LEVEL_TEXT} t interval, not adjusted for multiple comparisons. Filled points: "
         f"the difference is significant (p < {1 - LEVEL:.2f} after Holm's correction, P(A > B) beyond "
-        f"{SUPERIORITY_THRESHOLD}, enough seeds)."
+        f"{SUPERIORITY_THRESHOLD}, enough {comparison.unit}s)."
         + omitted_conditions(list(dict.fromkeys(contrast.condition for contrast in contrasts)))
     )
 
@@ -100,5 +100,5 @@ def _reference(comparison: Comparison) -> str:
 def _contrasts(comparison: Comparison) -> list[Contrast]:
     contrasts = [contrast for contrast in comparison.contrasts if contrast.difference.estimate.n]
     if not contrasts:
-        raise NoData("fewer than two variants have finished runs of the same seed")
+        raise NoData("fewer than two variants have finished runs of the same seed or fold")
     return contrasts

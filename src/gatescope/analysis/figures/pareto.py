@@ -14,8 +14,8 @@ from gatescope.analysis import study, style
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures.drawing import canvas, legend, panel_title, per_row
 from gatescope.analysis.figures.summaries import evenly_spaced, readable_name, seed_text
-from gatescope.analysis.statistics import mean_interval
 from gatescope.analysis.tables import NoData
+from gatescope.analysis.units import unit_interval
 
 TITLE = "Metric against cost"
 MAX_ROWS = 3
@@ -101,9 +101,9 @@ def _estimates(comparison: Comparison) -> pd.DataFrame:
             own = table[(table.variant == variant) & (table.condition == condition)]
             if own.empty:
                 continue
-            time = mean_interval(own.seconds)
+            time = unit_interval(own.assign(value=own.seconds))
             rows.append(
-                {"condition": condition, "variant": variant, **vars(mean_interval(own.value))}
+                {"condition": condition, "variant": variant, **vars(unit_interval(own))}
                 | {"seconds": time.mean, "seconds_low": time.low, "seconds_high": time.high}
                 | {"parameters": own.parameters.mean()}
             )

@@ -10,6 +10,7 @@ import pandas as pd
 
 from gatescope.analysis import study, style
 from gatescope.analysis.statistics import geometric_intervals, mean_intervals
+from gatescope.analysis.units import mean_by_unit, overlap, unit_name
 
 MAX_CONDITIONS = 16
 """Most panels of a figure that has one per condition: thirty take a minute to lay out and are unreadable."""
@@ -19,16 +20,19 @@ def mean_over_seeds(table: pd.DataFrame, x: str, geometric: bool = False) -> pd.
     """Compute the mean over seeds and its interval at each `x` that all seeds have reached.
 
     Args:
-        table: Columns `x`, seed and value.
+        table: Columns `x`, seed, unit, overlap and value.
         x: Name of a column, such as "step".
         geometric: Whether means are geometric, with intervals of logarithms.
 
     Returns:
         Columns mean, low, high and n, by `x`.
     """
-    wide = table.dropna(subset=["value"]).pivot_table(index=x, columns="seed", values="value", aggfunc="last")
-    wide = wide[wide.notna().sum(axis=1) == table.seed.nunique()]
-    intervals = (geometric_intervals if geometric else mean_intervals)(wide.to_numpy(dtype=float))
+    wide = table.dropna(subset=["value"]).pivot_table(
+        index=x, columns=["unit", "seed"], values="value", aggfunc="last"
+    )
+    wide = wide[wide.notna().sum(axis=1) == len(table[["unit", "seed"]].drop_duplicates())]
+    compute = geometric_intervals if geometric else mean_intervals
+    intervals = compute(mean_by_unit(wide).to_numpy(dtype=float), overlap=overlap(table))
     return intervals.set_index(wide.index)
 
 
@@ -84,12 +88,12 @@ def condition_text(table: pd.DataFrame) -> str:
 
 
 def seed_text(table: pd.DataFrame) -> str:
-    """Return "5 seeds", or "3 to 5 seeds" where variants differ.
+    """Return "5 seeds", or "3 to 5 seeds" where variants differ; folds in a cross-validation.
 
     Args:
-        table: Columns variant, condition and seed.
+        table: Columns variant, condition, unit and overlap.
     """
-    return count_text(table.groupby(["variant", "condition"]).seed.nunique(), "seed")
+    return count_text(table.groupby(["variant", "condition"]).unit.nunique(), unit_name(table))
 
 
 def count_text(counts: Iterable[int], noun: str) -> str:

@@ -105,13 +105,18 @@ def differences(comparison: Comparison) -> ReportTable:
             "p (Holm)": numbers.p_value(one.adjusted_p),
             "pairs": str(difference.estimate.n),
         }
-        rows.append(key | texts | {"verdict": one.verdict})
+        rows.append(key | texts | {"verdict": verdict_text(one.verdict, comparison.unit)})
         values.append(
             key
             | vars(difference.estimate)
             | {"superiority": difference.superiority, "p_holm": one.adjusted_p, "verdict": one.verdict}
         )
     return ReportTable(_without_empty_condition(pd.DataFrame(rows)), pd.DataFrame(values))
+
+
+def verdict_text(verdict: str, unit: str) -> str:
+    """Return a verdict in the words of the unit: "not enough folds" in a cross-validation."""
+    return verdict.replace("seeds", f"{unit}s")
 
 
 def selection(comparison: Comparison) -> ReportTable:

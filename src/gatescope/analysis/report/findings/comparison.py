@@ -45,7 +45,7 @@ def headline(comparison: Comparison) -> str:
     if not contrasts:
         return f"{text}."
     if any(one.verdict == TOO_FEW_SEEDS for one in contrasts):
-        return f"{text}; not enough seeds for a verdict."
+        return f"{text}; not enough {comparison.unit}s for a verdict."
     ahead = sum(one.verdict == AHEAD for one in contrasts)
     return f"{text}; significantly ahead of {ahead} of {len(contrasts)} others."
 
@@ -56,7 +56,7 @@ def _best(comparison: Comparison, condition: str) -> str:
     leader = comparison.leaders[condition]
     n = comparison.summary(leader.variant, condition).n
     text = f"{_best_mean(comparison, condition, bold=True)} (n = {n})."
-    return " ".join([text, *_contrast_sentences(leader.contrasts)])
+    return " ".join([text, *_contrast_sentences(leader.contrasts, comparison.unit)])
 
 
 def _best_mean(comparison: Comparison, condition: str, bold: bool = False) -> str:
@@ -77,7 +77,7 @@ def under(condition: str) -> str:
     return f" under {condition}" if condition else ""
 
 
-def _contrast_sentences(contrasts: Iterable[Contrast]) -> list[str]:
+def _contrast_sentences(contrasts: Iterable[Contrast], unit: str) -> list[str]:
     by_verdict: dict[str, list[Contrast]] = {}
     for one in contrasts:
         by_verdict.setdefault(one.verdict, []).append(one)
@@ -87,10 +87,12 @@ def _contrast_sentences(contrasts: Iterable[Contrast]) -> list[str]:
     if level := by_verdict.get(NO_DIFFERENCE):
         sentences.append(f"There is no significant difference from {_references(level)}.")
     if constant := by_verdict.get(NO_SPREAD):
-        sentences.append(f"No test against {_references(constant)}: the difference is the same in all seeds.")
+        sentences.append(
+            f"No test against {_references(constant)}: the difference is the same in all {unit}s."
+        )
     if few := by_verdict.get(TOO_FEW_SEEDS):
         sentences.append(
-            f"Not enough seeds for a verdict against {_references(few)} (fewer than {MIN_SEEDS} pairs)."
+            f"Not enough {unit}s for a verdict against {_references(few)} (fewer than {MIN_SEEDS} pairs)."
         )
     return sentences
 
@@ -118,8 +120,8 @@ def _baseline(comparison: Comparison, condition: str) -> str:
         AHEAD: f"Significantly {better} it",
         NO_DIFFERENCE: "No significant difference from it",
         BEHIND: f"Significantly {worse} it",
-        NO_SPREAD: "No test, as the difference is the same in all seeds",
-        TOO_FEW_SEEDS: "Not enough seeds for a verdict",
+        NO_SPREAD: f"No test, as the difference is the same in all {comparison.unit}s",
+        TOO_FEW_SEEDS: f"Not enough {comparison.unit}s for a verdict",
     }
     contrasts = comparison.baseline_contrasts[condition]
     for verdict, phrase in phrases.items():
