@@ -17,8 +17,7 @@ from gatescope.analysis.statistics import (
     LEVEL,
     Estimate,
     PairedDifference,
-    holm,
-    paired_difference,
+    compare_family,
 )
 from gatescope.analysis.tables import Tables
 from gatescope.analysis.units import overlap, unit_interval, unit_values
@@ -57,7 +56,7 @@ class RateChange:
     Attributes:
         variant: the variant.
         difference: rate after training minus rate before it, paired by seed.
-        adjusted_p: its p value, adjusted for all variants of the condition (Holm).
+        adjusted_p: its p value, adjusted for all variants of the condition (Bonferroni).
     """
 
     variant: str
@@ -139,13 +138,15 @@ def _reach_of_variants(
 def _rate_changes(
     rates: dict[str, pd.DataFrame], variants: list[str], condition: str
 ) -> tuple[RateChange, ...]:
-    differences = []
+    pairs, overlaps = [], []
     for variant in variants:
         own = [_select(rates[time], variant, condition) for time in (START, END)]
         start, end = map(unit_values, own)
-        differences.append(paired_difference(end, start, overlap=overlap(own[1])))
-    adjusted = [float(p) for p in holm([one.p for one in differences])]
-    return tuple(RateChange(*parts) for parts in zip(variants, differences, adjusted, strict=True))
+        pairs.append((end, start, None))
+        overlaps.append(overlap(own[1]))
+    family = compare_family(pairs, overlaps=overlaps)
+    adjusted = [float(np.minimum(1.0, one.p * family.tests)) for one in family.differences]
+    return tuple(RateChange(*parts) for parts in zip(variants, family.differences, adjusted, strict=True))
 
 
 def _select(table: pd.DataFrame, variant: str, condition: str) -> pd.DataFrame:

@@ -13,7 +13,8 @@ from typing import Literal
 
 import pandas as pd
 
-from gatescope.analysis.statistics import Estimate, mean_interval
+from gatescope.analysis.intervals import Scale, metric_interval
+from gatescope.analysis.statistics import Estimate, ItemVariance, mean_interval
 
 SEED, FOLD = "seed", "fold"
 
@@ -50,6 +51,17 @@ def unit_interval(table: pd.DataFrame) -> Estimate:
         table: a row per run, with the columns unit, overlap and value.
     """
     return mean_interval(unit_values(table), overlap=overlap(table))
+
+
+def unit_metric(table: pd.DataFrame, scale: Scale, items: ItemVariance | None = None) -> Estimate:
+    """Compute the mean of a metric over units and its interval, within the range of its scale.
+
+    Args:
+        table: a row per run, with the columns unit, overlap and value.
+        scale: where the metric can vary.
+        items: the variance over test items; None for folds, whose values vary with the test items already.
+    """
+    return metric_interval(unit_values(table), scale, items, overlap=overlap(table))
 
 
 def unit_name(table: pd.DataFrame) -> Literal["seed", "fold"]:

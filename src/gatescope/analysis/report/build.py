@@ -136,6 +136,7 @@ def _environment() -> Environment:
         numbers.cell,
         numbers.literal,
         numbers.count,
+        report_tables.judgement,
         page.markdown,
         page.inline,
         page.script_json,
