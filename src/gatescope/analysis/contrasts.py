@@ -101,7 +101,7 @@ class Contrast:
     @property
     def judgement(self) -> str:
         """The verdict, and for an undecided contrast what would decide it."""
-        if self.verdict != UNDECIDED:
+        if self.verdict != UNDECIDED or self.difference.overlap:  # the number of folds is no sample size
             return self.verdict
         if self.seeds_needed is None:
             return f"{UNDECIDED} (more than {MOST_SEEDS:,} seeds or a larger test set would decide it)"
