@@ -270,6 +270,14 @@ class SelectConfig:
 
 
 @dataclass(config=STRICT)
+class SolvedConfig:
+    """When a run counts as solved: its `metric` is at `at` or better."""
+
+    metric: Annotated[str, Field(pattern=r"^test/.+$")]
+    at: float
+
+
+@dataclass(config=STRICT)
 class StudyConfig:
     """A study: its question, its comparison, and its report."""
 
@@ -285,6 +293,7 @@ class StudyConfig:
     figures: list[ModulePath]
     findings: ModulePath
     margin: Annotated[float, Field(gt=0)] | None = None
+    solved: SolvedConfig | None = None
     contrasts: list[Annotated[list[Name], Field(min_length=2, max_length=2)]] = field(default_factory=list)
 
 
