@@ -24,6 +24,7 @@ from omegaconf import DictConfig
 from gatescope.composition import JobConfigs, grid, quoted
 from gatescope.config import ConfigError, check, check_files, check_structure
 from gatescope.devices import device_count
+from gatescope.machine import check_machine
 from gatescope.processes import die_with_sweep
 from gatescope.startup import import_libraries
 from gatescope.tracking.directory import is_locked
@@ -196,6 +197,7 @@ class StudySweeper(Sweeper):
                     check(cfg)
                     check_files(cfg)
                     if self.runs_here:
+                        check_machine(cfg)
                         device_count(cfg)
                 configs.append(cfg)
                 checked.setdefault(str(run_dir(cfg)), Job(overrides, cfg, done))
