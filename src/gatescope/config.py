@@ -313,8 +313,12 @@ class RootConfig:
     monitor: Annotated[str, Field(min_length=1)] | None = None
     monitor_direction: Literal["max", "min"] | None = None
     loss: LossConfig = field(default_factory=LossConfig)
+    start: Annotated[str | None, Field(alias="from", min_length=1)] = None
+    freeze: list[Annotated[str, Field(min_length=1)]] = field(default_factory=list)
 
 
+ALIASES = {"start": "from"}
+"""The keys of fields whose keys are no names in Python."""
 SCHEMA: TypeAdapter[RootConfig] = TypeAdapter(RootConfig)
 
 
@@ -417,7 +421,7 @@ def allowed_keys(parent: str, plain: Mapping[str, Any]) -> list[str]:
     if parent == "model":
         return [field.name for field in fields(MODELS[_family(plain["model"])])]
     schema: Any = RootConfig if not parent else get_type_hints(RootConfig).get(parent)
-    return [field.name for field in fields(schema)] if is_dataclass(schema) else []
+    return [ALIASES.get(field.name, field.name) for field in fields(schema)] if is_dataclass(schema) else []
 
 
 def _contradictions(plain: Mapping[str, Any]) -> Iterator[str]:
@@ -429,6 +433,8 @@ def _contradictions(plain: Mapping[str, Any]) -> Iterator[str]:
         width = model["hidden_size"] * (2 if model["bidirectional"] else 1)
         if width % heads:
             yield f"attention.heads: given {heads}, allowed: a divisor of the width of the states, {width}"
+    if "baseline" in model and (plain.get("from") or plain.get("freeze")):
+        yield "from: a model without a network has no weights, leave out from and freeze"
     if trainer["max_epochs"] == trainer["max_steps"] == -1 and trainer.get("max_time") is None:
         yield "trainer.max_epochs: given -1, allowed: a number of epochs, or -1 with trainer.max_steps given"
     if trainer.get("limit_val_batches") == 0:

@@ -109,7 +109,7 @@ def metric_interval(
         bounds = mean * np.exp([-error / mean, error / mean])
     else:
         bounds = np.array([mean - error, mean + error])
-    return Estimate(mean, float(bounds[0]), float(bounds[1]), n)
+    return Estimate(mean, min(float(bounds[0]), mean), max(float(bounds[1]), mean), n)
 
 
 def _without_spread(mean: float, items: ItemVariance | None, n: int, level: float) -> Estimate:
@@ -117,7 +117,7 @@ def _without_spread(mean: float, items: ItemVariance | None, n: int, level: floa
     if items is None:
         return Estimate(mean, math.nan, math.nan, n)
     low, high = clopper_pearson(mean * items.count, items.count, level)
-    return Estimate(mean, low, high, n)
+    return Estimate(mean, min(low, mean), max(high, mean), n)
 
 
 def clopper_pearson(successes: float, trials: float, level: float = LEVEL) -> tuple[float, float]:

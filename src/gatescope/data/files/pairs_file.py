@@ -1,4 +1,4 @@
-"""The user's pairs: a TSV, CSV or JSONL file (also .gz) with a column of sources and one of targets.
+"""The user's pairs: a table (.csv, .tsv, .txt, .json, .jsonl, .parquet) of sources and targets.
 
 A symbol is a word (translation) or a character (spelling, pronunciation). Rows with the same source are one
 example with several accepted targets: train uses each of them, and in validation and test each of them is
@@ -33,6 +33,7 @@ from gatescope.data.examples import Splits
 from gatescope.data.files.groups import Groups
 from gatescope.data.files.labels import label_text
 from gatescope.data.files.sources import source_files, source_notes
+from gatescope.data.files.table_form import AUTO, Column, Delimiter, TableForm
 from gatescope.data.files.table_reader import Row, Table
 from gatescope.sequences import UNKNOWN
 
@@ -47,8 +48,8 @@ class PairsFile(SequenceData):
 
     Args:
         path: of the train file, or of the file that all splits are drawn from.
-        source: column of the sources; its position from "1" if the file has no header.
-        target: column of the targets; its position from "1" if the file has no header.
+        source: column of the sources, its name or its position from 1.
+        target: column of the targets, its name or its position from 1.
         unit: what a symbol is, on both sides.
         validation_path: of a separate validation file, or None.
         test_path: of a separate test file, or None.
@@ -57,8 +58,7 @@ class PairsFile(SequenceData):
         folds, fold: as in `Division`.
         group: column of the groups (document, speaker), none of which is in two splits; None without groups.
             A source that occurs in two groups is an example of each.
-        header: whether the first row of a CSV or TSV holds the names of the columns.
-        encoding: of the file.
+        header, encoding, delimiter, quoting: as in `TableForm`.
         tokenizer: of words, one of `encoding.tokenizers`; auto looks at each side by itself. A target of
             characters is rated by its characters, as with unit=character.
         max_tokens: size limit of each vocabulary, specials included; None for no limit.
@@ -70,8 +70,8 @@ class PairsFile(SequenceData):
     def __init__(
         self,
         path: str,
-        source: str = "source",
-        target: str = "target",
+        source: Column = "source",
+        target: Column = "target",
         unit: Literal["word", "character"] = "word",
         validation_path: str | None = None,
         test_path: str | None = None,
@@ -89,11 +89,13 @@ class PairsFile(SequenceData):
         folds: Folds = None,
         fold: Fold = None,
         group: str | None = None,
+        delimiter: Delimiter = AUTO,
+        quoting: bool = True,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
         self.name = name
         self.files = source_files(path, validation_path, test_path)
-        self.columns, self.header, self.charset = (source, target), header, encoding
+        self.columns, self.form = (source, target), TableForm(header, encoding, delimiter, quoting)
         self.unit, self.group = unit, group
         self.division = Division(validation, test, seed, folds, fold)
         self.tokenizer, self.max_tokens, self.min_freq = tokenizer, max_tokens, min_freq
@@ -160,7 +162,7 @@ class PairsFile(SequenceData):
     def _read(self, part: str, path: Path, groups: Groups) -> TargetsBySource:
         problems, targets_by_source = Problems(path), TargetsBySource()
         columns = (*self.columns, *groups.columns)
-        for full_row in Table(path, columns, self.header, self.charset).rows(problems):
+        for full_row in Table(path, columns, self.form).rows(problems):
             row = groups.take(part, full_row, problems)
             if self._is_complete(row, problems):
                 group = "" if self.group is None else label_text(full_row.values[-1])

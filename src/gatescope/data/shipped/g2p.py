@@ -11,6 +11,7 @@ Published on a split that is not available: phoneme error rate 5.45 %, word erro
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -19,6 +20,7 @@ from pydantic import Field
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.division import Division, Fold, FoldCount
 from gatescope.data.encoding.pairs import Pair, PairEncoding
+from gatescope.data.encoding.tokenizers import make_tokenizer
 from gatescope.data.errors import DataError
 from gatescope.data.examples import Splits
 
@@ -73,7 +75,7 @@ class G2P(SequenceData):
         words, rows = list(phones), self.division.split(np.arange(len(phones)))
         train, validation, test = ([words[i] for i in rows[part]] for part in ("train", "validation", "test"))
         train_pairs = [Pair(word, [one]) for word in train[: self.limit] for one in phones[word]]
-        return PairEncoding("phoneme", "phoneme_error_rate", "min").splits(
+        splits = PairEncoding("phoneme", "phoneme_error_rate", "min").splits(
             train_pairs,
             [Pair(word, phones[word]) for word in validation],
             [Pair(word, phones[word]) for word in test],
@@ -85,7 +87,8 @@ class G2P(SequenceData):
             }
             | self.division.notes(),
         )
+        return replace(splits, task=replace(splits.task, tokenizer=make_tokenizer("letters").state))
 
     def tokenize(self, text: str) -> list[str]:
         """Split a word into letters, in lower case."""
-        return list(text.lower())
+        return make_tokenizer("letters")(text)
