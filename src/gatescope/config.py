@@ -84,12 +84,14 @@ def _interval(value: Any) -> Any:
 
 
 def _duration(value: Any) -> Any:
-    if value is None or (isinstance(value, str) and re.fullmatch(r"\d+:\d\d:\d\d:\d\d", value.strip())):
+    if value is None:
+        return value
+    if isinstance(value, str) and re.fullmatch(r"\d{1,8}:\d\d:\d\d:\d\d", value.strip()):
         return value
     if isinstance(value, dict):
         try:
             timedelta(**value)
-        except TypeError:
+        except (TypeError, OverflowError):
             pass
         else:
             return value
@@ -128,12 +130,12 @@ class ModelConfig:
 
     name: Name
     cell: Component
-    hidden_size: Count
+    hidden_size: Annotated[int, Field(ge=1, le=100_000_000)]
     parameters: Count | None
-    layers: Count
+    layers: Annotated[int, Field(ge=1, le=1000)]
     bidirectional: bool
     dropout: Share
-    embedding_size: Count
+    embedding_size: Annotated[int, Field(ge=1, le=100_000)]
 
 
 @dataclass(config=STRICT)
@@ -434,6 +436,7 @@ def allowed_keys(parent: str, plain: Mapping[str, Any]) -> list[str]:
 def _contradictions(plain: Mapping[str, Any]) -> Iterator[str]:
     """Yield the contradictions between several keys."""
     yield from fold_problems(plain["data"])
+    yield from _data_problems(plain["data"])
     model, trainer, heads = plain["model"], plain["trainer"], plain["attention"].get("heads", 1)
     if "hidden_size" in model and model["parameters"] is None and isinstance(heads, int) and heads > 1:
         width = model["hidden_size"] * (2 if model["bidirectional"] else 1)
@@ -453,6 +456,13 @@ def _contradictions(plain: Mapping[str, Any]) -> Iterator[str]:
         and type(trainer.get("val_check_interval")) is not int
     ):
         yield "trainer.check_val_every_n_epoch: null needs trainer.val_check_interval, a number of batches"
+
+
+def _data_problems(data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield numbers of a data section that no library accepts."""
+    for key, most in (("batch_size", 2**31 - 1), ("seed", 2**32 - 1)):
+        if type(data.get(key)) is int and data[key] > most:
+            yield f"data.{key}: given {data[key]}, allowed: at most {most}"
 
 
 def _missing_files(data: Mapping[str, Any]) -> Iterator[str]:
