@@ -42,7 +42,7 @@ def values(trained: Trained) -> torch.Tensor:
     return model.readout(model.stack(model.embed(inputs), lengths), lengths).values
 
 
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize("cell", ["gru", pytest.param("lstm", marks=pytest.mark.slow)])
 def test_torch_export_equals_the_model(tmp_path: Path, cell: str) -> None:
     trained = untrained(tmp_path, f"model={cell}", "attention=additive", "model.bidirectional=true")
     path = export(trained, tmp_path / "model.pt2", batch=3)
@@ -57,19 +57,23 @@ def test_torch_export_equals_the_model(tmp_path: Path, cell: str) -> None:
 needs_torch = pytest.mark.skipif(not hasattr(torch.onnx, "ops"), reason="ONNX needs torch 2.8")
 ONNX = (
     ("model=rnn", "attention=none", "model.bidirectional=true"),
+    ("model=gru", "attention=additive", "attention.heads=2", "model.bidirectional=true"),
+    ("model=lstm", "attention=dot", "model.layers=2"),
+    ("model=peephole_lstm", "attention=none", "attention.reduce=max"),
+)
+MORE_ONNX = (
+    ("model=rnn", "attention=general"),
     ("model=gru", "attention=none", "attention.reduce=mean"),
     ("model=lstm", "attention=none", "model.layers=2"),
-    ("model=rnn", "attention=general"),
-    ("model=gru", "attention=additive", "attention.heads=2", "model.bidirectional=true"),
-    ("model=lstm", "attention=dot"),
     ("model=gru_article", "attention=scaled_dot"),
-    ("model=peephole_lstm", "attention=none", "attention.reduce=max"),
 )
 
 
 @needs_torch
 @pytest.mark.filterwarnings("ignore")  # onnx's own
-@pytest.mark.parametrize("overrides", ONNX, ids=" ".join)
+@pytest.mark.parametrize(
+    "overrides", [*ONNX, *(pytest.param(one, marks=pytest.mark.slow) for one in MORE_ONNX)], ids=" ".join
+)
 def test_onnx_equals_the_model_on_other_shapes(tmp_path: Path, overrides: tuple[str, ...]) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (the extra export)")
     trained = untrained(tmp_path, *overrides)
