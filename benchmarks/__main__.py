@@ -27,6 +27,7 @@ NAMES = (
     "bucketing",
     "report_scale",
     "predict_file",
+    "series_memory",
     "recurrence_speed",
     "recurrence_scaling",
     "recurrence_memory",

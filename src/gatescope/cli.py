@@ -40,6 +40,7 @@ from gatescope.config import ConfigError, check, check_files, check_structure
 from gatescope.devices import device_count
 from gatescope.distributed import refuse_foreign_torchrun, spread
 from gatescope.invocation import write
+from gatescope.overrides import with_quoted_paths
 from gatescope.processes import die_with_sweep
 from gatescope.run_options import with_options_of_start
 from gatescope.startup import import_libraries, imports_uncollected
@@ -94,7 +95,7 @@ def check_command_line() -> None:
         parser.error("only one of --run, --multirun, --cfg, --info and --shell-completion can be given")
     if args.resolve and not (args.cfg or args.help):
         parser.error("--resolve can only be given with --cfg or --help")
-    flags = [word for word in sys.argv[1:] if word not in args.overrides]
+    flags = [word for word in sys.argv[1:] if with_quoted_paths(word) not in args.overrides]
     sys.argv[1:] = [*flags, *args.overrides]  # Hydra accepts no override after a flag
     if args.help:
         write(help_text(args.config_dir))
@@ -143,7 +144,7 @@ def flags_parser() -> argparse.ArgumentParser:
     for flag in ("--package -p", "--config-path -cp", "--config-name -cn", "--config-dir -cd"):
         parser.add_argument(*flag.split())
     parser.add_argument("--experimental-rerun")
-    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("overrides", nargs="*", type=with_quoted_paths)
     return parser
 
 

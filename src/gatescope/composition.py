@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from yaml import YAMLError
 
 from gatescope.components import nearest, unknown_key
 from gatescope.config import ConfigError, resolved
+from gatescope.overrides import needs_multirun, quoted, unparsable
 from gatescope.tracking import identity  # noqa: F401  registers the resolver run_id
 
 CONFIG = "config"
@@ -76,12 +76,6 @@ def add_config_dir(overrides: Sequence[str], folder: str | None) -> list[str]:
     return [f"{SEARCH_PATH}=[{paths}]", *others]
 
 
-def quoted(text: str) -> str:
-    """Return text as one value of an override, whatever characters it has."""
-    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)  # backslashes are doubled before a quote only
-    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped).replace("${", "$ {") + "'"
-
-
 def compose(loader: ConfigLoader, overrides: Sequence[str], sweep: bool = False) -> DictConfig:
     """Compose a config.
 
@@ -102,7 +96,7 @@ def compose(loader: ConfigLoader, overrides: Sequence[str], sweep: bool = False)
             validate_sweep_overrides=not sweep,
         )
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        raise ConfigError(list(explain(loader, overrides, error))) from error
+        raise ConfigError(list(explain(loader, overrides, error, sweep))) from error
     return cfg if sweep else OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"])
 
 
@@ -208,12 +202,21 @@ class JobConfigs:
         return override if value is None or isinstance(value, int | float | bool | str) else None
 
 
-def explain(loader: ConfigLoader, overrides: Sequence[str], error: Exception) -> Iterator[str]:
-    """Yield sentences on why these overrides do not compose; Hydra's own message if no reason is known."""
+def explain(
+    loader: ConfigLoader, overrides: Sequence[str], error: Exception, sweep: bool = False
+) -> Iterator[str]:
+    """Yield sentences on why these overrides do not compose; Hydra's own message if no reason is known.
+
+    Args:
+        loader: Hydra's loader.
+        overrides: The overrides.
+        error: Hydra's error.
+        sweep: Whether values may be swept.
+    """
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException as wrong:
-        yield f"{wrong.override}: {str(wrong).splitlines()[0]}; write key=value"
+        yield unparsable(str(wrong.override), str(wrong).splitlines()[0])
         return
     search = [word for word in overrides if word.startswith(f"{SEARCH_PATH}=")]
     groups = [o for o in parsed if _is_group(loader, o, search)]
@@ -221,6 +224,8 @@ def explain(loader: ConfigLoader, overrides: Sequence[str], error: Exception) ->
     if not problems:
         others = [o for o in parsed if o not in groups]
         problems = list(_key_problems(loader, groups, others, search))
+    if not problems and not sweep:
+        problems = [needs_multirun(str(o.input_line)) for o in parsed if o.is_sweep_override()]
     yield from problems or _missing_extras(groups, error) or [_plain(error)]
 
 
@@ -310,7 +315,7 @@ def _missing(base: DictConfig, key: str) -> str | None:
     for depth, part in enumerate(parts):
         if not isinstance(node, DictConfig):
             return None
-        if part not in node:
+        if part not in list(node):  # `part in node` is false for a key that needs a value, ???
             return unknown_key(".".join(parts[: depth + 1]), [str(k) for k in node if k != "hydra"])
         if OmegaConf.is_missing(node, part) or OmegaConf.is_interpolation(node, part):
             return None

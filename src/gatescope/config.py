@@ -30,6 +30,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from gatescope.components import argument_problems, component_problems, disallowed, unknown_key
+from gatescope.fold_keys import fold_problems
 from gatescope.moved import current_targets
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -423,6 +424,7 @@ def allowed_keys(parent: str, plain: Mapping[str, Any]) -> list[str]:
 
 def _contradictions(plain: Mapping[str, Any]) -> Iterator[str]:
     """Yield the contradictions between several keys."""
+    yield from fold_problems(plain["data"])
     model, trainer, heads = plain["model"], plain["trainer"], plain["attention"].get("heads", 1)
     if "hidden_size" in model and model["parameters"] is None and isinstance(heads, int) and heads > 1:
         width = model["hidden_size"] * (2 if model["bidirectional"] else 1)

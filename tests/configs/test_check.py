@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from omegaconf import OmegaConf
 from gatescope.components import component_problems, nearest
 from gatescope.composition import compose, make_loader
 from gatescope.config import ConfigError, check, check_structure
+from gatescope.overrides import with_quoted_paths
 
 CONF = Path(__file__).parents[2] / "conf"
 GROUPS = ("data", "model", "attention", "optimizer", "scheduler", "trainer", "instruments", "tracking")
@@ -276,8 +278,55 @@ def test_all_unknown_keys_of_a_command_are_told_at_once() -> None:
 def test_a_command_that_is_no_override_is_told_where_it_breaks() -> None:
     with pytest.raises(ConfigError, match=r"model=\[: .*key=value"):
         compose(LOADER, ["model=["])
-    with pytest.raises(ConfigError, match="--multirun"):
-        compose(LOADER, ["seed=0,1"])
+    with pytest.raises(ConfigError) as refused:
+        compose(LOADER, ["data=text_file", "data.path=a, b.csv", "data.text=a"])
+    assert refused.value.problems == [
+        "data.path=a, b.csv: several values; add -m (--multirun) to sweep over them, or write one list as "
+        "'data.path=[a, b.csv]', one text as 'data.path=\"a, b.csv\"'"
+    ]
+
+
+REQUIRED = [
+    (f"{path.parent.name}={path.stem}", f"{path.parent.name}.{line.split(':')[0]}")
+    for path in sorted(CONF.glob("*/*.yaml"))
+    if not path.stem.startswith("_")
+    for line in path.read_text(encoding="utf-8").splitlines()
+    if ": ???" in line
+]
+
+
+@pytest.mark.parametrize(("choice", "key"), REQUIRED, ids=str)
+def test_a_required_key_is_not_blamed_for_another(choice: str, key: str) -> None:
+    group = key.split(".")[0]
+    with pytest.raises(ConfigError) as refused:
+        compose(LOADER, [choice, f"{key}=x", f"{group}.nonsense=1"])
+    (problem,) = refused.value.problems
+    assert problem.startswith(f"{group}.nonsense: unknown key")
+
+
+@pytest.mark.parametrize("name", ["a=b.csv", "my été.csv", "中文.csv", "a (1).csv", "it's.csv", "a,b.csv"])
+def test_the_path_of_a_file_needs_no_quotes_for_hydra(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    word = with_quoted_paths(f"data.path={tmp_path / name}")
+    assert compose(LOADER, ["data=text_file", word]).data.path == str(tmp_path / name)
+
+
+def test_the_home_directory_and_several_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert with_quoted_paths("root=~/new runs") == f"root='{tmp_path}/new runs'"
+    paths = f"'{tmp_path}/a.csv','{tmp_path}/b.csv'"
+    assert with_quoted_paths("data.path=~/a.csv,~/b.csv") == f"data.path={paths}"
+    assert with_quoted_paths("~model") == "~model"
+    assert with_quoted_paths("seed=0,1") == "seed=0,1"
+
+
+@pytest.mark.parametrize("value", ["no=no.csv", "été.csv", 'a "b" é.csv', "(1).csv", "a\\é.csv", "$é.csv"])
+def test_the_quotes_that_a_message_shows_are_those_that_work(value: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        compose(LOADER, ["data=text_file", f"data.path={value}"])
+    (problem,) = refused.value.problems
+    (word,) = shlex.split(problem.partition("with such characters ")[2])
+    assert compose(LOADER, ["data=text_file", word]).data.path == value
 
 
 def test_nothing_is_suggested_when_nothing_is_near() -> None:

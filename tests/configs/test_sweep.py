@@ -18,8 +18,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
-from gatescope.composition import quoted
 from gatescope.config import ConfigError
+from gatescope.overrides import quoted
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import SweepFailed
 

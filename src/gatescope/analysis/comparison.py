@@ -20,11 +20,12 @@ import pandas as pd
 from gatescope.analysis import contrasts, faithfulness, gradient_flow, signal_reach, style
 from gatescope.analysis import study as declared
 from gatescope.analysis.contrasts import Contrast, Leader, Rules, Scores, VariantSummary
-from gatescope.analysis.intervals import metric_interval, scale_of
+from gatescope.analysis.intervals import scale_of
 from gatescope.analysis.items import Items, item_contributions, variance_of, variance_of_difference
 from gatescope.analysis.runs import NoRuns, Tables, summary_names
 from gatescope.analysis.selection import Selection, select
 from gatescope.analysis.statistics import ItemVariance
+from gatescope.analysis.units import overlap, unit_metric, unit_name
 
 SECONDS = "seconds_per_epoch"
 
@@ -107,6 +108,11 @@ class Comparison:
         return tuple(faithfulness.evaluations(self.tables))
 
     @property
+    def unit(self) -> str:
+        """What runs are paired by: "seed", or "fold" in a cross-validation."""
+        return unit_name(self.contenders.runs)
+
+    @property
     def has_conditions(self) -> bool:
         """Whether the compared runs stand under more than one condition."""
         return bool(self.tables.runs.condition.nunique() > 1)
@@ -122,7 +128,9 @@ class Comparison:
 
     @property
     def covers(self) -> str:
-        """What the intervals of the primary metric are about: other seeds, or also other test items."""
+        """What the intervals of the primary metric are about: seeds, also test items, or folds."""
+        if self.unit == "fold":
+            return "folds"
         known = {(variant, condition) for metric, variant, condition in self.items if metric == self.primary}
         groups = set(zip(self.contenders.runs.variant, self.contenders.runs.condition, strict=True))
         return "seeds and test items" if groups and groups <= known else "seeds"
@@ -209,7 +217,7 @@ def metric_names(tables: Tables) -> tuple[str, ...]:
 
 
 def _by_condition(table: pd.DataFrame, conditions: Iterable[str]) -> dict[str, Scores]:
-    return {c: contrasts.scores_by_seed(table[table.condition == c]) for c in conditions}
+    return {c: contrasts.scores_by_unit(table[table.condition == c]) for c in conditions}
 
 
 def _rules(tables: Tables, items: Mapping[tuple[str, str, str], Items], metric: str) -> Rules:
@@ -228,7 +236,8 @@ def _rules(tables: Tables, items: Mapping[tuple[str, str, str], Items], metric: 
         return variance_of(mine) if is_constant else None
 
     margin = tables.study.get("margin") if metric == declared.primary(tables) else None
-    return Rules(declared.higher_is_better(tables, metric), margin, items_of)
+    overlaps = {str(condition): overlap(own) for condition, own in tables.runs.groupby("condition")}
+    return Rules(declared.higher_is_better(tables, metric), margin, items_of, overlaps)
 
 
 def _leaders(
@@ -266,8 +275,8 @@ def _summaries(
         for variant in style.order(runs.variant[runs.condition == condition]):
             own = (runs.variant == variant) & (runs.condition == condition)
             estimates = {
-                name: metric_interval(
-                    final.value[own], scale_of(name), variance_of(items.get((name, variant, condition)))
+                name: unit_metric(
+                    final[own], scale_of(name), variance_of(items.get((name, variant, condition)))
                 )
                 for name, final in finals.items()
             }

@@ -1,13 +1,13 @@
 """Summaries of variants and paired contrasts between them: the parts of a `Comparison`.
 
-Every function takes scores: for each variant a Series of one value per seed, indexed by seed. The contrasts
-of one call form a family, with simultaneous intervals.
+Every function takes scores: for each variant a Series of one value per unit, indexed by unit: the seed or, in
+a cross-validation, the fold. The contrasts of one call form a family, with simultaneous intervals.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -25,9 +25,10 @@ from gatescope.analysis.statistics import (
     seeds_to_decide,
     verdict,
 )
+from gatescope.analysis.units import unit_values
 
 Scores = Mapping[str, pd.Series]
-"""Values of one metric under one condition: by variant, indexed by seed."""
+"""Values of one metric under one condition: by variant, indexed by unit."""
 ItemsOfPair = Callable[[str, str, str], ItemVariance | None]
 """From condition, variant A and variant B: the variance of A − B over test items, where it is known."""
 
@@ -40,11 +41,13 @@ class Rules:
         higher_is_better: direction of the metric.
         margin: largest difference that does not matter (`study.margin`); None if none is declared.
         items: the variance over test items of a pair.
+        overlaps: by condition, the correction for the folds of a cross-validation; 0 where it has none.
     """
 
     higher_is_better: bool
     margin: float | None = None
     items: ItemsOfPair = lambda condition, a, b: None
+    overlaps: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Contrast:
         condition: the condition.
         variant: A, the variant that is compared.
         reference: B, what it is compared with: a variant or a baseline.
-        difference: A − B, paired by seed, with the simultaneous interval of its family.
+        difference: A − B, paired by unit, with the simultaneous interval of its family.
         adjusted_p: the p value of `difference`, adjusted for the family of contrasts (Bonferroni).
         verdict: see `statistics.verdict`.
         seeds_needed: about how many seeds would decide an undecided contrast; None where no number of seeds
@@ -98,7 +101,7 @@ class Contrast:
     @property
     def judgement(self) -> str:
         """The verdict, and for an undecided contrast what would decide it."""
-        if self.verdict != UNDECIDED:
+        if self.verdict != UNDECIDED or self.difference.overlap:  # the number of folds is no sample size
             return self.verdict
         if self.seeds_needed is None:
             return f"{UNDECIDED} (more than {MOST_SEEDS:,} seeds or a larger test set would decide it)"
@@ -123,11 +126,10 @@ class Leader:
         return bool(self.contrasts) and all(one.verdict == AHEAD for one in self.contrasts)
 
 
-def scores_by_seed(table: pd.DataFrame) -> dict[str, pd.Series]:
-    """Return the scores of a table with the columns variant, seed, value."""
+def scores_by_unit(table: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return the scores of a table with the columns variant, unit, overlap and value."""
     return {
-        str(variant): part.set_index("seed").value.rename(str(variant))
-        for variant, part in table.groupby("variant")
+        str(variant): unit_values(part).rename(str(variant)) for variant, part in table.groupby("variant")
     }
 
 
@@ -195,7 +197,9 @@ def _family(
     """Compare pairs of named Series (condition, A, B) as one family."""
     pairs = list(pairs)
     family = compare_family(
-        [(a, b, rules.items(condition, str(a.name), str(b.name))) for condition, a, b in pairs], tests=tests
+        [(a, b, rules.items(condition, str(a.name), str(b.name))) for condition, a, b in pairs],
+        tests=tests,
+        overlaps=[rules.overlaps.get(condition, 0.0) for condition, _, _ in pairs],
     )
     found = []
     for (condition, a, b), one in zip(pairs, family.differences, strict=True):

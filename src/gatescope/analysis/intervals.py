@@ -66,7 +66,11 @@ def scale_of(metric: str) -> Scale:
 
 
 def metric_interval(
-    values: ArrayLike, scale: Scale, items: ItemVariance | None = None, level: float = LEVEL
+    values: ArrayLike,
+    scale: Scale,
+    items: ItemVariance | None = None,
+    level: float = LEVEL,
+    overlap: float = 0.0,
 ) -> Estimate:
     """Compute the mean of a metric and its interval.
 
@@ -76,6 +80,7 @@ def metric_interval(
         items: the variance of the mean over test items; None where the predictions are not known. The
             interval then covers other seeds on the same test set only.
         level: confidence level.
+        overlap: ratio of test to other examples, for folds; see `statistics`.
 
     Returns:
         The mean and an interval within the range of the scale. The interval is NaN where nothing varies.
@@ -84,7 +89,7 @@ def metric_interval(
     x = x[np.isfinite(x)]
     low, high = BOUNDS[scale]
     if not len(x) or x.min() < low or x.max() > high:  # it is not what its name says
-        return mean_interval(x, level)
+        return mean_interval(x, level, overlap)
     mean, n = float(x.mean()), len(x)
     of_seeds = float(x.var(ddof=1)) / n if n > 1 else 0.0
     if math.sqrt(of_seeds * n) <= ROUNDING * float(np.abs(x).max()):
@@ -95,7 +100,7 @@ def metric_interval(
         return _without_spread(mean, items, n, level)
     if variance == 0 or (scale == "positive" and mean == 0):
         return Estimate(mean, math.nan, math.nan, n)
-    error, degrees = standard_error(of_seeds * n, n, items)
+    error, degrees = standard_error(of_seeds * n, n, items, overlap)
     error *= float(stats.t.ppf((1 + level) / 2, degrees))
     if scale == "proportion":
         around, width = special.logit(mean), error / (mean * (1 - mean))
@@ -104,7 +109,7 @@ def metric_interval(
         bounds = mean * np.exp([-error / mean, error / mean])
     else:
         bounds = np.array([mean - error, mean + error])
-    return Estimate(mean, float(bounds[0]), float(bounds[1]), n)
+    return Estimate(mean, min(float(bounds[0]), mean), max(float(bounds[1]), mean), n)
 
 
 def _without_spread(mean: float, items: ItemVariance | None, n: int, level: float) -> Estimate:
@@ -112,7 +117,7 @@ def _without_spread(mean: float, items: ItemVariance | None, n: int, level: floa
     if items is None:
         return Estimate(mean, math.nan, math.nan, n)
     low, high = clopper_pearson(mean * items.count, items.count, level)
-    return Estimate(mean, low, high, n)
+    return Estimate(mean, min(low, mean), max(high, mean), n)
 
 
 def clopper_pearson(successes: float, trials: float, level: float = LEVEL) -> tuple[float, float]:
@@ -129,19 +134,22 @@ def clopper_pearson(successes: float, trials: float, level: float = LEVEL) -> tu
     return low, high
 
 
-def metric_intervals(values: ArrayLike, scale: Scale, level: float = LEVEL) -> pd.DataFrame:
+def metric_intervals(
+    values: ArrayLike, scale: Scale, level: float = LEVEL, overlap: float = 0.0
+) -> pd.DataFrame:
     """Compute `metric_interval` of every row, over seeds alone.
 
     Args:
         values: shape (rows, seeds).
         scale: where the metric can vary.
         level: confidence level.
+        overlap: ratio of test to other examples, for folds.
 
     Returns:
         One row per row of `values`: mean, low, high, n, as in `Estimate`.
     """
     x = np.asarray(values, dtype=float)
-    table = mean_intervals(x, level)
+    table = mean_intervals(x, level, overlap)
     low, high = BOUNDS[scale]
     if scale == "real" or not (np.isnan(x) | ((x >= low) & (x <= high))).all():
         return table

@@ -41,8 +41,8 @@ class Items:
 def item_contributions(tables: Tables, metrics: Sequence[str]) -> dict[tuple[str, str, str], Items]:
     """Return the items of each metric, variant and condition whose predictions are recorded.
 
-    Runs of a variant that were tested on different examples, as folds are, have none: their values already
-    vary with the test set.
+    Runs of different folds, or that were tested on different examples, have none: their values already vary
+    with the test set.
 
     Args:
         tables: the runs.
@@ -51,6 +51,7 @@ def item_contributions(tables: Tables, metrics: Sequence[str]) -> dict[tuple[str
     return {
         (metric, group.variant, group.condition): found
         for group in errors.groups(tables)
+        if group.unit == "seed"
         for metric in metrics
         if (found := items_of(list(group.runs.values()), metric)) is not None
     }

@@ -13,9 +13,10 @@ from typing import Any
 import pandas as pd
 
 from gatescope.analysis import study, style
-from gatescope.analysis.intervals import metric_interval, scale_of
+from gatescope.analysis.intervals import scale_of
 from gatescope.analysis.runs import NoRuns, Tables
 from gatescope.analysis.statistics import Estimate
+from gatescope.analysis.units import unit_metric, unit_name
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def select(tables: Tables) -> Selection | None:
         )
     higher = _higher_is_better(tables, by)
     split = [_split(tables.axes.get(run, {}), over) for run in tables.runs.run_id]
-    table = tables.runs[["run_id", "variant", "seed", "status"]].assign(
+    table = tables.runs[["run_id", "variant", "unit", "overlap", "status"]].assign(
         condition=[rest for _, rest in split],
         value=[own for own, _ in split],
         validation=values,
@@ -164,9 +165,11 @@ def _choose(own: pd.DataFrame, higher: bool, names: tuple[str, str], notes: list
     name = ", ".join(filter(None, [variant, condition]))
     order = sorted(own.value.unique(), key=study.natural)
     parts = {value: own[own.value == value] for value in order}
-    means = {value: metric_interval(part.validation, scale_of(by)) for value, part in parts.items()}
-    tested = {value: metric_interval(part.test, scale_of(test)) for value, part in parts.items()}
-    most, seeds = max(one.n for one in means.values()), int(own.seed.nunique())
+    means, tested = (
+        {value: unit_metric(part.assign(value=part[column]), scale_of(name)) for value, part in parts.items()}
+        for column, name in (("validation", by), ("test", test))
+    )
+    most, seeds = max(one.n for one in means.values()), int(own.unit.nunique())
     best: str | None = None
     if most:
         sign = 1 if higher else -1
@@ -182,7 +185,7 @@ def _choose(own: pd.DataFrame, higher: bool, names: tuple[str, str], notes: list
             f"{name}: no value has a finite result on validation, so that none is chosen or compared"
         )
     notes += [
-        f"{name}, {value}: {means[value].n} of {seeds} seeds have a finite result on validation"
+        f"{name}, {value}: {means[value].n} of {seeds} {unit_name(own)}s have a finite result on validation"
         + (", too few to be chosen" if means[value].n < most else "")
         for value in order
         if most and means[value].n < seeds

@@ -20,11 +20,15 @@ rnn   0.712  0.688  0.736  5
 >>> table = statistics.compare_with_reference(accuracy, reference="rnn")
 >>> table[["mean", "low", "high", "p", "verdict"]].round(4)
        mean     low    high       p verdict
-gru   0.108  0.0820  0.1340  0.0004   ahead
-lstm  0.098  0.0789  0.1171  0.0001   ahead
+gru   0.108  0.0800  0.1360  0.0003   ahead
+lstm  0.098  0.0776  0.1184  0.0001   ahead
 >>> difference = statistics.paired_difference(accuracy["gru"], accuracy["lstm"])
 >>> round(difference.estimate.mean, 3), round(difference.p, 4)
 (0.01, 0.0341)
+
+Values of the folds of a cross-validation are not independent, as their training sets overlap. `overlap` is
+then the ratio of test to other examples, 1 / (k − 1) for k folds, and the variance of a mean of n values is
+taken as (1 / n + overlap) · s² (Nadeau & Bengio 2003); 0, the default, is for independent values.
 
 docs/statistics.md explains which method answers which question. Sources: P(A > B), Bouthillier et al. 2021;
 two one-sided tests, Schuirmann 1987; degrees of freedom of a sum of variances, Satterthwaite 1946;
@@ -34,8 +38,8 @@ interquartile mean, Agarwal et al. 2021; expected best of k trials, Dodge et al.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -114,6 +118,7 @@ class PairedDifference:
         superiority: P(A > B), the share of pairs in which A is greater; ties count half.
         seeds: the index of the pairs.
         values: A − B of each pair.
+        overlap: ratio of test to other examples of folds; 0 for seeds.
     """
 
     estimate: Estimate
@@ -122,24 +127,27 @@ class PairedDifference:
     seeds: tuple[Hashable, ...]
     values: tuple[float, ...]
     items: ItemVariance | None = None
+    overlap: float = 0.0
 
 
-def mean_interval(values: ArrayLike, level: float = LEVEL) -> Estimate:
+def mean_interval(values: ArrayLike, level: float = LEVEL, overlap: float = 0.0) -> Estimate:
     """Compute the mean and its t interval.
 
     Args:
-        values: one value per seed, shape (seeds,). Values that are not finite are ignored.
+        values: one value per seed or fold, shape (seeds,). Values that are not finite are ignored.
         level: confidence level.
+        overlap: ratio of test to other examples, for folds.
     """
-    return _only_row(mean_intervals(np.asarray(values, dtype=float).reshape(1, -1), level))
+    return _only_row(mean_intervals(np.asarray(values, dtype=float).reshape(1, -1), level, overlap))
 
 
-def mean_intervals(values: ArrayLike, level: float = LEVEL) -> pd.DataFrame:
+def mean_intervals(values: ArrayLike, level: float = LEVEL, overlap: float = 0.0) -> pd.DataFrame:
     """Compute the mean and its t interval of every row.
 
     Args:
         values: shape (rows, seeds). Values that are not finite are ignored.
         level: confidence level.
+        overlap: ratio of test to other examples, for folds.
 
     Returns:
         One row per row of `values`: mean, low, high, n, as in `Estimate`.
@@ -154,7 +162,7 @@ def mean_intervals(values: ArrayLike, level: float = LEVEL) -> pd.DataFrame:
     # Without degrees of freedom or without a spread there is no interval.
     degrees = np.where(n > 1, n - 1, np.nan)
     no_spread = deviation <= ROUNDING * np.abs(filled).max(1, initial=0.0)
-    error = np.where(no_spread, np.nan, deviation / np.sqrt(np.maximum(n, 1)))
+    error = np.where(no_spread, np.nan, deviation / np.sqrt(np.maximum(n, 1)) * np.sqrt(1 + n * overlap))
     low, high = stats.t.interval(level, degrees, loc=mean, scale=error)
     return pd.DataFrame({"mean": mean, "low": low, "high": high, "n": n})
 
@@ -170,12 +178,13 @@ def geometric_interval(values: ArrayLike, level: float = LEVEL) -> Estimate:
     return _only_row(geometric_intervals(np.asarray(values, dtype=float).reshape(1, -1), level))
 
 
-def geometric_intervals(values: ArrayLike, level: float = LEVEL) -> pd.DataFrame:
+def geometric_intervals(values: ArrayLike, level: float = LEVEL, overlap: float = 0.0) -> pd.DataFrame:
     """Compute `geometric_interval` of every row.
 
     Args:
         values: shape (rows, seeds).
         level: confidence level.
+        overlap: ratio of test to other examples, for folds.
 
     Returns:
         One row per row of `values`: mean, low, high, n, as in `Estimate`.
@@ -183,7 +192,7 @@ def geometric_intervals(values: ArrayLike, level: float = LEVEL) -> pd.DataFrame
     x = np.asarray(values, dtype=float)
     positive = np.isfinite(x) & (x > 0)
     table = mean_intervals(
-        np.log(np.where(positive, x, 1.0), out=np.full_like(x, np.nan), where=positive), level
+        np.log(np.where(positive, x, 1.0), out=np.full_like(x, np.nan), where=positive), level, overlap
     )
     table[["mean", "low", "high"]] = np.exp(table[["mean", "low", "high"]])
     return table
@@ -194,17 +203,18 @@ def _only_row(table: pd.DataFrame) -> Estimate:
     return Estimate(float(mean), float(low), float(high), int(n))
 
 
-def summarize(table: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
+def summarize(table: pd.DataFrame, level: float = LEVEL, overlap: float = 0.0) -> pd.DataFrame:
     """Compute the mean and its t interval of every column.
 
     Args:
-        table: a row per seed, a column per variant.
+        table: a row per seed or fold, a column per variant.
         level: confidence level.
+        overlap: ratio of test to other examples, for folds.
 
     Returns:
         One row per variant: mean, low, high, n, as in `Estimate`.
     """
-    return mean_intervals(table.to_numpy(dtype=float).T, level).set_index(table.columns)
+    return mean_intervals(table.to_numpy(dtype=float).T, level, overlap).set_index(table.columns)
 
 
 def paired_difference(
@@ -212,25 +222,32 @@ def paired_difference(
     b: ArrayLike | pd.Series,
     level: float = LEVEL,
     items: ItemVariance | None = None,
+    overlap: float = 0.0,
 ) -> PairedDifference:
-    """Compare A with B by a paired t test.
+    """Compare A with B by a paired t test; folds by the corrected resampled t test.
 
     Args:
-        a: one value per seed, shape (seeds,). Two Series are paired by their index (the seed), anything else
-            by position. Pairs with a value that is not finite are ignored.
+        a: one value per seed or fold, shape (seeds,). Two Series are paired by their index (the seed),
+            anything else by position. Pairs with a value that is not finite are ignored.
         b: as `a`.
         level: confidence level of the interval.
         items: the variance of the difference over test items, which is added to that over seeds.
+        overlap: ratio of test to other examples, for folds.
     """
     both = pd.concat([pd.Series(a, dtype=float), pd.Series(b, dtype=float)], axis=1, keys=["a", "b"])
     both = both.replace([np.inf, -np.inf], np.nan).dropna()
     x, y = both.a.to_numpy(), both.b.to_numpy()
-    estimate, p = _paired_t_test(x, y, level, items)
-    return PairedDifference(estimate, p, superiority(x, y), tuple(both.index.tolist()), tuple(x - y), items)
+    estimate, p = _paired_t_test(x, y, level, items, overlap)
+    pairs = tuple(both.index.tolist())
+    return PairedDifference(estimate, p, superiority(x, y), pairs, tuple(x - y), items, overlap)
 
 
 def _paired_t_test(
-    x: NDArray[np.float64], y: NDArray[np.float64], level: float, items: ItemVariance | None
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    level: float,
+    items: ItemVariance | None,
+    overlap: float,
 ) -> tuple[Estimate, float]:
     """Return the mean difference with its interval, and the p value."""
     d = x - y
@@ -240,24 +257,30 @@ def _paired_t_test(
     has_spread = d.std(ddof=1) > rounding
     if not has_spread and (items is None or items.variance == 0):
         return Estimate(mean, math.nan, math.nan, len(d)), 1.0 if abs(mean) <= rounding else math.nan
-    error, degrees = standard_error(float(d.var(ddof=1)) if has_spread else 0.0, len(d), items)
+    error, degrees = standard_error(float(d.var(ddof=1)) if has_spread else 0.0, len(d), items, overlap)
     width = error * float(stats.t.ppf((1 + level) / 2, degrees))
     p = 2 * float(stats.t.sf(abs(mean) / error, degrees))
     return Estimate(mean, mean - width, mean + width, len(d)), p
 
 
-def standard_error(variance: float, n: int, items: ItemVariance | None = None) -> tuple[float, float]:
+def standard_error(
+    variance: float, n: int, items: ItemVariance | None = None, overlap: float = 0.0
+) -> tuple[float, float]:
     """Return the standard error of a mean over seeds and test items, and its degrees of freedom.
 
     Args:
-        variance: over seeds.
-        n: number of seeds.
+        variance: over seeds, or over folds.
+        n: number of seeds, or of folds.
         items: variance over test items, which more seeds do not reduce.
+        overlap: ratio of test to other examples, for folds.
 
     Returns:
         The degrees of freedom are those of Satterthwaite (1946) for the sum of both variances.
     """
-    parts = [(variance / n, n - 1), (items.variance, items.count - 1) if items else (0.0, 1)]
+    parts = [
+        (variance / n * (1 + n * overlap), n - 1),
+        (items.variance, items.count - 1) if items else (0.0, 1),
+    ]
     total = sum(part for part, _ in parts)
     # Divided first: the squares of tiny variances would underflow.
     shares = [((part / total) ** 2, degrees) for part, degrees in parts if part > 0]
@@ -284,6 +307,7 @@ def compare_with_reference(
     higher_is_better: bool = True,
     level: float = LEVEL,
     margin: float | None = None,
+    overlap: float = 0.0,
 ) -> pd.DataFrame:
     """Compare every column with the reference column; all comparisons form one family.
 
@@ -293,13 +317,15 @@ def compare_with_reference(
         higher_is_better: direction of the metric.
         level: confidence level of all intervals together.
         margin: largest difference that does not matter; None if there is none.
+        overlap: ratio of test to other examples, for folds.
 
     Returns:
         One row per other variant: mean, low, high, n (of variant − reference; the intervals are
         simultaneous), p (adjusted), superiority, verdict.
     """
     others = [name for name in table.columns if name != reference]
-    family = compare_family([(table[name], table[reference], None) for name in others], level)
+    pairs = [(table[name], table[reference], None) for name in others]
+    family = compare_family(pairs, level, overlaps=[overlap] * len(pairs))
     rows = [
         {
             **vars(one.estimate),
@@ -326,7 +352,10 @@ class Family:
 
 
 def compare_family(
-    pairs: Iterable[tuple[pd.Series, pd.Series, ItemVariance | None]], level: float = LEVEL, tests: int = 0
+    pairs: Iterable[tuple[pd.Series, pd.Series, ItemVariance | None]],
+    level: float = LEVEL,
+    tests: int = 0,
+    overlaps: Sequence[float] | None = None,
 ) -> Family:
     """Compare pairs as one family: intervals of level 1 − (1 − level) / k each (Bonferroni).
 
@@ -334,12 +363,25 @@ def compare_family(
         pairs: A, B and the variance of A − B over test items.
         level: confidence level of all intervals together.
         tests: k, where the pairs are a selection of more comparisons; default: the pairs that have a test.
+        overlaps: of each pair, the ratio of test to other examples, for folds; default: 0.
     """
     pairs = list(pairs)
-    single = [paired_difference(a, b, level, items) for a, b, items in pairs]
+    parts = zip(pairs, overlaps if overlaps is not None else [0.0] * len(pairs), strict=True)
+    single = [paired_difference(a, b, level, items, overlap) for (a, b, items), overlap in parts]
     tests = max(tests, sum(not math.isnan(one.p) for one in single), 1)
-    own_level = 1 - (1 - level) / tests
-    return Family(tuple(paired_difference(a, b, own_level, items) for a, b, items in pairs), tests)
+    return Family(tuple(_with_level(one, 1 - (1 - level) / tests) for one in single), tests)
+
+
+def _with_level(difference: PairedDifference, level: float) -> PairedDifference:
+    """Return the comparison with an interval of another level."""
+    estimate = difference.estimate
+    if math.isnan(estimate.low):
+        return difference
+    error, degrees = _error_with(difference, estimate.n)
+    width = error * float(stats.t.ppf((1 + level) / 2, degrees))
+    return replace(
+        difference, estimate=replace(estimate, low=estimate.mean - width, high=estimate.mean + width)
+    )
 
 
 def interquartile_mean(
@@ -456,9 +498,10 @@ def seeds_to_decide(
         level: confidence level of all intervals of the family together.
 
     Returns:
-        None where more than `MOST_SEEDS` are needed, or where the test set is too small for any number.
+        None where more than `MOST_SEEDS` are needed, or where the test set is too small for any number; and
+        for folds, whose number changes the training sets.
     """
-    if math.isnan(difference.estimate.low):
+    if math.isnan(difference.estimate.low) or difference.overlap:
         return None
     alpha, size = (1 - level) / tests, abs(difference.estimate.mean)
 
@@ -484,8 +527,8 @@ def _growing(start: int) -> Iterator[int]:
 
 def _error_with(difference: PairedDifference, n: int) -> tuple[float, float]:
     """Return the standard error of the mean difference with n seeds, and its degrees of freedom."""
-    variance = float(np.var(difference.values, ddof=1))
-    return standard_error(variance, n, difference.items)
+    variance = float(np.var(difference.values, ddof=1))  # rounding errors where only items vary
+    return standard_error(variance, n, difference.items, difference.overlap)
 
 
 def missing_combinations(

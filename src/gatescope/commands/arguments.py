@@ -30,6 +30,8 @@ Text = Annotated[str, Field(min_length=1)]
 """A value that is not empty."""
 
 HELP = frozenset({"-h", "--help"})
+PATHS = frozenset({"run", "file", "out", "root"})
+"""Arguments in which `~` is the home directory."""
 YES_OR_NO = {"yes": True, "no": False}
 """Further forms of `true` and `false`."""
 
@@ -114,6 +116,7 @@ def parse(
         elif not equals:
             raise UsageError(f"{word!r} is not of the form key=value")
         else:
+            text = os.path.expanduser(text) if key in PATHS else text  # the shell does not, within a word
             keywords[key] = parse_value(key, text, hints.get(key))
     problems = list(argument_problems(function, keywords, "", partial=bool(positional)))
     if problems:

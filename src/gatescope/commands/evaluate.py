@@ -1,13 +1,16 @@
 """Evaluate a trained run on another file: gatescope evaluate run=gru-none-reviews-s0-1a2b3c4d file=other.csv
 
     run=RUN          the run, by its id or by its directory
-    file=PATH        a table of texts with their labels or values (.csv, .tsv or .jsonl, also .gz), or series
-                     with theirs (.npz or .ts)
+    file=PATH        a table of texts with their labels or values (.csv, .tsv, .txt, .json or .jsonl, also
+                     .gz, or .parquet), or series with theirs (.npz or .ts)
     out=PATH         also write everything to this file as JSON
-    column=NAME      column of the texts, array of the series (default: the one that the run was trained on)
+    column=NAME      column of the texts, its name or its position from 1, or array of the series (default:
+                     the one that the run was trained on)
     label=NAME       column or array of the labels, values or targets (default: as for column)
-    header=BOOL      whether a CSV or TSV has a header (default: as in training)
+    header=BOOL      whether delimited text has a header (default: as in training)
     encoding=NAME    encoding of the file (default: as in training)
+    delimiter=NAME   auto, comma, semicolon, tab, pipe, or one character (default: as in training)
+    quoting=BOOL     whether a field may stand between quotes (default: as in training)
     batch_size=N     texts that the model reads at once (default: 256)
     device=NAME      device of the model, such as cuda (default: cpu)
     root=PATH        where ids are searched (default: the environment variable RUNS_DIR, else runs)
@@ -39,7 +42,6 @@ from gatescope.commands.series_rows import series_rows
 from gatescope.commands.text_rows import (
     TARGET_KEYS,
     TEXT_KEYS,
-    Format,
     checked_rows,
     column_of,
     target_tokenizer,
@@ -48,6 +50,8 @@ from gatescope.commands.text_rows import (
 from gatescope.data.encoding.tokenizers import make_tokenizer
 from gatescope.data.errors import DataError
 from gatescope.data.files.labels import label_text, shorten, to_number
+from gatescope.data.files.table_form import Delimiter, TableForm
+from gatescope.data.files.table_reader import Table
 from gatescope.model_inputs import ModelInput
 from gatescope.trained import Answer, Trained
 
@@ -66,6 +70,8 @@ def evaluate(
     label: Text | None = None,
     header: bool | None = None,
     encoding: Text | None = None,
+    delimiter: Delimiter | None = None,
+    quoting: bool | None = None,
     batch_size: Annotated[int, Field(ge=1)] = 256,
     device: Text = "cpu",
     root: Text | None = None,
@@ -83,7 +89,8 @@ def evaluate(
         raise UsageError(f"{trained.directory.name} predicts the next step: its own test is what scores it")
     path = Path(file).expanduser()
     if trained.task.inputs == "tokens":
-        examples = _texts(trained, path, column, label, Format.of(trained.config, header, encoding))
+        given = {"header": header, "encoding": encoding, "delimiter": delimiter, "quoting": quoting}
+        examples = _texts(trained, path, column, label, TableForm.of(trained.config.data, **given))
     else:
         examples = _series(trained, path, column, label)
     inputs, targets = zip(*examples, strict=True)
@@ -105,11 +112,11 @@ def evaluate(
 
 
 def _texts(
-    trained: Trained, path: Path, column: str | None, label: str | None, form: Format
+    trained: Trained, path: Path, column: str | None, label: str | None, form: TableForm
 ) -> Iterator[tuple[ModelInput, Any]]:
     """Yield the text and the target of each row."""
     columns = tuple(column_of(trained.config, *one) for one in ((TEXT_KEYS, column), (TARGET_KEYS, label)))
-    for row in checked_rows(path, columns, form):
+    for row in checked_rows(Table(path, columns, form)):
         target = _target(trained, row.values[1], f"{path}: {row.where}, column {columns[1]}")
         yield text_or_none(row.values[0]), target
 

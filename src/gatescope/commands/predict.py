@@ -1,12 +1,16 @@
 """Predict with a trained run: gatescope predict run=gru-none-reviews-s0-1a2b3c4d file=new.csv out=answers.csv
 
     run=RUN          the run, by its id or by its directory
-    file=PATH        a table of texts (.csv, .tsv or .jsonl, also .gz), or series (.npz or .ts); or
+    file=PATH        a table of texts (.csv, .tsv, .txt, .json or .jsonl, also .gz, or .parquet), or series
+                     (.npz or .ts); or
     text=TEXT        one text; without file and text, every line of standard input is a text
     out=PATH         write the answers to this file (.csv, .tsv or .jsonl, also .gz; default: standard output)
-    column=NAME      column of the texts, array of the series (default: the one that the run was trained on)
-    header=BOOL      whether a CSV or TSV has a header (default: as in training)
+    column=NAME      column of the texts, its name or its position from 1, or array of the series (default:
+                     the one that the run was trained on)
+    header=BOOL      whether delimited text has a header (default: as in training)
     encoding=NAME    encoding of the file (default: as in training)
+    delimiter=NAME   auto, comma, semicolon, tab, pipe, or one character (default: as in training)
+    quoting=BOOL     whether a field may stand between quotes (default: as in training)
     prefix=TEXT      start of the names of the new columns, if the file has columns of these names
     batch_size=N     texts that the model reads at once (default: 256)
     device=NAME      device of the model, such as cuda (default: cpu)
@@ -41,21 +45,22 @@ from gatescope.commands.arguments import Text, execute, runs_dir
 from gatescope.commands.series_rows import series_rows
 from gatescope.commands.text_rows import (
     TEXT_KEYS,
-    Format,
     check_reads_texts,
     checked_rows,
-    column_names,
     column_of,
     target_tokenizer,
     text_or_none,
+    text_position,
 )
 from gatescope.data.encoding.tokenizers import join_tokens
-from gatescope.data.errors import DataError
-from gatescope.data.files.table_reader import DELIMITERS, table_suffix
+from gatescope.data.files.table_form import DEFAULT_DELIMITERS, Delimiter, TableForm, table_suffix
+from gatescope.data.files.table_reader import Table
 from gatescope.model_inputs import ModelInput
 from gatescope.sequences import Kind
 from gatescope.trained import Answer, Trained
 
+WRITTEN = (".csv", ".tsv", ".jsonl")
+"""Suffixes of the tables that are written."""
 Write = Callable[[Sequence[Any]], object]
 """Writes the values of a row."""
 Join = Callable[[Sequence[str]], str]
@@ -76,6 +81,8 @@ def predict(
     column: Text | None = None,
     header: bool | None = None,
     encoding: Text | None = None,
+    delimiter: Delimiter | None = None,
+    quoting: bool | None = None,
     prefix: str = "",
     batch_size: Annotated[int, Field(ge=1)] = 256,
     device: Text = "cpu",
@@ -92,7 +99,7 @@ def predict(
     if file is None and text is None and sys.stdin.isatty():
         raise UsageError("give file=…, text=… or texts on standard input, one a line")
     if out is not None:
-        table_suffix(Path(out))  # an unknown one is reported before anything is computed
+        table_suffix(Path(out), WRITTEN)  # an unknown one is reported before anything is computed
     import gatescope
 
     trained = gatescope.load(run, root or runs_dir(), device)
@@ -104,7 +111,10 @@ def predict(
             return _as_text(trained, trained.predict(text)[0])
         name = column_of(trained.config, TEXT_KEYS, column)
         if file is not None:
-            source = _table(Path(file).expanduser(), name, Format.of(trained.config, header, encoding))
+            given = {"header": header, "encoding": encoding, "delimiter": delimiter, "quoting": quoting}
+            source = _table(
+                Table(Path(file).expanduser(), form=TableForm.of(trained.config.data, **given)), name
+            )
         else:
             lines = [text] if text is not None else (line.rstrip("\r\n") for line in sys.stdin)
             source = Source((name,), (([line], line) for line in lines))
@@ -128,15 +138,11 @@ class Source(NamedTuple):
     rows: Iterator[tuple[Sequence[Any], ModelInput]]
 
 
-def _table(path: Path, column: str, form: Format) -> Source:
+def _table(table: Table, column: str) -> Source:
     """Return the rows of a file."""
-    names = column_names(path, form)
-    if column not in names:
-        raise DataError(
-            f"{path}: no column {column!r}; it has {', '.join(names[:20])}: choose by column=NAME"
-        )
-    position = names.index(column)
-    rows = (row.values for row in checked_rows(path, names, form))
+    names = table.names()
+    position = text_position(table, names, column)
+    rows = (row.values for row in checked_rows(table))
     return Source(names, ((values, text_or_none(values[position])) for values in rows))
 
 
@@ -204,7 +210,7 @@ def _writer(out: str | None, names: Sequence[str]) -> Iterator[Write]:
     opener: Any = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(partial, "wt", encoding="utf-8", newline="") as file:
-            yield _row_writer(file, table_suffix(path), names)
+            yield _row_writer(file, table_suffix(path, WRITTEN), names)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -216,6 +222,6 @@ def _row_writer(file: TextIO, suffix: str, names: Sequence[str]) -> Write:
         return lambda row: file.write(
             json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) + "\n"
         )
-    table = csv.writer(file, delimiter=DELIMITERS[suffix], lineterminator="\n")
+    table = csv.writer(file, delimiter=DEFAULT_DELIMITERS[suffix], lineterminator="\n")
     table.writerow(names)
     return table.writerow

@@ -10,6 +10,8 @@ import numpy as np
 from omegaconf import DictConfig
 
 from gatescope.data.errors import DataError, Problems
+from gatescope.data.files.npz import Arrays, open_npz
+from gatescope.data.files.ts_format import read_ts
 
 SUFFIXES = (".npz", ".ts")
 
@@ -43,9 +45,6 @@ def series_rows(
     Raises:
         DataError: The file cannot be read.
     """
-    from gatescope.data.files.series_file import open_npz  # imports scikit-learn
-    from gatescope.data.files.ts_format import read_ts
-
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(f"{path}: the model reads series, from a file that ends in {' or '.join(SUFFIXES)}")
@@ -56,30 +55,32 @@ def series_rows(
             yield SeriesRow(example.values, example.label, example.where)
         problems.check()
         return
-    name_x, name_y, name_lengths = (config.data.get(key, key) for key in ("x", "y", "lengths"))
+    names = (config.data.get(key, key) for key in ("x", "y", "lengths"))
+    name_x, name_y, name_lengths = (given or name for given, name in zip((x, y, None), names, strict=True))
     with open_npz(path) as arrays:
-        series = _array(path, arrays, x or name_x, "column")
-        labels = _array(path, arrays, y or name_y, "label") if labelled else [None] * len(series)
-        lengths = arrays[name_lengths] if name_lengths in arrays.files else [None] * len(series)
-    if not len(series) == len(labels) == len(lengths):
-        counts = f"{len(series)} series, {len(labels)} labels, {len(lengths)} lengths"
-        raise DataError(f"{path}: {counts}: their numbers must be equal")
-    if not len(series):
-        raise DataError(f"{path}: no series")
-    series = series[..., None] if series.ndim == 2 else series
-    for i, (values, label, length) in enumerate(zip(series, labels, lengths, strict=True)):
-        where = f"{x or name_x}[{i}]"
-        if length is not None and not 1 <= length <= len(values):
-            raise DataError(f"{path}: {name_lengths}[{i}]: {length} is not from 1 to {len(values)}")
-        label = label.item() if isinstance(label, np.generic) else label
-        yield SeriesRow(values[:length].astype(np.float32), label, where)
+        _check_named(arrays, name_x, "column")
+        count = arrays.header(name_x).shape[0]
+        lengths = arrays.read(name_lengths) if name_lengths in arrays.names else [None] * count
+        labels: Any = [None] * count
+        if labelled:
+            _check_named(arrays, name_y, "label")
+            labels = arrays.read(name_y)
+        if not count == len(labels) == len(lengths):
+            counts = f"{count} series, {len(labels)} labels, {len(lengths)} lengths"
+            raise DataError(f"{path}: {counts}: their numbers must be equal")
+        if not count:
+            raise DataError(f"{path}: no series")
+        series = (values for block in arrays.blocks(name_x) for values in block)
+        for i, (values, label, length) in enumerate(zip(series, labels, lengths, strict=True)):
+            if length is not None and not 1 <= length <= len(values):
+                raise DataError(f"{path}: {name_lengths}[{i}]: {length} is not from 1 to {len(values)}")
+            values = values[:, None] if values.ndim == 1 else values
+            label = label.item() if isinstance(label, np.generic) else label
+            yield SeriesRow(values[:length].astype(np.float32), label, f"{name_x}[{i}]")
 
 
-def _array(path: Path, arrays: np.lib.npyio.NpzFile, name: str, argument: str) -> np.ndarray:
-    """Return an array of a file."""
-    if name not in arrays.files:
+def _check_named(arrays: Arrays, name: str, argument: str) -> None:
+    if name not in arrays.names:
         raise DataError(
-            f"{path}: no array {name!r}; it has {', '.join(arrays.files)}: choose by {argument}=NAME"
+            f"{arrays.path}: no array {name!r}; it has {', '.join(arrays.names)}: choose by {argument}=NAME"
         )
-    array: np.ndarray = arrays[name]
-    return array

@@ -2,46 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from gatescope.analysis.commands import UsageError
 from gatescope.data.errors import DataError, Problems
-from gatescope.data.files.table_reader import DELIMITERS, Row, Table, table_suffix, unlimited_field_size
-from gatescope.data.text_io import open_text
+from gatescope.data.files.table_reader import Row, Table, column_index
 from gatescope.tracking.runfile import read_run
 from gatescope.trained import Trained
 
 TEXT_KEYS, TARGET_KEYS = ("text", "source"), ("label", "target")
 """Keys of `data` that name the column of the texts, and that of the labels, values or targets."""
-
-
-@dataclass(frozen=True)
-class Format:
-    """The form of a table.
-
-    Attributes:
-        header: Whether the first row of a CSV or TSV holds the names of the columns.
-        encoding: Encoding of the file.
-    """
-
-    header: bool
-    encoding: str
-
-    @classmethod
-    def of(cls, config: DictConfig, header: bool | None, encoding: str | None) -> Format:
-        """Return the form of the training file, except for what is given."""
-        data = config.data
-        trained_with = bool(data.get("header", True)), str(data.get("encoding", "utf-8"))
-        return cls(
-            trained_with[0] if header is None else header, trained_with[1] if encoding is None else encoding
-        )
 
 
 def check_reads_texts(trained: Trained) -> None:
@@ -64,36 +37,29 @@ def column_of(config: DictConfig, keys: Sequence[str], given: str | None) -> str
     return str(named[0]) if named else keys[0]
 
 
-def column_names(path: Path, form: Format) -> tuple[str, ...]:
-    """Return the names of the columns of a table; positions from "1" if it has no header.
+def text_position(table: Table, names: Sequence[str], column: str) -> int:
+    """Return the index of the column of the texts.
 
     Raises:
-        DataError: The file cannot be read, or is empty.
+        DataError: There is no such column.
     """
-    suffix = table_suffix(path)
-    with open_text(path, form.encoding) as stream, unlimited_field_size():
-        if suffix == ".jsonl":
-            first = next((line for line in stream if line.strip()), "{}")
-            try:
-                names = list(json.loads(first))
-            except ValueError as error:
-                raise DataError(f"{path}: row 1: not JSON: {error}") from error
-        else:
-            names = next(csv.reader(stream, delimiter=DELIMITERS[suffix]), [])
-    if not names:
-        raise DataError(f"{path}: the file is empty")
-    is_named = form.header or suffix == ".jsonl"
-    return tuple(names) if is_named else tuple(str(i + 1) for i in range(len(names)))
+    index = column_index(column, names)
+    if index is not None:
+        return index
+    if len(names) <= 2 and table.is_unnamed():
+        return 0  # as in training: a text, or a text and its label
+    hint = "choose by column=NAME" if len(names) > 1 else "choose by column=NAME, or give delimiter=…"
+    raise DataError(f"{table.path}: no column {column!r}; it has {', '.join(names[:20])}: {hint}")
 
 
-def checked_rows(path: Path, columns: tuple[str, ...], form: Format) -> Iterator[Row]:
+def checked_rows(table: Table) -> Iterator[Row]:
     """Yield the rows of a table, and end at the first that cannot be read.
 
     Raises:
         DataError: A row cannot be read; the message has its number.
     """
-    problems = Problems(path)
-    for row in Table(path, columns, form.header, form.encoding).rows(problems):
+    problems = Problems(table.path)
+    for row in table.rows(problems):
         problems.check()
         yield row
     problems.check()

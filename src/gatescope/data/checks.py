@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gatescope.data.errors import MAX_SHOWN, DataError
 from gatescope.data.examples import Examples, Splits
-from gatescope.data.ragged import Ragged
+from gatescope.data.ragged import Ragged, chunks
 from gatescope.sequences import IGNORE, TaskSpec
 
 _CORRECT = "correct or drop these rows"
@@ -64,7 +64,9 @@ def _check_inputs(split: str, examples: Examples, task: TaskSpec) -> None:
     assert isinstance(examples.inputs, Ragged)
     flat = examples.inputs.flat
     if task.inputs == "features":
-        rows = examples.inputs.containing(~torch.isfinite(flat).all(dim=-1))
+        # In chunks, because isfinite needs as much memory as its argument.
+        flags = torch.cat([~torch.isfinite(chunk).all(dim=-1) for chunk in chunks(flat)])
+        rows = examples.inputs.containing(flags)
         _refuse(split, rows, "NaN or infinity in the features", _CORRECT)
     else:
         rows = examples.inputs.containing((flat < 0) | (flat >= task.input_size))

@@ -99,6 +99,15 @@ class Ragged(Sequence[Tensor]):
         return np.unique(np.searchsorted(self._ends, positions, side="right")).tolist()
 
 
+CHUNK_VALUES = 1 << 19
+"""Number of values in a chunk, 4 MB in float64."""
+
+
+def chunks(flat: Tensor) -> Sequence[Tensor]:
+    """Return views (m, …) of a tensor (M, …), small enough to be computed with in float64."""
+    return flat.split(max(1, CHUNK_VALUES // max(1, flat[:1].numel())))
+
+
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Concatenate the ranges [start, start + length).
 

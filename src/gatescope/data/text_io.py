@@ -35,12 +35,33 @@ def open_text(path: Path, encoding: str = "utf-8") -> Iterator[io.TextIOBase]:
     name = "utf-8-sig" if name == "utf-8" else name
     opener: Any = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding=name, errors="surrogateescape", newline="") as file:
+        with (
+            _readable(path),
+            opener(path, "rt", encoding=name, errors="surrogateescape", newline="") as file,
+        ):
             yield file
     except UnicodeError as error:  # an encoding without surrogates
         raise DataError(f"{path}: not {encoding}: {error}") from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path}: the archive cannot be decompressed: {error}") from error
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
+    """Open a binary file.
+
+    Raises:
+        DataError: there is no such file, or it cannot be opened.
+    """
+    with _readable(path), path.open("rb") as file:
+        yield file
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Convert the system's errors on a file into a `DataError`."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except IsADirectoryError as error:

@@ -46,7 +46,8 @@ NEUTRAL: dict[str, Any] = {
     "freeze": [],
     "monitor_direction": None,
     "early_stopping": {"min_delta": 0.0},
-    "data": {"target_scale": "none"},
+    "data": {"target_scale": "none", "delimiter": "auto", "quoting": True}
+    | {"folds": None, "fold": None, "group": None},
     "scheduler": {"warmup": 0},
     "trainer": {"float32_matmul_precision": "highest"},
 }

@@ -21,9 +21,10 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from gatescope.composition import JobConfigs, grid, quoted
+from gatescope.composition import JobConfigs, grid
 from gatescope.config import ConfigError, check, check_files, check_structure
 from gatescope.devices import device_count
+from gatescope.overrides import quoted
 from gatescope.processes import die_with_sweep
 from gatescope.startup import import_libraries
 from gatescope.tracking.directory import is_locked

@@ -195,7 +195,7 @@ HEADER = "# a comment\n@problemName Mine\n@timestamps false\n@classLabel true a 
         (HEADER, "no example after @data"),
         (HEADER.replace("true", "false"), "neither @classLabel true nor @targetLabel true"),
         (HEADER.replace("stamps false", "stamps true"), "it has time stamps"),
-        ("1,2,3\n", "line 1: a line of the header must start with @ or #"),
+        ("1,2,3\n", "line 1: a line of the header must start with @, # or %"),
         ("", "no line @data; is it a .ts file?"),
     ],
 )

@@ -242,7 +242,7 @@ def test_invalid_jsonl(path: Path, content: bytes, message: str) -> None:
 
 def test_unreadable_files(tmp_path: Path) -> None:
     assert "no such file" in refused(tmp_path / "none.csv")
-    assert "its name must end in one of .csv, .tsv, .jsonl" in refused(tmp_path / "my.xlsx")
+    assert "its name must end in one of .csv, .tsv, .txt, .json, .jsonl" in refused(tmp_path / "my.xlsx")
     (tmp_path / "folder.csv").mkdir()
     assert "expected a file, this is a folder" in refused(tmp_path / "folder.csv")
     torn = tmp_path / "torn.csv.gz"

@@ -21,8 +21,9 @@ from gatescope.analysis.gradient_flow import (
     lost_by_variant,
     measurements,
 )
-from gatescope.analysis.intervals import Scale, metric_interval, scale_of
+from gatescope.analysis.intervals import Scale, scale_of
 from gatescope.analysis.tables import NoData
+from gatescope.analysis.units import unit_metric
 
 TITLE = "Metric and reach against lag"
 CURVES = Curves("lag", "lag of the task (steps)", "", ("quantity",), log_x=True)
@@ -83,7 +84,8 @@ def _scale(quantity: str) -> Scale:
 def _panel(axes: Axes, table: pd.DataFrame, scale: Scale) -> None:
     styles = style.styles_of(table.variant)
     for position, (variant, variant_style) in enumerate(styles.items()):
-        by_lag = table[table.variant == variant].groupby("lag").value.apply(metric_interval, scale=scale)
+        own = table[table.variant == variant]
+        by_lag = pd.Series({lag: unit_metric(part, scale) for lag, part in own.groupby("lag")})
         # Points of the same lag are drawn side by side, so that their bars can be distinguished.
         at = by_lag.index * 1.025 ** (position - (len(styles) - 1) / 2)
         axes.plot(at, [e.mean for e in by_lag], **(variant_style.points | variant_style.line))

@@ -28,12 +28,12 @@ PANELS_PER_ROW = 3
 def caption(comparison: Comparison) -> str:
     """Describe the differences and when a marker is filled."""
     contrasts = _contrasts(comparison)
-    pairs = count_text((contrast.difference.estimate.n for contrast in contrasts), "seed")
+    pairs = count_text((contrast.difference.estimate.n for contrast in contrasts), comparison.unit)
     return (
         f"{readable_name(comparison.primary).capitalize()} of each variant minus that of "
-        f"{_reference(comparison)}, over the {pairs} that both have. Small points: seeds; large points "
-        f"and bars: mean and {LEVEL_TEXT} interval, simultaneous for all differences (Bonferroni), over "
-        f"{comparison.covers}. Filled points: the interval does not contain 0."
+        f"{_reference(comparison)}, over the {pairs} that both have. Small points: {comparison.unit}s; large "
+        f"points and bars: mean and {LEVEL_TEXT} interval, simultaneous for all differences (Bonferroni), "
+        f"over {comparison.covers}. Filled points: the interval does not contain 0."
         + omitted_conditions(list(dict.fromkeys(contrast.condition for contrast in contrasts)))
     )
 
@@ -98,5 +98,5 @@ def _reference(comparison: Comparison) -> str:
 def _contrasts(comparison: Comparison) -> list[Contrast]:
     contrasts = [contrast for contrast in comparison.contrasts if contrast.difference.estimate.n]
     if not contrasts:
-        raise NoData("fewer than two variants have finished runs of the same seed")
+        raise NoData("fewer than two variants have finished runs of the same seed or fold")
     return contrasts

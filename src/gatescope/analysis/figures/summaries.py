@@ -12,6 +12,7 @@ from gatescope.analysis import study, style
 from gatescope.analysis.intervals import Scale, metric_intervals, scale_of
 from gatescope.analysis.statistics import geometric_intervals
 from gatescope.analysis.tables import count_text
+from gatescope.analysis.units import mean_by_unit, overlap, unit_name
 
 MAX_CONDITIONS = 16
 """Most panels of a figure that has one per condition: thirty take a minute to lay out and are unreadable."""
@@ -23,7 +24,7 @@ def mean_over_seeds(
     """Compute the mean over seeds and its interval at each `x` that all seeds have reached.
 
     Args:
-        table: Columns `x`, seed and value.
+        table: Columns `x`, seed, unit, overlap and value.
         x: Name of a column, such as "step".
         geometric: Whether means are geometric, with intervals of logarithms.
         scale: Where the values can vary; intervals stay within.
@@ -31,10 +32,14 @@ def mean_over_seeds(
     Returns:
         Columns mean, low, high and n, by `x`.
     """
-    wide = table.dropna(subset=["value"]).pivot_table(index=x, columns="seed", values="value", aggfunc="last")
-    wide = wide[wide.notna().sum(axis=1) == table.seed.nunique()]
-    values = wide.to_numpy(dtype=float)
-    intervals = geometric_intervals(values) if geometric else metric_intervals(values, scale)
+    runs = ["unit", "seed"]
+    wide = table.dropna(subset=["value"]).pivot_table(index=x, columns=runs, values="value", aggfunc="last")
+    wide = wide[wide.notna().sum(axis=1) == len(table[runs].drop_duplicates())]
+    values, correction = mean_by_unit(wide).to_numpy(dtype=float), overlap(table)
+    if geometric:
+        intervals = geometric_intervals(values, overlap=correction)
+    else:
+        intervals = metric_intervals(values, scale, overlap=correction)
     return intervals.set_index(wide.index)
 
 
@@ -48,7 +53,7 @@ def means(
     """Compute `mean_over_seeds` of every variant in every group of `by`.
 
     Args:
-        table: Columns `by`, variant, `x`, seed and value.
+        table: Columns `by`, variant, `x`, seed, unit, overlap and value.
         by: Columns that define groups. Where "quantity" is one of them, the scale follows from it.
         x: Name of a column, such as "step".
         geometric: As in `mean_over_seeds`.
@@ -105,12 +110,12 @@ def condition_text(table: pd.DataFrame) -> str:
 
 
 def seed_text(table: pd.DataFrame) -> str:
-    """Return "5 seeds", or "3 to 5 seeds" where variants differ.
+    """Return "5 seeds", or "3 to 5 seeds" where variants differ; folds in a cross-validation.
 
     Args:
-        table: Columns variant, condition and seed.
+        table: Columns variant, condition, unit and overlap.
     """
-    return count_text(table.groupby(["variant", "condition"]).seed.nunique(), "seed")
+    return count_text(table.groupby(["variant", "condition"]).unit.nunique(), unit_name(table))
 
 
 def readable_name(name: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from gatescope.analysis.comparison import Comparison
+from gatescope.analysis.contrasts import Contrast
 from gatescope.analysis.report import numbers
 from gatescope.analysis.statistics import Estimate
 
@@ -105,7 +106,7 @@ def differences(comparison: Comparison) -> ReportTable:
             "p": numbers.p_value(one.adjusted_p),
             "pairs": str(difference.estimate.n),
         }
-        rows.append(key | texts | {"verdict": one.judgement})
+        rows.append(key | texts | {"verdict": judgement(one, comparison.unit)})
         values.append(
             key
             | vars(difference.estimate)
@@ -117,6 +118,11 @@ def differences(comparison: Comparison) -> ReportTable:
             }
         )
     return ReportTable(_without_empty_condition(pd.DataFrame(rows)), pd.DataFrame(values))
+
+
+def judgement(contrast: Contrast, unit: str) -> str:
+    """Return the judgement of a contrast in the words of its unit: "not enough folds", for example."""
+    return contrast.judgement.replace("seeds", f"{unit}s")
 
 
 def selection(comparison: Comparison) -> ReportTable:

@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from gatescope.data.examples import Examples, Splits
-from gatescope.data.ragged import Ragged
+from gatescope.data.ragged import Ragged, chunks
 from gatescope.sequences import TaskSpec
 
 
@@ -98,18 +98,46 @@ def series_splits(
         standardised: whether each feature is standardised over the time steps of train.
         notes: facts for the record.
     """
-    parts = [series.subset(part) for part in rows]
-    task = _task(series.flat.shape[1], labels, notes)
+    return divided_series([series.subset(part) for part in rows], targets, labels, rows, standardised, notes)
+
+
+def divided_series(
+    parts: Sequence[Ragged],
+    targets: Tensor,
+    labels: tuple[str, ...],
+    rows: Sequence[np.ndarray],
+    standardised: bool,
+    notes: dict[str, Any],
+) -> Splits:
+    """Return what `series_splits` returns, from the series of each split, which are standardised in place.
+
+    Args:
+        parts: the train, validation and test series.
+        targets: (N,) class indices, or real values.
+        labels: names of the classes, or none.
+        rows: indices into `targets` of the train, validation and test series.
+        standardised: whether each feature is standardised over the time steps of train.
+        notes: facts for the record.
+    """
+    task = _task(parts[0].flat.shape[1], labels, notes)
     if standardised:
-        train_steps = parts[0].flat.double()
-        mean, deviation = train_steps.mean(0), train_steps.std(0, correction=0)
+        mean, deviation = _moments(parts[0].flat)
         scale = torch.where(deviation > 0, deviation, 1)  # a constant feature becomes 0
-        parts = [Ragged.from_flat(((p.flat - mean) / scale).float(), p.lengths) for p in parts]
+        for chunk in (chunk for part in parts for chunk in chunks(part.flat)):
+            chunk.copy_((chunk - mean) / scale)
         task = replace(task, input_scale=(tuple(mean.tolist()), tuple(scale.tolist())))
     train, validation, test = (
         Examples(part, targets[torch.from_numpy(indices)]) for part, indices in zip(parts, rows, strict=True)
     )
     return Splits(train, validation, test, task)
+
+
+def _moments(steps: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation (F,) float64 of (M, F) steps, without a copy of all in float64."""
+    zero = torch.zeros(steps.shape[1], dtype=torch.float64)
+    mean = sum((chunk.double().sum(0) for chunk in chunks(steps)), zero) / len(steps)
+    squares = (((chunk.double() - mean) ** 2).sum(0) for chunk in chunks(steps))
+    return mean, (sum(squares, zero) / len(steps)).sqrt()
 
 
 def concatenate(parts: Sequence[Ragged]) -> Ragged:

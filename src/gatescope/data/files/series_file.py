@@ -6,25 +6,27 @@ y (N,) holds labels or numbers. Features are standardised by the train split unl
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from pydantic import Field
 
 from gatescope.data.datamodule import SequenceData
-from gatescope.data.encoding.series import concatenate, series_splits
+from gatescope.data.division import Division, Fold, Folds
+from gatescope.data.encoding.series import divided_series
 from gatescope.data.errors import MAX_SHOWN, DataError, Problems
 from gatescope.data.examples import Splits
+from gatescope.data.files.groups import Groups
 from gatescope.data.files.labels import Labels, TargetKind
+from gatescope.data.files.npz import Arrays, open_npz
 from gatescope.data.files.sources import source_files, source_notes
 from gatescope.data.files.ts_format import read_ts
-from gatescope.data.ragged import Ragged
+from gatescope.data.ragged import Ragged, ranges
 from gatescope.data.target_scale import ScaleName, with_target_scale
 
 ArrayNames = tuple[str, str, str]
@@ -47,6 +49,9 @@ class SeriesFile(SequenceData):
         test_path: of a separate test file, or None.
         validation: share of the train series, used without a `validation_path`.
         test: share of the train series, used without `test_path` and `x_test`.
+        folds, fold: as in `Division`.
+        group: name of an array (N,) of the groups (speaker, patient), none of which is in two splits; None
+            without groups.
         standardise: whether each feature is standardised over the time steps of train.
         batch_size, seed, workers: as in `SequenceData`.
         name: of the data in tables, folders and W&B; None for the name of the file.
@@ -73,10 +78,14 @@ class SeriesFile(SequenceData):
         workers: Annotated[int, Field(ge=0)] = 0,
         name: str | None = None,
         target_scale: ScaleName = "none",
+        folds: Folds = None,
+        fold: Fold = None,
+        group: str | None = None,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
         self.name, self.target_scale = name, target_scale
-        self.kind, self.validation, self.test, self.standardise = kind, validation, test, standardise
+        self.kind, self.standardise, self.group = kind, standardise, group
+        self.division = Division(validation, test, seed, folds, fold)
         self.files = source_files(path, validation_path, test_path)
         self.array_names = dict.fromkeys(self.files, (x, y, lengths))
         self.test_arrays = (x_test, y_test, lengths_test)
@@ -84,30 +93,55 @@ class SeriesFile(SequenceData):
     def build(self) -> Splits:
         """Read the files and divide the series into splits."""
         self._add_test_arrays()
-        labels = Labels(self.files, self.kind, "y")
-        parts: list[Ragged] = []
+        labels, groups = Labels(self.files, self.kind, "y"), Groups(self.files, self.group)
+        sources: list[_Source] = []
         for part, path in self.files.items():
-            series = _read(part, path, self.array_names[part], labels)
-            if parts and series.flat.shape[1] != parts[0].flat.shape[1]:
-                features, expected = series.flat.shape[1], parts[0].flat.shape[1]
-                raise DataError(f"{path}: {features} features, and {self.files['train'].name} has {expected}")
-            parts.append(series)
+            source = _read(part, path, self.array_names[part], labels)
+            if sources and source.features != sources[0].features:
+                train = f"{self.files['train'].name} has {sources[0].features}"
+                raise DataError(f"{path}: {source.features} features, and {train}")
+            sources.append(source)
+            if self.group is not None:
+                groups.add_all(part, _read_groups(path, self.group, len(source.lengths)), self.group)
         targets, names = labels.targets()
-        rows = labels.split(self.validation, self.test, self.seed)
-        notes = source_notes(self.files)
-        splits = series_splits(concatenate(parts), targets, names, rows, self.standardise, notes)
+        rows = labels.split(self.division, groups.array)
+        notes = source_notes(self.files) | groups.notes(self.division)
+        splits = divided_series(_fill(sources, rows), targets, names, rows, self.standardise, notes)
         return with_target_scale(splits, self.target_scale)
 
     def _add_test_arrays(self) -> None:
         x, y, lengths = self.test_arrays
         if (x is None) != (y is None) or (x is not None and "test" in self.files):
             raise DataError("data.x_test needs data.y_test, and neither can be combined with data.test_path")
+        if x is not None and self.group is not None:
+            raise DataError(
+                "data.group: one array of groups cannot belong to both x and x_test; use test_path"
+            )
         if x is not None and y is not None:
             self.files["test"] = self.files["train"]
             self.array_names["test"] = (x, y, lengths or "")
 
 
-def _read(part: str, path: Path, names: ArrayNames, labels: Labels) -> Ragged:
+@dataclass(frozen=True)
+class _Source:
+    """The series of a file.
+
+    Attributes:
+        lengths: (N,) int64 T_i.
+        features: Number of features, F.
+        blocks: Yields consecutive series, (n, T, F) each, whose steps after T_i are padding.
+        names: Name of the series in messages.
+        path: The file.
+    """
+
+    lengths: np.ndarray
+    features: int
+    blocks: Callable[[], Iterable[np.ndarray]]
+    name: str
+    path: Path
+
+
+def _read(part: str, path: Path, names: ArrayNames, labels: Labels) -> _Source:
     """Return the series of a file, and append their labels."""
     suffix = path.suffix.lower()
     if suffix not in (".npz", ".ts"):
@@ -117,73 +151,100 @@ def _read(part: str, path: Path, names: ArrayNames, labels: Labels) -> Ragged:
         series = []
         for example in read_ts(path, problems):
             if labels.add(part, example.label, example.where, problems):
-                series.append(torch.from_numpy(example.values))
+                series.append(example.values)
         problems.check()
-        return Ragged(series)
+        lengths = np.array([len(values) for values in series])
+        return _Source(lengths, series[0].shape[1], lambda: (x[None] for x in series), "series", path)
     with open_npz(path) as arrays:
-        x, y, lengths = _read_arrays(path, arrays, names)
-    valid_steps = _without_padding(x, lengths, names, problems)
+        shape, y, lengths = _read_arrays(arrays, names)
+    outside = np.flatnonzero((lengths < 1) | (lengths > shape[1]))
+    places = [f"{names[2]}[{i}]" for i in outside[:MAX_SHOWN]]
+    problems.add_all(places, len(outside), f"a length outside 1 to {shape[1]}")
     for i, value in enumerate(y.tolist()):
         labels.add(part, value, f"{names[1]}[{i}]", problems)
     problems.check()
-    return valid_steps
+    return _Source(lengths, shape[2], partial(_npz_blocks, path, names[0]), names[0], path)
 
 
-@contextmanager
-def open_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
-    """Open a file of named arrays.
-
-    Raises:
-        DataError: there is no such file, it holds no named arrays, or it is damaged; also while it is read.
-    """
-    try:
-        with path.open("rb") as file:
-            arrays = np.load(file, allow_pickle=False)
-            if not isinstance(arrays, np.lib.npyio.NpzFile):
-                raise DataError(f"{path}: one array without a name; save it by np.savez(path, x=…, y=…)")
-            yield arrays
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise DataError(f"{path}: cannot be decompressed: {error}") from error
-    except DataError:
-        raise
-    except ValueError as error:
-        hint = "store series of different lengths as one padded array (N, T, F), with lengths (N,)"
-        problem = f"an array of Python objects: {hint}" if "pickle" in str(error) else str(error)
-        raise DataError(f"{path}: {problem}") from error
+def _read_groups(path: Path, name: str, count: int) -> list[Any]:
+    """Return the groups (N,) of the series of a file."""
+    if path.suffix.lower() != ".npz":
+        raise DataError(f"{path}: data.group names an array of an .npz file; this format has none")
+    with open_npz(path) as arrays:
+        if name not in arrays.names:
+            raise DataError(f"{path}: no array {name!r}; it has {', '.join(arrays.names)}: set data.group")
+        values = arrays.read(name)
+    if values.shape != (count,):
+        raise DataError(f"{path}: {name} is {values.shape}, expected ({count},): a group for each series")
+    found: list[Any] = values.tolist()
+    return found
 
 
-def _read_arrays(
-    path: Path, arrays: np.lib.npyio.NpzFile, names: ArrayNames
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return x (N, T, F), y (N,) and lengths (N,), with consistent shapes."""
+def _read_arrays(arrays: Arrays, names: ArrayNames) -> tuple[tuple[int, int, int], np.ndarray, np.ndarray]:
+    """Return the shape (N, T, F) of x, y (N,) and lengths (N,), which are consistent."""
+    path = arrays.path
     for name, key in zip(names[:2], ("x", "y"), strict=True):
-        if name not in arrays.files:
+        if name not in arrays.names:
             raise DataError(
-                f"{path}: no array {name!r}; it has {', '.join(arrays.files) or 'none'}: set data.{key}"
+                f"{path}: no array {name!r}; it has {', '.join(arrays.names) or 'none'}: set data.{key}"
             )
-    x, y = arrays[names[0]], arrays[names[1]]
-    x = x[..., None] if x.ndim == 2 else x
-    if x.ndim != 3 or x.dtype.kind not in "fiub" or 0 in x.shape:
-        actual = f"{x.dtype} {arrays[names[0]].shape}"
+    header = arrays.header(names[0])
+    shape = (*header.shape, 1) if len(header.shape) == 2 else header.shape
+    if len(shape) != 3 or header.dtype.kind not in "fiub" or 0 in shape:
+        actual = f"{header.dtype} {header.shape}"
         raise DataError(f"{path}: {names[0]} is {actual}, expected numbers (N, T, F) or (N, T)")
-    lengths = arrays[names[2]] if names[2] in arrays.files else np.full(len(x), x.shape[1])
+    y = arrays.read(names[1])
+    lengths = arrays.read(names[2]) if names[2] in arrays.names else np.full(shape[0], shape[1])
     for name, array in ((names[1], y), (names[2], lengths)):
-        if array.shape != (len(x),):
-            raise DataError(f"{path}: {name} is {array.shape}, expected ({len(x)},) as in {names[0]}")
+        if array.shape != (shape[0],):
+            raise DataError(f"{path}: {name} is {array.shape}, expected ({shape[0]},) as in {names[0]}")
     if lengths.dtype.kind not in "iu":
         raise DataError(f"{path}: {names[2]} is {lengths.dtype}, expected integers")
-    return x, y, lengths
+    return (shape[0], shape[1], shape[2]), y, lengths
 
 
-def _without_padding(x: np.ndarray, lengths: np.ndarray, names: ArrayNames, problems: Problems) -> Ragged:
-    """Return the valid time steps; add a problem for each wrong length, NaN or infinity."""
-    outside = np.flatnonzero((lengths < 1) | (lengths > x.shape[1]))
-    places = [f"{names[2]}[{i}]" for i in outside[:MAX_SHOWN]]
-    problems.add_all(places, len(outside), f"a length outside 1 to {x.shape[1]}")
-    valid = np.arange(x.shape[1]) < lengths[:, None]
-    bad = np.argwhere(~np.isfinite(x) & valid[..., None])
-    places = [f"{names[0]}[{i}], step {t}, feature {f}" for i, t, f in bad[:MAX_SHOWN]]
+def _npz_blocks(path: Path, name: str) -> Iterator[np.ndarray]:
+    with open_npz(path) as arrays:
+        for block in arrays.blocks(name):
+            yield block[..., None] if block.ndim == 2 else block
+
+
+def _fill(sources: Sequence[_Source], rows: Sequence[np.ndarray]) -> list[Ragged]:
+    """Return the series of each split, read into one tensor: no series is in memory twice.
+
+    Args:
+        sources: The files, whose series are numbered one file after the other.
+        rows: Numbers of the series of each split.
+
+    Raises:
+        DataError: A value is NaN or infinite.
+    """
+    lengths = np.concatenate([source.lengths for source in sources]).astype(np.int64)
+    order = np.concatenate(rows)
+    starts = np.full(len(lengths), -1)
+    starts[order] = np.cumsum(lengths[order]) - lengths[order]
+    flat = torch.empty(int(lengths[order].sum()), sources[0].features)
+    first = 0
+    for source in sources:
+        problems, number = Problems(source.path), 0
+        for block in source.blocks():
+            valid = np.arange(block.shape[1]) < source.lengths[number : number + len(block), None]
+            _check_finite(block, valid, source.name, number, problems)
+            chosen = starts[first : first + len(block)] >= 0
+            taken = np.flatnonzero(chosen) + first
+            values = block[valid & chosen[:, None]].astype(np.float32)
+            flat.numpy()[ranges(starts[taken], lengths[taken])] = values
+            number, first = number + len(block), first + len(block)
+        problems.check()
+    ends = np.cumsum([int(lengths[part].sum()) for part in rows])
+    parts = zip([0, *ends[:-1]], ends, rows, strict=True)
+    return [Ragged.from_flat(flat[start:end], lengths[part]) for start, end, part in parts]
+
+
+def _check_finite(block: np.ndarray, valid: np.ndarray, name: str, first: int, problems: Problems) -> None:
+    """Add a problem for each value within a series that is NaN or infinite."""
+    if np.isfinite(block).all():
+        return
+    bad = np.argwhere(~np.isfinite(block) & valid[..., None])
+    places = [f"{name}[{first + i}], step {t}, feature {f}" for i, t, f in bad[:MAX_SHOWN]]
     problems.add_all(places, len(bad), "NaN or infinity")
-    return Ragged.from_flat(torch.from_numpy(x[valid].astype(np.float32)), valid.sum(1))

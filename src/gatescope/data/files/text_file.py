@@ -1,4 +1,4 @@
-"""The user's texts: a CSV, TSV or JSONL file (also .gz) with a column of texts and one of labels or numbers.
+"""The user's texts: a table (.csv, .tsv, .txt, .json, .jsonl, .parquet) of texts with labels or numbers.
 
 The file is read once, row by row, and checked as a whole before any training. Splits are drawn at random,
 stratified by label, unless they have files of their own; a label that train lacks is then refused.
@@ -17,14 +17,17 @@ from pydantic import Field
 from sklearn.model_selection import train_test_split
 
 from gatescope.data.datamodule import SequenceData
+from gatescope.data.division import Division, Fold, Folds
 from gatescope.data.encoding.corpus import Selection, Texts
 from gatescope.data.encoding.remarks import check_texts
 from gatescope.data.encoding.text import MaxLength, TextEncoding
 from gatescope.data.encoding.tokenizers import Tokenizer, TokenizerName, restore
 from gatescope.data.errors import Problems
 from gatescope.data.examples import Splits
+from gatescope.data.files.groups import Groups
 from gatescope.data.files.labels import Labels, TargetKind, shorten
 from gatescope.data.files.sources import source_files, source_notes
+from gatescope.data.files.table_form import AUTO, Column, Delimiter, TableForm
 from gatescope.data.files.table_reader import Row, Table
 from gatescope.data.target_scale import ScaleName, with_target_scale
 
@@ -34,15 +37,16 @@ class TextFile(SequenceData):
 
     Args:
         path: of the train file, or of the file that all splits are drawn from.
-        text: column of the texts; its position from "1" if the file has no header.
-        label: column of the labels or numbers; its position from "1" if the file has no header.
+        text: column of the texts, its name or its position from 1.
+        label: column of the labels or numbers, its name or its position from 1.
         kind: classification, or regression if `label` holds numbers.
         validation_path: of a separate validation file, or None.
         test_path: of a separate test file, or None.
         validation: share of the train file, used without a `validation_path`.
         test: share of the train file, used without a `test_path`.
-        header: whether the first row of a CSV or TSV holds the names of the columns.
-        encoding: of the file.
+        folds, fold: as in `Division`.
+        group: column of the groups (speaker, author), none of which is in two splits; None without groups.
+        header, encoding, delimiter, quoting: as in `TableForm`.
         limit: number of train texts of a subset, for quick runs; None for all.
         max_tokens, min_freq, max_length, specials, tokenizer, vectors, frozen: as in `TextEncoding`.
         batch_size, seed, workers: as in `SequenceData`.
@@ -53,8 +57,8 @@ class TextFile(SequenceData):
     def __init__(
         self,
         path: str,
-        text: str = "text",
-        label: str = "label",
+        text: Column = "text",
+        label: Column = "label",
         kind: TargetKind = "classification",
         validation_path: str | None = None,
         test_path: str | None = None,
@@ -75,36 +79,44 @@ class TextFile(SequenceData):
         workers: Annotated[int, Field(ge=0)] = 0,
         name: str | None = None,
         target_scale: ScaleName = "none",
+        folds: Folds = None,
+        fold: Fold = None,
+        group: str | None = None,
+        delimiter: Delimiter = AUTO,
+        quoting: bool = True,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
         self.name, self.target_scale = name, target_scale
         self.files = source_files(path, validation_path, test_path)
-        self.columns, self.header, self.charset = (text, label), header, encoding
-        self.kind, self.limit, self.validation, self.test = kind, limit, validation, test
+        self.columns, self.form = (text, label), TableForm(header, encoding, delimiter, quoting)
+        self.kind, self.limit, self.group = kind, limit, group
+        self.division = Division(validation, test, seed, folds, fold)
         self.encoding = TextEncoding(
             max_tokens, min_freq, max_length, tuple(specials or ()), tokenizer, vectors, frozen
         )
 
     def build(self) -> Splits:
         """Read the files, divide the texts into splits and encode them."""
-        texts = _LabelledTextRows(self.files, self.kind, self.columns[1])
+        texts = _LabelledTextRows(self.files, self.kind, str(self.columns[1]))
+        groups = Groups(self.files, self.group)
+        columns = (*self.columns, *groups.columns)
         for part, path in self.files.items():
             problems = Problems(path)
-            for row in Table(path, self.columns, self.header, self.charset).rows(problems):
-                texts.add(part, row, self.columns[0], problems)
+            for row in Table(path, columns, self.form).rows(problems):
+                texts.add(part, groups.take(part, row, problems), str(self.columns[0]), problems)
             problems.check()
         targets, labels = texts.labels.targets()
-        rows = texts.labels.split(self.validation, self.test, self.seed)
+        rows = texts.labels.split(self.division, groups.array)
         if self.limit is not None and self.limit < len(rows[0]):
             strata = targets[rows[0]] if labels else None
             rows[0], _ = train_test_split(
                 rows[0], train_size=self.limit, stratify=strata, random_state=self.seed
             )
-        notes = source_notes(self.files) | texts.count_repetitions(rows)
+        notes = source_notes(self.files) | texts.count_repetitions(rows) | groups.notes(self.division)
         tokenizer = self.encoding.fit_tokenizer(Selection(texts.texts, rows[0]))
         corpus = self.encoding.corpus(tokenizer).extend(texts.texts)
         splits = self.encoding.encode(corpus, rows, targets, labels, notes)
-        check_texts(splits.task.notes, self.encoding, str(self.files["train"]), self.columns[0])
+        check_texts(splits.task.notes, self.encoding, str(self.files["train"]), str(self.columns[0]))
         return with_target_scale(splits, self.target_scale)
 
     def tokenize(self, text: str) -> list[str]:

@@ -17,6 +17,11 @@ import numpy as np
 from gatescope.data.errors import DataError, Problems
 from gatescope.data.text_io import open_text
 
+COMMENTS = ("#", "%")
+"""What the lines of comments begin with."""
+LABELS = ("@classlabel", "@targetlabel")
+"""Keys that declare a label at the end of each example: a class, or a number."""
+
 
 class Example(NamedTuple):
     """A labelled series.
@@ -42,7 +47,7 @@ def read_ts(path: Path, problems: Problems) -> Iterator[Example]:
         start = _read_header(path, stream)
         number, dimensions = 0, 0
         for line, text in enumerate(stream, start):
-            if not text.strip() or text.startswith("#"):
+            if not text.strip() or text.lstrip().startswith(COMMENTS):
                 continue
             number += 1
             where = f"row {number} (line {line})"
@@ -62,17 +67,18 @@ def _read_header(path: Path, stream: io.TextIOBase) -> int:
     """Read up to @data; return the number of the next line."""
     header: dict[str, str] = {}
     for line, text in enumerate(stream, 1):
-        key, _, value = text.strip().lower().partition(" ")
+        if not text.strip() or text.lstrip().startswith(COMMENTS):
+            continue
+        key, *values = text.lower().split()
         if key == "@data":
             if header.get("@timestamps", "false").startswith("true"):
                 raise DataError(f"{path}: it has time stamps; only evenly spaced time steps can be read")
-            if not any(header.get(k, "").startswith("true") for k in ("@classlabel", "@targetlabel")):
+            if not any(header.get(k, "false").startswith("true") for k in LABELS):
                 raise DataError(f"{path}: it has neither @classLabel true nor @targetLabel true: no labels")
             return line + 1
-        if key.startswith("@"):
-            header[key] = value.strip()
-        elif key and not key.startswith("#"):
-            raise DataError(f"{path}, line {line}: a line of the header must start with @ or #")
+        if not key.startswith("@"):
+            raise DataError(f"{path}, line {line}: a line of the header must start with @, # or %")
+        header[key] = values[0] if values else "true"
     raise DataError(f"{path}: no line @data; is it a .ts file?")
 
 

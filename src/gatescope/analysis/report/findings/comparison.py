@@ -46,7 +46,7 @@ def headline(comparison: Comparison) -> str:
     if not contrasts:
         return f"{text}."
     if any(one.verdict == TOO_FEW_SEEDS for one in contrasts):
-        return f"{text}; not enough seeds for a verdict."
+        return f"{text}; not enough {comparison.unit}s for a verdict."
     ahead = sum(one.verdict == AHEAD for one in contrasts)
     undecided = sum(one.verdict == UNDECIDED for one in contrasts)
     rest = f", undecided against {undecided}" if undecided else ""
@@ -59,7 +59,7 @@ def _best(comparison: Comparison, condition: str) -> str:
     leader = comparison.leaders[condition]
     n = comparison.summary(leader.variant, condition).n
     text = f"{_best_mean(comparison, condition, bold=True)} (n = {n})."
-    return " ".join([text, *_contrast_sentences(leader.contrasts)])
+    return " ".join([text, *_contrast_sentences(leader.contrasts, comparison.unit)])
 
 
 def _best_mean(comparison: Comparison, condition: str, bold: bool = False) -> str:
@@ -80,7 +80,7 @@ def under(condition: str) -> str:
     return f" under {condition}" if condition else ""
 
 
-def _contrast_sentences(contrasts: Iterable[Contrast]) -> list[str]:
+def _contrast_sentences(contrasts: Iterable[Contrast], unit: str) -> list[str]:
     by_verdict: dict[str, list[Contrast]] = {}
     for one in contrasts:
         by_verdict.setdefault(one.verdict, []).append(one)
@@ -92,10 +92,12 @@ def _contrast_sentences(contrasts: Iterable[Contrast]) -> list[str]:
     if undecided := by_verdict.get(UNDECIDED):
         sentences.append(f"Undecided: {_references(undecided)}.{_seeds(undecided)}")
     if constant := by_verdict.get(NO_SPREAD):
-        sentences.append(f"No test against {_references(constant)}: the difference is the same in all seeds.")
+        sentences.append(
+            f"No test against {_references(constant)}: the difference is the same in all {unit}s."
+        )
     if few := by_verdict.get(TOO_FEW_SEEDS):
         sentences.append(
-            f"Not enough seeds for a verdict against {_references(few)} (fewer than {MIN_SEEDS} pairs)."
+            f"Not enough {unit}s for a verdict against {_references(few)} (fewer than {MIN_SEEDS} pairs)."
         )
     return sentences
 
@@ -130,8 +132,8 @@ def _baseline(comparison: Comparison, condition: str) -> str:
         EQUIVALENT: "Equivalent to it within the study's margin",
         UNDECIDED: "Undecided",
         BEHIND: f"{worse.capitalize()} it",
-        NO_SPREAD: "No test, as the difference is the same in all seeds",
-        TOO_FEW_SEEDS: "Not enough seeds for a verdict",
+        NO_SPREAD: f"No test, as the difference is the same in all {comparison.unit}s",
+        TOO_FEW_SEEDS: f"Not enough {comparison.unit}s for a verdict",
     }
     contrasts = comparison.baseline_contrasts[condition]
     for verdict, phrase in phrases.items():
