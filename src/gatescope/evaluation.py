@@ -166,7 +166,8 @@ def recorded_scores(predictions: pd.DataFrame, unit: str) -> dict[str, Estimate]
         return classification_scores(predictions)
     if "errors" in predictions:
         return transduction_scores(predictions, unit)
-    return regression_scores(predictions) if "target" in predictions else {}
+    is_regression = "target" in predictions and predictions.target.dtype.kind == "f"
+    return regression_scores(predictions) if is_regression else {}
 
 
 def tables(predictions: pd.DataFrame, scores: Mapping[str, Estimate]) -> list[TitledTable]:
