@@ -13,7 +13,7 @@ case ${1:-} in -h | --help) sed -n '2,/^[^#]/{/^#/p}' "$0" | cut -c3-; exit ;; e
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${FOLDER:-$(mktemp -d /tmp/gatescope-ranges-XXXXXX)}
-tests=${TESTS:-tests/test_run.py tests/test_package.py tests/test_trained.py tests/test_export.py
+tests=${TESTS:-tests/test_run.py tests/test_package.py tests/test_trained.py tests/export/test_graph.py
     tests/commands/test_commands.py tests/commands/test_dashboard.py tests/commands/test_explain.py
     tests/commands/test_report.py tests/analysis/test_statistics.py tests/analysis/test_page.py tests/baselines
     tests/benchmarks/test_recurrence.py tests/cells/test_forward.py tests/cells/test_kernel_build.py

@@ -15,7 +15,7 @@ import pytest
 import torch
 from conftest import ROOT
 from hydra import compose, initialize_config_dir
-from trained_runs import SERIES, TEXTS, trained_run
+from trained_runs import SERIES, TEXTS, answer_without_heavy_imports, trained_run
 
 import gatescope
 from gatescope.analysis.runs import NoRuns
@@ -63,6 +63,12 @@ def test_texts_are_preprocessed_as_in_training(trained: Trained) -> None:
     assert set(alone.probabilities) == {"negative", "neutral", "positive"}
     assert sum(alone.probabilities.values()) == pytest.approx(1.0, abs=1e-5)
     assert alone.label == max(alone.probabilities, key=lambda name: alone.probabilities[name])
+
+
+def test_a_text_is_read_without_the_data(trained: Trained, copied: Path) -> None:
+    text = "@someone The day, http://t.co/x qqzzx"
+    (answer,) = trained.predict(text)
+    assert answer_without_heavy_imports(copied, text) == answer.label
 
 
 def test_by_id_under_the_root(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

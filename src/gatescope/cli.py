@@ -42,6 +42,7 @@ from gatescope.distributed import refuse_foreign_torchrun, spread
 from gatescope.invocation import write
 from gatescope.overrides import with_quoted_paths
 from gatescope.processes import die_with_sweep
+from gatescope.run_options import with_options_of_start
 from gatescope.startup import import_libraries, imports_uncollected
 from gatescope.tracking.directory import ensure_writable, run_lock
 from gatescope.tracking.identity import run_dir
@@ -50,6 +51,8 @@ from gatescope.tracking.outcomes import RUNNING_ELSEWHERE, SweepFailed, is_finis
 log = logging.getLogger(__name__)
 
 FAILED, USAGE, INTERRUPTED, PREEMPTED = 1, 2, 130, 143
+OF_100 = frozenset({"test/bleu"})
+"""Metrics from 0 to 100; all others that have a scale are from 0 to 1."""
 EXPECTED = (ValueError, OSError, RuntimeError)
 """Types of errors that this package raises with a message for the user; others show a traceback."""
 
@@ -65,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.argv[1:] = arguments
     import_from_working_directory()
     try:
+        sys.argv[1:] = with_options_of_start(sys.argv[1:])
         with imports_uncollected():
             check_command_line()
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=CONFIG)(job)()
@@ -208,7 +212,11 @@ def _run(cfg: DictConfig) -> float:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
         raise SystemExit(code) from error  # Hydra adds a message of its own to any other exception
-    metrics = [f"{name} {value:.4g}" for name, value in result.summary.items() if name.startswith("test/")]
+    metrics = [
+        f"{name} {value:.4g}{' of 100' if name in OF_100 else ''}"
+        for name, value in result.summary.items()
+        if name.startswith("test/")
+    ]
     log.info("finished: %s  %s", result.directory, "  ".join(metrics))
     return result.monitored
 

@@ -30,6 +30,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from gatescope.components import argument_problems, component_problems, disallowed, unknown_key
+from gatescope.fold_keys import fold_problems
 from gatescope.moved import current_targets
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -283,6 +284,8 @@ class StudyConfig:
     published: list[PublishedConfig]
     figures: list[ModulePath]
     findings: ModulePath
+    margin: Annotated[float, Field(gt=0)] | None = None
+    contrasts: list[Annotated[list[Name], Field(min_length=2, max_length=2)]] = field(default_factory=list)
 
 
 @dataclass(config=STRICT)
@@ -308,8 +311,12 @@ class RootConfig:
     monitor: Annotated[str, Field(min_length=1)] | None = None
     monitor_direction: Literal["max", "min"] | None = None
     loss: LossConfig = field(default_factory=LossConfig)
+    start: Annotated[str | None, Field(alias="from", min_length=1)] = None
+    freeze: list[Annotated[str, Field(min_length=1)]] = field(default_factory=list)
 
 
+ALIASES = {"start": "from"}
+"""The keys of fields whose keys are no names in Python."""
 SCHEMA: TypeAdapter[RootConfig] = TypeAdapter(RootConfig)
 
 
@@ -412,16 +419,19 @@ def allowed_keys(parent: str, plain: Mapping[str, Any]) -> list[str]:
     if parent == "model":
         return [field.name for field in fields(MODELS[_family(plain["model"])])]
     schema: Any = RootConfig if not parent else get_type_hints(RootConfig).get(parent)
-    return [field.name for field in fields(schema)] if is_dataclass(schema) else []
+    return [ALIASES.get(field.name, field.name) for field in fields(schema)] if is_dataclass(schema) else []
 
 
 def _contradictions(plain: Mapping[str, Any]) -> Iterator[str]:
     """Yield the contradictions between several keys."""
+    yield from fold_problems(plain["data"])
     model, trainer, heads = plain["model"], plain["trainer"], plain["attention"].get("heads", 1)
     if "hidden_size" in model and model["parameters"] is None and isinstance(heads, int) and heads > 1:
         width = model["hidden_size"] * (2 if model["bidirectional"] else 1)
         if width % heads:
             yield f"attention.heads: given {heads}, allowed: a divisor of the width of the states, {width}"
+    if "baseline" in model and (plain.get("from") or plain.get("freeze")):
+        yield "from: a model without a network has no weights, leave out from and freeze"
     if trainer["max_epochs"] == trainer["max_steps"] == -1 and trainer.get("max_time") is None:
         yield "trainer.max_epochs: given -1, allowed: a number of epochs, or -1 with trainer.max_steps given"
     if trainer.get("limit_val_batches") == 0:

@@ -19,6 +19,7 @@ from gatescope.analysis import errors
 from gatescope.analysis.error_tables import TitledTable, classification_tables
 from gatescope.analysis.report.numbers import interval
 from gatescope.analysis.statistics import LEVEL, Estimate, mean_interval
+from gatescope.tracking.predictions import classes
 
 RESAMPLES = 2000
 SEED = 0
@@ -152,6 +153,20 @@ def transduction_scores(predictions: pd.DataFrame, unit: str) -> dict[str, Estim
         "exact_match": proportion_interval(int((predictions.errors == 0).sum()), n),
         f"{unit}_error_rate": Estimate(rate, math.nan, math.nan, n),
     }
+
+
+def recorded_scores(predictions: pd.DataFrame, unit: str) -> dict[str, Estimate]:
+    """Return the scores of a recorded test; empty for a task that predicts at every step.
+
+    Args:
+        predictions: As `gatescope.tracking.predictions` describes them.
+        unit: What a symbol of a transduction is.
+    """
+    if classes(predictions):
+        return classification_scores(predictions)
+    if "errors" in predictions:
+        return transduction_scores(predictions, unit)
+    return regression_scores(predictions) if "target" in predictions else {}
 
 
 def tables(predictions: pd.DataFrame, scores: Mapping[str, Estimate]) -> list[TitledTable]:

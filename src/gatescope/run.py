@@ -19,6 +19,7 @@ from gatescope.config import ConfigError, check, check_files
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.errors import DataError
 from gatescope.devices import accelerator_of, check_card, device_count
+from gatescope.fine_tuning import check_architecture, freeze, keep_vocabulary, source_run, start_from
 from gatescope.instruments.callbacks import instrument_callbacks
 from gatescope.models.encoder import sizes
 from gatescope.ranks import rank, under_torchrun
@@ -99,6 +100,7 @@ def run(cfg: DictConfig) -> RunResult:
         return result
     check_files(cfg)
     check_card(cfg)
+    check_architecture(cfg)
     with track_run(cfg) as tracking:
         set_torch_options(cfg)
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -124,6 +126,9 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
     memory = MemoryReport(cfg, data, tracking.checkpoints.path)
     with memory.explained():
         module = build_module(cfg, data)
+    if (source := source_run(cfg)) is not None:
+        start_from(module.model, source)
+    freeze(module.model, cfg.get("freeze") or [])
     if cfg.trainer.compile:
         # Documented in torch's "torch._logging"; otherwise dynamo prints each branch on lengths.
         torch._logging.set_logs(dynamo=logging.ERROR)
@@ -231,6 +236,8 @@ def load_data(cfg: DictConfig) -> SequenceData:
     import_from_working_directory()
     data: SequenceData = instantiate(cfg.data)
     data.order_seed = cfg.seed
+    if (source := source_run(cfg)) is not None:
+        keep_vocabulary(data, source)
     files = find_inputs(OmegaConf.to_container(cfg.data, resolve=True), "data")
     data.sources = {key: (str(path.absolute()), digest) for key, path, digest in files}
     data.setup()

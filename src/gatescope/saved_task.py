@@ -37,12 +37,26 @@ class SavedTask(NamedTuple):
 def saved_task(data: SequenceData) -> dict[str, Any]:
     """Return the content of a checkpoint from which `restored_task` makes a `SavedTask`."""
     assert data.splits is not None
-    task = data.task
+    return task_content(data.task, int(data.splits.train.lengths.max()))
+
+
+def task_content(task: TaskSpec, longest: int) -> dict[str, Any]:
+    """Return what `restored_task` reads.
+
+    Args:
+        task: The task.
+        longest: Number of steps of the longest training sequence.
+    """
     return {
-        "spec": {name: one.dump_python(getattr(task, name), mode="json") for name, one in _fields().items()},
+        "spec": spec_values(task),
         "vectors": None if task.vectors is None else list(task.vectors.shape),
-        "longest": int(data.splits.train.lengths.max()),
+        "longest": longest,
     }
+
+
+def spec_values(task: TaskSpec) -> dict[str, Any]:
+    """Return the saved fields of a task in values of JSON."""
+    return {name: one.dump_python(getattr(task, name), mode="json") for name, one in _fields().items()}
 
 
 def restored_task(content: Mapping[str, Any]) -> SavedTask:

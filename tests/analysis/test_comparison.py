@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -12,11 +13,20 @@ from gatescope.analysis import comparison as module
 from gatescope.analysis import contrasts, faithfulness
 from gatescope.analysis.comparison import compare
 from gatescope.analysis.gradient_flow import END
+from gatescope.analysis.intervals import metric_interval
 from gatescope.analysis.report import build, write_report
-from gatescope.analysis.runs import NoRuns, RecordSource
-from gatescope.analysis.statistics import holm, mean_interval
+from gatescope.analysis.runs import NoRuns, RecordSource, Tables
+from gatescope.analysis.statistics import ItemVariance
 
 from .conftest import write_run, write_vanishing
+
+
+def of_items(tables: Tables, variant: str) -> ItemVariance:
+    """The variance over test items of the share of seeds that are right, divided by the number of items."""
+    ids = tables.runs.run_id[tables.runs.variant == variant]
+    predictions = [table.sort_values("id") for i in ids if (table := tables.predictions(i)) is not None]
+    right = np.mean([table.target == table.prediction for table in predictions], axis=0)
+    return ItemVariance(float(right.var(ddof=1)) / len(right), len(right))
 
 
 def test_a_comparison_holds_the_results_of_a_study(toy: Path) -> None:
@@ -26,12 +36,33 @@ def test_a_comparison_holds_the_results_of_a_study(toy: Path) -> None:
     assert len(comparison.variants) == len(comparison.summaries) == 6
     wide = tables.final("test/accuracy").pivot(index="seed", columns="variant", values="value")
     for one in comparison.summaries:
-        assert one.metrics["test/accuracy"] == mean_interval(wide[one.variant])
-    p = [stats.ttest_rel(wide[one.variant], wide["rnn-none"]).pvalue for one in comparison.contrasts]
-    assert [one.difference.p for one in comparison.contrasts] == pytest.approx(p, rel=1e-12)
-    assert [one.adjusted_p for one in comparison.contrasts] == pytest.approx(list(holm(p)))
+        values = wide[one.variant]
+        assert one.metrics["test/accuracy"] == metric_interval(
+            values, "proportion", of_items(tables, one.variant)
+        )
+        assert one.metrics["test/accuracy"].mean == pytest.approx(values.mean())
+    assert comparison.covers == "seeds and test items"
     assert comparison.leaders[""].variant == wide.mean().idxmax()
     assert {one.reference for one in comparison.baseline_contrasts[""]} == {"linear model"}
+    for one in comparison.contrasts:
+        assert one.adjusted_p == pytest.approx(min(1.0, 5 * one.difference.p))
+        low, high = one.difference.estimate.low, one.difference.estimate.high
+        assert (one.verdict in ("ahead", "behind")) == (not low <= 0 <= high)
+
+
+def test_without_predictions_an_interval_covers_seeds_alone(toy: Path) -> None:
+    for path in toy.glob("toy/*/predictions.csv"):
+        path.unlink()
+    tables = RecordSource(toy, "toy").tables()
+    comparison = compare(tables)
+    assert comparison.covers == "seeds"
+    wide = tables.final("test/accuracy").pivot(index="seed", columns="variant", values="value")
+    for one in comparison.contrasts:
+        test = stats.ttest_rel(wide[one.variant], wide["rnn-none"])
+        assert one.difference.p == pytest.approx(test.pvalue, rel=1e-12)
+        interval = test.confidence_interval(1 - 0.05 / 5)
+        estimate = one.difference.estimate
+        assert (estimate.low, estimate.high) == pytest.approx((interval.low, interval.high))
 
 
 def test_gradient_flow_is_summarized_with_its_censoring_and_lost_seeds(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
+from omegaconf import OmegaConf
 
 from gatescope.analysis.report import numbers, write_index, write_report
 from gatescope.analysis.runs import NoRuns, RecordSource
@@ -36,7 +37,8 @@ def test_the_report_of_a_comparison(toy: Path, tmp_path: Path) -> None:
     assert "python train.py study=toy" in text
     assert "**gru-additive** has the highest mean test accuracy" in text
     assert "linear model" in text
-    assert "Significantly below it" in text
+    assert "Undecided: " in text
+    assert "Intervals over seeds and test items, simultaneous for 5 comparisons (Bonferroni)" in text
     assert "Warnings" not in text
     assert "torch 2.13.0" in text
 
@@ -75,15 +77,23 @@ def test_few_seeds_get_intervals_and_no_verdict(tmp_path: Path) -> None:
     row = next(line for line in text.splitlines() if line.startswith("| gru-none | +0.399 ["))
     assert row.endswith("| not enough seeds |")
     assert "Not enough seeds for a verdict against rnn-none (+0.399 [" in text
-    assert "is significantly ahead of" not in text
+    assert "is ahead of" not in text
 
 
-def test_equal_variants_do_not_differ_significantly(tmp_path: Path) -> None:
+def test_equal_variants_are_undecided_or_equivalent_within_a_margin(tmp_path: Path) -> None:
     for seed in range(5):
         write_run(tmp_path, "gru-none", seed, accuracy=0.7 + 0.01 * (seed % 2))
         write_run(tmp_path, "rnn-none", seed, accuracy=0.7 + 0.01 * ((seed + 1) % 2))
     text = text_of(tmp_path, tmp_path / "out")
-    assert "There is no significant difference from" in text
+    assert "Undecided: " in text
+    assert "no significant difference" not in text
+    for path in tmp_path.glob("toy/*/config.yaml"):
+        config = OmegaConf.load(path)
+        config.study.margin = 0.05
+        OmegaConf.save(config, path)
+    text = text_of(tmp_path, tmp_path / "out")
+    assert "It is equivalent to " in text
+    assert "Differences within ±0.05 do not matter." in text
 
 
 def test_a_difference_that_is_the_same_in_all_seeds_is_not_tested(tmp_path: Path) -> None:
@@ -118,7 +128,7 @@ def test_lower_can_be_better(tmp_path: Path) -> None:
                 file.write(row + "\n")
     text = text_of(tmp_path, tmp_path / "out")
     assert "**gru-none** has the lowest mean test mse" in text
-    assert "It is significantly ahead of rnn-none (−0.1" in text
+    assert "It is ahead of rnn-none (−0.1" in text
 
 
 def test_the_baseline_may_be_a_run_of_the_study(tmp_path: Path) -> None:
@@ -129,7 +139,7 @@ def test_the_baseline_may_be_a_run_of_the_study(tmp_path: Path) -> None:
     assert "The baseline, tfidf_logistic, has no finished run" in without
     write_run(tmp_path, "tfidf_logistic-none", 0, study=study, accuracy=0.757, measurements=[])
     text = text_of(tmp_path, tmp_path / "out")
-    assert "tfidf_logistic (computed in this study), reaches 0.757. Significantly above it: gru-none" in text
+    assert "tfidf_logistic (computed in this study), reaches 0.757. Above it: gru-none" in text
     assert "**gru-none** has the highest" in text
     assert "No finite result" not in text, "a baseline needs no seeds"
 
@@ -278,7 +288,7 @@ def test_the_index_has_one_line_per_report(toy: Path, tmp_path: Path) -> None:
         "0.700. | 1 of 1 |"
     )
     assert lines[-1].startswith("| [toy](toy/README.md) | *Which of these is better?* gru-additive has the")
-    assert "others. | 30 of 30 |" in lines[-1]
+    assert "ahead of 0 of 5 others, undecided against 5. | 30 of 30 |" in lines[-1]
 
 
 def test_an_empty_index_shows_the_first_command(tmp_path: Path) -> None:

@@ -153,11 +153,12 @@ def test_a_table_of_results_is_summarized_and_compared_by_column() -> None:
     got = s.compare_with_reference(table, "rnn")
     assert list(got.index) == ["gru", "lstm"]
     for name, row in got.iterrows():
-        difference = s.paired_difference(table[name], table["rnn"])
-        assert (row["mean"], row.p, row.n) == (difference.estimate.mean, difference.p, len(difference.seeds))
-        assert row.verdict == s.verdict(difference, row.p_holm)
-    assert list(got.p_holm) == list(s.holm(got.p))
-    assert list(got.verdict) == ["ahead", s.NO_DIFFERENCE]
+        alone = s.paired_difference(table[name], table["rnn"])
+        family = s.paired_difference(table[name], table["rnn"], 0.975)  # Bonferroni for two comparisons
+        assert (row["mean"], row.n) == (alone.estimate.mean, len(alone.seeds))
+        assert row.p == pytest.approx(min(1.0, 2 * alone.p))
+        assert (row.low, row.high) == pytest.approx((family.estimate.low, family.estimate.high))
+    assert list(got.verdict) == ["ahead", s.UNDECIDED]
     assert s.compare_with_reference(table, "rnn", higher_is_better=False).verdict["gru"] == "behind"
 
 
@@ -169,11 +170,12 @@ def test_superiority_counts_ties_half() -> None:
 def test_constant_differences() -> None:
     same = s.paired_difference([1.0] * 5, [1.0] * 5)
     assert same.p == 1.0
-    assert s.verdict(same, same.p) == "no significant difference"
+    assert s.verdict(same) == s.UNDECIDED
+    assert s.verdict(same, margin=0.1) == s.EQUIVALENT
     apart = s.paired_difference([2.0] * 5, [1.0] * 5)
     assert math.isnan(apart.p)
     assert math.isnan(apart.estimate.low)
-    assert s.verdict(apart, apart.p) == s.NO_SPREAD
+    assert s.verdict(apart) == s.NO_SPREAD
 
 
 def test_differences_alike_to_rounding_have_no_test() -> None:
@@ -187,24 +189,32 @@ def test_differences_alike_to_rounding_have_no_test() -> None:
     assert 0 < s.paired_difference([a[0] + 0.006, *a[1:]], b).p < 0.05
 
 
+def named(values: list[float], name: str) -> pd.Series:
+    return pd.Series(values, name=name)
+
+
 def test_a_difference_without_a_test_leaves_its_family_smaller() -> None:
-    assert s.holm([math.nan, 0.02, 0.04])[1] == pytest.approx(0.04)
+    apart = (named([2.0] * 5, "a"), named([1.0] * 5, "b"), None)
+    tested = (named([1.0, 2.0, 3.0, 4.0, 6.0], "a"), named([0.0, 1.5, 2.0, 3.5, 4.0], "b"), None)
+    family = s.compare_family([apart, tested])
+    assert family.tests == 1
+    alone = s.paired_difference(*tested[:2]).estimate
+    found = family.differences[1].estimate
+    assert (found.low, found.high) == pytest.approx((alone.low, alone.high))
+    assert s.compare_family([tested], tests=6).differences[0] == s.paired_difference(
+        *tested[:2], 1 - 0.05 / 6
+    )
 
 
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=6))
-def test_holm_is_the_closed_test_with_bonferroni(p: list[float]) -> None:
-    everyone = range(len(p))
-    subsets = [c for size in range(1, len(p) + 1) for c in combinations(everyone, size)]
-    closed = [max(min(1.0, len(c) * min(p[j] for j in c)) for c in subsets if i in c) for i in everyone]
-    assert s.holm(p) == pytest.approx(closed)
-
-
-def test_holm_leaves_out_what_has_no_p() -> None:
-    adjusted = s.holm([0.01, math.nan, 0.04])
-    assert adjusted[0] == pytest.approx(0.02)
-    assert math.isnan(adjusted[1])
-    assert adjusted[2] == pytest.approx(0.04)
+def test_simultaneous_intervals_hold_together() -> None:
+    rng = np.random.default_rng(10)
+    hold = 0
+    for _ in range(400):
+        common = rng.normal(0, 1, 5)
+        variants = [named(list(common + rng.normal(0, 0.5, 5)), f"v{k}") for k in range(5)]
+        family = s.compare_family([(one, variants[0], None) for one in variants[1:]])
+        hold += all(one.estimate.low <= 0 <= one.estimate.high for one in family.differences)
+    assert 0.94 <= hold / 400 <= 0.995
 
 
 def test_interquartile_mean() -> None:
@@ -229,12 +239,58 @@ def test_interquartile_bootstrap_keeps_the_tasks() -> None:
         ([1.0, 1.1, 1.2, 1.1, 1.0], [0.0] * 5, True, "ahead"),
         ([1.0, 1.1, 1.2, 1.1, 1.0], [0.0] * 5, False, "behind"),
         ([-1.0, -1.1, -1.2, -1.1, -1.0], [0.0] * 5, False, "ahead"),
-        ([1.0, -1.1, 1.2, -1.1, 0.1], [0.0] * 5, True, "no significant difference"),
+        ([1.0, -1.1, 1.2, -1.1, 0.1], [0.0] * 5, True, "undecided"),
     ],
 )
 def test_verdict(a: list[float], b: list[float], higher: bool, expected: str) -> None:
     difference = s.paired_difference(a, b)
-    assert s.verdict(difference, difference.p, higher) == expected
+    assert s.verdict(difference, higher_is_better=higher) == expected
+
+
+numbers = st.lists(st.floats(-1, 1).map(lambda x: round(x, 3)), min_size=5, max_size=9)
+
+
+@settings(deadline=None, max_examples=100)
+@given(numbers, st.integers(1, 20), st.one_of(st.none(), st.floats(0.01, 1)))
+def test_a_verdict_is_that_of_the_interval_beside_it(
+    d: list[float], tests: int, margin: float | None
+) -> None:
+    one = s.paired_difference(d, [0.0] * len(d), 1 - 0.05 / tests)
+    if math.isnan(one.p) or one.p == 1.0:
+        return
+    got = s.verdict(one, tests, margin=margin)
+    assert (got in (s.AHEAD, s.BEHIND)) == (not one.estimate.low <= 0 <= one.estimate.high)
+    if got == s.AHEAD:
+        assert one.estimate.low > 0
+    end = margin or 0.0
+    one_sided = (
+        stats.ttest_1samp(d, -end, alternative="greater").pvalue,
+        stats.ttest_1samp(d, end, alternative="less").pvalue,
+    )
+    is_within = margin is not None and max(one_sided) < 0.05 / tests
+    if got not in (s.AHEAD, s.BEHIND):
+        assert (got == s.EQUIVALENT) == is_within
+
+
+@pytest.mark.parametrize("margin", [None, 0.6])
+def test_the_number_of_seeds_decides_with_the_stated_power(margin: float | None) -> None:
+    """Simulated with the estimates as the truth."""
+    rng = np.random.default_rng(11)
+    d = np.array([0.9, -0.5, 0.6, 0.1, -0.6]) + (0.35 if margin is None else 0)
+    one = s.paired_difference(d, np.zeros(5), 1 - 0.05 / 3)
+    n = s.seeds_to_decide(one, 3, margin)
+    assert n is not None
+    assert n > 5
+    draws = rng.normal(d.mean(), d.std(ddof=1), (400, n))
+    found = [s.verdict(s.paired_difference(x, np.zeros(n), 1 - 0.05 / 3), 3, margin=margin) for x in draws]
+    decided = np.mean([one != s.UNDECIDED for one in found])
+    assert 0.73 <= decided <= 0.9
+
+
+def test_no_number_of_seeds_makes_up_for_a_small_test_set() -> None:
+    d = [0.01, 0.02, 0.0, 0.015, 0.005]
+    assert s.seeds_to_decide(s.paired_difference(d, [0.0] * 5, items=s.ItemVariance(0.01**2, 100))) is None
+    assert s.seeds_to_decide(s.paired_difference(d, [0.0] * 5, items=s.ItemVariance(1e-8, 100))) == 7
 
 
 def test_the_rate_of_false_claims_is_bounded() -> None:
@@ -242,7 +298,7 @@ def test_the_rate_of_false_claims_is_bounded() -> None:
     said = []
     for _ in range(400):
         d = s.paired_difference(rng.normal(size=5), rng.normal(size=5))
-        said.append(s.verdict(d, d.p) in ("ahead", "behind"))
+        said.append(s.verdict(d) in ("ahead", "behind"))
     assert np.mean(said) < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 400)
 
 

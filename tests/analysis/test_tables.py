@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from gatescope.analysis.comparison import Comparison, compare
+from gatescope.analysis.intervals import metric_interval
 from gatescope.analysis.report import tables as report_tables
 from gatescope.analysis.runs import RecordSource
-from gatescope.analysis.statistics import mean_interval
 
 from .conftest import write_run
 
@@ -67,7 +67,8 @@ def test_the_three_formats_hold_the_same_numbers(tmp_path: Path) -> None:
         f"{name}.{kind}" for name in ("variants", "differences") for kind in ("md", "csv", "tex")
     }
     values = pd.read_csv(tmp_path / "tables" / "variants.csv").set_index("variant")
-    expected = mean_interval(comparison.tables.final("test/accuracy").query("variant == 'gru-none'").value)
+    own = comparison.tables.final("test/accuracy").query("variant == 'gru-none'").value
+    expected = metric_interval(own, "proportion")
     row = values.loc["gru-none"]
     assert (row["test/accuracy/mean"], row["test/accuracy/low"]) == pytest.approx(
         (expected.mean, expected.low)

@@ -40,6 +40,22 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained_run(folder / "runs", *FAST, path, "trainer.max_epochs=6", "optimizer.lr=0.05")
 
 
+def test_a_test_file_of_its_own_is_what_a_run_is_tested_on(tmp_path: Path) -> None:
+    """`data.test_path` is for the test alone: train and validation are the other file."""
+    train, test, out = (tmp_path / name for name in ("train.csv", "test.csv", "scores.json"))
+    reviews(0, 80).to_csv(train, index=False)
+    reviews(1, 30).replace("film", "unseen", regex=True).to_csv(test, index=False)
+    run = trained_run(tmp_path / "runs", *FAST, f"data.path={train}", f"data.test_path={test}")
+    record = json.loads((run / "run.json").read_text())
+    sizes = [record["data"][split]["examples"] for split in ("train", "validation", "test")]
+    assert (sizes[0] + sizes[1], sizes[2]) == (80, 30)
+    assert "unseen" not in gatescope.load(run).task.vocabulary
+    assert main([f"run={run}", f"file={test}", f"out={out}"]) == 0
+    scores = json.loads(out.read_text())["metrics"]
+    for name in ("accuracy", "loss"):
+        assert scores[name]["value"] == pytest.approx(record["summary"][f"test/{name}"], abs=1e-5)
+
+
 def test_a_file_with_labels(run: Path, tmp_path: Path) -> None:
     other = reviews(1, 150)
     other.loc[7, "review"] = ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
-from trained_runs import trained_run
+from trained_runs import answer_without_heavy_imports, trained_run
 
 import gatescope
 from gatescope.commands.evaluate import main as evaluate
@@ -234,24 +233,10 @@ def test_a_model_of_series_reads_no_texts(tmp_path: Path, capsys: pytest.Capture
     assert "reads series and not texts" in capsys.readouterr().err
 
 
-HEAVY = ("wandb", "pytorch_lightning", "lightning_fabric", "torchmetrics", "matplotlib", "pandas", "sklearn")
-"""Packages that take long to import, and that a prediction does not need."""
-
-
 def test_a_prediction_imports_no_more_than_it_needs(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere" / run.name
     shutil.copytree(run, copy)
-    program = f"""
-import sys
-import gatescope
-(answer,) = gatescope.load({str(copy)!r}).predict("a great film")
-print(answer.label, sorted(set({HEAVY!r}) & set(sys.modules)))
-"""
-    environment = {**os.environ, "PYTHONWARNINGS": "error"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, env=environment
-    )
-    assert done.stdout.strip() == "high []", done.stderr
+    assert answer_without_heavy_imports(copy, "a great film") == "high"
 
 
 def test_the_script_is_the_command(run: Path) -> None:

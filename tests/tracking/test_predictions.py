@@ -70,7 +70,7 @@ def recomputed(table: pd.DataFrame) -> dict[str, float]:
         answers = [[t, *json.loads(a or "[]")] for t, a in zip(table.target, _also(table), strict=True)]
         found["exact_match"] = np.mean([p in a for p, a in zip(table.prediction, answers, strict=True)])
         found["error_rate"] = table.errors.sum() / table.symbols.sum()
-        found["bleu"] = float(BLEUScore()(list(table.prediction), answers))
+        found["bleu"] = 100 * float(BLEUScore()(list(table.prediction), answers))
         found["chrf"] = float(CHRFScore(n_word_order=0)(list(table.prediction), answers))
     elif "target" in table:
         error = table.prediction - table.target

@@ -527,7 +527,7 @@ def edits(a: list[int], b: list[int]) -> int:
 
 
 def bleu(said: list[list[int]], accepted: list[list[list[int]]]) -> float:
-    """Return corpus BLEU of orders 1 to 4, without smoothing (Papineni et al. 2002)."""
+    """Return corpus BLEU of orders 1 to 4, without smoothing (Papineni et al. 2002), from 0 to 100."""
 
     def grams(one: list[int], n: int) -> Counter[tuple[int, ...]]:
         return Counter(tuple(one[i : i + n]) for i in range(len(one) - n + 1))
@@ -549,7 +549,7 @@ def bleu(said: list[list[int]], accepted: list[list[list[int]]]) -> float:
         len(min(answers, key=lambda a, one=one: (abs(len(a) - len(one)), len(a))))
         for one, answers in zip(said, accepted, strict=True)
     )
-    return math.exp(logs + min(0.0, 1 - nearest / length))
+    return 100 * math.exp(logs + min(0.0, 1 - nearest / length))
 
 
 def all_answers(targets: Tensor) -> list[list[list[int]]]:

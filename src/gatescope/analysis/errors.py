@@ -21,8 +21,8 @@ import pandas as pd
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.summaries import count_text
-from gatescope.analysis.tables import Tables
+from gatescope.analysis.tables import Tables, count_text
+from gatescope.analysis.units import unit_name
 from gatescope.tracking.predictions import badness, classes, worst
 
 BINS = 15
@@ -213,12 +213,14 @@ class Group:
     Attributes:
         variant: The variant.
         condition: The condition.
-        runs: Predictions by run id, in the order of seeds.
+        runs: Predictions by run id, in the order of folds and seeds.
+        unit: What the runs differ in, "seed" or "fold".
     """
 
     variant: str
     condition: str
     runs: dict[str, pd.DataFrame]
+    unit: str = "seed"
 
     @property
     def pooled(self) -> pd.DataFrame:
@@ -244,16 +246,17 @@ def groups(tables: Tables, classified: bool = False) -> list[Group]:
     for condition in study.conditions(tables.runs):
         in_condition = tables.runs[tables.runs.condition == condition]
         for variant in style.order(in_condition.variant):
-            ids = in_condition[in_condition.variant == variant].sort_values("seed").run_id
+            own = in_condition[in_condition.variant == variant].sort_values(["unit", "seed"])
+            ids = own.run_id
             recorded = {run_id: table for run_id in ids if (table := tables.predictions(run_id)) is not None}
             first = next(iter(recorded.values()), None)
             if first is None or (classified and not classes(first)):
                 continue
             same_columns = {run_id: table for run_id, table in recorded.items() if list(table) == list(first)}
-            result.append(Group(variant, condition, same_columns))
+            result.append(Group(variant, condition, same_columns, unit_name(own)))
     return result
 
 
 def seed_text(groups: Sequence[Group]) -> str:
-    """Return "5 seeds", or "3 to 5 seeds" where groups differ."""
-    return count_text((len(group.runs) for group in groups), "seed")
+    """Return "5 seeds", or "3 to 5 seeds" where groups differ; folds in a cross-validation."""
+    return count_text((len(group.runs) for group in groups), groups[0].unit if groups else "seed")

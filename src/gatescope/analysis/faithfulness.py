@@ -17,8 +17,9 @@ import pandas as pd
 from scipy.spatial.distance import jensenshannon
 
 from gatescope.analysis import study, style
-from gatescope.analysis.statistics import Estimate, mean_interval
+from gatescope.analysis.statistics import Estimate
 from gatescope.analysis.tables import NoData, Tables
+from gatescope.analysis.units import unit_interval
 
 TAU = {
     "gradient_input/token": "τ: gradient × input",
@@ -81,11 +82,11 @@ def _scalar_evaluations(tables: Tables) -> Iterator[AttentionEvaluation]:
         for condition in study.conditions(table):
             for variant in style.order(table.variant[table.condition == condition]):
                 own, own_reference = (
-                    part.value[(part.variant == variant) & (part.condition == condition)]
+                    part[(part.variant == variant) & (part.condition == condition)]
                     for part in (table, references)
                 )
                 yield AttentionEvaluation(
-                    condition, label, variant, mean_interval(own), float(own_reference.mean())
+                    condition, label, variant, unit_interval(own), float(own_reference.value.mean())
                 )
 
 
@@ -99,11 +100,16 @@ def seed_differences(tables: Tables) -> Iterator[AttentionEvaluation]:
     """Compute how much the weights of two runs differ that differ in their seed only, in nats.
 
     This is the floor for any difference between weights (Jain & Wallace 2019): the mean over pairs of seeds
-    and the examples that both recorded. Pairs share seeds, so that there is no interval.
+    and the examples that both recorded. Pairs share seeds, so that there is no interval. Runs of different
+    folds have no example in common and make no pair.
     """
     table = tested_measurements(tables, "weights")
     for (condition, variant), own in table.groupby(["condition", "variant"], sort=False):
-        divergences = [_divergence(a, b) for a, b in combinations(own.payload, 2)]
+        divergences = [
+            _divergence(a, b)
+            for _, fold in own.groupby("fold", dropna=False)
+            for a, b in combinations(fold.payload, 2)
+        ]
         finite = [value for value in divergences if math.isfinite(value)]
         if finite:
             mean = Estimate(float(np.mean(finite)), math.nan, math.nan, len(own))

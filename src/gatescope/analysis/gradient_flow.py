@@ -15,6 +15,7 @@ import pandas as pd
 from gatescope.analysis import study, style
 from gatescope.analysis.statistics import geometric_intervals, mean_intervals
 from gatescope.analysis.tables import NoData, Tables
+from gatescope.analysis.units import mean_by_unit, overlap
 
 ALIVE, DEAD, EXPLODED, UNDEFINED = "alive", "dead", "exploded", "undefined"
 DEAD_SHARE = 0.5
@@ -87,20 +88,22 @@ def over_seeds(table: pd.DataFrame, x: str, geometric: bool = False) -> pd.DataF
     """Compute the mean over the seeds that are alive, at each `x` that every seed has reached.
 
     Args:
-        table: a row per seed and x, with the columns seed, value and status.
+        table: a row per seed and x, with the columns seed, unit, overlap, value and status.
         x: name of the column along which the mean runs.
         geometric: whether to compute the geometric mean.
 
     Returns:
         Indexed by x: mean, low, high, n (seeds in the mean), dead and exploded (numbers of seeds).
     """
-    table = table.drop_duplicates([x, "seed"], keep="last")
+    runs = ["unit", "seed"]
+    table = table.drop_duplicates([x, *runs], keep="last")
     values = table.assign(value=table.value.where(table.status == ALIVE)).pivot(
-        index=x, columns="seed", values="value"
+        index=x, columns=runs, values="value"
     )
-    status = table.pivot(index=x, columns="seed", values="status")
+    status = table.pivot(index=x, columns=runs, values="status")
     complete = status.notna().all(axis=1)
-    means = (geometric_intervals if geometric else mean_intervals)(values[complete].to_numpy(dtype=float))
+    compute = geometric_intervals if geometric else mean_intervals
+    means = compute(mean_by_unit(values[complete]).to_numpy(dtype=float), overlap=overlap(table))
     counts = {name: (status[complete] == name).sum(axis=1).to_numpy() for name in (DEAD, EXPLODED)}
     return means.assign(**counts).set_index(values.index[complete])
 
@@ -153,11 +156,10 @@ def mean_curve(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Indexed by lag: mean, low, high.
     """
-    columns = [
-        pd.Series(row["y"], index=row["x"], dtype=float) for row in table.payload if row["kind"] == "curve"
-    ]
-    if not columns:
+    curves = table[[row["kind"] == "curve" for row in table.payload]]
+    if curves.empty:
         return pd.DataFrame(columns=["mean", "low", "high"])
-    wide = pd.concat(columns, axis=1, join="inner")
-    means = geometric_intervals(wide.to_numpy(dtype=float)).set_index(wide.index)
+    columns = [pd.Series(row["y"], index=row["x"], dtype=float) for row in curves.payload]
+    wide = mean_by_unit(pd.concat(columns, axis=1, join="inner", keys=list(curves.unit)))
+    means = geometric_intervals(wide.to_numpy(dtype=float), overlap=overlap(curves)).set_index(wide.index)
     return means[["mean", "low", "high"]]

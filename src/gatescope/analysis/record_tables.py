@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -31,9 +31,9 @@ def build_tables(study: str, records: Sequence[RunRecord], notes: Sequence[str] 
     notes = list(notes)
     records = _without_superseded(records, notes)
     identities = {record.run_id: _identity(record) for record in records}
-    labels = variants.labels(identities)
+    labels = variants.labels(identities, variants.REPLICATES)
     notes += _trial_notes(identities)
-    runs = _runs_table(records, labels)
+    runs = _runs_table(records, labels, identities)
     by_id = {record.run_id: record for record in records}
     last_first = [by_id[run_id] for run_id in runs.sort_values("started", kind="stable").run_id[::-1]]
     studies = [node for record in last_first if isinstance(node := record.config.get("study"), dict)]
@@ -97,15 +97,35 @@ def _trial_notes(identities: dict[str, variants.Run]) -> list[str]:
     ]
 
 
-def _runs_table(records: Sequence[RunRecord], labels: dict[str, variants.Label]) -> pd.DataFrame:
+def _runs_table(
+    records: Sequence[RunRecord], labels: dict[str, variants.Label], identities: dict[str, variants.Run]
+) -> pd.DataFrame:
     rows = []
     for record in records:
-        label = labels[record.run_id]
+        label, row = labels[record.run_id], _run_row(record)
         derived = {"variant": label.variant, "condition": label.condition, "lag": _lag(record.config)}
-        rows.append(_run_row(record) | derived)
+        rows.append(row | derived | _fold(record, identities[record.run_id], row["seed"]))
     table = pd.DataFrame(rows)
     columns = RUN_COLUMNS + sorted(set(table.columns) - set(RUN_COLUMNS))
-    return table[columns].sort_values(["variant", "condition", "lag", "seed", "run_id"], ignore_index=True)
+    return table[columns].sort_values(
+        ["variant", "condition", "lag", "fold", "seed", "run_id"], ignore_index=True
+    )
+
+
+def _fold(record: RunRecord, identity: variants.Run, seed: int) -> dict[str, float]:
+    """Return fold, unit and overlap of a run, see `gatescope.analysis.units`.
+
+    Each of k folds is tested by a model of the k − 1 others: the ratio of examples is 1 / (k − 1), and so is
+    the mean ratio of folds that differ in size.
+    """
+    data = identity.result.get("data")
+    fold = data.get("fold") if isinstance(data, Mapping) else None
+    if not isinstance(data, Mapping) or type(fold) is not int:
+        return {"fold": float("nan"), "unit": seed, "overlap": 0.0}
+    notes = (record.run.get("task") or {}).get("notes") or {}
+    counts = [count for count in (notes.get("folds"), data.get("folds")) if type(count) is int]
+    folds = max(counts[0] if counts else fold + 1, 2)
+    return {"fold": fold, "unit": fold, "overlap": 1 / (folds - 1)}
 
 
 def _lag(config: dict[str, Any]) -> float:

@@ -17,11 +17,10 @@ from gatescope.analysis.statistics import (
     LEVEL,
     Estimate,
     PairedDifference,
-    holm,
-    mean_interval,
-    paired_difference,
+    compare_family,
 )
 from gatescope.analysis.tables import Tables
+from gatescope.analysis.units import overlap, unit_interval, unit_values
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class RateChange:
     Attributes:
         variant: the variant.
         difference: rate after training minus rate before it, paired by seed.
-        adjusted_p: its p value, adjusted for all variants of the condition (Holm).
+        adjusted_p: its p value, adjusted for all variants of the condition (Bonferroni).
     """
 
     variant: str
@@ -118,7 +117,7 @@ def summarize(tables: Tables, contenders: Tables, rates: pd.DataFrame) -> Gradie
         own_lags = tables.runs.lag[tables.runs.condition == condition].dropna().unique()
         if len(own_lags) == 1:
             lags[condition] = float(own_lags[0])
-    return GradientFlow(int(rates.seed.nunique()), reach, changes, lags)
+    return GradientFlow(int(rates.unit.nunique()), reach, changes, lags)
 
 
 def _reach_of_variants(
@@ -139,14 +138,15 @@ def _reach_of_variants(
 def _rate_changes(
     rates: dict[str, pd.DataFrame], variants: list[str], condition: str
 ) -> tuple[RateChange, ...]:
-    differences = []
+    pairs, overlaps = [], []
     for variant in variants:
-        start, end = (
-            _select(rates[time], variant, condition).set_index("seed").value for time in (START, END)
-        )
-        differences.append(paired_difference(end, start))
-    adjusted = [float(p) for p in holm([one.p for one in differences])]
-    return tuple(RateChange(*parts) for parts in zip(variants, differences, adjusted, strict=True))
+        own = [_select(rates[time], variant, condition) for time in (START, END)]
+        start, end = map(unit_values, own)
+        pairs.append((end, start, None))
+        overlaps.append(overlap(own[1]))
+    family = compare_family(pairs, overlaps=overlaps)
+    adjusted = [float(np.minimum(1.0, one.p * family.tests)) for one in family.differences]
+    return tuple(RateChange(*parts) for parts in zip(variants, family.differences, adjusted, strict=True))
 
 
 def _select(table: pd.DataFrame, variant: str, condition: str) -> pd.DataFrame:
@@ -161,9 +161,9 @@ def signal_reach(rates: pd.DataFrame, reaches: pd.DataFrame, censored: pd.DataFr
         reaches: the measurements `loss_free_reach`.
         censored: the measurements `loss_free_reach_censored`.
     """
-    rate = mean_interval(rates.value)
+    rate = unit_interval(rates)
     alive = set(rates.run_id[rates.status == ALIVE])
-    reach = mean_interval(reaches.value[reaches.run_id.isin(alive)])
+    reach = unit_interval(reaches[reaches.run_id.isin(alive)])
     at_bound = bool(np.any(censored.value[censored.run_id.isin(alive)] == 1))
     return SignalReach(rate, half_life(rate), reach, at_bound, format_lost(rates))
 

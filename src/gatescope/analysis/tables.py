@@ -16,9 +16,9 @@ from gatescope.tracking import predictions, variants
 log = logging.getLogger(__name__)
 
 RUN_COLUMNS = [
-    "run_id", "variant", "cell", "attention", "data", "condition", "lag", "seed", "status", "reason",
-    "started", "seconds", "parameters", "between_parameters", "stack_parameters", "hidden_size", "commit",
-    "dirty", "command", "directory",
+    "run_id", "variant", "cell", "attention", "data", "condition", "lag", "seed", "fold", "unit", "overlap",
+    "status", "reason", "started", "seconds", "parameters", "between_parameters", "stack_parameters",
+    "hidden_size", "commit", "dirty", "command", "directory",
 ]  # fmt: skip
 METRIC_COLUMNS = ["run_id", "step", "epoch", "time", "name", "value"]
 MEASUREMENT_COLUMNS = ["run_id", "step", "epoch", "name", "kind", "value", "payload", "tested"]
@@ -39,7 +39,8 @@ class Tables:
         runs: One row per run: `RUN_COLUMNS` and one column per summary value (`test/accuracy`, ...).
             `variant` and `condition` are defined in `gatescope.tracking.variants`: the condition names
             everything else that differs within the study ("lag=50, lr=0.01"), "" where nothing does. `lag` is
-            the lag of the task in time steps, NaN where it has none.
+            the lag of the task in time steps, NaN where it has none. `fold` is the fold that a run was tested
+            on, NaN without folds; `unit` and `overlap` are defined in `gatescope.analysis.units`.
         metrics: One row per logged value: `METRIC_COLUMNS`; a value that was not finite is NaN.
         measurements: One row per measurement: `MEASUREMENT_COLUMNS`. `value` is set for scalars, `payload`
             (the recorded object) for all. `tested` tells whether the measurement is of the weights that were
@@ -111,7 +112,7 @@ class Tables:
         return table.drop_duplicates(["run_id", "name"], keep="last")
 
     def final(self, name: str) -> pd.DataFrame:
-        """Return the final value of a metric: one row per run with variant, condition, seed and value.
+        """Return the final value of a metric: one row per run with variant, condition, unit and value.
 
         It is the value in the summary of the run, or else the value that was logged last.
         """
@@ -119,7 +120,8 @@ class Tables:
         value = self.runs.run_id.map(logged)
         if name in self.runs:
             value = pd.to_numeric(self.runs[name]).fillna(value)
-        return self.runs[["run_id", "variant", "condition", "seed"]].assign(value=value.astype(float))
+        columns = ["run_id", "variant", "condition", "seed", "unit", "overlap"]
+        return self.runs[columns].assign(value=value.astype(float))
 
     def predictions(self, run_id: str) -> pd.DataFrame | None:
         """Return the predictions of a run on its test split; see `gatescope.tracking.predictions`.
@@ -131,7 +133,7 @@ class Tables:
         return _read_predictions(Path(directory.iloc[0])) if len(directory) else None
 
     def _with_run(self, table: pd.DataFrame) -> pd.DataFrame:
-        columns = ["run_id", "variant", "cell", "attention", "condition", "seed"]
+        columns = ["run_id", "variant", "cell", "attention", "condition", "seed", "fold", "unit", "overlap"]
         return table.merge(self.runs[columns], on="run_id", how="inner")
 
 
@@ -158,3 +160,12 @@ def _parse_predictions(path: Path, modified: int, size: int) -> pd.DataFrame:
     """Read a file of predictions, once for all tables and figures of a report."""
     table: pd.DataFrame = predictions.read(path)
     return table
+
+
+def count_text(counts: Iterable[int], noun: str) -> str:
+    """Return "5 seeds" for equal counts of the noun "seed", else "3 to 5 seeds"."""
+    counts = [int(count) for count in counts]
+    if not counts:
+        return f"no {noun}s"
+    low, high = min(counts), max(counts)
+    return f"{low} {noun}{'s' * (low != 1)}" if low == high else f"{low} to {high} {noun}s"

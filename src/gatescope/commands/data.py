@@ -13,11 +13,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from gatescope.analysis.style import RC, TWO_COLUMNS
+from gatescope.analysis.figures.drawing import canvas, save
+from gatescope.analysis.style import TWO_COLUMNS
 from gatescope.cli import USAGE, flags_parser
 from gatescope.components import import_from_working_directory
 from gatescope.composition import add_config_dir, compose, make_loader
@@ -53,9 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check(cfg)
         data = load_data(cfg)
         print("\n".join(describe(data)))
-        out.mkdir(parents=True, exist_ok=True)
-        path = out / f"{tags(cfg)['data']}.png"
-        draw(data).savefig(path)
+        (path,) = save(draw(data), out, tags(cfg)["data"], ["png"])
         print(f"\n{path}")
     except (ConfigError, DataError, OSError) as error:
         print(f"data: {error}", file=sys.stderr)
@@ -122,8 +120,7 @@ def example_line(data: SequenceData, examples: Examples, index: int) -> str:
 def draw(data: SequenceData) -> Figure:
     """Draw the lengths of the splits, and their classes if there are any."""
     shares = class_shares(data)
-    with mpl.rc_context(RC):
-        figure = Figure(figsize=(TWO_COLUMNS, 2.4), layout="constrained")
+    with canvas(TWO_COLUMNS, 2.4) as figure:
         axes = figure.subplots(1, 2 if shares else 1, squeeze=False)[0]
         lengths = {name: getattr(data.splits, name).lengths for name in SPLITS}
         all_lengths = np.concatenate(list(lengths.values()))

@@ -42,9 +42,12 @@ NEUTRAL: dict[str, Any] = {
     "decoder": {},  # most models have none
     "loss": {"class_weights": None, "label_smoothing": 0.0},
     "monitor": None,
+    "from": None,
+    "freeze": [],
     "monitor_direction": None,
     "early_stopping": {"min_delta": 0.0},
-    "data": {"target_scale": "none", "delimiter": "auto", "quoting": True},
+    "data": {"target_scale": "none", "delimiter": "auto", "quoting": True}
+    | {"folds": None, "fold": None, "group": None},
     "scheduler": {"warmup": 0},
     "trainer": {"float32_matmul_precision": "highest"},
 }
@@ -66,11 +69,21 @@ def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(data := resolved.get("data"), dict) and data.get("kind") == "classification":
         data.pop("target_scale", None)  # it acts on a regression alone
     resolved = _without_neutral(resolved, NEUTRAL)
+    if resolved.get("from"):
+        resolved["from"] = _id_of(str(resolved["from"]))
     for name, keys in EXCLUDED_KEYS.items():
         if isinstance(resolved.get(name), dict):
             resolved[name] = {key: value for key, value in resolved[name].items() if key not in keys}
     result: dict[str, Any] = replace_paths(original_targets(resolved))
     return result
+
+
+def _id_of(run: str) -> str:
+    """Return the id of a run that is given by its id, or by the folder of its record or of its export."""
+    try:
+        return str(json.loads((Path(run).expanduser() / "run.json").read_bytes())["run_id"])
+    except (OSError, ValueError, KeyError):
+        return Path(run).name
 
 
 def _without_neutral(node: Mapping[str, Any], neutral: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -25,6 +25,9 @@ from gatescope.tracking.identity import decoder_name, digest, result_config, tag
 COMPONENTS = ("data", "model", "attention", "decoder", "optimizer", "scheduler")
 ORDER = {name: place for place, name in enumerate(COMPONENTS)}
 """Conditions are sorted by section in this order, then by key."""
+
+REPLICATES = ("seed", "data.fold")
+"""Keys by which runs of one label may differ in a report: the fold of a cross-validation and the seed."""
 
 ABSENT = object()
 """Value of a key that a run's config does not have."""
@@ -79,18 +82,23 @@ def labels_of(configs: Sequence[Mapping[str, Any]]) -> list[Label]:
     return [by_place[place] for place in range(len(configs))]
 
 
-def labels(runs: Mapping[Key, Run]) -> dict[Key, Label]:
-    """Return the label of each run; two runs have the same label only if they differ in the seed alone."""
+def labels(runs: Mapping[Key, Run], replicates: Collection[str] = ("seed",)) -> dict[Key, Label]:
+    """Return the label of each run; two runs have the same label only if they differ in `replicates` alone.
+
+    Args:
+        runs: The runs.
+        replicates: Dotted keys that are no part of a label; by default the seed.
+    """
     by_data: dict[str, dict[Key, Run]] = defaultdict(dict)
     for key, run in runs.items():
         by_data[str(run.tags.get("data", ""))][key] = run
-    flat = {key: {k: v for k, v in leaves(run.result) if k != "seed"} for key, run in runs.items()}
+    flat = {key: {k: v for k, v in leaves(run.result) if k not in replicates} for key, run in runs.items()}
     names = short_names({name for values in flat.values() for name in values} | {"seed"})
     by_run: dict[Key, Label] = {}
     for data, subset in by_data.items():
         common = {"data": f"data={data}"} if len(by_data) > 1 else {}
         by_run |= _labels_within_dataset(subset, {key: flat[key] for key in subset}, names, common)
-    return _separate(runs, {key: by_run[key] for key in runs})
+    return _separate(runs, {key: by_run[key] for key in runs}, replicates)
 
 
 def _labels_within_dataset(
@@ -150,18 +158,29 @@ def _differing_keys(
             yield name
 
 
-def _separate(runs: Mapping[Key, Run], by_run: dict[Key, Label]) -> dict[Key, Label]:
+def _separate(
+    runs: Mapping[Key, Run], by_run: dict[Key, Label], replicates: Collection[str]
+) -> dict[Key, Label]:
     """Add a digest of the config to the labels of different runs that would have the same label."""
     groups: dict[tuple[str, str], dict[Key, str]] = defaultdict(dict)
     for key, label in by_run.items():
-        without_seed = {name: value for name, value in runs[key].result.items() if name != "seed"}
-        groups[label.variant, label.condition][key] = digest(without_seed)
+        groups[label.variant, label.condition][key] = digest(_without(runs[key].result, replicates))
     for group in groups.values():
         if len(set(group.values())) > 1:
             for key, config in group.items():
                 label = by_run[key]
                 by_run[key] = Label(label.variant, {**label.conditions, "config": f"config={config}"})
     return by_run
+
+
+def _without(node: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    """Return a config without these dotted keys."""
+    inner = {name: [key.partition(".")[2] for key in keys if key.startswith(f"{name}.")] for name in node}
+    return {
+        name: _without(value, inner[name]) if inner[name] and isinstance(value, Mapping) else value
+        for name, value in node.items()
+        if name not in keys
+    }
 
 
 def _component_names(run: Run) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """A sequence for each sequence: cross-entropy of the true symbols, error rates of the generated ones.
 
-The error rates are named after the target's unit: character, phoneme or word. Words also have BLEU and chrF.
-For phonemes, the word error rate is the share of sequences with any error (Yao & Zweig 2015). If the data
-accept several answers, each rate uses the nearest one.
+The error rates are named after the target's unit: character, phoneme or word. Words also have BLEU (0 to
+100) and chrF. For phonemes, the word error rate is the share of sequences with any error (Yao & Zweig 2015).
+If the data accept several answers, each rate uses the nearest one.
 """
 
 from __future__ import annotations
@@ -66,6 +66,17 @@ class SequenceErrorRate(ExactMatch):
         return 1 - super().compute()
 
 
+class PercentBLEU(BLEUScore):
+    """Corpus BLEU (Papineni et al. 2002; orders 1 to 4, no smoothing) of the symbols, from 0 to 100.
+
+    sacreBLEU computes the same of texts whose tokens are separated by spaces (`tokenize="none"`).
+    """
+
+    def compute(self) -> Tensor:
+        """Return the score, of shape ()."""
+        return 100 * super().compute()
+
+
 class NearestErrorRate(WordErrorRate):
     """Number of edits to the nearest accepted answers, divided by the number of their symbols."""
 
@@ -85,9 +96,9 @@ def nearest(prediction: str, accepted: Sequence[str]) -> str:
 class Objective(BaseObjective):
     """Cross-entropy of the true symbols, with the metrics exact_match and the unit's error rate.
 
-    Phonemes also have word_error_rate, words bleu and chrf. chrf is chrF (Popović 2015; β = 2, character 1-
-    to 6-grams without spaces), from 0 to 1. Training batches have the accuracy of the next symbol, given the
-    true symbols before it.
+    Phonemes also have word_error_rate, words bleu (0 to 100) and chrf. chrf is chrF (Popović 2015; β = 2,
+    character 1- to 6-grams without spaces), from 0 to 1. Training batches have the accuracy of the next
+    symbol, given the true symbols before it.
     """
 
     def loss(self, values: Tensor, targets: Tensor) -> Tensor:
@@ -109,7 +120,7 @@ class Objective(BaseObjective):
         if self.task.target_unit == "phoneme":
             metrics["word_error_rate"] = SequenceErrorRate()
         if self.task.target_unit == "word":
-            metrics |= {"bleu": BLEUScore(), "chrf": CHRFScore(n_word_order=0)}
+            metrics |= {"bleu": PercentBLEU(), "chrf": CHRFScore(n_word_order=0)}
         return MetricCollection(metrics, compute_groups=False)
 
     def training_metrics(self) -> MetricCollection:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from gatescope.analysis import style
+from gatescope.analysis import fonts, style
 
 METADATA: dict[str, dict[str, None]] = {
     "png": {"Software": None},
@@ -37,7 +36,7 @@ def canvas(width: float = style.COLUMN, height: float = 2.3) -> Iterator[Figure]
         width: In inches.
         height: In inches.
     """
-    with matplotlib.rc_context(style.RC):
+    with matplotlib.rc_context(fonts.settings()):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
@@ -53,9 +52,7 @@ def save(
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     paths = {kind: folder / f"{name}.{kind}" for kind in kinds}
-    with matplotlib.rc_context(style.RC), warnings.catch_warnings():
-        # Letters that the font lacks are drawn as boxes; the tables show the names in full.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with matplotlib.rc_context(fonts.settings()), fonts.missing_letters_reported():
         for kind, path in paths.items():
             figure.savefig(path, metadata=METADATA[kind])
     return list(paths.values())

@@ -105,7 +105,7 @@ def _parts(comparison: Comparison) -> list[tuple[str, pd.DataFrame]]:
     """
     total = _norms(comparison)
     weights = comparison.tables.measurement(r"gradient_norm/[^/]+/recurrent_weights/.*")
-    by = ["run_id", "variant", "condition", "seed", "step"]
+    by = ["run_id", "variant", "condition", "seed", "unit", "overlap", "step"]
     # The sum of pandas ignores NaN, and a norm that is not finite must remain so.
     squares = weights.assign(value=weights.value.fillna(np.inf) ** 2).groupby(by, as_index=False).value.sum()
     parts = [(ALL, total), ("recurrent weights", _with_status(squares.assign(value=np.sqrt(squares.value))))]

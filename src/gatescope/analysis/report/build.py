@@ -24,7 +24,7 @@ from gatescope.analysis.report.findings import LOOKUP as findings_modules
 from gatescope.analysis.report.index import write_summary
 from gatescope.analysis.runs import Source, Tables, summary_names
 
-CSV_COLUMNS = ("run_id", "variant", "condition", "seed", "status")
+CSV_COLUMNS = ("run_id", "variant", "condition", "seed", "fold", "status")
 CSV_COSTS = (
     "parameters",
     "between_parameters",
@@ -98,7 +98,8 @@ def runs_csv(tables: Tables) -> pd.DataFrame:
     """Return one row per run, failed ones included."""
     metrics = {name: tables.final(name).value for name in summary_names(tables)}
     table = tables.runs.assign(**metrics)
-    columns = [*CSV_COLUMNS, *metrics, *CSV_COSTS]
+    own = [name for name in CSV_COLUMNS if name != "fold" or table.fold.notna().any()]
+    columns = [*own, *metrics, *CSV_COSTS]
     return table.reindex(columns=columns)
 
 
@@ -135,6 +136,7 @@ def _environment() -> Environment:
         numbers.cell,
         numbers.literal,
         numbers.count,
+        report_tables.judgement,
         page.markdown,
         page.inline,
         page.script_json,

@@ -17,6 +17,7 @@ from gatescope.analysis.report.findings import Findings
 from gatescope.analysis.report.numbers import join_words
 from gatescope.analysis.statistics import LEVEL_TEXT, missing_combinations
 from gatescope.analysis.tables import Tables
+from gatescope.analysis.units import correction, unit_name
 from gatescope.invocation import command
 
 
@@ -38,6 +39,8 @@ def shared_context(
         "has_conditions": comparison.has_conditions,
         "selection": selection,
         "level": LEVEL_TEXT,
+        "unit": comparison.unit,
+        "correction": correction(comparison.contenders.runs),
         "direction": "higher" if comparison.higher_is_better else "lower",
         "findings": findings,
         "errors": errors,
@@ -114,7 +117,8 @@ def _command(words: tuple[str, ...]) -> str:
 def _missing(recorded: Tables, primary: str) -> list[str]:
     """Return the seeds without a finite result by variant and condition, such as "gru-none, seeds 1 and 2".
 
-    Only seeds that others of the study have are missing. A baseline needs no seeds.
+    Only seeds that others of the study have are missing. A baseline needs no seeds. In a cross-validation
+    these are folds, with the seed of each if there are several.
     """
     tables = study.contenders(recorded)
     # Conditions with data of another kind are compared on a metric of their own.
@@ -124,11 +128,20 @@ def _missing(recorded: Tables, primary: str) -> list[str]:
     # In a condition that a single variant ran (a trial run, a value tried once), no other one is missing.
     variants_of = tables.runs.groupby("condition").variant.unique().to_dict()
     seeds: dict[str, list[str]] = {}
-    for variant, condition, seed in missing_combinations(tables.runs, values):
+    unit, runs = unit_name(tables.runs), tables.runs
+    if unit == "fold":
+        several = runs.seed.nunique() > 1
+        runs = runs.assign(
+            seed=[
+                f"{fold} (seed {seed})" if several else fold
+                for fold, seed in zip(runs.unit, runs.seed, strict=True)
+            ]
+        )
+    for variant, condition, seed in missing_combinations(runs, values):
         if len(variants_of[condition]) == 1 and variant not in variants_of[condition]:
             continue
         seeds.setdefault(", ".join(filter(None, [variant, condition])), []).append(str(seed))
-    return [f"{name}, seed{'s' * (len(s) > 1)} {join_words(s)}" for name, s in seeds.items()]
+    return [f"{name}, {unit}{'s' * (len(s) > 1)} {join_words(s)}" for name, s in seeds.items()]
 
 
 def _unfinished(tables: Tables) -> list[dict[str, Any]]:

@@ -19,7 +19,9 @@ import pandas as pd
 
 from gatescope.analysis import error_tables, errors
 from gatescope.analysis.comparison import Comparison
-from gatescope.analysis.statistics import Estimate, mean_interval
+from gatescope.analysis.statistics import Estimate
+from gatescope.analysis.units import unit_interval
+from gatescope.invocation import command
 from gatescope.tracking.predictions import classes
 
 MAX_ERRORS = 20
@@ -43,9 +45,9 @@ class CalibrationScore:
     Attributes:
         variant: the variant.
         condition: the condition.
-        examples: number of test examples.
-        calibration_error: expected calibration error, mean over seeds.
-        brier: Brier score, mean over seeds.
+        examples: number of test examples, those of all folds in a cross-validation.
+        calibration_error: expected calibration error, mean over seeds or folds.
+        brier: Brier score, mean over seeds or folds.
     """
 
     variant: str
@@ -137,7 +139,7 @@ def error_section(comparison: Comparison, find_texts: FindTexts | None = None) -
     notes: list[str] = []
     worst = [_worst_errors(comparison, group, find_texts, notes) for group in groups]
     return ErrorSection(
-        [_calibration(group) for group in classified],
+        [_calibration(comparison, group) for group in classified],
         _concat([errors.per_class(group.pooled).assign(**group.key) for group in classified]),
         _concat([_confusion(group) for group in classified]),
         _with_leaders(comparison, [one for one in worst if one is not None]),
@@ -172,6 +174,12 @@ def _worst_errors(
     """Return the worst errors of a group; the reason why there are none, or no texts, goes into `notes`."""
     place = f"{group.variant} ({group.condition})" if group.condition else group.variant
     runs = list(group.runs.values())
+    if comparison.tables.runs.set_index("run_id").fold[list(group.runs)].nunique() > 1:
+        notes.append(
+            f"each fold of {place} was tested on other examples: the errors of a run are listed by "
+            f"`{command('errors')} run=…`"
+        )
+        return None
     if not errors.same_examples(runs):
         notes.append(f"the seeds of {place} were not tested on the same examples: their errors are not shown")
         return None
@@ -195,14 +203,16 @@ def _with_leaders(comparison: Comparison, worst: list[WorstErrors]) -> list[Wors
     return [replace(one, leads=leaders[one.condition] == one.variant) for one in worst]
 
 
-def _calibration(group: errors.Group) -> CalibrationScore:
-    scores = [errors.scores(one) for one in group.runs.values()]
+def _calibration(comparison: Comparison, group: errors.Group) -> CalibrationScore:
+    scores = pd.DataFrame({run_id: errors.scores(one) for run_id, one in group.runs.items()}).T
+    table = scores.join(comparison.tables.runs.set_index("run_id")[["unit", "overlap"]])
+    examples = table.groupby("unit").examples.max()  # of folds each has others
     return CalibrationScore(
         group.variant,
         group.condition,
-        int(max(one["examples"] for one in scores)),
-        mean_interval([one["calibration_error"] for one in scores]),
-        mean_interval([one["brier"] for one in scores]),
+        int(examples.sum() if comparison.unit == "fold" else examples.max()),
+        unit_interval(table.assign(value=table.calibration_error)),
+        unit_interval(table.assign(value=table.brier)),
     )
 
 

@@ -133,6 +133,7 @@ def runs(comparison: Comparison, folder: Path) -> list[dict[str, Any]]:
             "variant": run["variant"],
             "condition": run["condition"],
             "seed": run["seed"],
+            "fold": run["fold"],
             "status": run["status"],
             "value": float(values[run["run_id"]]),
             "record": quote(Path(os.path.relpath(run["directory"], folder)).as_posix()),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from gatescope.analysis.comparison import Comparison
+from gatescope.analysis.contrasts import Contrast
 from gatescope.analysis.report import numbers
 from gatescope.analysis.statistics import Estimate
 
@@ -102,16 +103,26 @@ def differences(comparison: Comparison) -> ReportTable:
         texts = {
             name: _bold(numbers.interval(difference.estimate, sign=True), one.holds),
             "P(A > B)": numbers.number(difference.superiority),
-            "p (Holm)": numbers.p_value(one.adjusted_p),
+            "p": numbers.p_value(one.adjusted_p),
             "pairs": str(difference.estimate.n),
         }
-        rows.append(key | texts | {"verdict": one.verdict})
+        rows.append(key | texts | {"verdict": judgement(one, comparison.unit)})
         values.append(
             key
             | vars(difference.estimate)
-            | {"superiority": difference.superiority, "p_holm": one.adjusted_p, "verdict": one.verdict}
+            | {
+                "superiority": difference.superiority,
+                "p": one.adjusted_p,
+                "verdict": one.verdict,
+                "seeds_needed": one.seeds_needed,
+            }
         )
     return ReportTable(_without_empty_condition(pd.DataFrame(rows)), pd.DataFrame(values))
+
+
+def judgement(contrast: Contrast, unit: str) -> str:
+    """Return the judgement of a contrast in the words of its unit: "not enough folds", for example."""
+    return contrast.judgement.replace("seeds", f"{unit}s")
 
 
 def selection(comparison: Comparison) -> ReportTable:

@@ -7,8 +7,8 @@ counted instead of dropped. `TaskSpec.notes` holds the number of such texts, and
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -17,7 +17,13 @@ from pydantic import Field
 from torch import Tensor
 
 from gatescope.data.encoding.corpus import Corpus, TokenNumbers
-from gatescope.data.encoding.tokenizers import Tokenizer, TokenizerName, fit_tokenizer, make_tokenizer
+from gatescope.data.encoding.tokenizers import (
+    Tokenizer,
+    TokenizerName,
+    fit_tokenizer,
+    make_tokenizer,
+    restore,
+)
 from gatescope.data.encoding.torchtext_compat import torchtext
 from gatescope.data.encoding.vectors import load_embeddings
 from gatescope.data.examples import Examples, Splits
@@ -53,6 +59,7 @@ class TextEncoding:
         tokenizer: one of `tokenizers`, or auto.
         vectors: path of pretrained vectors in GloVe's text format, or None.
         frozen: whether pretrained vectors are not trained.
+        known_tokenizer: state of the tokenizer of a run that is trained further; empty for `tokenizer`.
     """
 
     max_tokens: int | None = None
@@ -62,6 +69,16 @@ class TextEncoding:
     tokenizer: TokenizerName = "basic_english"
     vectors: str | None = None
     frozen: bool = False
+    known_tokenizer: Mapping[str, str] = field(default_factory=dict)
+
+    def extending(self, task: TaskSpec) -> TextEncoding:
+        """Return the settings with which all tokens of a task stay known, with the same ids.
+
+        Args:
+            task: of texts.
+        """
+        more = None if self.max_tokens is None else max(self.max_tokens, len(task.vocabulary))
+        return replace(self, specials=task.vocabulary, known_tokenizer=task.tokenizer, max_tokens=more)
 
     def fit_tokenizer(self, train: Sequence[str]) -> Tokenizer:
         """Return the tokenizer, chosen or trained by the train texts if it depends on them.
@@ -69,6 +86,8 @@ class TextEncoding:
         Raises:
             DataError: the package of the tokenizer is not installed.
         """
+        if self.known_tokenizer:
+            return restore(self.known_tokenizer)
         units = None if self.max_tokens is None else max(self.max_tokens - 1 - len(self.specials), 1)
         return fit_tokenizer(self.tokenizer, train, units, self.min_freq)
 

@@ -24,6 +24,7 @@ from functools import cache, partial
 from typing import Any, Literal
 
 from gatescope.data.encoding.scripts import choose
+from gatescope.data.encoding.tweet_text import mask
 from gatescope.data.errors import DataError
 from gatescope.sequences import UNKNOWN
 
@@ -67,20 +68,23 @@ def make_tokenizer(name: str) -> Tokenizer:
     """Return a tokenizer that does not depend on the train texts.
 
     Args:
-        name: any but auto and subwords; or code_points for the code points of a text.
+        name: any but auto and subwords; or one that a dataset chooses: code_points, letters (code points in
+            lower case), or tweets (basic_english after `mask`).
 
     Raises:
         DataError: the package of the tokenizer is not installed.
     """
-    if name == "basic_english":
+    if name in ("basic_english", "tweets"):
         from gatescope.data.encoding.torchtext_compat import get_tokenizer
 
-        return Tokenizer(name, get_tokenizer(name))
+        split = get_tokenizer("basic_english")
+        return Tokenizer(name, split if name == "basic_english" else partial(_split_masked, split))
     if name == "chinese":
         require_jieba()
     functions: dict[str, Callable[[str], list[str]]] = {
         "split": str.split,
         "code_points": list,
+        "letters": split_letters,
         "characters": split_characters,
         "words": split_words,
         "chinese": split_chinese,
@@ -165,7 +169,7 @@ def join_tokens(tokens: Sequence[str], name: str) -> str:
         tokens: of a text.
         name: of their tokenizer.
     """
-    if name in ("characters", "code_points"):
+    if name in ("characters", "code_points", "letters"):
         return "".join(tokens)
     if name == "subwords":
         return "".join(tokens).replace(WORD_START, " ").strip()
@@ -188,6 +192,15 @@ def split_words(text: str) -> list[str]:
 def split_chinese(text: str) -> list[str]:
     """Return the words of a Chinese text; other scripts are split at white space and punctuation."""
     return [word for word in require_jieba().lcut(text.lower()) if not word.isspace()]
+
+
+def split_letters(text: str) -> list[str]:
+    """Return the code points of a text in lower case."""
+    return list(text.lower())
+
+
+def _split_masked(split: Callable[[str], list[str]], text: str) -> list[str]:
+    return split(mask(text))
 
 
 def _split_subwords(model: Any, text: str) -> list[str]:

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from gatescope.data.cache import cached
 from gatescope.data.datamodule import SequenceData
+from gatescope.data.division import Division, Fold, Folds
 from gatescope.data.encoding.audio import LogMel, read_wav, require_fbank
 from gatescope.data.encoding.series import series_splits
 from gatescope.data.errors import DataError, Problems
@@ -55,6 +56,7 @@ class AudioFolder(SequenceData):
         rate: in Hz, to which all sounds are resampled; None keeps that of the files, which must agree.
         validation: share of the recordings, or of the speakers.
         test: share of the recordings, or of the speakers.
+        folds, fold: as in `Division`; the groups are the speakers, with split_by=speaker.
         standardise: whether each band is standardised over the windows of train.
         batch_size, seed, workers: as in `SequenceData`.
         name: of the data in tables, folders and W&B; None for the name of the folder.
@@ -75,13 +77,15 @@ class AudioFolder(SequenceData):
         seed: Annotated[int, Field(ge=0)] = 0,
         workers: Annotated[int, Field(ge=0)] = 0,
         name: str | None = None,
+        folds: Folds = None,
+        fold: Fold = None,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
         self.name = name
         self.path, self.pattern = Path(path).expanduser(), pattern
         self.manifest = None if manifest is None else Path(manifest).expanduser()
         self.split_by, self.mels, self.rate, self.standardise = split_by, mels, rate, standardise
-        self.validation, self.test = validation, test
+        self.division = Division(validation, test, seed, folds, fold)
 
     def build(self) -> Splits:
         """Find the recordings, compute their features and divide them into splits."""
@@ -92,15 +96,16 @@ class AudioFolder(SequenceData):
         labels = self._labels(recordings)
         features, digest = self._features(recordings)
         targets, names = labels.targets()
-        speakers = np.array([recording.speaker for recording in recordings])
-        groups = speakers if self.split_by == "speaker" else None
-        rows = labels.split(self.validation, self.test, self.seed, groups)
+        speakers, speaker_of = np.unique([one.speaker for one in recordings], return_inverse=True)
+        groups = speaker_of if self.split_by == "speaker" else None
+        rows = labels.split(self.division, groups)
         notes = {
             "source": self.path.name,
             "sha256": digest,
             "speakers": len(set(speakers.tolist()) - {""}),
             "split_by": self.split_by,
         }
+        notes |= self.division.notes(groups, speakers.tolist())
         return series_splits(features, targets, names, rows, self.standardise, notes)
 
     def _labels(self, recordings: Sequence[Recording]) -> Labels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from array import array
 from collections.abc import Mapping, Sequence
@@ -10,11 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from torch import Tensor
 
+from gatescope.data.division import Division
 from gatescope.data.errors import DataError, Problems
 from gatescope.data.files.sources import PARTS
+
+log = logging.getLogger(__name__)
 
 TargetKind = Literal["classification", "regression"]
 
@@ -112,16 +115,12 @@ class Labels:
                 )
         problems.check()
 
-    def split(
-        self, validation: float, test: float, seed: int, groups: np.ndarray | None = None
-    ) -> list[np.ndarray]:
-        """Divide the examples into splits: by file, or by share of the train file, stratified by class.
+    def split(self, division: Division, groups: np.ndarray | None = None) -> list[np.ndarray]:
+        """Divide the examples into splits: by file, or as `division` says; classes are stratified.
 
         Args:
-            validation: share of the train file, used if validation has no file.
-            test: share of the train file, used if test has no file.
-            seed: of the division.
-            groups: (N,) examples of one group are kept in one split, without stratification.
+            division: of the train file; a part with a file of its own gets none of its examples.
+            groups: (N,) examples of one group are kept in one split.
 
         Returns:
             Indices of the train, validation and test examples.
@@ -130,34 +129,31 @@ class Labels:
             DataError: there are too few examples to divide.
         """
         parts = np.frombuffer(self._parts, dtype=np.int8)
-        train, others = np.flatnonzero(parts == 0), {}
+        train = np.flatnonzero(parts == 0)
         if not len(train):
             raise DataError(f"{self.files['train']}: no rows")
-        remaining = 1.0
-        for part, share in (("test", test), ("validation", validation)):
-            if part in self.files:
-                others[part] = np.flatnonzero(parts == PARTS.index(part))
-            else:
-                train, others[part] = self._split_off(train, share / remaining, seed, groups)
-                remaining -= share
-        assert len(train) + sum(map(len, others.values())) == len(parts)
-        return [train, others["validation"], others["test"]]
-
-    def _split_off(
-        self, rows: np.ndarray, share: float, seed: int, groups: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
+        given = {part: np.flatnonzero(parts == PARTS.index(part)) for part in self.files if part != "train"}
+        strata = np.frombuffer(self._values).astype(np.int64) if self.kind == "classification" else None
         try:
-            if groups is not None:
-                splitter = GroupShuffleSplit(1, test_size=share, random_state=seed)
-                rest, cut = next(splitter.split(rows, groups=groups[rows]))
-                return rows[rest], rows[cut]
-            strata = np.frombuffer(self._values)[rows] if self.kind == "classification" else None
-            rest, cut = train_test_split(rows, test_size=share, stratify=strata, random_state=seed)
-            return rest, cut
+            splits = division.split(train, strata, groups, given) | given
+        except DataError as error:
+            raise DataError(f"{self.files['train']}: {error}") from error
         except ValueError as error:
             raise DataError(
-                f"{self.files['train']}: {self._counts(rows)}, too few to split: {error}"
+                f"{self.files['train']}: {self._counts(train)}, too few to split: {error}"
             ) from error
+        assert sum(map(len, splits.values())) == len(parts)
+        if strata is not None and groups is not None:
+            self._warn_of_absent(strata, splits["train"])
+        return [splits[part] for part in PARTS]
+
+    def _warn_of_absent(self, strata: np.ndarray, train: np.ndarray) -> None:
+        """Warn of classes of which all examples are in groups of validation and test."""
+        present = set(np.unique(strata[train]).tolist())
+        absent = [shorten(name) for name, i in self._index.items() if i not in present]
+        if absent:
+            names = ", ".join(absent[:5])
+            log.warning("no example of train has the label %s: all are in groups of other splits", names)
 
     def _counts(self, rows: np.ndarray) -> str:
         if self.kind == "regression":

@@ -8,7 +8,7 @@ never counts as right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from gatescope.data.datamodule import SequenceData
+from gatescope.data.division import Division, Fold, Folds
 from gatescope.data.encoding.pairs import Pair, PairEncoding
 from gatescope.data.encoding.remarks import print_remarks, unknown_remark
 from gatescope.data.encoding.tokenizers import (
@@ -29,12 +30,16 @@ from gatescope.data.encoding.tokenizers import (
 )
 from gatescope.data.errors import DataError, Problems
 from gatescope.data.examples import Splits
+from gatescope.data.files.groups import Groups
+from gatescope.data.files.labels import label_text
 from gatescope.data.files.sources import source_files, source_notes
 from gatescope.data.files.table_form import AUTO, Column, Delimiter, TableForm
 from gatescope.data.files.table_reader import Row, Table
 from gatescope.sequences import UNKNOWN
 
-TargetsBySource = dict[str, list[str]]
+Source = tuple[str, str]
+"""The group of a source ("" without groups), and the source."""
+TargetsBySource = dict[Source, list[str]]
 """The targets of each source, in the order of the file."""
 
 
@@ -50,6 +55,9 @@ class PairsFile(SequenceData):
         test_path: of a separate test file, or None.
         validation: share of the train file's sources, used without a `validation_path`.
         test: share of the train file's sources, used without a `test_path`.
+        folds, fold: as in `Division`.
+        group: column of the groups (document, speaker), none of which is in two splits; None without groups.
+            A source that occurs in two groups is an example of each.
         header, encoding, delimiter, quoting: as in `TableForm`.
         tokenizer: of words, one of `encoding.tokenizers`; auto looks at each side by itself. A target of
             characters is rated by its characters, as with unit=character.
@@ -78,6 +86,9 @@ class PairsFile(SequenceData):
         seed: Annotated[int, Field(ge=0)] = 0,
         workers: Annotated[int, Field(ge=0)] = 0,
         name: str | None = None,
+        folds: Folds = None,
+        fold: Fold = None,
+        group: str | None = None,
         delimiter: Delimiter = AUTO,
         quoting: bool = True,
     ) -> None:
@@ -85,23 +96,27 @@ class PairsFile(SequenceData):
         self.name = name
         self.files = source_files(path, validation_path, test_path)
         self.columns, self.form = (source, target), TableForm(header, encoding, delimiter, quoting)
-        self.validation, self.test, self.unit = validation, test, unit
+        self.unit, self.group = unit, group
+        self.division = Division(validation, test, seed, folds, fold)
         self.tokenizer, self.max_tokens, self.min_freq = tokenizer, max_tokens, min_freq
 
     def build(self) -> Splits:
         """Read the files, divide the sources into splits and encode the pairs."""
-        parts = {part: self._read(path) for part, path in self.files.items()}
-        splits = divide(parts, self.files["train"], self.validation, self.test, self.seed)
+        groups = Groups(self.files, self.group)
+        parts = {part: self._read(part, path, groups) for part, path in self.files.items()}
+        splits = divide(parts, self.files["train"], self.division)
         train, validation, test = (splits[part] for part in ("train", "validation", "test"))
-        source = self._fit("source", list(train))
+        source = self._fit("source", [text for _, text in train])
         target = self._fit("target", [one for targets in train.values() for one in targets])
+        seen = {text for _, text in train}
         notes = source_notes(self.files) | {
-            f"{name}_sources_in_train": len(train.keys() & part.keys())
+            f"{name}_sources_in_train": len(seen & {text for _, text in part})
             for name, part in (("validation", validation), ("test", test))
         }
+        notes |= groups.notes(self.division)
         notes |= {"tokenizer": source.name, "target_tokenizer": target.name}
         encoded = [
-            [Pair(source(text), [target(one) for one in targets]) for text, targets in part.items()]
+            [Pair(source(text), [target(one) for one in targets]) for (_, text), targets in part.items()]
             for part in (train, validation, test)
         ]
         one_target_each = [Pair(pair.source, [one]) for pair in encoded[0] for one in pair.targets]
@@ -144,11 +159,14 @@ class PairsFile(SequenceData):
             return str.split
         return make_tokenizer("basic_english" if self.tokenizer == "auto" else self.tokenizer)
 
-    def _read(self, path: Path) -> TargetsBySource:
+    def _read(self, part: str, path: Path, groups: Groups) -> TargetsBySource:
         problems, targets_by_source = Problems(path), TargetsBySource()
-        for row in Table(path, self.columns, self.form).rows(problems):
+        columns = (*self.columns, *groups.columns)
+        for full_row in Table(path, columns, self.form).rows(problems):
+            row = groups.take(part, full_row, problems)
             if self._is_complete(row, problems):
-                targets = targets_by_source.setdefault(row.values[0], [])
+                group = "" if self.group is None else label_text(full_row.values[-1])
+                targets = targets_by_source.setdefault((group, row.values[0]), [])
                 if row.values[1] not in targets:
                     targets.append(row.values[1])
         problems.check()
@@ -169,32 +187,46 @@ class PairsFile(SequenceData):
 
 
 def divide(
-    parts: Mapping[str, TargetsBySource], path: Path, validation: float, test: float, seed: int
+    parts: Mapping[str, TargetsBySource], path: Path, division: Division
 ) -> dict[str, TargetsBySource]:
-    """Divide the sources into splits: by file, or by share of the train file.
+    """Divide the sources into splits: by file, or as `division` says.
 
     Args:
         parts: the content of each file, by part.
         path: of the train file, for messages.
-        validation: share of train, used if validation has no file.
-        test: share of train, used if test has no file.
-        seed: of the division.
+        division: of the train file; a part with a file of its own gets none of its sources.
 
     Raises:
         DataError: there are too few sources to divide.
     """
-    splits = dict(parts)
     train = parts["train"]
-    order = np.random.default_rng(seed).permutation(np.array(list(train), dtype=object)).tolist()
-    for part, share in (("test", test), ("validation", validation)):
-        if part not in parts:
-            size = max(1, round(share * len(train)))
-            cut, order = order[:size], order[size:]
-            splits[part] = {source: train[source] for source in cut}
-    if not order:
-        raise DataError(f"{path}: {len(train)} different sources are too few to divide into splits")
-    splits["train"] = {source: train[source] for source in order}
-    return splits
+    sources = list(train)
+    names, groups = np.unique([group for group, _ in sources], return_inverse=True)
+    too_few = f"{path}: {len(train)} different sources are too few to divide into splits"
+    if division.folds is None and names.tolist() == [""]:
+        rows = _by_share(len(sources), parts, division)
+        if not len(rows["train"]):
+            raise DataError(too_few)
+    else:
+        own = None if names.tolist() == [""] else groups
+        try:
+            rows = division.split(np.arange(len(sources)), None, own, parts)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+        except ValueError as error:
+            raise DataError(f"{too_few}: {error}") from error
+    return dict(parts) | {part: {sources[i]: train[sources[i]] for i in own} for part, own in rows.items()}
+
+
+def _by_share(count: int, given: Collection[str], division: Division) -> dict[str, np.ndarray]:
+    """Return the rows of train and of the parts that are not given, of at least one source each."""
+    order = np.random.default_rng(division.seed).permutation(count)
+    rows: dict[str, np.ndarray] = {}
+    for part, share in (("test", division.test), ("validation", division.validation)):
+        if part not in given:
+            size = max(1, round(share * count))
+            rows[part], order = order[:size], order[size:]
+    return rows | {"train": order}
 
 
 def remarks(splits: Splits) -> list[str]:

@@ -10,16 +10,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from pydantic import Field
 
 from gatescope.data.datamodule import SequenceData
+from gatescope.data.division import Division, Fold, Folds
 from gatescope.data.encoding.series import divided_series
 from gatescope.data.errors import MAX_SHOWN, DataError, Problems
 from gatescope.data.examples import Splits
+from gatescope.data.files.groups import Groups
 from gatescope.data.files.labels import Labels, TargetKind
 from gatescope.data.files.npz import Arrays, open_npz
 from gatescope.data.files.sources import source_files, source_notes
@@ -47,6 +49,9 @@ class SeriesFile(SequenceData):
         test_path: of a separate test file, or None.
         validation: share of the train series, used without a `validation_path`.
         test: share of the train series, used without `test_path` and `x_test`.
+        folds, fold: as in `Division`.
+        group: name of an array (N,) of the groups (speaker, patient), none of which is in two splits; None
+            without groups.
         standardise: whether each feature is standardised over the time steps of train.
         batch_size, seed, workers: as in `SequenceData`.
         name: of the data in tables, folders and W&B; None for the name of the file.
@@ -73,10 +78,14 @@ class SeriesFile(SequenceData):
         workers: Annotated[int, Field(ge=0)] = 0,
         name: str | None = None,
         target_scale: ScaleName = "none",
+        folds: Folds = None,
+        fold: Fold = None,
+        group: str | None = None,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
         self.name, self.target_scale = name, target_scale
-        self.kind, self.validation, self.test, self.standardise = kind, validation, test, standardise
+        self.kind, self.standardise, self.group = kind, standardise, group
+        self.division = Division(validation, test, seed, folds, fold)
         self.files = source_files(path, validation_path, test_path)
         self.array_names = dict.fromkeys(self.files, (x, y, lengths))
         self.test_arrays = (x_test, y_test, lengths_test)
@@ -84,7 +93,7 @@ class SeriesFile(SequenceData):
     def build(self) -> Splits:
         """Read the files and divide the series into splits."""
         self._add_test_arrays()
-        labels = Labels(self.files, self.kind, "y")
+        labels, groups = Labels(self.files, self.kind, "y"), Groups(self.files, self.group)
         sources: list[_Source] = []
         for part, path in self.files.items():
             source = _read(part, path, self.array_names[part], labels)
@@ -92,9 +101,11 @@ class SeriesFile(SequenceData):
                 train = f"{self.files['train'].name} has {sources[0].features}"
                 raise DataError(f"{path}: {source.features} features, and {train}")
             sources.append(source)
+            if self.group is not None:
+                groups.add_all(part, _read_groups(path, self.group, len(source.lengths)), self.group)
         targets, names = labels.targets()
-        rows = labels.split(self.validation, self.test, self.seed)
-        notes = source_notes(self.files)
+        rows = labels.split(self.division, groups.array)
+        notes = source_notes(self.files) | groups.notes(self.division)
         splits = divided_series(_fill(sources, rows), targets, names, rows, self.standardise, notes)
         return with_target_scale(splits, self.target_scale)
 
@@ -102,6 +113,10 @@ class SeriesFile(SequenceData):
         x, y, lengths = self.test_arrays
         if (x is None) != (y is None) or (x is not None and "test" in self.files):
             raise DataError("data.x_test needs data.y_test, and neither can be combined with data.test_path")
+        if x is not None and self.group is not None:
+            raise DataError(
+                "data.group: one array of groups cannot belong to both x and x_test; use test_path"
+            )
         if x is not None and y is not None:
             self.files["test"] = self.files["train"]
             self.array_names["test"] = (x, y, lengths or "")
@@ -149,6 +164,20 @@ def _read(part: str, path: Path, names: ArrayNames, labels: Labels) -> _Source:
         labels.add(part, value, f"{names[1]}[{i}]", problems)
     problems.check()
     return _Source(lengths, shape[2], partial(_npz_blocks, path, names[0]), names[0], path)
+
+
+def _read_groups(path: Path, name: str, count: int) -> list[Any]:
+    """Return the groups (N,) of the series of a file."""
+    if path.suffix.lower() != ".npz":
+        raise DataError(f"{path}: data.group names an array of an .npz file; this format has none")
+    with open_npz(path) as arrays:
+        if name not in arrays.names:
+            raise DataError(f"{path}: no array {name!r}; it has {', '.join(arrays.names)}: set data.group")
+        values = arrays.read(name)
+    if values.shape != (count,):
+        raise DataError(f"{path}: {name} is {values.shape}, expected ({count},): a group for each series")
+    found: list[Any] = values.tolist()
+    return found
 
 
 def _read_arrays(arrays: Arrays, names: ArrayNames) -> tuple[tuple[int, int, int], np.ndarray, np.ndarray]:

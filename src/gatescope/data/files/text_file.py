@@ -17,12 +17,14 @@ from pydantic import Field
 from sklearn.model_selection import train_test_split
 
 from gatescope.data.datamodule import SequenceData
+from gatescope.data.division import Division, Fold, Folds
 from gatescope.data.encoding.corpus import Selection, Texts
 from gatescope.data.encoding.remarks import check_texts
 from gatescope.data.encoding.text import MaxLength, TextEncoding
 from gatescope.data.encoding.tokenizers import Tokenizer, TokenizerName, restore
 from gatescope.data.errors import Problems
 from gatescope.data.examples import Splits
+from gatescope.data.files.groups import Groups
 from gatescope.data.files.labels import Labels, TargetKind, shorten
 from gatescope.data.files.sources import source_files, source_notes
 from gatescope.data.files.table_form import AUTO, Column, Delimiter, TableForm
@@ -42,6 +44,8 @@ class TextFile(SequenceData):
         test_path: of a separate test file, or None.
         validation: share of the train file, used without a `validation_path`.
         test: share of the train file, used without a `test_path`.
+        folds, fold: as in `Division`.
+        group: column of the groups (speaker, author), none of which is in two splits; None without groups.
         header, encoding, delimiter, quoting: as in `TableForm`.
         limit: number of train texts of a subset, for quick runs; None for all.
         max_tokens, min_freq, max_length, specials, tokenizer, vectors, frozen: as in `TextEncoding`.
@@ -75,6 +79,9 @@ class TextFile(SequenceData):
         workers: Annotated[int, Field(ge=0)] = 0,
         name: str | None = None,
         target_scale: ScaleName = "none",
+        folds: Folds = None,
+        fold: Fold = None,
+        group: str | None = None,
         delimiter: Delimiter = AUTO,
         quoting: bool = True,
     ) -> None:
@@ -82,7 +89,8 @@ class TextFile(SequenceData):
         self.name, self.target_scale = name, target_scale
         self.files = source_files(path, validation_path, test_path)
         self.columns, self.form = (text, label), TableForm(header, encoding, delimiter, quoting)
-        self.kind, self.limit, self.validation, self.test = kind, limit, validation, test
+        self.kind, self.limit, self.group = kind, limit, group
+        self.division = Division(validation, test, seed, folds, fold)
         self.encoding = TextEncoding(
             max_tokens, min_freq, max_length, tuple(specials or ()), tokenizer, vectors, frozen
         )
@@ -90,19 +98,21 @@ class TextFile(SequenceData):
     def build(self) -> Splits:
         """Read the files, divide the texts into splits and encode them."""
         texts = _LabelledTextRows(self.files, self.kind, str(self.columns[1]))
+        groups = Groups(self.files, self.group)
+        columns = (*self.columns, *groups.columns)
         for part, path in self.files.items():
             problems = Problems(path)
-            for row in Table(path, self.columns, self.form).rows(problems):
-                texts.add(part, row, str(self.columns[0]), problems)
+            for row in Table(path, columns, self.form).rows(problems):
+                texts.add(part, groups.take(part, row, problems), str(self.columns[0]), problems)
             problems.check()
         targets, labels = texts.labels.targets()
-        rows = texts.labels.split(self.validation, self.test, self.seed)
+        rows = texts.labels.split(self.division, groups.array)
         if self.limit is not None and self.limit < len(rows[0]):
             strata = targets[rows[0]] if labels else None
             rows[0], _ = train_test_split(
                 rows[0], train_size=self.limit, stratify=strata, random_state=self.seed
             )
-        notes = source_notes(self.files) | texts.count_repetitions(rows)
+        notes = source_notes(self.files) | texts.count_repetitions(rows) | groups.notes(self.division)
         tokenizer = self.encoding.fit_tokenizer(Selection(texts.texts, rows[0]))
         corpus = self.encoding.corpus(tokenizer).extend(texts.texts)
         splits = self.encoding.encode(corpus, rows, targets, labels, notes)

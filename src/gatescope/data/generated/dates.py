@@ -10,6 +10,7 @@ from __future__ import annotations
 import calendar
 import datetime
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from string import Formatter
 from typing import Annotated, NamedTuple
 
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.encoding.pairs import Pair, PairEncoding
+from gatescope.data.encoding.tokenizers import make_tokenizer
 from gatescope.data.examples import Splits
 from gatescope.sequences import Batch, Split
 
@@ -125,7 +127,9 @@ class Dates(SequenceData):
             written = self.written[split] = _write_all(dates, rng)
             pairs[split] = [Pair(w.text, [d.isoformat()]) for w, d in zip(written, dates, strict=True)]
         notes = {"forms": len(FORMS), "days": (LAST - FIRST).days + 1, "splits": "by day"}
-        return PairEncoding("character").splits(pairs["train"], pairs["validation"], pairs["test"], notes)
+        encoding = PairEncoding("character")
+        splits = encoding.splits(pairs["train"], pairs["validation"], pairs["test"], notes)
+        return replace(splits, task=replace(splits.task, tokenizer=make_tokenizer("code_points").state))
 
     def tokenize(self, text: str) -> list[str]:
         """Split a text into characters."""

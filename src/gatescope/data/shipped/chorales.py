@@ -17,10 +17,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
-from sklearn.model_selection import train_test_split
 
 from gatescope.data.cache import Arrays, cached
 from gatescope.data.datamodule import SequenceData
+from gatescope.data.division import Division, Fold, FoldCount
 from gatescope.data.encoding.polyphony import KEYS, LOWEST, next_frame_splits
 from gatescope.data.examples import Splits
 from gatescope.data.packages import require_package
@@ -86,6 +86,7 @@ class Chorales(SequenceData):
         grid: frames per quarter note.
         validation: share of the chorales.
         test: share of the chorales.
+        folds, fold: as in `Division`, without groups.
         batch_size, seed, workers: as in `SequenceData`.
     """
 
@@ -97,14 +98,17 @@ class Chorales(SequenceData):
         batch_size: Annotated[int, Field(ge=1)] = 16,
         seed: Annotated[int, Field(ge=0)] = 0,
         workers: Annotated[int, Field(ge=0)] = 0,
+        folds: FoldCount = None,
+        fold: Fold = None,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
-        self.grid, self.validation, self.test = grid, validation, test
+        self.grid = grid
+        self.division = Division(validation, test, seed, folds, fold)
 
     def build(self) -> Splits:
         """Read the chorales and divide them into splits."""
         rolls = [roll[:: CACHED_GRID // self.grid] for roll in read_chorales()]
-        rest, test = train_test_split(rolls, test_size=self.test, random_state=self.seed)
-        share = self.validation / (1 - self.test)
-        train, validation = train_test_split(rest, test_size=share, random_state=self.seed)
-        return next_frame_splits(train, validation, test, {"source": "music21", "pieces": len(rolls)})
+        rows = self.division.split(np.arange(len(rolls)))
+        train, validation, test = ([rolls[i] for i in rows[part]] for part in ("train", "validation", "test"))
+        notes = {"source": "music21", "pieces": len(rolls)} | self.division.notes()
+        return next_frame_splits(train, validation, test, notes)

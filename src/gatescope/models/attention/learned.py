@@ -38,7 +38,7 @@ class Additive(Attention):
     def score(self, query: Tensor, keys: Tensor) -> Tensor:
         """Compute vᵀ tanh(keys + U q)."""
         queries = torch.einsum("b...hd,hde->b...he", query, self.query).unsqueeze(-3)
-        keys = keys.view(len(keys), *[1] * (queries.dim() - 4), *keys.shape[1:])
+        keys = keys.view(keys.shape[0], *[1] * (queries.dim() - 4), *keys.shape[1:])
         return torch.einsum("b...the,he->b...ht", torch.tanh(keys + queries), self.v)
 
 

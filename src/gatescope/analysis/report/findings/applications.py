@@ -11,7 +11,8 @@ from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.report.findings import Findings
 from gatescope.analysis.report.numbers import NOTHING, interval, join_words, number
 from gatescope.analysis.report.tables import markdown
-from gatescope.analysis.statistics import LEVEL_TEXT, MIN_SEEDS, Estimate, mean_interval
+from gatescope.analysis.statistics import LEVEL_TEXT, MIN_SEEDS, Estimate
+from gatescope.analysis.units import unit_interval
 
 TITLE = "Results by dataset"
 
@@ -67,9 +68,9 @@ def _dataset_result(comparison: Comparison, condition: str) -> DatasetResult:
     tables, networks = comparison.tables, comparison.contenders.runs
     metric, higher = study.own_metric(tables, condition)
     own = networks[networks.condition == condition]
-    values = tables.final(metric).value
+    values = tables.final(metric)
     estimates = {
-        name: mean_interval(values[own.index[own.cell == name]].dropna()) for name in style.order(own.cell)
+        name: unit_interval(values.loc[own.index[own.cell == name]]) for name in style.order(own.cell)
     }
     nodes = [tables.configs.get(run_id, {}).get("study") or {} for run_id in own.run_id]
     published: list[dict[str, Any]] = next((node["published"] for node in nodes if node.get("published")), [])

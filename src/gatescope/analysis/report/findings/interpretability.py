@@ -15,8 +15,9 @@ from gatescope.analysis.report.findings import comparison as variants
 from gatescope.analysis.report.findings.comparison import under
 from gatescope.analysis.report.numbers import interval, join_words, number
 from gatescope.analysis.report.tables import markdown
-from gatescope.analysis.statistics import MIN_SEEDS, mean_interval
+from gatescope.analysis.statistics import MIN_SEEDS
 from gatescope.analysis.tables import NoData
+from gatescope.analysis.units import unit_interval
 
 TITLE = "Gates by part of the input, and attention as an explanation"
 ABLATIONS = ("uniform", "frozen_random", "mean", "max", "none")
@@ -145,7 +146,7 @@ def _ablations(comparison: Comparison, condition: str) -> str:
             str(one.difference.estimate.n),
             one.verdict,
         ]
-        for one in contrasts.paired_contrasts(condition, scores, pairs, comparison.higher_is_better)
+        for one in contrasts.paired_contrasts(condition, scores, pairs, comparison.rules())
     ]
     about = f"Ablations: learned minus fixed weights on `{comparison.primary}`{under(condition)}:\n\n"
     return about + markdown(["variant", "minus", "difference", "pairs", "verdict"], rows)
@@ -159,7 +160,7 @@ def _truth(comparison: Comparison, condition: str) -> str:
         return ""
     names = list(dict.fromkeys(table.name))
     rows = [
-        [variant, *(interval(mean_interval(own.value[own.name == name])) for name in names)]
+        [variant, *(interval(unit_interval(own[own.name == name])) for name in names)]
         for variant in style.order(table.variant)
         for own in [table[table.variant == variant]]
     ]
@@ -180,9 +181,9 @@ def _gates(comparison: Comparison) -> list[str]:
     table = table.assign(layer=names[1], gate=names[2], part=names[3])
     parts = [part for part in ("start", "negation", "elsewhere", "end") if part in set(table.part)]
     about = (
-        "Gates by part of the input: mean over units and positions, then over seeds. `update` is the share "
-        "of the new candidate that is written, `keep` the share of the previous state that is kept (the "
-        "forget gate of an LSTM)."
+        f"Gates by part of the input: mean over units and positions, then over {comparison.unit}s. `update` "
+        "is the share of the new candidate that is written, `keep` the share of the previous state that is "
+        "kept (the forget gate of an LSTM)."
     )
     return [about, markdown(["variant", "gate", *parts], _gate_rows(table, parts))]
 
@@ -192,7 +193,7 @@ def _gate_rows(table: pd.DataFrame, parts: list[str]) -> Iterable[list[str]]:
         for variant in style.order(table.variant[table.condition == condition]):
             own = table[(table.condition == condition) & (table.variant == variant)]
             for (layer, gate), rows in own.groupby(["layer", "gate"], sort=False):
-                values = [interval(mean_interval(rows.value[rows.part == part])) for part in parts]
+                values = [interval(unit_interval(rows[rows.part == part])) for part in parts]
                 name = f"{variant}, {condition}" if condition else variant
                 yield [name, _gate_name(str(layer), str(gate)), *values]
 
