@@ -59,7 +59,7 @@ def needs_multirun(word: str) -> str:
     """Return the message on a word with several values in a command that is no sweep."""
     key, _, value = word.partition("=")
     remedies = "add -m (--multirun) to sweep over them"
-    if re.fullmatch(r"[^()\[\]{}]*", value):  # not choice(…), range(…) and the like
+    if re.fullmatch(r"[^()\[\]{}'\"]*", value):  # neither quoted nor choice(…), range(…) and the like
         one_list = shlex.quote(f"{key}=[{value}]")
         remedies += f", or write one list as {one_list}, one text as {in_shell(key, value)}"
     return f"{word}: several values; {remedies}"

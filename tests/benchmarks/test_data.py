@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from benchmarks import bucketing, input_pipeline, predict_file
+from benchmarks import bucketing, input_pipeline, predict_file, series_memory
 
 
 def test_input_pipeline() -> None:
@@ -26,3 +26,10 @@ def test_predict_file() -> None:
     assert load["met"] == (load["ratio"] <= 2)
     assert texts["met"] == (texts["ratio"] <= 0.3)
     assert rows["ratio"] < rows["peak"]
+
+
+@pytest.mark.slow
+def test_series_memory() -> None:
+    (row,) = series_memory.measure(megabytes=40).rows
+    assert row["ratio"] == (row["peak"] - row["small_peak"]) / 40
+    assert row["met"]

@@ -66,6 +66,16 @@ def test_a_wrong_command_is_one_message_and_exit_code_2(
     assert not list(tmp_path.rglob("run.json"))
 
 
+def test_the_path_of_a_file_is_taken_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "été=1, (neu).csv").touch()
+    done = train("data=text_file", "data.path=été=1, (neu).csv", "--cfg", "job", runs=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert OmegaConf.create(done.stdout).data.path == "été=1, (neu).csv"
+    done = train("data=text_file", "data.path=none=1.csv", runs=tmp_path)
+    assert done.returncode == USAGE
+    assert done.stderr.endswith("""write key=value, with such characters 'data.path="none=1.csv"'\n""")
+
+
 def test_help_explains_each_group_without_torch(tmp_path: Path) -> None:
     done = train("--help", runs=tmp_path, python=("-X", "importtime"))
     assert done.returncode == 0

@@ -64,9 +64,11 @@ def _check_inputs(split: str, examples: Examples, task: TaskSpec) -> None:
     assert isinstance(examples.inputs, Ragged)
     flat = examples.inputs.flat
     if task.inputs == "features":
-        # In chunks, because isfinite needs as much memory as its argument.
-        flags = torch.cat([~torch.isfinite(chunk).all(dim=-1) for chunk in chunks(flat)])
-        rows = examples.inputs.containing(flags)
+        flags, first = torch.empty(len(flat), dtype=torch.bool), 0
+        for chunk in chunks(flat):  # isfinite needs as much memory as its argument
+            torch.all(torch.isfinite(chunk), dim=-1, out=flags[first : first + len(chunk)])
+            first += len(chunk)
+        rows = examples.inputs.containing(flags.logical_not_())
         _refuse(split, rows, "NaN or infinity in the features", _CORRECT)
     else:
         rows = examples.inputs.containing((flat < 0) | (flat >= task.input_size))

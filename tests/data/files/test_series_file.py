@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 from sktime.datasets import load_from_tsfile
 
 from gatescope.data.errors import DataError, Problems
+from gatescope.data.files import npz
 from gatescope.data.files.series_file import SeriesFile
 from gatescope.data.files.ts_format import read_ts
 from gatescope.data.ragged import Ragged
@@ -154,6 +157,40 @@ def test_nan_is_named_by_series_step_and_feature(path: Path) -> None:
     lengths[8] = 5
     message = refused(save(path, x=x, lengths=lengths))
     assert "2 problems:\n  x[3], step 2, feature 1: NaN or infinity\n  x[7], step 0, feature 0:" in message
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_an_array_of_many_blocks_is_the_same_array(
+    path: Path, monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    monkeypatch.setattr(npz, "BLOCK_BYTES", 3 * 6 * 2 * 8)  # three series
+    x, lengths = RNG.normal(4, 2, size=(40, 6, 2)), RNG.integers(1, 7, 40)
+    x[..., 0] = np.arange(40)[:, None]
+    save(path, x=np.asarray(x, order=order), lengths=lengths, y=np.arange(40))
+    data = load(path, kind="regression")
+    splits = (data.splits.train, data.splits.validation, data.splits.test)
+    numbers = [split.targets.int().numpy() for split in splits]
+    assert sorted(np.concatenate(numbers)) == list(range(40))
+    steps = np.concatenate([x[i, : lengths[i]] for i in numbers[0]]).astype(np.float32).astype(float)
+    np.testing.assert_allclose(data.task.input_scale, [steps.mean(0), steps.std(0)], rtol=1e-12)
+    for split, rows in zip(splits, numbers, strict=True):
+        for values, i in zip(split.inputs, rows, strict=True):
+            expected = (x[i, : lengths[i]] - steps.mean(0)) / steps.std(0)
+            np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-5)
+    x[17, 0, 1] = np.nan
+    save(path, x=np.asarray(x, order=order), lengths=lengths)
+    assert "x[17], step 0, feature 1: NaN or infinity" in refused(path)
+
+
+def test_a_file_that_ends_within_an_array(path: Path) -> None:
+    content = io.BytesIO()
+    np.save(content, np.zeros((40, 6)))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", content.getvalue()[:-9])
+        content = io.BytesIO()
+        np.save(content, np.arange(40) % 2)
+        archive.writestr("y.npy", content.getvalue())
+    assert "array 'x' is cut off" in refused(path)
 
 
 def test_inconsistent_files(path: Path) -> None:
