@@ -19,6 +19,7 @@ from gatescope.analysis import errors
 from gatescope.analysis.error_tables import TitledTable, classification_tables
 from gatescope.analysis.report.numbers import interval
 from gatescope.analysis.statistics import LEVEL, Estimate, mean_interval
+from gatescope.tracking.predictions import classes, flags, labels
 
 RESAMPLES = 2000
 SEED = 0
@@ -106,6 +107,66 @@ def class_scores(predictions: pd.DataFrame) -> dict[str, dict[str, Estimate]]:
     }
 
 
+def label_scores(predictions: pd.DataFrame) -> dict[str, Estimate]:
+    """Return macro_f1, micro_f1, subset_accuracy and loss of several labels per example.
+
+    Args:
+        predictions: Columns loss, targets, predictions and p(LABEL) for each label.
+    """
+    n, counts = len(predictions), _label_counts(predictions)
+    samples, whole = _resampled(counts), counts.sum(0)
+    micro = _label_f1(np.concatenate([whole[None], samples]).sum(-1, keepdims=True))[:, 0]
+    right = int((predictions.targets == predictions.predictions).sum())
+    return {
+        "macro_f1": _between(_label_f1(whole).mean(), _label_f1(samples).mean(-1), n),
+        "micro_f1": _between(micro[0], micro[1:], n),
+        "subset_accuracy": proportion_interval(right, n),
+        "loss": mean_interval(predictions.loss),
+    }
+
+
+def each_label(predictions: pd.DataFrame) -> dict[str, dict[str, Estimate]]:
+    """Return precision, recall and f1 of each label; the n of a precision is the number of predictions."""
+    counts = _label_counts(predictions)
+    samples, (hits, predicted, true) = _label_f1(_resampled(counts)), counts.sum(0)
+    values = _label_f1(counts.sum(0))
+    return {
+        name: {
+            "precision": proportion_interval(int(hits[k]), int(predicted[k])),
+            "recall": proportion_interval(int(hits[k]), int(true[k])),
+            "f1": _between(values[k], samples[:, k], len(predictions)),
+        }
+        for k, name in enumerate(labels(predictions))
+    }
+
+
+def _label_counts(predictions: pd.DataFrame) -> np.ndarray:
+    """Return (N, 3, K): for each example, the labels that are in both, that are predicted, that are true."""
+    names = labels(predictions)
+    true, predicted = flags(predictions.targets, names), flags(predictions.predictions, names)
+    return np.stack([true & predicted, predicted, true], axis=1)
+
+
+def _resampled(counts: np.ndarray) -> np.ndarray:
+    """Return the sums (RESAMPLES, …) of the counts (N, …) of examples drawn with replacement."""
+    rng, n = np.random.default_rng(SEED), len(counts)
+    drawn = [rng.multinomial(n, np.full(n, 1 / n)) for _ in range(RESAMPLES)]
+    return np.stack([np.tensordot(times, counts, 1) for times in drawn])
+
+
+def _label_f1(counts: np.ndarray) -> np.ndarray:
+    """Return the F1 (…, K) of counts (…, 3, K); 0 for a label that does not occur."""
+    hits, predicted, true = np.moveaxis(counts, -2, 0)
+    both = predicted + true
+    return np.divide(2 * hits, both, out=np.zeros(both.shape), where=both > 0)
+
+
+def _between(value: float, samples: np.ndarray, n: int) -> Estimate:
+    """Return a value with the interval between the quantiles of its bootstrap samples."""
+    low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(value), float(low), float(high), n)
+
+
 def regression_scores(predictions: pd.DataFrame) -> dict[str, Estimate]:
     """Return mse, mae, bias (the mean error) and r2.
 
@@ -155,22 +216,27 @@ def transduction_scores(predictions: pd.DataFrame, unit: str) -> dict[str, Estim
 
 
 def tables(predictions: pd.DataFrame, scores: Mapping[str, Estimate]) -> list[TitledTable]:
-    """Return what is printed: the scores, and for a classification each class and the confusion matrix."""
+    """Return what is printed: the scores, and each label, or each class and the confusion matrix."""
     lines = [{"metric": name, "value": interval(one)} for name, one in scores.items()]
     note = "In brackets: 95 % interval over the examples."
     result = [TitledTable(f"{len(predictions)} examples", pd.DataFrame(lines), note)]
-    if "accuracy" not in scores:
+    if labels(predictions):
+        table = _table("label", each_label(predictions))
+        return [*result, TitledTable("Labels", table, "n: examples with the label.")]
+    if not classes(predictions):
         return result
-    rows = [
-        {
-            "class": name,
-            **{score: interval(one) for score, one in of_class.items()},
-            "n": of_class["recall"].n,
-        }
-        for name, of_class in class_scores(predictions).items()
-    ]
+    table = _table("class", class_scores(predictions))
     confusion = classification_tables(predictions)[0]
-    return [*result, TitledTable("Classes", pd.DataFrame(rows), "n: examples of the class."), confusion]
+    return [*result, TitledTable("Classes", table, "n: examples of the class."), confusion]
+
+
+def _table(heading: str, scores: Mapping[str, Mapping[str, Estimate]]) -> pd.DataFrame:
+    """Return a row for each class or label: its scores, and the number of its examples."""
+    rows = [
+        {heading: name, **{score: interval(one) for score, one in of_one.items()}, "n": of_one["recall"].n}
+        for name, of_one in scores.items()
+    ]
+    return pd.DataFrame(rows)
 
 
 def as_json(predictions: pd.DataFrame, scores: Mapping[str, Estimate]) -> dict[str, Any]:
@@ -180,7 +246,12 @@ def as_json(predictions: pd.DataFrame, scores: Mapping[str, Estimate]) -> dict[s
         "level": LEVEL,
         "metrics": {name: _values(one) for name, one in scores.items()},
     }
-    if "accuracy" in scores:
+    if labels(predictions):
+        result["labels"] = {
+            name: {score: _values(one) for score, one in of_label.items()}
+            for name, of_label in each_label(predictions).items()
+        }
+    if classes(predictions):
         counts = errors.confusion(predictions)
         result["classes"] = {
             name: {score: _values(one) for score, one in of_class.items()}

@@ -17,7 +17,7 @@ from gatescope.data.errors import DataError
 from gatescope.model_inputs import NO_TOKEN, ONLY_UNKNOWN, InputReader, InputRow, ModelInput
 from gatescope.models.encoder import SequenceModel
 from gatescope.models.seq2seq import Seq2Seq
-from gatescope.sequences import END, Batch, Split, TaskSpec, probabilities
+from gatescope.sequences import END, Batch, Split, TaskSpec, predicted_labels, probabilities
 
 if TYPE_CHECKING:
     from gatescope.data.datamodule import SequenceData
@@ -40,13 +40,15 @@ class Answer:
 
     Attributes:
         label: Most probable class, for classification.
-        probabilities: Probability of each class, for classification.
+        labels: Predicted labels, for classification by several labels.
+        probabilities: Probability of each class or label, for classification.
         value: Predicted value, for regression.
         symbols: Generated symbols, for transduction.
         warning: Why the answer may be worthless, such as "no token" or "only unknown tokens"; "" otherwise.
     """
 
     label: str | None = None
+    labels: list[str] = field(default_factory=list)
     probabilities: dict[str, float] = field(default_factory=dict)
     value: float | None = None
     symbols: list[str] = field(default_factory=list)
@@ -218,14 +220,20 @@ class Trained:
         values = model(batch).values
         if task.kind == "regression":
             return [Answer(value=value) for value in values[:, 0].tolist()]
-        labels = self.labels
-        rows = [dict(zip(labels, row, strict=True)) for row in probabilities(task, values).tolist()]
+        names = self.labels
+        rows = [dict(zip(names, row, strict=True)) for row in probabilities(task, values).tolist()]
+        if task.multilabel:
+            return [
+                Answer(labels=[n for n, one in zip(names, flags, strict=True) if one], probabilities=row)
+                for row, flags in zip(rows, predicted_labels(task, values).tolist(), strict=True)
+            ]
         return [Answer(label=max(row, key=row.__getitem__), probabilities=row) for row in rows]
 
     @property
     def labels(self) -> list[str]:
-        """Names of the classes, or their indices if the data have no names."""
-        return list(self.task.labels) or [str(i) for i in range(max(self.task.output_size, 2))]
+        """Names of the classes or labels, or their indices if the data have no names."""
+        count = max(self.task.output_size, 2) if self.task.has_classes else self.task.output_size
+        return list(self.task.labels) or [str(i) for i in range(count)]
 
     def symbol_names(self, symbols: Sequence[int]) -> list[str]:
         """Return the names of target ids up to END."""

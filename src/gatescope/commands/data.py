@@ -92,10 +92,13 @@ def quantiles(lengths: np.ndarray) -> str:
 
 
 def class_shares(data: SequenceData) -> list[tuple[str, list[float]]]:
-    """Return each class with its share of each split; nothing if sequences have no class."""
+    """Return each class or label with its share of each split; nothing if sequences have none."""
     task = data.task
     if task.kind != "classification":
         return []
+    if task.multilabel:
+        shares = [getattr(data.splits, name).targets.mean(0).tolist() for name in SPLITS]
+        return [(label, list(row)) for label, *row in zip(task.labels, *shares, strict=True)]
     classes = max(task.output_size, 2)
     counts = [np.bincount(getattr(data.splits, name).targets, minlength=classes) for name in SPLITS]
     names = task.labels or tuple(str(i) for i in range(classes))
@@ -115,7 +118,11 @@ def example_line(data: SequenceData, examples: Examples, index: int) -> str:
     target = batch.targets[0]
     shown: object = target.flatten()[:MAX_SHOWN].tolist()
     if data.task.kind == "classification" and data.task.labels:
-        shown = data.task.labels[int(target)]
+        names = data.task.labels
+        if data.task.multilabel:
+            shown = [name for name, flag in zip(names, target.tolist(), strict=True) if flag]
+        else:
+            shown = names[int(target)]
     return f"train {index}: {inputs} -> {shown}"
 
 

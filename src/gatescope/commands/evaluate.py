@@ -13,8 +13,9 @@
     root=PATH        where ids are searched (default: the environment variable RUNS_DIR, else runs)
 
 Prints the scores of the task with 95 % intervals over the examples of the file, and for a classification
-precision, recall and F1 of each class, and the confusion matrix. Every row counts, also those whose text is
-empty or unknown. Exit code: 0 done, 1 the run or the file cannot be used, 2 wrong arguments.
+precision, recall and F1 of each class or label, and the confusion matrix of classes. Every row counts, also
+those whose text is empty or unknown. Exit code: 0 done, 1 the run or the file cannot be used, 2 wrong
+arguments.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import torch
 from pydantic import Field
@@ -37,17 +39,18 @@ from gatescope.analysis.statistics import Estimate
 from gatescope.commands.arguments import Text, execute, runs_dir
 from gatescope.commands.series_rows import series_rows
 from gatescope.commands.text_rows import (
-    TARGET_KEYS,
     TEXT_KEYS,
     Format,
     checked_rows,
     column_of,
+    target_columns,
     target_tokenizer,
     text_or_none,
 )
 from gatescope.data.encoding.tokenizers import make_tokenizer
 from gatescope.data.errors import DataError
 from gatescope.data.files.labels import label_text, shorten, to_number
+from gatescope.data.files.target_columns import flags, split_labels
 from gatescope.model_inputs import ModelInput
 from gatescope.trained import Answer, Trained
 
@@ -108,24 +111,34 @@ def _texts(
     trained: Trained, path: Path, column: str | None, label: str | None, form: Format
 ) -> Iterator[tuple[ModelInput, Any]]:
     """Yield the text and the target of each row."""
-    columns = tuple(column_of(trained.config, *one) for one in ((TEXT_KEYS, column), (TARGET_KEYS, label)))
-    for row in checked_rows(path, columns, form):
-        target = _target(trained, row.values[1], f"{path}: {row.where}, column {columns[1]}")
-        yield text_or_none(row.values[0]), target
+    text, labels = column_of(trained.config, TEXT_KEYS, column), target_columns(trained.config, label)
+    for row in checked_rows(path, (text, *labels), form):
+        first, *rest = row.values
+        target = _target(trained, rest, f"{path}: {row.where}, column {', '.join(labels)}")
+        yield text_or_none(first), target
 
 
 def _series(trained: Trained, path: Path, x: str | None, y: str | None) -> Iterator[tuple[ModelInput, Any]]:
     """Yield each series with its target."""
     for row in series_rows(path, trained.config, x, y, labelled=True):
-        yield torch.from_numpy(row.values), _target(trained, row.label, f"{path}: label of {row.where}")
+        values = row.label if isinstance(row.label, list) else [row.label]
+        yield torch.from_numpy(row.values), _target(trained, values, f"{path}: label of {row.where}")
 
 
-def _target(trained: Trained, value: Any, where: str) -> Any:
-    """Return the true class, value or target of an example.
+def _target(trained: Trained, values: Sequence[Any], where: str) -> Any:
+    """Return the true class, labels, value or target of an example.
+
+    Args:
+        trained: The model.
+        values: What the columns of the labels hold.
+        where: Place of the example.
 
     Raises:
         DataError: It is missing, or none of the task.
     """
+    if trained.task.kind == "classification" and trained.task.multilabel:
+        return _label_set(trained, values, where)
+    value = values[0]
     if trained.task.kind == "regression":
         number = to_number(value)
         if number is None or not math.isfinite(number):
@@ -140,8 +153,23 @@ def _target(trained: Trained, value: Any, where: str) -> Any:
     return text
 
 
+def _label_set(trained: Trained, values: Sequence[Any], where: str) -> list[str]:
+    """Return the true labels of an example in the order of the task."""
+    names = trained.labels
+    separator = str(trained.config.data.get("label_separator", ","))
+    found = flags(values, names) if len(values) == len(names) else split_labels(values[0], separator)
+    if found is None or values[0] is None:
+        raise DataError(f"{where}: {shorten(values)} holds no labels")
+    if unknown := set(found) - set(names):
+        known = ", ".join(names[:20])
+        raise DataError(f"{where}: {shorten(min(unknown))} is no label of the run, which are: {known}")
+    return [name for name in names if name in found]
+
+
 def _predictions(trained: Trained, targets: Sequence[Any], answers: Sequence[Answer]) -> pd.DataFrame:
     """Return a table as `gatescope.tracking.predictions` describes it."""
+    if trained.task.kind == "classification" and trained.task.multilabel:
+        return _label_predictions(trained, targets, answers)
     if trained.task.kind == "classification":
         labels = trained.labels
         table = pd.DataFrame(
@@ -160,6 +188,22 @@ def _predictions(trained: Trained, targets: Sequence[Any], answers: Sequence[Ans
     return pd.DataFrame(_edits(trained, targets, answers))
 
 
+def _label_predictions(
+    trained: Trained, targets: Sequence[list[str]], answers: Sequence[Answer]
+) -> pd.DataFrame:
+    """Return true and predicted labels, their probabilities, and the mean cross-entropy over the labels."""
+    names = trained.labels
+    probabilities = np.array([[answer.probabilities[name] for name in names] for answer in answers])
+    true = np.array([[name in target for name in names] for target in targets])
+    losses = -np.log(np.where(true, probabilities, 1 - probabilities).clip(min=1e-38)).mean(1)
+    columns = {"targets": targets, "predictions": [answer.labels for answer in answers]}
+    as_json = {
+        name: [json.dumps(one, ensure_ascii=False) for one in lists] for name, lists in columns.items()
+    }
+    table = pd.DataFrame({"loss": losses} | as_json)
+    return table.assign(**{f"p({name})": probabilities[:, k] for k, name in enumerate(names)})
+
+
 def _edits(trained: Trained, targets: Sequence[str], answers: Sequence[Answer]) -> Iterator[dict[str, Any]]:
     """Yield the edits between each generated sequence and its target, and the symbols of the target."""
     from gatescope.training.transduction import edits
@@ -175,6 +219,8 @@ def _edits(trained: Trained, targets: Sequence[str], answers: Sequence[Answer]) 
 
 def _scores(trained: Trained, predictions: pd.DataFrame) -> dict[str, Estimate]:
     """Return the scores of the task."""
+    if trained.task.kind == "classification" and trained.task.multilabel:
+        return evaluation.label_scores(predictions)
     if trained.task.kind == "classification":
         return evaluation.classification_scores(predictions)
     if trained.task.kind == "regression":

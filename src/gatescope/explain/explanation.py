@@ -19,6 +19,8 @@ from gatescope.trained import Trained
 
 MAIN_GATES = ("update", "forget")
 """The gate that controls how much of the state is kept; a cell without either has no such row."""
+NO_LABEL = "no label"
+"""What is shown where none of several labels is predicted or true."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ def explain(trained: Trained, batch: Batch, title: str, has_target: bool = False
     }
     tokens = trained.task.tokens(batch)
     text = answer.label or (" ".join(answer.symbols) if answer.value is None else f"{answer.value:.4g}")
+    if trained.task.multilabel:
+        text = ", ".join(answer.labels) or NO_LABEL
     return Explanation(
         run=trained.directory.name,
         title=title,
@@ -213,6 +217,9 @@ def _alignment(trained: Trained, prediction: Prediction) -> Alignment | None:
 
 def _target(trained: Trained, target: Tensor) -> str:
     """Return the true target as text."""
+    if trained.task.kind == "classification" and trained.task.multilabel:
+        flags = zip(trained.labels, target.tolist(), strict=True)
+        return ", ".join(name for name, flag in flags if flag) or NO_LABEL
     if trained.task.kind == "classification":
         return trained.labels[int(target)]
     if trained.task.kind == "regression":

@@ -44,7 +44,7 @@ NEUTRAL: dict[str, Any] = {
     "monitor": None,
     "monitor_direction": None,
     "early_stopping": {"min_delta": 0.0},
-    "data": {"target_scale": "none"},
+    "data": {"target_scale": "none", "label_separator": ",", "threshold": 0.5},
     "scheduler": {"warmup": 0},
     "trainer": {"float32_matmul_precision": "highest"},
 }
@@ -63,7 +63,10 @@ def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
     if "baseline" in (cfg.get("model") or {}):
         sections &= BASELINE_SECTIONS
     resolved = {name: _resolve(cfg[name]) for name in sorted(sections)}
-    if isinstance(data := resolved.get("data"), dict) and data.get("kind") == "classification":
+    if isinstance(data := resolved.get("data"), dict) and data.get("kind") in (
+        "classification",
+        "multilabel",
+    ):
         data.pop("target_scale", None)  # it acts on a regression alone
     resolved = _without_neutral(resolved, NEUTRAL)
     for name, keys in EXCLUDED_KEYS.items():

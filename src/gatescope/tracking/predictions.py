@@ -7,6 +7,8 @@ and, depending on the kind of the task,
 
     classification   target, prediction    names of classes, or their indices if the data have no names
                      p(<class>)            probability of each class, in the order of the task's labels
+      multi-label    targets, predictions  JSON lists of labels
+                     p(<label>)            probability of each label
     regression       target, prediction    values
     transduction     target, prediction    symbols separated by spaces; `target` is the first accepted answer
                      also                  further accepted answers, a JSON list (only if the data have any)
@@ -14,7 +16,8 @@ and, depending on the kind of the task,
     next step        correct, scored       numbers of correct and of scored steps
       multi-label    steps, hits, either   scored steps; outputs active in both, and in either
 
-Metrics follow from the columns: accuracy is the share of rows with target = prediction, an error rate
+Metrics follow from the columns: accuracy is the share of rows with target = prediction, subset accuracy that
+of rows with targets = predictions, an error rate
 Σ errors / Σ symbols, bits per character Σ loss · scored / Σ scored / ln 2, NLL Σ loss · steps / Σ steps, and
 frame accuracy Σ hits / Σ either.
 
@@ -31,6 +34,7 @@ not import torch.
 from __future__ import annotations
 
 import gzip
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -130,28 +134,52 @@ def read(path: Path) -> Any:
 def text_columns(names: Iterable[Any]) -> list[str]:
     """Return those of these columns that contain names or symbols."""
     names = list(names)
-    if "errors" not in names and not classes(names):
+    if "errors" not in names and not classes(names) and not labels(names):
         return []
-    return [name for name in ("target", "prediction", "also") if name in names]
+    return [n for n in ("target", "prediction", "also", "targets", "predictions") if n in names]
 
 
 def classes(names: Iterable[Any]) -> list[str]:
     """Return the classes of a classification, by the names of its columns; [] for another task."""
+    names = list(names)
+    return [] if "targets" in names else _with_probability(names)
+
+
+def labels(names: Iterable[Any]) -> list[str]:
+    """Return the labels of a multi-label classification, by the names of its columns; [] for another task."""
+    names = list(names)
+    return _with_probability(names) if "targets" in names else []
+
+
+def _with_probability(names: Iterable[Any]) -> list[str]:
     return [name[2:-1] for name in names if name.startswith("p(") and name.endswith(")")]
+
+
+def flags(cells: Iterable[str], names: Sequence[str]) -> np.ndarray:
+    """Return the labels (N, K) of JSON lists as zeros and ones."""
+    index = {name: i for i, name in enumerate(names)}
+    rows = [[index[name] for name in json.loads(cell)] for cell in cells]
+    result = np.zeros((len(rows), len(names)), dtype=np.int64)
+    for row, members in zip(result, rows, strict=True):
+        row[members] = 1
+    return result
 
 
 def badness(columns: Columns | pd.DataFrame) -> np.ndarray:
     """Return how wrong each prediction is, of shape (N,); 0 if it is correct.
 
-    This is, for classification, the loss of wrong predictions; for regression, the absolute error; for
-    transduction, the number of edits divided by the length of the nearest answer; for one symbol per step,
-    the loss of sequences with a wrong step; for several outputs per step, the loss.
+    This is, for classification, the loss of wrong predictions (of several labels, if any is wrong); for
+    regression, the absolute error; for transduction, the number of edits divided by the length of the nearest
+    answer; for one symbol per step, the loss of sequences with a wrong step; for several outputs per step,
+    the loss.
     """
     loss = np.asarray(columns["loss"], dtype=float)
     if "errors" in columns:
         return np.asarray(columns["errors"]) / np.maximum(np.asarray(columns["symbols"]), 1)
     if classes(columns):
         return np.where(np.asarray(columns["target"]) == np.asarray(columns["prediction"]), 0.0, loss)
+    if labels(columns):
+        return np.where(np.asarray(columns["targets"]) == np.asarray(columns["predictions"]), 0.0, loss)
     if "target" in columns:
         return np.abs(np.asarray(columns["target"]) - np.asarray(columns["prediction"]))
     if "correct" in columns:

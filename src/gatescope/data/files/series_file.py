@@ -1,7 +1,8 @@
 """The user's series: a NumPy .npz with arrays x, y and, if series differ in length, lengths; or a .ts file.
 
 x is (N, T, F), or (N, T) for one feature; lengths (N,) holds the number of valid time steps of each series;
-y (N,) holds labels or numbers. Features are standardised by the train split unless `standardise` is false.
+y (N,) holds labels or numbers, y (N, K) zeros and ones for K labels, or K numbers. Features are standardised
+by the train split unless `standardise` is false.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from pydantic import Field
 
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.encoding.series import concatenate, series_splits
+from gatescope.data.encoding.targets import Probability, TargetKind, with_thresholds
 from gatescope.data.errors import MAX_SHOWN, DataError, Problems
 from gatescope.data.examples import Splits
-from gatescope.data.files.labels import Labels, TargetKind
+from gatescope.data.files.labels import Labels
 from gatescope.data.files.sources import source_files, source_notes
+from gatescope.data.files.target_columns import LabelColumns, NumberColumns, make_labels
 from gatescope.data.files.ts_format import read_ts
 from gatescope.data.ragged import Ragged
 from gatescope.data.target_scale import ScaleName, with_target_scale
@@ -32,11 +35,11 @@ ArrayNames = tuple[str, str, str]
 
 
 class SeriesFile(SequenceData):
-    """Classification of series, or regression on a number per series.
+    """Classification of series by one label or several, or regression on one number per series or several.
 
     Args:
         path: of the train file, or of the file that all splits are drawn from.
-        kind: classification, or regression if y holds numbers.
+        kind: classification, multilabel if a series may have any number of labels, or regression on numbers.
         x: name of the array of series.
         y: name of the array of labels or numbers.
         lengths: name of the array of lengths; without such an array all time steps are valid.
@@ -51,6 +54,8 @@ class SeriesFile(SequenceData):
         batch_size, seed, workers: as in `SequenceData`.
         name: of the data in tables, folders and W&B; None for the name of the file.
         target_scale: as in `with_target_scale`; unused for classification.
+        label_separator: between the labels of a series that are one text, for multilabel.
+        threshold: as in `with_thresholds`, for multilabel.
     """
 
     def __init__(
@@ -73,9 +78,12 @@ class SeriesFile(SequenceData):
         workers: Annotated[int, Field(ge=0)] = 0,
         name: str | None = None,
         target_scale: ScaleName = "none",
+        label_separator: Annotated[str, Field(min_length=1)] = ",",
+        threshold: Probability | list[Probability] = 0.5,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
-        self.name, self.target_scale = name, target_scale
+        self.name, self.target_scale, self.threshold = name, target_scale, threshold
+        self.label_separator = label_separator
         self.kind, self.validation, self.test, self.standardise = kind, validation, test, standardise
         self.files = source_files(path, validation_path, test_path)
         self.array_names = dict.fromkeys(self.files, (x, y, lengths))
@@ -84,7 +92,7 @@ class SeriesFile(SequenceData):
     def build(self) -> Splits:
         """Read the files and divide the series into splits."""
         self._add_test_arrays()
-        labels = Labels(self.files, self.kind, "y")
+        labels = make_labels(self.files, self.kind, self._label_names(), self.label_separator)
         parts: list[Ragged] = []
         for part, path in self.files.items():
             series = _read(part, path, self.array_names[part], labels)
@@ -95,8 +103,17 @@ class SeriesFile(SequenceData):
         targets, names = labels.targets()
         rows = labels.split(self.validation, self.test, self.seed)
         notes = source_notes(self.files)
-        splits = series_splits(concatenate(parts), targets, names, rows, self.standardise, notes)
-        return with_target_scale(splits, self.target_scale)
+        splits = series_splits(concatenate(parts), targets, names, rows, self.standardise, notes, self.kind)
+        return with_thresholds(with_target_scale(splits, self.target_scale), self.threshold)
+
+    def _label_names(self) -> str | list[str]:
+        """Return "y", or the numbers of its columns if it has several."""
+        path, (_, y, _) = self.files["train"], self.array_names["train"]
+        if self.kind == "classification" or path.suffix.lower() != ".npz":
+            return "y"
+        with open_npz(path) as arrays:
+            array = arrays[y] if y in arrays.files else np.empty(0)
+        return [str(k) for k in range(array.shape[1])] if array.ndim == 2 else "y"
 
     def _add_test_arrays(self) -> None:
         x, y, lengths = self.test_arrays
@@ -121,7 +138,8 @@ def _read(part: str, path: Path, names: ArrayNames, labels: Labels) -> Ragged:
         problems.check()
         return Ragged(series)
     with open_npz(path) as arrays:
-        x, y, lengths = _read_arrays(path, arrays, names)
+        columns = len(labels.columns) if isinstance(labels, LabelColumns | NumberColumns) else None
+        x, y, lengths = _read_arrays(path, arrays, names, columns)
     valid_steps = _without_padding(x, lengths, names, problems)
     for i, value in enumerate(y.tolist()):
         labels.add(part, value, f"{names[1]}[{i}]", problems)
@@ -155,9 +173,9 @@ def open_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
 
 
 def _read_arrays(
-    path: Path, arrays: np.lib.npyio.NpzFile, names: ArrayNames
+    path: Path, arrays: np.lib.npyio.NpzFile, names: ArrayNames, columns: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return x (N, T, F), y (N,) and lengths (N,), with consistent shapes."""
+    """Return x (N, T, F), y (N,) or (N, columns) and lengths (N,), with consistent shapes."""
     for name, key in zip(names[:2], ("x", "y"), strict=True):
         if name not in arrays.files:
             raise DataError(
@@ -169,9 +187,10 @@ def _read_arrays(
         actual = f"{x.dtype} {arrays[names[0]].shape}"
         raise DataError(f"{path}: {names[0]} is {actual}, expected numbers (N, T, F) or (N, T)")
     lengths = arrays[names[2]] if names[2] in arrays.files else np.full(len(x), x.shape[1])
-    for name, array in ((names[1], y), (names[2], lengths)):
-        if array.shape != (len(x),):
-            raise DataError(f"{path}: {name} is {array.shape}, expected ({len(x)},) as in {names[0]}")
+    shape = (len(x),) if columns is None else (len(x), columns)
+    for name, array, expected in ((names[1], y, shape), (names[2], lengths, (len(x),))):
+        if array.shape != expected:
+            raise DataError(f"{path}: {name} is {array.shape}, expected {expected} as in {names[0]}")
     if lengths.dtype.kind not in "iu":
         raise DataError(f"{path}: {names[2]} is {lengths.dtype}, expected integers")
     return x, y, lengths
