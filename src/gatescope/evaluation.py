@@ -8,7 +8,7 @@ bootstrap over examples.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -127,16 +127,20 @@ def label_scores(predictions: pd.DataFrame) -> dict[str, Estimate]:
 
 def each_label(predictions: pd.DataFrame) -> dict[str, dict[str, Estimate]]:
     """Return precision, recall and f1 of each label; the n of a precision is the number of predictions."""
-    counts = _label_counts(predictions)
+    return _each(_label_counts(predictions), labels(predictions))
+
+
+def _each(counts: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, Estimate]]:
+    """Return precision, recall and f1 of each of K names from counts (N, 3, K)."""
     samples, (hits, predicted, true) = _label_f1(_resampled(counts)), counts.sum(0)
     values = _label_f1(counts.sum(0))
     return {
         name: {
             "precision": proportion_interval(int(hits[k]), int(predicted[k])),
             "recall": proportion_interval(int(hits[k]), int(true[k])),
-            "f1": _between(values[k], samples[:, k], len(predictions)),
+            "f1": _between(values[k], samples[:, k], len(counts)),
         }
-        for k, name in enumerate(labels(predictions))
+        for k, name in enumerate(names)
     }
 
 
@@ -165,6 +169,42 @@ def _between(value: float, samples: np.ndarray, n: int) -> Estimate:
     """Return a value with the interval between the quantiles of its bootstrap samples."""
     low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float(value), float(low), float(high), n)
+
+
+def tagging_scores(predictions: pd.DataFrame) -> dict[str, Estimate]:
+    """Return accuracy and, of spans, span_f1, precision and recall; intervals are over sequences.
+
+    Args:
+        predictions: Columns correct and scored, the numbers of correct and of all tokens; and for spans those
+            of `_span_counts`.
+    """
+    n, spans = len(predictions), _span_counts(predictions)
+    counts = np.concatenate([predictions[["correct", "scored"]].to_numpy(), spans.sum(2)], axis=1)
+    sums = np.concatenate([counts.sum(0)[None], _resampled(counts)]).astype(float)
+    right, tokens, hits, predicted, true = sums.T
+    ratios = {"accuracy": (right, tokens)}
+    if spans.size:
+        ratios |= {"span_f1": (2 * hits, predicted + true)}
+        ratios |= {"precision": (hits, predicted), "recall": (hits, true)}
+    result = {}
+    for name, (part, whole) in ratios.items():
+        values = np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
+        result[name] = _between(values[0], values[1:], n)
+    return result
+
+
+def span_types(predictions: pd.DataFrame) -> list[str]:
+    """Return the types of spans, by the names of the columns."""
+    return [str(name)[6:-1] for name in predictions if str(name).startswith("spans(")]
+
+
+def _span_counts(predictions: pd.DataFrame) -> np.ndarray:
+    """Return (N, 3, K): for each type the spans in both, predicted, and true, of each sequence."""
+    parts = [
+        predictions[[f"{part}({name})" for name in span_types(predictions)]].to_numpy()
+        for part in ("span_hits", "span_predictions", "spans")
+    ]
+    return np.stack(parts, axis=1).astype(np.int64)
 
 
 def regression_scores(predictions: pd.DataFrame) -> dict[str, Estimate]:
@@ -216,13 +256,16 @@ def transduction_scores(predictions: pd.DataFrame, unit: str) -> dict[str, Estim
 
 
 def tables(predictions: pd.DataFrame, scores: Mapping[str, Estimate]) -> list[TitledTable]:
-    """Return what is printed: the scores, and each label, or each class and the confusion matrix."""
+    """Return what is printed: the scores, and each label or type of span, or each class and the confusion."""
     lines = [{"metric": name, "value": interval(one)} for name, one in scores.items()]
     note = "In brackets: 95 % interval over the examples."
     result = [TitledTable(f"{len(predictions)} examples", pd.DataFrame(lines), note)]
     if labels(predictions):
         table = _table("label", each_label(predictions))
         return [*result, TitledTable("Labels", table, "n: examples with the label.")]
+    if types := span_types(predictions):
+        table = _table("type", _each(_span_counts(predictions), types))
+        return [*result, TitledTable("Spans", table, "n: spans of the type.")]
     if not classes(predictions):
         return result
     table = _table("class", class_scores(predictions))
@@ -250,6 +293,11 @@ def as_json(predictions: pd.DataFrame, scores: Mapping[str, Estimate]) -> dict[s
         result["labels"] = {
             name: {score: _values(one) for score, one in of_label.items()}
             for name, of_label in each_label(predictions).items()
+        }
+    if types := span_types(predictions):
+        result["spans"] = {
+            name: {score: _values(one) for score, one in of_type.items()}
+            for name, of_type in _each(_span_counts(predictions), types).items()
         }
     if classes(predictions):
         counts = errors.confusion(predictions)

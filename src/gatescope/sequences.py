@@ -19,7 +19,7 @@ END = 0
 """Id in a target vocabulary that ends every target of a transduction; decoding starts from it."""
 PADDING, UNKNOWN = "<pad>", "<unk>"
 """Vocabulary entries: the padding of a source, and any token that the train split lacks."""
-Kind = Literal["classification", "regression", "next_step", "transduction"]
+Kind = Literal["classification", "regression", "next_step", "tagging", "transduction"]
 Split = Literal["train", "validation", "test"]
 
 
@@ -47,15 +47,15 @@ class TaskSpec:
     to the prediction.
 
     Attributes:
-        kind: what is predicted: a class or a real value per sequence, a class (or several labels) per time
-            step, or a sequence of symbols.
+        kind: what is predicted: a class or real values per sequence, the next symbol (or several labels) at
+            each time step, a tag of each time step, or a sequence of symbols.
         inputs: token ids, or feature vectors.
         input_size: number of token ids, or of features per time step.
         output_size: 1 for two classes (one sigmoid output), else the number of classes, of labels, or of the
             values of a regression.
         metric: the metric that studies compare, named as it is logged after "validation/" and "test/".
         direction: whether a larger ("max") or a smaller ("min") value of `metric` is better.
-        labels: names of the classes, labels or values of a regression; empty if they have none.
+        labels: names of the classes, labels, tags or values of a regression; empty if they have none.
         vocabulary: the token of each id; empty if tokens have no names. Ids are then shown as numbers.
         padding_index: id of the padding token; None pads with 0.
         tolerance: a regression example counts as solved if its absolute error is below this value.
@@ -100,6 +100,11 @@ class TaskSpec:
     notes: dict[str, Any] = field(default_factory=dict)
     input_scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     target_scale: TargetScale | None = None
+
+    @property
+    def every_step(self) -> bool:
+        """Whether there is a prediction at every time step."""
+        return self.kind in ("next_step", "tagging")
 
     @property
     def has_classes(self) -> bool:

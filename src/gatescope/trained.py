@@ -44,6 +44,8 @@ class Answer:
         probabilities: Probability of each class or label, for classification.
         value: Predicted value, for regression.
         symbols: Generated symbols, for transduction.
+        tags: Predicted tag of each token, for tagging.
+        tokens: The tokens of the text as the model read them, for tagging.
         warning: Why the answer may be worthless, such as "no token" or "only unknown tokens"; "" otherwise.
     """
 
@@ -52,6 +54,8 @@ class Answer:
     probabilities: dict[str, float] = field(default_factory=dict)
     value: float | None = None
     symbols: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
     warning: str = ""
 
 
@@ -147,7 +151,7 @@ class Trained:
 
         Args:
             inputs: Texts, or features of shape (T, F) each, as in the file that the model was trained
-                on. A single string is one text.
+                on. A single string is one text; a text may be the list of its tokens.
             batch_size: Number of inputs that the model reads at once.
 
         Raises:
@@ -186,9 +190,14 @@ class Trained:
         for batch in _batches([len(row.values) for row in rows], batch_size):
             answers = self.answers(self._collate([rows[i] for i in batch]))
             found |= zip(batch, answers, strict=True)
-        return [
-            replace(found[i], warning=row.warning) if row.warning else found[i] for i, row in enumerate(rows)
-        ]
+        return [self._completed(found[i], row) for i, row in enumerate(rows)]
+
+    def _completed(self, answer: Answer, row: InputRow) -> Answer:
+        """Return an answer with the warning of its input, and of a tagging with its tokens."""
+        if self.task.kind == "tagging":
+            count = len(row.tokens) if self.task.inputs == "tokens" else len(answer.tags)
+            answer = replace(answer, tokens=list(row.tokens), tags=answer.tags[:count])
+        return replace(answer, warning=row.warning) if row.warning else answer
 
     def _collate(self, rows: Sequence[InputRow]) -> Batch:
         """Return rows as a padded batch."""
@@ -213,11 +222,13 @@ class Trained:
         if isinstance(model, Seq2Seq):
             generated = model.generate(batch).symbols.tolist()
             return [Answer(symbols=self.symbol_names(row)) for row in generated]
-        if task.kind not in ("classification", "regression"):
+        if task.kind == "next_step":
             raise DataError(
                 f"a {task.kind} task has a prediction at every step: call the model itself, .model(batch)"
             )
         values = model(batch).values
+        if task.kind == "tagging":
+            return self._tagged(batch, values)
         if task.kind == "regression":
             return [Answer(value=value) for value in values[:, 0].tolist()]
         names = self.labels
@@ -229,9 +240,15 @@ class Trained:
             ]
         return [Answer(label=max(row, key=row.__getitem__), probabilities=row) for row in rows]
 
+    def _tagged(self, batch: Batch, values: torch.Tensor) -> list[Answer]:
+        """Return the tags of the valid steps of each example."""
+        names, tokens = self.labels, self.task.tokens(batch) or [[] for _ in batch.lengths]
+        rows = zip(values.argmax(-1).tolist(), batch.lengths.tolist(), tokens, strict=True)
+        return [Answer(tags=[names[i] for i in row[:length]], tokens=own) for row, length, own in rows]
+
     @property
     def labels(self) -> list[str]:
-        """Names of the classes or labels, or their indices if the data have no names."""
+        """Names of the classes, labels or tags, or their indices if the data have no names."""
         count = max(self.task.output_size, 2) if self.task.has_classes else self.task.output_size
         return list(self.task.labels) or [str(i) for i in range(count)]
 

@@ -123,7 +123,7 @@ def scores(predictions: pd.DataFrame) -> dict[str, float]:
 
     All tasks have examples and loss. A classification has accuracy, macro_f1, calibration_error and brier,
     one by several labels macro_f1, micro_f1 and subset_accuracy; a transduction error_rate and wrong; a
-    regression mse and bias; other tasks accuracy or nll.
+    regression mse and bias; a tagging accuracy and span_f1; other tasks accuracy or nll.
     """
     result = {"examples": float(len(predictions)), "loss": float(predictions.loss.mean())}
     if classes(predictions):
@@ -146,6 +146,9 @@ def scores(predictions: pd.DataFrame) -> dict[str, float]:
         result |= {"mse": float((error**2).mean()), "bias": float(error.mean())}
     elif "correct" in predictions:
         result["accuracy"] = float(predictions.correct.sum() / max(predictions.scored.sum(), 1))
+        if "spans" in predictions:
+            both = predictions.span_predictions.sum() + predictions.spans.sum()
+            result["span_f1"] = float(2 * predictions.span_hits.sum() / max(both, 1))
     else:
         result["nll"] = float((predictions.loss * predictions.steps).sum() / predictions.steps.sum())
     return result

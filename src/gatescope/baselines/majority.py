@@ -40,7 +40,7 @@ class Majority(Baseline):
 
     def predict(self, batch: Batch) -> Tensor:
         """Return the same logits or values for every example."""
-        shape = batch.inputs.shape[:2] if self.task.kind == "next_step" else batch.inputs.shape[:1]
+        shape = batch.inputs.shape[:2] if self.task.every_step else batch.inputs.shape[:1]
         return self.prediction.expand(*shape, -1)
 
     @property

@@ -2,7 +2,7 @@
 
     run=RUN          the run, by its id or by its directory
     file=PATH        a table of texts with their labels or values (.csv, .tsv or .jsonl, also .gz), or series
-                     with theirs (.npz or .ts)
+                     with theirs (.npz or .ts), or tagged sentences (CoNLL or .jsonl)
     out=PATH         also write everything to this file as JSON
     column=NAME      column of the texts, array of the series (default: the one that the run was trained on)
     label=NAME       column or array of the labels, values or targets (default: as for column)
@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +38,7 @@ from gatescope.analysis.commands import UsageError
 from gatescope.analysis.statistics import Estimate
 from gatescope.commands.arguments import Text, execute, runs_dir
 from gatescope.commands.series_rows import series_rows
+from gatescope.commands.tagged_rows import sentences, tag_counts
 from gatescope.commands.text_rows import (
     TEXT_KEYS,
     Format,
@@ -85,7 +86,10 @@ def evaluate(
     if trained.task.kind == "next_step":
         raise UsageError(f"{trained.directory.name} predicts the next step: its own test is what scores it")
     path = Path(file).expanduser()
-    if trained.task.inputs == "tokens":
+    examples: Iterable[tuple[ModelInput, Any]]
+    if trained.task.kind == "tagging":
+        examples = ((one.tokens, one.tags) for one in sentences(trained, path, column, label, encoding))
+    elif trained.task.inputs == "tokens":
         examples = _texts(trained, path, column, label, Format.of(trained.config, header, encoding))
     else:
         examples = _series(trained, path, column, label)
@@ -185,6 +189,8 @@ def _predictions(trained: Trained, targets: Sequence[Any], answers: Sequence[Ans
     if trained.task.kind == "regression":
         table = pd.DataFrame({"target": targets, "prediction": [answer.value for answer in answers]})
         return table.assign(loss=(table.prediction - table.target) ** 2)
+    if trained.task.kind == "tagging":
+        return pd.DataFrame(tag_counts(trained, targets, answers))
     return pd.DataFrame(_edits(trained, targets, answers))
 
 
@@ -225,4 +231,6 @@ def _scores(trained: Trained, predictions: pd.DataFrame) -> dict[str, Estimate]:
         return evaluation.classification_scores(predictions)
     if trained.task.kind == "regression":
         return evaluation.regression_scores(predictions)
+    if trained.task.kind == "tagging":
+        return evaluation.tagging_scores(predictions)
     return evaluation.transduction_scores(predictions, trained.task.target_unit)

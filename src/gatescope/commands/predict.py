@@ -13,7 +13,8 @@
     root=PATH        where ids are searched (default: the environment variable RUNS_DIR, else runs)
 
 The answers are the rows of the file (of series: their index) with the new columns prediction, p(CLASS) for
-each class or label, and warning. Several labels are separated as in training, or a list in .jsonl.
+each class or label, and warning. Several labels are separated as in training, tags by blanks; in .jsonl they
+are lists. Of CoNLL files, and of .jsonl for a tagger, the tokens are read, and of .csv texts.
 A text of which the model can read nothing, because it is empty or has unknown words only, gets an answer and
 a warning. Rows are read and written one after the other, so that files may be of any size; out is complete or
 not written. Exit code: 0 done, 1 the run or the file cannot be used, 2 wrong arguments.
@@ -98,7 +99,9 @@ def predict(
     import gatescope
 
     trained = gatescope.load(run, root or runs_dir(), device)
-    if trained.task.inputs == "features" and file is not None:
+    if trained.task.kind == "tagging" and file is not None and Path(file).suffix.lower() != ".csv":
+        source = _sentences(trained, Path(file).expanduser(), column, encoding)
+    elif trained.task.inputs == "features" and file is not None:
         source = _series(trained, Path(file).expanduser(), column)
     else:
         check_reads_texts(trained)
@@ -144,6 +147,14 @@ def _table(path: Path, column: str, form: Format) -> Source:
     return Source(names, ((values, text_or_none(values[position])) for values in rows))
 
 
+def _sentences(trained: Trained, path: Path, column: str | None, encoding: str | None) -> Source:
+    """Return the sentences of a file of tokens."""
+    from gatescope.commands.tagged_rows import sentences  # imports scikit-learn
+
+    rows = sentences(trained, path, column, encoding=encoding, tagged=False)
+    return Source(("tokens",), (([" ".join(row.tokens)], row.tokens) for row in rows))
+
+
 def _series(trained: Trained, path: Path, column: str | None) -> Source:
     """Return the series of a file with their numbers from 0."""
     rows = enumerate(series_rows(path, trained.config, column))
@@ -169,9 +180,11 @@ def _new_columns(trained: Trained) -> list[str]:
 
 
 def _prediction(trained: Trained, join: Join, is_json: bool, answer: Answer) -> Any:
-    """Return the class, the labels, the value, or the generated symbols as a text."""
+    """Return the class, the labels, the tags, the value, or the generated symbols as a text."""
     if trained.task.kind == "transduction":
         return join(answer.symbols)
+    if trained.task.kind == "tagging":
+        return answer.tags if is_json else " ".join(answer.tags)
     if trained.task.multilabel:
         separator = str(trained.config.data.get("label_separator", ","))
         return answer.labels if is_json else SEPARATORS.get(separator, separator).join(answer.labels)
@@ -189,6 +202,8 @@ def _as_text(trained: Trained, answer: Answer) -> str:
     """Return an answer as lines: the prediction, the probabilities, the warning."""
     prediction = _prediction(trained, _joining(trained), False, answer)
     lines = [f"{prediction:.6g}" if isinstance(prediction, float) else str(prediction)]
+    if answer.tags:
+        lines = [f"{token}\t{tag}" for token, tag in zip(answer.tokens, answer.tags, strict=True)]
     ordered = sorted(answer.probabilities.items(), key=lambda item: -item[1])
     lines += [f"  {probability:6.1%}  {name}" for name, probability in ordered]
     return "\n".join([*lines, *([f"  warning: {answer.warning}"] if answer.warning else [])])

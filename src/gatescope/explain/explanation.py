@@ -113,6 +113,7 @@ def explain(trained: Trained, batch: Batch, title: str, has_target: bool = False
     text = answer.label or (" ".join(answer.symbols) if answer.value is None else f"{answer.value:.4g}")
     if trained.task.multilabel:
         text = ", ".join(answer.labels) or NO_LABEL
+    text = " ".join(answer.tags) if answer.tags else text
     return Explanation(
         run=trained.directory.name,
         title=title,
@@ -154,7 +155,7 @@ def _attribution_rows(
         attribution.gradient_times_input(gradients.inputs, embedded)[0],
         f"First-order contribution of the input at this step to {output_name}.",
     )
-    if not isinstance(model, Encoder):
+    if not isinstance(model, Encoder) or trained.task.every_step:
         return
     values = ablation.predict(model, batch.inputs, lengths)
     output = attribution.explained_output(trained.task, values)
@@ -222,6 +223,8 @@ def _target(trained: Trained, target: Tensor) -> str:
         return ", ".join(name for name, flag in flags if flag) or NO_LABEL
     if trained.task.kind == "classification":
         return trained.labels[int(target)]
+    if trained.task.kind == "tagging":
+        return " ".join(trained.labels[i] for i in target.tolist())
     if trained.task.kind == "regression":
         return f"{float(target):.4g}"
     return " ".join(trained.symbol_names(target.tolist()))

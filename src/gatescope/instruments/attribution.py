@@ -64,13 +64,14 @@ def explained_output(task: TaskSpec, values: Tensor) -> ScalarOutput:
     """Return the function whose value is explained.
 
     For a classification it is the log probability of the predicted class, or that of the predicted set of
-    labels; for a regression the first value; for a transduction the log probability of the predicted symbols.
+    labels; for a regression the first value; for a transduction the log probability of the predicted symbols,
+    for a tagging that of the predicted tags (of one sequence without padding).
 
     Args:
         task: the task of the model.
         values: the prediction: (B, K), or (B, U, V) for a transduction.
     """
-    if task.kind == "transduction":
+    if task.kind in ("transduction", "tagging"):
         symbols = values.argmax(-1, keepdim=True)
         return lambda logits: torch.log_softmax(logits, dim=-1).gather(-1, symbols).sum((1, 2))
     if task.kind != "classification":

@@ -15,11 +15,15 @@ and, depending on the kind of the task,
                      errors, symbols       edits to the nearest accepted answer, and its length
     next step        correct, scored       numbers of correct and of scored steps
       multi-label    steps, hits, either   scored steps; outputs active in both, and in either
+    tagging          correct, scored       numbers of correct and of all tokens; if the tags mark spans,
+                     span_hits             also of spans that are predicted and true,
+                     span_predictions      of predicted spans,
+                     spans                 and of true ones
 
 Metrics follow from the columns: accuracy is the share of rows with target = prediction, subset accuracy that
 of rows with targets = predictions, an error rate
 Σ errors / Σ symbols, bits per character Σ loss · scored / Σ scored / ln 2, NLL Σ loss · steps / Σ steps, and
-frame accuracy Σ hits / Σ either.
+frame accuracy Σ hits / Σ either, span F1 2 Σ span_hits / Σ (span_predictions + spans).
 
 Numbers have six significant digits; targets and predictions of a regression are exact. The file does not
 contain the texts of the test split; `scripts/errors.py` shows them next to it. Names and symbols come from
@@ -59,7 +63,8 @@ NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "＝", "＋", "－", "＠")
 """First characters with which a spreadsheet evaluates a cell (OWASP), and the mark that prevents it."""
 
-COUNTS = ("id", "errors", "symbols", "correct", "scored", "steps", "hits", "either")
+SPANS = ("span_hits", "span_predictions", "spans")
+COUNTS = ("id", "errors", "symbols", "correct", "scored", "steps", "hits", "either", *SPANS)
 """Columns of integers."""
 
 

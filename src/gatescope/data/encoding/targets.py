@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from gatescope.data.encoding.spans import has_spans
 from gatescope.data.errors import DataError
 from gatescope.data.examples import Splits
 
@@ -18,17 +19,22 @@ SEPARATORS = {"comma": ",", "semicolon": ";", "bar": "|", "blank": " "}
 Probability = Annotated[float, Field(gt=0, lt=1)]
 
 
-def target_fields(kind: TargetKind, names: tuple[str, ...]) -> dict[str, Any]:
+def target_fields(kind: TargetKind | Literal["tagging"], names: tuple[str, ...]) -> dict[str, Any]:
     """Return the fields of a `TaskSpec` that follow from what is predicted.
 
     Args:
         kind: classification: targets are (N,) class indices; two classes have one (sigmoid) output.
             multilabel: (N, K) zeros and ones. regression: (N,) numbers, or (N, K) with a name for each.
-        names: of the classes, labels or outputs.
+            tagging: N sequences (T_i,) of tag indices.
+        names: of the classes, labels, outputs or tags.
     """
     if kind == "regression":
         size = max(len(names), 1)
         return {"kind": kind, "output_size": size, "metric": "mse", "direction": "min", "labels": names}
+    if kind == "tagging":
+        metric = "span_f1" if has_spans(names) else "accuracy"
+        size = len(names)
+        return {"kind": kind, "output_size": size, "metric": metric, "direction": "max", "labels": names}
     fields = {"kind": "classification", "direction": "max", "labels": names}
     if kind == "multilabel":
         return fields | {"multilabel": True, "output_size": len(names), "metric": "macro_f1"}

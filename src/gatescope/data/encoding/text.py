@@ -116,10 +116,10 @@ class TextEncoding:
         self,
         corpus: Corpus,
         rows: Sequence[np.ndarray],
-        targets: Tensor,
+        targets: Tensor | Ragged,
         labels: tuple[str, ...],
         notes: dict[str, Any],
-        kind: TargetKind = "classification",
+        kind: TargetKind | Literal["tagging"] = "classification",
     ) -> Splits:
         """Return the task of a corpus.
 
@@ -127,7 +127,7 @@ class TextEncoding:
             corpus: all N texts.
             rows: indices of the train, validation and test texts.
             targets: of every text, as `target_fields` describes them.
-            labels: names of the classes, labels or outputs.
+            labels: names of the classes, labels, outputs or tags.
             notes: facts for the record.
             kind: what is predicted.
         """
@@ -139,7 +139,7 @@ class TextEncoding:
             Ragged.from_flat(ids_by_number[torch.from_numpy(part.numbers)], part.lengths) for part in parts
         ]
         train, validation, test = [
-            Examples(sequences, targets[torch.from_numpy(np.asarray(row))], part.uncut)
+            Examples(sequences, _select(targets, np.asarray(row)), part.uncut)
             for sequences, row, part in zip(inputs, rows, parts, strict=True)
         ]
         notes = notes | {
@@ -204,6 +204,11 @@ class TextEncoding:
             notes=notes,
             **fields,
         )
+
+
+def _select(targets: Tensor | Ragged, rows: np.ndarray) -> Tensor | Ragged:
+    """Return the targets of the examples with these indices."""
+    return targets.subset(rows) if isinstance(targets, Ragged) else targets[torch.from_numpy(rows)]
 
 
 def _counts(name: str, unknown: Tensor, part: TokenNumbers) -> dict[str, Any]:
