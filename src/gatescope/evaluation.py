@@ -19,7 +19,7 @@ from gatescope.analysis import errors
 from gatescope.analysis.error_tables import TitledTable, classification_tables
 from gatescope.analysis.report.numbers import interval
 from gatescope.analysis.statistics import LEVEL, Estimate, mean_interval
-from gatescope.tracking.predictions import classes, flags, labels
+from gatescope.tracking.predictions import classes, flags, labels, outputs
 
 RESAMPLES = 2000
 SEED = 0
@@ -208,11 +208,17 @@ def _span_counts(predictions: pd.DataFrame) -> np.ndarray:
 
 
 def regression_scores(predictions: pd.DataFrame) -> dict[str, Estimate]:
-    """Return mse, mae, bias (the mean error) and r2.
+    """Return mse, mae, bias (the mean error) and r2; of several outputs those of each, as mse(NAME).
 
     Args:
-        predictions: Columns target and prediction.
+        predictions: Columns target and prediction, or target(NAME) and prediction(NAME) of each output.
     """
+    if names := outputs(predictions):
+        result: dict[str, Estimate] = {}
+        for name in names:
+            columns = {part: predictions[f"{part}({name})"] for part in ("target", "prediction")}
+            result |= {f"{k}({name})": v for k, v in regression_scores(pd.DataFrame(columns)).items()}
+        return result
     target, prediction = predictions.target.to_numpy(float), predictions.prediction.to_numpy(float)
     error = prediction - target
     return {

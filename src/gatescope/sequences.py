@@ -28,13 +28,13 @@ class TargetScale:
     """The scale on which a model learns the targets of a regression; it answers in the original unit.
 
     Attributes:
-        mean: mean of the train targets, of their logarithms if `log`.
-        deviation: their standard deviation.
+        mean: mean of the train targets, of their logarithms if `log`; of several outputs one for each.
+        deviation: their standard deviation; of several outputs one for each.
         log: whether the model learns the logarithm.
     """
 
-    mean: float
-    deviation: float
+    mean: float | tuple[float, ...]
+    deviation: float | tuple[float, ...]
     log: bool = False
 
 

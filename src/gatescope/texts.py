@@ -60,7 +60,7 @@ def _has_targets(data: SequenceData, predictions: pd.DataFrame) -> bool:
     if ids and not 0 <= min(ids) <= max(ids) < len(data.splits.test):
         return False
     if not {"target", "targets"} & set(predictions):
-        return True
+        return True  # a prediction at every step, or several outputs
     targets = recorded_targets(data, ids)
     if "targets" in predictions:
         return [set(json.loads(cell)) for cell in predictions.targets] == [set(one) for one in targets]

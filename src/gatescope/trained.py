@@ -42,7 +42,8 @@ class Answer:
         label: Most probable class, for classification.
         labels: Predicted labels, for classification by several labels.
         probabilities: Probability of each class or label, for classification.
-        value: Predicted value, for regression.
+        value: Predicted value, for regression on one number.
+        values: Predicted value of each output, for regression on several.
         symbols: Generated symbols, for transduction.
         tags: Predicted tag of each token, for tagging.
         tokens: The tokens of the text as the model read them, for tagging.
@@ -53,6 +54,7 @@ class Answer:
     labels: list[str] = field(default_factory=list)
     probabilities: dict[str, float] = field(default_factory=dict)
     value: float | None = None
+    values: dict[str, float] = field(default_factory=dict)
     symbols: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
@@ -229,6 +231,8 @@ class Trained:
         values = model(batch).values
         if task.kind == "tagging":
             return self._tagged(batch, values)
+        if task.kind == "regression" and task.output_size > 1:
+            return [Answer(values=dict(zip(self.labels, row, strict=True))) for row in values.tolist()]
         if task.kind == "regression":
             return [Answer(value=value) for value in values[:, 0].tolist()]
         names = self.labels
@@ -248,7 +252,7 @@ class Trained:
 
     @property
     def labels(self) -> list[str]:
-        """Names of the classes, labels or tags, or their indices if the data have no names."""
+        """Names of the classes, labels, tags or outputs, or their indices if the data have no names."""
         count = max(self.task.output_size, 2) if self.task.has_classes else self.task.output_size
         return list(self.task.labels) or [str(i) for i in range(count)]
 

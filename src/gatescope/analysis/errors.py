@@ -23,7 +23,7 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_
 from gatescope.analysis import study, style
 from gatescope.analysis.figures.summaries import count_text
 from gatescope.analysis.tables import Tables
-from gatescope.tracking.predictions import badness, classes, flags, labels, worst
+from gatescope.tracking.predictions import badness, classes, flags, labels, outputs, worst
 
 BINS = 15
 CALIBRATION = ["low", "high", "n", "confidence", "accuracy"]
@@ -123,7 +123,8 @@ def scores(predictions: pd.DataFrame) -> dict[str, float]:
 
     All tasks have examples and loss. A classification has accuracy, macro_f1, calibration_error and brier,
     one by several labels macro_f1, micro_f1 and subset_accuracy; a transduction error_rate and wrong; a
-    regression mse and bias; a tagging accuracy and span_f1; other tasks accuracy or nll.
+    regression mse and bias, of each output if there are several; a tagging accuracy and span_f1; other tasks
+    accuracy or nll.
     """
     result = {"examples": float(len(predictions)), "loss": float(predictions.loss.mean())}
     if classes(predictions):
@@ -141,6 +142,10 @@ def scores(predictions: pd.DataFrame) -> dict[str, float]:
     elif "errors" in predictions:
         result["error_rate"] = float(predictions.errors.sum() / max(predictions.symbols.sum(), 1))
         result["wrong"] = float((predictions.errors > 0).mean())
+    elif outputs(predictions):
+        for name in outputs(predictions):
+            error = predictions[f"prediction({name})"] - predictions[f"target({name})"]
+            result |= {f"mse({name})": float((error**2).mean()), f"bias({name})": float(error.mean())}
     elif "target" in predictions:
         error = predictions.prediction - predictions.target
         result |= {"mse": float((error**2).mean()), "bias": float(error.mean())}
@@ -219,7 +224,8 @@ def same_examples(predictions: Sequence[pd.DataFrame]) -> bool:
     first = predictions[0]
     if any(set(table.columns) != set(first.columns) for table in predictions):
         return False
-    fixed = [name for name in ("target", "targets", "scored", "steps") if name in first]
+    several = [f"target({name})" for name in outputs(first)]
+    fixed = [name for name in ("target", "targets", "scored", "steps", *several) if name in first]
     rows = pd.concat([table[["id", *fixed]] for table in predictions])
     return len(rows.drop_duplicates()) == rows.id.nunique()
 

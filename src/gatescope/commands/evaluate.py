@@ -144,10 +144,11 @@ def _target(trained: Trained, values: Sequence[Any], where: str) -> Any:
         return _label_set(trained, values, where)
     value = values[0]
     if trained.task.kind == "regression":
-        number = to_number(value)
-        if number is None or not math.isfinite(number):
-            raise DataError(f"{where}: {shorten(value)} is not a number")
-        return number
+        if len(values) != trained.task.output_size:
+            expected = ", ".join(trained.labels)
+            raise DataError(f"{where}: {len(values)} number(s), and the run has the outputs {expected}")
+        numbers = [_number(one, where) for one in values]
+        return numbers if len(numbers) > 1 else numbers[0]
     text = "" if value is None else label_text(value)
     if not text:
         raise DataError(f"{where}: missing")
@@ -155,6 +156,14 @@ def _target(trained: Trained, values: Sequence[Any], where: str) -> Any:
         known = ", ".join(trained.labels[:20])
         raise DataError(f"{where}: {shorten(text)} is no class of the run, which are: {known}")
     return text
+
+
+def _number(value: Any, where: str) -> float:
+    """Return a true value as a number."""
+    number = to_number(value)
+    if number is None or not math.isfinite(number):
+        raise DataError(f"{where}: {shorten(value)} is not a number")
+    return number
 
 
 def _label_set(trained: Trained, values: Sequence[Any], where: str) -> list[str]:
@@ -186,6 +195,12 @@ def _predictions(trained: Trained, targets: Sequence[Any], answers: Sequence[Ans
             }
         )
         return table.assign(**{f"p({name})": [a.probabilities[name] for a in answers] for name in labels})
+    if trained.task.kind == "regression" and trained.task.output_size > 1:
+        columns = {}
+        for k, name in enumerate(trained.labels):
+            columns[f"target({name})"] = [target[k] for target in targets]
+            columns[f"prediction({name})"] = [answer.values[name] for answer in answers]
+        return pd.DataFrame(columns)
     if trained.task.kind == "regression":
         table = pd.DataFrame({"target": targets, "prediction": [answer.value for answer in answers]})
         return table.assign(loss=(table.prediction - table.target) ** 2)

@@ -13,8 +13,9 @@
     root=PATH        where ids are searched (default: the environment variable RUNS_DIR, else runs)
 
 The answers are the rows of the file (of series: their index) with the new columns prediction, p(CLASS) for
-each class or label, and warning. Several labels are separated as in training, tags by blanks; in .jsonl they
-are lists. Of CoNLL files, and of .jsonl for a tagger, the tokens are read, and of .csv texts.
+each class or label, and warning; of several outputs prediction(NAME) for each. Several labels are separated
+as in training and tags by blanks; in .jsonl both are lists. A tagger reads the tokens of CoNLL and .jsonl
+files, and the texts of a .csv.
 A text of which the model can read nothing, because it is empty or has unknown words only, gets an answer and
 a warning. Rows are read and written one after the other, so that files may be of any size; out is complete or
 not written. Exit code: 0 done, 1 the run or the file cannot be used, 2 wrong arguments.
@@ -168,7 +169,8 @@ def _write_answers(trained: Trained, source: Source, batch_size: int, show: Show
     count = 0
     for (values, _), answer in zip(rows, answers, strict=True):
         probabilities = [float(f"{value:.6g}") for value in answer.probabilities.values()]
-        write([*values, show(answer), *probabilities, answer.warning])
+        shown = list(answer.values.values()) or [show(answer)]
+        write([*values, *shown, *probabilities, answer.warning])
         count += 1
     return count
 
@@ -176,6 +178,8 @@ def _write_answers(trained: Trained, source: Source, batch_size: int, show: Show
 def _new_columns(trained: Trained) -> list[str]:
     """Return the names of the columns of an answer."""
     classes = trained.labels if trained.task.kind == "classification" else []
+    if trained.task.kind == "regression" and trained.task.output_size > 1:
+        return [*(f"prediction({name})" for name in trained.labels), "warning"]
     return ["prediction", *(f"p({name})" for name in classes), "warning"]
 
 
@@ -204,6 +208,8 @@ def _as_text(trained: Trained, answer: Answer) -> str:
     lines = [f"{prediction:.6g}" if isinstance(prediction, float) else str(prediction)]
     if answer.tags:
         lines = [f"{token}\t{tag}" for token, tag in zip(answer.tokens, answer.tags, strict=True)]
+    if answer.values:
+        lines = [f"{name}\t{value:.6g}" for name, value in answer.values.items()]
     ordered = sorted(answer.probabilities.items(), key=lambda item: -item[1])
     lines += [f"  {probability:6.1%}  {name}" for name, probability in ordered]
     return "\n".join([*lines, *([f"  warning: {answer.warning}"] if answer.warning else [])])

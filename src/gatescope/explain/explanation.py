@@ -114,6 +114,7 @@ def explain(trained: Trained, batch: Batch, title: str, has_target: bool = False
     if trained.task.multilabel:
         text = ", ".join(answer.labels) or NO_LABEL
     text = " ".join(answer.tags) if answer.tags else text
+    text = _outputs(answer.values) if answer.values else text
     return Explanation(
         run=trained.directory.name,
         title=title,
@@ -150,6 +151,8 @@ def _attribution_rows(
     model, lengths = trained.model, batch.lengths
     kind = trained.task.kind
     output_name = "the value" if kind == "regression" else "the log probability of the prediction"
+    if kind == "regression" and trained.task.output_size > 1:
+        output_name = f"the value of {trained.labels[0]}"
     yield _row(
         "gradient × input",
         attribution.gradient_times_input(gradients.inputs, embedded)[0],
@@ -225,9 +228,16 @@ def _target(trained: Trained, target: Tensor) -> str:
         return trained.labels[int(target)]
     if trained.task.kind == "tagging":
         return " ".join(trained.labels[i] for i in target.tolist())
+    if trained.task.kind == "regression" and trained.task.output_size > 1:
+        return _outputs(dict(zip(trained.labels, target.tolist(), strict=True)))
     if trained.task.kind == "regression":
         return f"{float(target):.4g}"
     return " ".join(trained.symbol_names(target.tolist()))
+
+
+def _outputs(values: dict[str, float]) -> str:
+    """Return the values of several outputs as text."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
 def _row(name: str, values: Tensor, description: str) -> Row:

@@ -9,7 +9,7 @@ and, depending on the kind of the task,
                      p(<class>)            probability of each class, in the order of the task's labels
       multi-label    targets, predictions  JSON lists of labels
                      p(<label>)            probability of each label
-    regression       target, prediction    values
+    regression       target, prediction    values; of several outputs target(<name>) and prediction(<name>)
     transduction     target, prediction    symbols separated by spaces; `target` is the first accepted answer
                      also                  further accepted answers, a JSON list (only if the data have any)
                      errors, symbols       edits to the nearest accepted answer, and its length
@@ -94,7 +94,7 @@ def _cells(name: str, values: Any) -> Iterable[str]:
     if values.dtype.kind in "iub":
         return map(str, values.tolist())
     # The shortest text that gives the same float of this width, or six digits.
-    is_exact = name in ("target", "prediction")
+    is_exact = name.partition("(")[0] in ("target", "prediction")
     return map(str, values) if is_exact else (f"{value:.6g}" for value in values.tolist())
 
 
@@ -160,6 +160,11 @@ def _with_probability(names: Iterable[Any]) -> list[str]:
     return [name[2:-1] for name in names if name.startswith("p(") and name.endswith(")")]
 
 
+def outputs(names: Iterable[Any]) -> list[str]:
+    """Return the outputs of a regression on several, by the names of its columns; [] for another task."""
+    return [str(name)[7:-1] for name in names if str(name).startswith("target(")]
+
+
 def flags(cells: Iterable[str], names: Sequence[str]) -> np.ndarray:
     """Return the labels (N, K) of JSON lists as zeros and ones."""
     index = {name: i for i, name in enumerate(names)}
@@ -174,9 +179,9 @@ def badness(columns: Columns | pd.DataFrame) -> np.ndarray:
     """Return how wrong each prediction is, of shape (N,); 0 if it is correct.
 
     This is, for classification, the loss of wrong predictions (of several labels, if any is wrong); for
-    regression, the absolute error; for transduction, the number of edits divided by the length of the nearest
-    answer; for one symbol per step, the loss of sequences with a wrong step; for several outputs per step,
-    the loss.
+    regression, the absolute error, of several outputs the loss; for transduction, the number of edits divided
+    by the length of the nearest answer; for one symbol per step, the loss of sequences with a wrong step; for
+    several outputs per step, the loss.
     """
     loss = np.asarray(columns["loss"], dtype=float)
     if "errors" in columns:

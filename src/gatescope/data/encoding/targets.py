@@ -29,8 +29,9 @@ def target_fields(kind: TargetKind | Literal["tagging"], names: tuple[str, ...])
         names: of the classes, labels, outputs or tags.
     """
     if kind == "regression":
-        size = max(len(names), 1)
-        return {"kind": kind, "output_size": size, "metric": "mse", "direction": "min", "labels": names}
+        # The units of several outputs differ, so that the mean of their errors in these units says little.
+        metric, size = "scaled_mse" if names else "mse", max(len(names), 1)
+        return {"kind": kind, "output_size": size, "metric": metric, "direction": "min", "labels": names}
     if kind == "tagging":
         metric = "span_f1" if has_spans(names) else "accuracy"
         size = len(names)
