@@ -40,7 +40,8 @@ change rounding: `trainer.precision`, `trainer.compile` and the kernel of a cell
 
 NEUTRAL: dict[str, Any] = {
     "decoder": {},  # most models have none
-    "loss": {"class_weights": None, "label_smoothing": 0.0},
+    "loss": {"class_weights": None, "label_smoothing": 0.0, "_target_": None},
+    "metric": {"_target_": None},
     "monitor": None,
     "monitor_direction": None,
     "early_stopping": {"min_delta": 0.0},

@@ -14,7 +14,6 @@ from gatescope.sequences import TaskSpec
 from gatescope.training.objective import BaseObjective, Ratio
 from gatescope.training.predictions import to_numpy
 
-
 SMALLEST = 1e-30
 """Bound of predictions whose logarithm is compared: a model without recurrence may predict one below 0."""
 
