@@ -25,8 +25,8 @@ from gatescope.training.objective import objective_for
 from gatescope.training.own import metric_arguments, minimised_by, snake_case
 
 RECALL = (
-    "data=delayed_recall", "data.lag=4", "data.symbols=3", "data.train=64", "data.validation=32", "data.test=32",
-    "data.batch_size=16", *FAST, "instruments=off",
+    "data=delayed_recall", "data.lag=4", "data.symbols=3", "data.train=64", "data.validation=32",
+    "data.test=32", "data.batch_size=16", *FAST, "instruments=off",
 )  # fmt: skip
 TWEETS = ("data=tweets", "data.limit=300", "model.embedding_size=8", *FAST, "instruments=off")
 
