@@ -283,6 +283,8 @@ class StudyConfig:
     published: list[PublishedConfig]
     figures: list[ModulePath]
     findings: ModulePath
+    margin: Annotated[float, Field(gt=0)] | None = None
+    contrasts: list[Annotated[list[Name], Field(min_length=2, max_length=2)]] = field(default_factory=list)
 
 
 @dataclass(config=STRICT)

@@ -2,7 +2,7 @@
 
     comparison = compare(RecordSource("runs", "first_light").tables())
     comparison.leaders[""].variant                         # the variant with the best mean
-    [one.adjusted_p for one in comparison.contrasts]       # against the reference, Holm-adjusted
+    [one.verdict for one in comparison.contrasts]          # against the reference
     comparison.gradient_flow.reach["lag=100"]["gru-none"]  # before and after training
 
 docs/statistics.md defines the estimates, the tests and the verdicts.
@@ -10,7 +10,7 @@ docs/statistics.md defines the estimates, the tests and the verdicts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,10 +19,12 @@ import pandas as pd
 
 from gatescope.analysis import contrasts, faithfulness, gradient_flow, signal_reach, style
 from gatescope.analysis import study as declared
-from gatescope.analysis.contrasts import Contrast, Leader, Scores, VariantSummary
+from gatescope.analysis.contrasts import Contrast, Leader, Rules, Scores, VariantSummary
+from gatescope.analysis.intervals import metric_interval, scale_of
+from gatescope.analysis.items import Items, item_contributions, variance_of, variance_of_difference
 from gatescope.analysis.runs import NoRuns, Tables, summary_names
 from gatescope.analysis.selection import Selection, select
-from gatescope.analysis.statistics import mean_interval
+from gatescope.analysis.statistics import ItemVariance
 
 SECONDS = "seconds_per_epoch"
 
@@ -45,7 +47,9 @@ class Comparison:
         reference: the variant that the others are compared with.
         scores: by metric and condition, the scores of `contenders`. Missing values are NaN.
         summaries: the results of each variant under each condition, baselines included, in table order.
+        items: by metric, variant and condition, the contributions of the items of the test set.
         contrasts: each variant against the reference on the primary metric; one family.
+        asked_contrasts: the pairs of variants of `study.contrasts`, likewise.
         leaders: by condition, the best variant on the primary metric; without conditions that lack values.
         ahead_of_all: by metric (or "seconds_per_epoch") and condition, the variant that is ahead of every
             other one. It has no entry where the best mean is not ahead of all others, or where a baseline's
@@ -66,8 +70,10 @@ class Comparison:
     conditions: tuple[str, ...]
     reference: str
     scores: dict[tuple[str, str], Scores]
+    items: dict[tuple[str, str, str], Items]
     summaries: tuple[VariantSummary, ...]
     contrasts: tuple[Contrast, ...]
+    asked_contrasts: tuple[Contrast, ...]
     leaders: dict[str, Leader]
     ahead_of_all: dict[tuple[str, str], str]
     baselines: dict[str, declared.Baseline]
@@ -114,6 +120,21 @@ class Comparison:
         """Return the results of one variant under one condition."""
         return next(one for one in self.summaries if (one.variant, one.condition) == (variant, condition))
 
+    @property
+    def covers(self) -> str:
+        """What the intervals of the primary metric are about: other seeds, or also other test items."""
+        known = {(variant, condition) for metric, variant, condition in self.items if metric == self.primary}
+        groups = set(zip(self.contenders.runs.variant, self.contenders.runs.condition, strict=True))
+        return "seeds and test items" if groups and groups <= known else "seeds"
+
+    def rules(self, metric: str | None = None) -> Rules:
+        """Return how contrasts of a metric are judged.
+
+        Args:
+            metric: default: the primary metric, for which the study may declare a margin.
+        """
+        return _rules(self.tables, self.items, metric or self.primary)
+
 
 def compare(tables: Tables) -> Comparison:
     """Compare the variants of a study.
@@ -150,7 +171,9 @@ def _compare(recorded: Tables, tables: Tables, selection: Selection | None) -> C
     conditions = tuple(declared.conditions(contenders.runs))
     is_contender = tables.runs.index.isin(contenders.runs.index)
     scores = {name: _by_condition(final[is_contender], conditions) for name, final in finals.items()}
-    leaders = _leaders(tables, scores)
+    items = item_contributions(tables, metrics)
+    rules = _rules(tables, items, primary)
+    leaders = _leaders(tables, scores, items)
     baselines = {c: own for c in conditions if (own := declared.baseline(tables, c)) is not None}
     return Comparison(
         study=tables.study,
@@ -165,13 +188,15 @@ def _compare(recorded: Tables, tables: Tables, selection: Selection | None) -> C
         conditions=conditions,
         reference=reference,
         scores={(name, c): own for name, part in scores.items() for c, own in part.items()},
-        summaries=tuple(_summaries(tables, finals, metrics)),
-        contrasts=contrasts.contrasts_with(scores[primary], reference, higher),
+        items=items,
+        summaries=tuple(_summaries(tables, finals, metrics, items)),
+        contrasts=contrasts.contrasts_with(scores[primary], reference, rules),
+        asked_contrasts=contrasts.asked(scores[primary], tables.study.get("contrasts") or [], rules),
         leaders={c: own for (name, c), own in leaders.items() if name == primary},
         ahead_of_all=dict(_ahead_of_all(tables, finals, leaders)),
         baselines=baselines,
         baseline_contrasts={
-            c: contrasts.contrasts_with_value(c, scores[primary][c], own.name, own.value, higher)
+            c: contrasts.contrasts_with_value(c, scores[primary][c], own.name, own.value, rules)
             for c, own in baselines.items()
         },
     )
@@ -187,12 +212,33 @@ def _by_condition(table: pd.DataFrame, conditions: Iterable[str]) -> dict[str, S
     return {c: contrasts.scores_by_seed(table[table.condition == c]) for c in conditions}
 
 
-def _leaders(tables: Tables, scores: dict[str, dict[str, Scores]]) -> dict[tuple[str, str], Leader]:
+def _rules(tables: Tables, items: Mapping[tuple[str, str, str], Items], metric: str) -> Rules:
+    """Return how contrasts of a metric are judged."""
+
+    def items_of(condition: str, a: str, b: str) -> ItemVariance | None:
+        names = [
+            b,
+            *(v for v in tables.runs.variant.unique() if style.split(v)[0] == b),
+        ]  # a baseline's model
+        mine, *theirs = [items.get((metric, name, condition)) for name in (a, *names)]
+        other = next((one for one in theirs if one is not None), None)
+        if mine is None or other is not None:
+            return variance_of_difference(mine, other) if mine and other else None
+        is_constant = len(names) == 1 and b not in set(tables.runs.variant)
+        return variance_of(mine) if is_constant else None
+
+    margin = tables.study.get("margin") if metric == declared.primary(tables) else None
+    return Rules(declared.higher_is_better(tables, metric), margin, items_of)
+
+
+def _leaders(
+    tables: Tables, scores: dict[str, dict[str, Scores]], items: Mapping[tuple[str, str, str], Items]
+) -> dict[tuple[str, str], Leader]:
     return {
         (name, condition): leader
         for name, by_condition in scores.items()
         for condition, own in by_condition.items()
-        if (leader := contrasts.leader(condition, own, declared.higher_is_better(tables, name)))
+        if (leader := contrasts.leader(condition, own, _rules(tables, items, name)))
     }
 
 
@@ -210,13 +256,21 @@ def _ahead_of_all(
 
 
 def _summaries(
-    tables: Tables, finals: dict[str, pd.DataFrame], names: tuple[str, ...]
+    tables: Tables,
+    finals: dict[str, pd.DataFrame],
+    names: tuple[str, ...],
+    items: Mapping[tuple[str, str, str], Items],
 ) -> Iterable[VariantSummary]:
     runs = tables.runs
     for condition in declared.conditions(runs):
         for variant in style.order(runs.variant[runs.condition == condition]):
             own = (runs.variant == variant) & (runs.condition == condition)
-            estimates = {name: mean_interval(final.value[own]) for name, final in finals.items()}
+            estimates = {
+                name: metric_interval(
+                    final.value[own], scale_of(name), variance_of(items.get((name, variant, condition)))
+                )
+                for name, final in finals.items()
+            }
             metrics = {name: estimates[name] for name in names}
             parameters, between = (
                 float(pd.to_numeric(runs[column][own]).mean())

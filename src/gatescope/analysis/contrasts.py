@@ -1,28 +1,50 @@
 """Summaries of variants and paired contrasts between them: the parts of a `Comparison`.
 
-Every function takes scores: for each variant a Series of one value per seed, indexed by seed.
+Every function takes scores: for each variant a Series of one value per seed, indexed by seed. The contrasts
+of one call form a family, with simultaneous intervals.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from gatescope.analysis import style
 from gatescope.analysis.statistics import (
     AHEAD,
     BEHIND,
+    MOST_SEEDS,
+    UNDECIDED,
     Estimate,
+    ItemVariance,
     PairedDifference,
-    holm,
-    paired_difference,
+    compare_family,
+    seeds_to_decide,
     verdict,
 )
 
 Scores = Mapping[str, pd.Series]
 """Values of one metric under one condition: by variant, indexed by seed."""
+ItemsOfPair = Callable[[str, str, str], ItemVariance | None]
+"""From condition, variant A and variant B: the variance of A − B over test items, where it is known."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How contrasts are judged.
+
+    Attributes:
+        higher_is_better: direction of the metric.
+        margin: largest difference that does not matter (`study.margin`); None if none is declared.
+        items: the variance over test items of a pair.
+    """
+
+    higher_is_better: bool
+    margin: float | None = None
+    items: ItemsOfPair = lambda condition, a, b: None
 
 
 @dataclass(frozen=True)
@@ -58,9 +80,11 @@ class Contrast:
         condition: the condition.
         variant: A, the variant that is compared.
         reference: B, what it is compared with: a variant or a baseline.
-        difference: A − B, paired by seed.
-        adjusted_p: the p value of `difference`, adjusted for the family of contrasts (Holm).
+        difference: A − B, paired by seed, with the simultaneous interval of its family.
+        adjusted_p: the p value of `difference`, adjusted for the family of contrasts (Bonferroni).
         verdict: see `statistics.verdict`.
+        seeds_needed: about how many seeds would decide an undecided contrast; None where no number of seeds
+            up to `statistics.MOST_SEEDS` would, and for contrasts that are decided.
     """
 
     condition: str
@@ -69,6 +93,16 @@ class Contrast:
     difference: PairedDifference
     adjusted_p: float
     verdict: str
+    seeds_needed: int | None = None
+
+    @property
+    def judgement(self) -> str:
+        """The verdict, and for an undecided contrast what would decide it."""
+        if self.verdict != UNDECIDED:
+            return self.verdict
+        if self.seeds_needed is None:
+            return f"{UNDECIDED} (more than {MOST_SEEDS:,} seeds or a larger test set would decide it)"
+        return f"{UNDECIDED} (about {self.seeds_needed} seeds would decide it)"
 
     @property
     def holds(self) -> bool:
@@ -104,7 +138,7 @@ def without_missing(scores: Scores) -> dict[str, pd.Series]:
 
 
 def contrasts_with(
-    scores_by_condition: Mapping[str, Scores], reference: str, higher_is_better: bool
+    scores_by_condition: Mapping[str, Scores], reference: str, rules: Rules
 ) -> tuple[Contrast, ...]:
     """Compare every variant with the reference under every condition; all contrasts form one family."""
     pairs = []
@@ -113,47 +147,67 @@ def contrasts_with(
         if reference in scores:
             others = [variant for variant in style.order(scores) if variant != reference]
             pairs += [(condition, scores[other], scores[reference]) for other in others]
-    return _family(pairs, higher_is_better)
+    return _family(pairs, rules)
 
 
 def contrasts_with_value(
-    condition: str, scores: Scores, name: str, value: float, higher_is_better: bool
+    condition: str, scores: Scores, name: str, value: float, rules: Rules
 ) -> tuple[Contrast, ...]:
     """Compare every variant with a constant, such as the value of a baseline."""
     pairs = [
         (condition, scores[variant], (scores[variant] * 0 + value).rename(name))
         for variant in style.order(scores)
     ]
-    return _family(pairs, higher_is_better)
+    return _family(pairs, rules)
 
 
-def leader(condition: str, scores: Scores, higher_is_better: bool) -> Leader | None:
-    """Return the variant with the best mean, or None without values."""
+def asked(
+    scores_by_condition: Mapping[str, Scores], pairs: Iterable[Iterable[str]], rules: Rules
+) -> tuple[Contrast, ...]:
+    """Compare the pairs of variants that a study asks for, under every condition that has both."""
+    wanted = [tuple(pair) for pair in pairs]
+    found = []
+    for condition, own in scores_by_condition.items():
+        scores = without_missing(own)
+        found += [(condition, scores[a], scores[b]) for a, b in wanted if a in scores and b in scores]
+    return _family(found, rules)
+
+
+def leader(condition: str, scores: Scores, rules: Rules) -> Leader | None:
+    """Return the variant with the best mean, or None without values.
+
+    Which variant leads is chosen by the values that its contrasts are computed from. The family therefore
+    counts all pairs of variants, so that the intervals hold whichever variant is chosen.
+    """
     known = without_missing(scores)
     if not known:
         return None
-    sign = 1 if higher_is_better else -1
+    sign = 1 if rules.higher_is_better else -1
     variants = style.order(known)
     best = max(variants, key=lambda variant: sign * known[variant].mean())
     pairs = [(condition, known[best], known[other]) for other in variants if other != best]
-    return Leader(best, _family(pairs, higher_is_better))
+    return Leader(best, _family(pairs, rules, tests=len(variants) * (len(variants) - 1) // 2))
 
 
 def _family(
-    pairs: Iterable[tuple[str, pd.Series, pd.Series]], higher_is_better: bool
+    pairs: Iterable[tuple[str, pd.Series, pd.Series]], rules: Rules, tests: int = 0
 ) -> tuple[Contrast, ...]:
-    """Compare pairs of named Series (condition, A, B), with p values adjusted for all of them."""
+    """Compare pairs of named Series (condition, A, B) as one family."""
     pairs = list(pairs)
-    differences = [paired_difference(a, b) for _, a, b in pairs]
-    adjusted = [float(p) for p in holm([one.p for one in differences])]
-    return tuple(
-        Contrast(condition, str(a.name), str(b.name), one, p, verdict(one, p, higher_is_better))
-        for (condition, a, b), one, p in zip(pairs, differences, adjusted, strict=True)
+    family = compare_family(
+        [(a, b, rules.items(condition, str(a.name), str(b.name))) for condition, a, b in pairs], tests=tests
     )
+    found = []
+    for (condition, a, b), one in zip(pairs, family.differences, strict=True):
+        judged = verdict(one, family.tests, rules.higher_is_better, rules.margin)
+        needed = seeds_to_decide(one, family.tests, rules.margin) if judged == UNDECIDED else None
+        p = float(np.minimum(1.0, one.p * family.tests))  # NaN stays NaN
+        found.append(Contrast(condition, str(a.name), str(b.name), one, p, judged, needed))
+    return tuple(found)
 
 
 def paired_contrasts(
-    condition: str, scores: Scores, pairs: Iterable[tuple[str, str]], higher_is_better: bool
+    condition: str, scores: Scores, pairs: Iterable[tuple[str, str]], rules: Rules
 ) -> tuple[Contrast, ...]:
     """Compare given pairs of variants (A, B) under one condition, as one family."""
-    return _family(((condition, scores[a], scores[b]) for a, b in pairs), higher_is_better)
+    return _family(((condition, scores[a], scores[b]) for a, b in pairs), rules)

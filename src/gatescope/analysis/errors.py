@@ -21,8 +21,7 @@ import pandas as pd
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 from gatescope.analysis import study, style
-from gatescope.analysis.figures.summaries import count_text
-from gatescope.analysis.tables import Tables
+from gatescope.analysis.tables import Tables, count_text
 from gatescope.tracking.predictions import badness, classes, flags, labels, outputs, worst
 
 BINS = 15

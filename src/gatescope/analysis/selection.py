@@ -13,8 +13,9 @@ from typing import Any
 import pandas as pd
 
 from gatescope.analysis import study, style
+from gatescope.analysis.intervals import metric_interval, scale_of
 from gatescope.analysis.runs import NoRuns, Tables
-from gatescope.analysis.statistics import Estimate, mean_interval
+from gatescope.analysis.statistics import Estimate
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def select(tables: Tables) -> Selection | None:
         for variant in style.order(table.variant[table.condition == condition]):
             own = table[(table.condition == condition) & (table.variant == variant)]
             if own.value.any():
-                grid += _choose(own, higher, notes)
+                grid += _choose(own, higher, (by, study.primary(tables)), notes)
     chosen = {(one.variant, one.condition): one.value for one in grid if one.chosen}
     pairs = zip(table.variant, table.condition, strict=True)
     is_chosen = (table.value == [chosen.get(pair, "") for pair in pairs]) & (table.status == "finished")
@@ -149,19 +150,22 @@ def _split(axes: dict[str, str], over: tuple[str, ...]) -> tuple[str, str]:
     return ", ".join(own), ", ".join(text for key, text in axes.items() if key not in over)
 
 
-def _choose(own: pd.DataFrame, higher: bool, notes: list[str]) -> list[Candidate]:
+def _choose(own: pd.DataFrame, higher: bool, names: tuple[str, str], notes: list[str]) -> list[Candidate]:
     """Return the candidates of one variant and condition, of which at most one is chosen.
 
     Args:
         own: the runs of the variant and condition.
         higher: whether higher is better.
+        names: names of the validation and of the test metric.
         notes: ties and missing seeds are appended to it.
     """
+    by, test = names
     variant, condition = str(own.variant.iloc[0]), str(own.condition.iloc[0])
     name = ", ".join(filter(None, [variant, condition]))
     order = sorted(own.value.unique(), key=study.natural)
     parts = {value: own[own.value == value] for value in order}
-    means = {value: mean_interval(part.validation) for value, part in parts.items()}
+    means = {value: metric_interval(part.validation, scale_of(by)) for value, part in parts.items()}
+    tested = {value: metric_interval(part.test, scale_of(test)) for value, part in parts.items()}
     most, seeds = max(one.n for one in means.values()), int(own.seed.nunique())
     best: str | None = None
     if most:
@@ -183,10 +187,7 @@ def _choose(own: pd.DataFrame, higher: bool, notes: list[str]) -> list[Candidate
         for value in order
         if most and means[value].n < seeds
     ]
-    return [
-        Candidate(variant, condition, v, means[v], mean_interval(part.test), seeds, v == best)
-        for v, part in parts.items()
-    ]
+    return [Candidate(variant, condition, v, means[v], tested[v], seeds, v == best) for v in parts]
 
 
 def _restricted(tables: Tables, table: pd.DataFrame, is_chosen: pd.Series, over: tuple[str, ...]) -> Tables:

@@ -17,9 +17,8 @@ from gatescope.analysis.statistics import (
     LEVEL,
     Estimate,
     PairedDifference,
-    holm,
+    compare_family,
     mean_interval,
-    paired_difference,
 )
 from gatescope.analysis.tables import Tables
 
@@ -57,7 +56,7 @@ class RateChange:
     Attributes:
         variant: the variant.
         difference: rate after training minus rate before it, paired by seed.
-        adjusted_p: its p value, adjusted for all variants of the condition (Holm).
+        adjusted_p: its p value, adjusted for all variants of the condition (Bonferroni).
     """
 
     variant: str
@@ -139,14 +138,15 @@ def _reach_of_variants(
 def _rate_changes(
     rates: dict[str, pd.DataFrame], variants: list[str], condition: str
 ) -> tuple[RateChange, ...]:
-    differences = []
+    pairs = []
     for variant in variants:
         start, end = (
             _select(rates[time], variant, condition).set_index("seed").value for time in (START, END)
         )
-        differences.append(paired_difference(end, start))
-    adjusted = [float(p) for p in holm([one.p for one in differences])]
-    return tuple(RateChange(*parts) for parts in zip(variants, differences, adjusted, strict=True))
+        pairs.append((end, start, None))
+    family = compare_family(pairs)
+    adjusted = [float(np.minimum(1.0, one.p * family.tests)) for one in family.differences]
+    return tuple(RateChange(*parts) for parts in zip(variants, family.differences, adjusted, strict=True))
 
 
 def _select(table: pd.DataFrame, variant: str, condition: str) -> pd.DataFrame:

@@ -18,25 +18,23 @@ gru   0.820  0.800  0.840  5
 lstm  0.810  0.792  0.828  5
 rnn   0.712  0.688  0.736  5
 >>> table = statistics.compare_with_reference(accuracy, reference="rnn")
->>> table[["mean", "p", "p_holm", "verdict"]].round(4)
-       mean       p  p_holm verdict
-gru   0.108  0.0002  0.0002   ahead
-lstm  0.098  0.0001  0.0001   ahead
+>>> table[["mean", "low", "high", "p", "verdict"]].round(4)
+       mean     low    high       p verdict
+gru   0.108  0.0820  0.1340  0.0004   ahead
+lstm  0.098  0.0789  0.1171  0.0001   ahead
 >>> difference = statistics.paired_difference(accuracy["gru"], accuracy["lstm"])
 >>> round(difference.estimate.mean, 3), round(difference.p, 4)
 (0.01, 0.0341)
->>> statistics.holm([0.01, 0.04, 0.03])
-array([0.03, 0.06, 0.06])
 
-docs/statistics.md explains which method answers which question. Sources: P(A > B) and its threshold of 0.75,
-Bouthillier et al. 2021; interquartile mean, Agarwal et al. 2021; adjusted p values, Holm 1979; expected best
-of k trials, Dodge et al. 2019 and Tang et al. 2020.
+docs/statistics.md explains which method answers which question. Sources: P(A > B), Bouthillier et al. 2021;
+two one-sided tests, Schuirmann 1987; degrees of freedom of a sum of variances, Satterthwaite 1946;
+interquartile mean, Agarwal et al. 2021; expected best of k trials, Dodge et al. 2019 and Tang et al. 2020.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -51,16 +49,20 @@ LEVEL_TEXT = f"{LEVEL:.0%}".replace("%", " %")
 """The confidence level as reports write it."""
 MIN_SEEDS = 5
 """Fewest paired seeds from which a verdict is drawn."""
-SUPERIORITY_THRESHOLD = 0.75
-"""Least P(A > B) of a difference that is claimed (Bouthillier et al. 2021)."""
 ROUNDING = 4 * float(np.finfo(np.float32).eps)
 """Standard deviations up to this fraction of the values are rounding errors of float32 metrics, no spread."""
 
 AHEAD = "ahead"
 BEHIND = "behind"
-NO_DIFFERENCE = "no significant difference"
+EQUIVALENT = "equivalent"
+UNDECIDED = "undecided"
 NO_SPREAD = "no spread over seeds"
 TOO_FEW_SEEDS = "not enough seeds"
+
+POWER = 0.8
+"""Probability with which a number of seeds would decide a comparison, if the estimates were the truth."""
+MOST_SEEDS = 1000
+"""Largest number of seeds that is named as enough to decide a comparison."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,20 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class ItemVariance:
+    """How far a mean over a test set varies with the items of the test set.
+
+    Attributes:
+        variance: of the mean: the variance over items of their contribution (a mean over seeds), divided by
+            `count`.
+        count: number of items N.
+    """
+
+    variance: float
+    count: int
+
+
+@dataclass(frozen=True)
 class PairedDifference:
     """The paired comparison of A with B.
 
@@ -94,6 +110,7 @@ class PairedDifference:
         estimate: mean of A − B over the pairs, with its confidence interval.
         p: two-sided p value of the paired t test. NaN for fewer than two pairs, and for differences that are
             equal in all pairs but not 0; 1 where all differences are 0.
+        items: the variance of the difference over test items; None where it is not known.
         superiority: P(A > B), the share of pairs in which A is greater; ties count half.
         seeds: the index of the pairs.
         values: A − B of each pair.
@@ -104,6 +121,7 @@ class PairedDifference:
     superiority: float
     seeds: tuple[Hashable, ...]
     values: tuple[float, ...]
+    items: ItemVariance | None = None
 
 
 def mean_interval(values: ArrayLike, level: float = LEVEL) -> Estimate:
@@ -190,7 +208,10 @@ def summarize(table: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
 
 
 def paired_difference(
-    a: ArrayLike | pd.Series, b: ArrayLike | pd.Series, level: float = LEVEL
+    a: ArrayLike | pd.Series,
+    b: ArrayLike | pd.Series,
+    level: float = LEVEL,
+    items: ItemVariance | None = None,
 ) -> PairedDifference:
     """Compare A with B by a paired t test.
 
@@ -199,27 +220,48 @@ def paired_difference(
             by position. Pairs with a value that is not finite are ignored.
         b: as `a`.
         level: confidence level of the interval.
+        items: the variance of the difference over test items, which is added to that over seeds.
     """
     both = pd.concat([pd.Series(a, dtype=float), pd.Series(b, dtype=float)], axis=1, keys=["a", "b"])
     both = both.replace([np.inf, -np.inf], np.nan).dropna()
     x, y = both.a.to_numpy(), both.b.to_numpy()
-    estimate, p = _paired_t_test(x, y, level)
-    return PairedDifference(estimate, p, superiority(x, y), tuple(both.index.tolist()), tuple(x - y))
+    estimate, p = _paired_t_test(x, y, level, items)
+    return PairedDifference(estimate, p, superiority(x, y), tuple(both.index.tolist()), tuple(x - y), items)
 
 
-def _paired_t_test(x: NDArray[np.float64], y: NDArray[np.float64], level: float) -> tuple[Estimate, float]:
+def _paired_t_test(
+    x: NDArray[np.float64], y: NDArray[np.float64], level: float, items: ItemVariance | None
+) -> tuple[Estimate, float]:
     """Return the mean difference with its interval, and the p value."""
     d = x - y
     if len(d) < 2:
         return mean_interval(d, level), math.nan
-    rounding = ROUNDING * float(np.abs([x, y]).max())
-    if d.std(ddof=1) <= rounding:
-        if abs(d.mean()) <= rounding:
-            return mean_interval(d, level), 1.0
-        return Estimate(float(d.mean()), math.nan, math.nan, len(d)), math.nan
-    test = stats.ttest_rel(x, y)
-    low, high = test.confidence_interval(level)
-    return Estimate(float(d.mean()), float(low), float(high), len(d)), float(test.pvalue)
+    mean, rounding = float(d.mean()), ROUNDING * float(np.abs([x, y]).max())
+    has_spread = d.std(ddof=1) > rounding
+    if not has_spread and (items is None or items.variance == 0):
+        return Estimate(mean, math.nan, math.nan, len(d)), 1.0 if abs(mean) <= rounding else math.nan
+    error, degrees = standard_error(float(d.var(ddof=1)) if has_spread else 0.0, len(d), items)
+    width = error * float(stats.t.ppf((1 + level) / 2, degrees))
+    p = 2 * float(stats.t.sf(abs(mean) / error, degrees))
+    return Estimate(mean, mean - width, mean + width, len(d)), p
+
+
+def standard_error(variance: float, n: int, items: ItemVariance | None = None) -> tuple[float, float]:
+    """Return the standard error of a mean over seeds and test items, and its degrees of freedom.
+
+    Args:
+        variance: over seeds.
+        n: number of seeds.
+        items: variance over test items, which more seeds do not reduce.
+
+    Returns:
+        The degrees of freedom are those of Satterthwaite (1946) for the sum of both variances.
+    """
+    parts = [(variance / n, n - 1), (items.variance, items.count - 1) if items else (0.0, 1)]
+    total = sum(part for part, _ in parts)
+    # Divided first: the squares of tiny variances would underflow.
+    shares = [((part / total) ** 2, degrees) for part, degrees in parts if part > 0]
+    return math.sqrt(total), 1 / sum(share / degrees for share, degrees in shares)
 
 
 def superiority(a: ArrayLike, b: ArrayLike) -> float:
@@ -237,34 +279,67 @@ def superiority(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def compare_with_reference(
-    table: pd.DataFrame, reference: str, higher_is_better: bool = True, level: float = LEVEL
+    table: pd.DataFrame,
+    reference: str,
+    higher_is_better: bool = True,
+    level: float = LEVEL,
+    margin: float | None = None,
 ) -> pd.DataFrame:
-    """Compare every column with the reference column; all comparisons form one family (Holm 1979).
+    """Compare every column with the reference column; all comparisons form one family.
 
     Args:
         table: a row per seed, a column per variant. A NaN marks a missing result.
         reference: name of the column that the others are compared with.
         higher_is_better: direction of the metric.
-        level: confidence level of the intervals.
+        level: confidence level of all intervals together.
+        margin: largest difference that does not matter; None if there is none.
 
     Returns:
-        One row per other variant: mean, low, high, n (of variant − reference), p, p_holm, superiority,
-        verdict.
+        One row per other variant: mean, low, high, n (of variant − reference; the intervals are
+        simultaneous), p (adjusted), superiority, verdict.
     """
     others = [name for name in table.columns if name != reference]
-    differences = [paired_difference(table[name], table[reference], level) for name in others]
-    adjusted = holm([one.p for one in differences])
+    family = compare_family([(table[name], table[reference], None) for name in others], level)
     rows = [
         {
             **vars(one.estimate),
-            "p": one.p,
-            "p_holm": p,
+            "p": float(np.minimum(1.0, one.p * family.tests)),
             "superiority": one.superiority,
-            "verdict": verdict(one, p, higher_is_better),
+            "verdict": verdict(one, family.tests, higher_is_better, margin, level),
         }
-        for one, p in zip(differences, adjusted, strict=True)
+        for one in family.differences
     ]
     return pd.DataFrame(rows, index=others)
+
+
+@dataclass(frozen=True)
+class Family:
+    """Comparisons whose intervals hold together: all of them contain the truth with the given probability.
+
+    Attributes:
+        differences: with simultaneous intervals. Their p values are not adjusted.
+        tests: number of comparisons that were tested (k); a p value times k is adjusted (Bonferroni).
+    """
+
+    differences: tuple[PairedDifference, ...]
+    tests: int
+
+
+def compare_family(
+    pairs: Iterable[tuple[pd.Series, pd.Series, ItemVariance | None]], level: float = LEVEL, tests: int = 0
+) -> Family:
+    """Compare pairs as one family: intervals of level 1 − (1 − level) / k each (Bonferroni).
+
+    Args:
+        pairs: A, B and the variance of A − B over test items.
+        level: confidence level of all intervals together.
+        tests: k, where the pairs are a selection of more comparisons; default: the pairs that have a test.
+    """
+    pairs = list(pairs)
+    single = [paired_difference(a, b, level, items) for a, b, items in pairs]
+    tests = max(tests, sum(not math.isnan(one.p) for one in single), 1)
+    own_level = 1 - (1 - level) / tests
+    return Family(tuple(paired_difference(a, b, own_level, items) for a, b, items in pairs), tests)
 
 
 def interquartile_mean(
@@ -320,46 +395,97 @@ def expected_best(scores: ArrayLike) -> NDArray[np.float64]:
     return expected
 
 
-def holm(p: ArrayLike) -> NDArray[np.float64]:
-    """Adjust the p values of one family of tests (Holm 1979).
+def verdict(
+    difference: PairedDifference,
+    tests: int = 1,
+    higher_is_better: bool = True,
+    margin: float | None = None,
+    level: float = LEVEL,
+) -> str:
+    """Return what may be claimed of A against B. It follows from the interval that is shown beside it.
 
     Args:
-        p: shape (tests,). A NaN (no test) stays NaN and does not count as a member of the family.
-
-    Returns:
-        Adjusted p values, shape (tests,), in the order of `p`.
-    """
-    values = np.asarray(p, dtype=float)
-    adjusted, largest = np.full(values.shape, math.nan), 0.0
-    tested = np.flatnonzero(~np.isnan(values))
-    for rank, place in enumerate(tested[np.argsort(values[tested], kind="stable")]):
-        largest = max(largest, min(1.0, (len(tested) - rank) * values[place]))
-        adjusted[place] = largest
-    return adjusted
-
-
-def verdict(difference: PairedDifference, adjusted_p: float, higher_is_better: bool = True) -> str:
-    """Return what may be claimed of A against B.
-
-    Args:
-        difference: the paired comparison of A with B.
-        adjusted_p: its p value, adjusted for the family of comparisons.
+        difference: the paired comparison of A with B, with the simultaneous interval of its family.
+        tests: number of tests of the family.
         higher_is_better: direction of the metric.
+        margin: largest difference that does not matter; None if there is none.
+        level: confidence level of all intervals of the family together.
 
     Returns:
         `TOO_FEW_SEEDS`: fewer than `MIN_SEEDS` pairs. `NO_SPREAD`: the differences are equal and not 0, so
-        that there is no t test. `AHEAD` or `BEHIND`: `adjusted_p` is below 1 − `LEVEL`, and P(A > B) is at
-        least `SUPERIORITY_THRESHOLD` (for a negative difference: P(B > A)). `NO_DIFFERENCE` otherwise.
+        that there is no test. `AHEAD` or `BEHIND`: the interval does not contain 0. `EQUIVALENT`: both
+        one-sided tests reject a difference of `margin` or more (Schuirmann 1987). `UNDECIDED` otherwise.
     """
-    if not difference.estimate.has_enough_seeds:
+    estimate = difference.estimate
+    if not estimate.has_enough_seeds:
         return TOO_FEW_SEEDS
     if math.isnan(difference.p):
         return NO_SPREAD
-    positive = difference.estimate.mean > 0
-    share = difference.superiority if positive else 1 - difference.superiority
-    if not adjusted_p < 1 - LEVEL or share < SUPERIORITY_THRESHOLD:
-        return NO_DIFFERENCE
-    return AHEAD if positive == higher_is_better else BEHIND
+    if estimate.low > 0 or estimate.high < 0:
+        return AHEAD if (estimate.low > 0) == higher_is_better else BEHIND
+    return EQUIVALENT if is_within(difference, margin, (1 - level) / tests) else UNDECIDED
+
+
+def is_within(difference: PairedDifference, margin: float | None, alpha: float) -> bool:
+    """Return whether two one-sided t tests at level alpha reject a difference of `margin` or more.
+
+    Args:
+        difference: the paired comparison.
+        margin: None for False.
+        alpha: level of each test.
+    """
+    if margin is None:
+        return False
+    if math.isnan(difference.estimate.low):  # all differences are 0
+        return difference.p == 1.0
+    error, degrees = _error_with(difference, len(difference.values))
+    return abs(difference.estimate.mean) + error * float(stats.t.ppf(1 - alpha, degrees)) < margin
+
+
+def seeds_to_decide(
+    difference: PairedDifference, tests: int = 1, margin: float | None = None, level: float = LEVEL
+) -> int | None:
+    """Return about how many seeds would decide a comparison with probability `POWER`.
+
+    The mean difference and its variances are taken as the truth.
+
+    Args:
+        difference: the paired comparison.
+        tests: number of tests of the family.
+        margin: largest difference that does not matter; None if there is none.
+        level: confidence level of all intervals of the family together.
+
+    Returns:
+        None where more than `MOST_SEEDS` are needed, or where the test set is too small for any number.
+    """
+    if math.isnan(difference.estimate.low):
+        return None
+    alpha, size = (1 - level) / tests, abs(difference.estimate.mean)
+
+    def decides(n: int) -> bool:
+        error, degrees = _error_with(difference, n)
+        power = stats.norm.cdf(size / error - stats.t.ppf(1 - alpha / 2, degrees))
+        if margin is not None and size < margin:
+            one_sided = stats.t.ppf(1 - alpha, degrees)
+            ends = stats.norm.cdf(np.array([margin - size, margin + size]) / error - one_sided)
+            power = max(power, ends.sum() - 1)
+        return bool(power >= POWER)
+
+    return next((n for n in _growing(MIN_SEEDS) if decides(n)), None)
+
+
+def _growing(start: int) -> Iterator[int]:
+    """Return numbers up to `MOST_SEEDS`, all up to 50 and then in steps of 2 %."""
+    n = start
+    while n <= MOST_SEEDS:
+        yield n
+        n = max(n + 1, round(n * 1.02))
+
+
+def _error_with(difference: PairedDifference, n: int) -> tuple[float, float]:
+    """Return the standard error of the mean difference with n seeds, and its degrees of freedom."""
+    variance = float(np.var(difference.values, ddof=1))
+    return standard_error(variance, n, difference.items)
 
 
 def missing_combinations(

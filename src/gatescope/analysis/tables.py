@@ -158,3 +158,12 @@ def _parse_predictions(path: Path, modified: int, size: int) -> pd.DataFrame:
     """Read a file of predictions, once for all tables and figures of a report."""
     table: pd.DataFrame = predictions.read(path)
     return table
+
+
+def count_text(counts: Iterable[int], noun: str) -> str:
+    """Return "5 seeds" for equal counts of the noun "seed", else "3 to 5 seeds"."""
+    counts = [int(count) for count in counts]
+    if not counts:
+        return f"no {noun}s"
+    low, high = min(counts), max(counts)
+    return f"{low} {noun}{'s' * (low != 1)}" if low == high else f"{low} to {high} {noun}s"

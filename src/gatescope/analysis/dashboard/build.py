@@ -9,9 +9,9 @@ from typing import Any
 from gatescope.analysis import study, style
 from gatescope.analysis.dashboard.panels import SECTIONS, STEP, group_keys, section_panels
 from gatescope.analysis.dashboard.workspaces import And, wr, ws
+from gatescope.analysis.intervals import metric_interval, scale_of
 from gatescope.analysis.report.tables import markdown
 from gatescope.analysis.selection import select
-from gatescope.analysis.statistics import mean_interval
 from gatescope.analysis.tables import Tables
 from gatescope.invocation import command
 
@@ -97,7 +97,7 @@ def _summary(tables: Tables) -> str:
         for variant in style.order(final.variant)
         for values in [final[(final.variant == variant) & (final.condition == condition)].value.dropna()]
         if len(values)
-        for estimate in [mean_interval(values)]
+        for estimate in [metric_interval(values, scale_of(metric))]
     ]
     head = ["variant", "condition", *(["chosen"] if selection else []), "runs", metric, "95 % interval"]
     return "\n".join(

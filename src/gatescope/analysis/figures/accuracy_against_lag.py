@@ -21,11 +21,12 @@ from gatescope.analysis.gradient_flow import (
     lost_by_variant,
     measurements,
 )
-from gatescope.analysis.statistics import mean_interval
+from gatescope.analysis.intervals import Scale, metric_interval, scale_of
 from gatescope.analysis.tables import NoData
 
 TITLE = "Metric and reach against lag"
 CURVES = Curves("lag", "lag of the task (steps)", "", ("quantity",), log_x=True)
+REACH = "reach (steps)"
 
 
 def caption(comparison: Comparison) -> str:
@@ -43,8 +44,9 @@ def caption(comparison: Comparison) -> str:
 def numbers(comparison: Comparison) -> pd.DataFrame:
     """Return mean and interval of both quantities by variant and lag."""
     metric, reach = _metric_and_reach(comparison)
-    parts = {comparison.primary: metric, "reach (steps)": reach}
-    return pd.concat([means(table, [], "lag").assign(quantity=name) for name, table in parts.items()])[
+    parts = {comparison.primary: metric, REACH: reach}
+    table = pd.concat([own.assign(quantity=name) for name, own in parts.items()])
+    return means(table, ["quantity"], "lag", scale=_scale)[
         ["quantity", "variant", "lag", "mean", "low", "high", "n"]
     ]
 
@@ -56,8 +58,8 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
     columns = min(2, per_row(width, 2.0))
     with canvas(width, 2.75 if columns > 1 else 4.6) as figure:
         left, right = figure.subplots(3 - columns, columns, sharex=columns > 1).flat
-        _panel(left, metric)
-        _panel(right, reach)
+        _panel(left, metric, scale_of(comparison.primary))
+        _panel(right, reach, "positive")
         lags = sorted(metric.lag.unique())
         left.set_xscale("log")
         for axes in (left, right):
@@ -74,10 +76,14 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, table: pd.DataFrame) -> None:
+def _scale(quantity: str) -> Scale:
+    return "positive" if quantity == REACH else scale_of(quantity)
+
+
+def _panel(axes: Axes, table: pd.DataFrame, scale: Scale) -> None:
     styles = style.styles_of(table.variant)
     for position, (variant, variant_style) in enumerate(styles.items()):
-        by_lag = table[table.variant == variant].groupby("lag").value.apply(mean_interval)
+        by_lag = table[table.variant == variant].groupby("lag").value.apply(metric_interval, scale=scale)
         # Points of the same lag are drawn side by side, so that their bars can be distinguished.
         at = by_lag.index * 1.025 ** (position - (len(styles) - 1) / 2)
         axes.plot(at, [e.mean for e in by_lag], **(variant_style.points | variant_style.line))

@@ -20,6 +20,7 @@ from gatescope.analysis.figures.summaries import (
     readable_name,
     seed_text,
 )
+from gatescope.analysis.intervals import Scale, scale_of
 from gatescope.analysis.tables import NoData
 
 TITLE = "Learning curves"
@@ -34,7 +35,7 @@ def caption(comparison: Comparison) -> str:
     name, table = _curves(comparison)
     return (
         f"{readable_name(name).capitalize()} after each epoch. Thin lines: runs; thick lines: mean over "
-        f"{seed_text(table)} with its 95 % t interval, up to the epoch at which the first of them stops "
+        f"{seed_text(table)} with its 95 % interval, up to the epoch at which the first of them stops "
         "early."
     )
 
@@ -58,7 +59,7 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
         several = table.condition.nunique() > 1
         grid = panels(figure, len(parts), columns, common_x=same_length, common_y=not several)
         for axes, (title, part) in zip(grid, parts.items(), strict=True):
-            _panel(axes, part)
+            _panel(axes, part, scale_of(name))
             panel_title(axes, title)
         figure.supxlabel("epoch", fontsize=style.RC["axes.labelsize"])
         figure.supylabel(readable_name(name), fontsize=style.RC["axes.labelsize"])
@@ -66,12 +67,12 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, table: pd.DataFrame) -> None:
+def _panel(axes: Axes, table: pd.DataFrame, scale: Scale) -> None:
     for variant, variant_style in style.styles_of(table.variant).items():
         own = table[table.variant == variant]
         for _, run in own.groupby("run_id"):
             axes.plot(run.epoch, run.value, **variant_style.line, linewidth=0.5, alpha=0.4)
-        mean = mean_over_seeds(own, "epoch")
+        mean = mean_over_seeds(own, "epoch", scale=scale)
         band(axes, mean, variant_style.color)
         axes.plot(
             mean.index,

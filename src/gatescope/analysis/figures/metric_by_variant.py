@@ -20,7 +20,7 @@ from gatescope.analysis.figures.summaries import (
     readable_name,
     seed_text,
 )
-from gatescope.analysis.statistics import LEVEL_TEXT, mean_interval
+from gatescope.analysis.statistics import LEVEL_TEXT, Estimate
 from gatescope.analysis.tables import NoData
 
 TITLE = "Metric by variant"
@@ -37,7 +37,7 @@ def caption(comparison: Comparison) -> str:
     line = f" Dashed: {baselines[0][1].name}, {values}." if baselines else ""
     return (
         f"{readable_name(comparison.primary).capitalize()}. Small points: runs ({seed_text(table)} per "
-        f"variant); large points and bars: mean and {LEVEL_TEXT} t interval over seeds.{line}"
+        f"variant); large points and bars: mean and {LEVEL_TEXT} interval over {comparison.covers}.{line}"
         + omitted_conditions(conditions)
     )
 
@@ -46,10 +46,9 @@ def numbers(comparison: Comparison) -> pd.DataFrame:
     """Return mean and interval of the metric by condition and variant."""
     table = _values(comparison)
     rows = [
-        {"condition": condition, "variant": variant, **vars(mean_interval(own))}
+        {"condition": condition, "variant": variant, **vars(_estimate(comparison, variant, condition))}
         for condition in study.conditions(table)
-        for variant in style.order(table.variant)
-        if len(own := table.value[(table.variant == variant) & (table.condition == condition)])
+        for variant in style.order(table.variant[table.condition == condition])
     ]
     return pd.DataFrame(rows)
 
@@ -64,7 +63,7 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
     with canvas(width, 0.6 + rows * (0.35 + 0.24 * len(variants))) as figure:
         grid = panels(figure, len(conditions), columns, common_x=False)
         for axes, condition in zip(grid, conditions, strict=True):
-            _panel(axes, table[table.condition == condition], variants, comparison.baselines.get(condition))
+            _panel(axes, comparison, table[table.condition == condition], variants)
             panel_title(axes, condition)
         for axes in grid[max(0, len(conditions) - columns) :]:
             axes.set_xlabel(readable_name(comparison.primary))
@@ -74,13 +73,13 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, table: pd.DataFrame, variants: list[str], baseline: study.Baseline | None) -> None:
-    styles = style.styles_of(variants)
+def _panel(axes: Axes, comparison: Comparison, table: pd.DataFrame, variants: list[str]) -> None:
+    styles, condition = style.styles_of(variants), str(table.condition.iloc[0])
     for height, variant in enumerate(variants):
         values = table.value[table.variant == variant]
         if values.empty:
             continue
-        variant_style, estimate = styles[variant], mean_interval(values)
+        variant_style, estimate = styles[variant], _estimate(comparison, variant, condition)
         axes.plot(
             values, [height + 0.24] * len(values), **variant_style.points | {"markersize": 2.5, "alpha": 0.6}
         )
@@ -89,8 +88,12 @@ def _panel(axes: Axes, table: pd.DataFrame, variants: list[str], baseline: study
     axes.set_yticks(range(len(variants)), [styles[variant].label for variant in variants])
     axes.set_ylim(len(variants) - 0.5, -0.6)
     axes.grid(axis="y", visible=False)
-    if baseline:
+    if baseline := comparison.baselines.get(condition):
         axes.axvline(baseline.value, **BASELINE_LINE, zorder=0)
+
+
+def _estimate(comparison: Comparison, variant: str, condition: str) -> Estimate:
+    return comparison.summary(variant, condition).metrics[comparison.primary]
 
 
 def _values(comparison: Comparison) -> pd.DataFrame:

@@ -14,13 +14,12 @@ from gatescope.analysis.contrasts import Contrast
 from gatescope.analysis.figures.drawing import canvas, panel_title, panels, per_row
 from gatescope.analysis.figures.summaries import (
     MAX_CONDITIONS,
-    count_text,
     evenly_spaced,
     omitted_conditions,
     readable_name,
 )
-from gatescope.analysis.statistics import LEVEL, LEVEL_TEXT, SUPERIORITY_THRESHOLD
-from gatescope.analysis.tables import NoData
+from gatescope.analysis.statistics import LEVEL_TEXT
+from gatescope.analysis.tables import NoData, count_text
 
 TITLE = "Paired differences"
 PANELS_PER_ROW = 3
@@ -33,9 +32,8 @@ def caption(comparison: Comparison) -> str:
     return (
         f"{readable_name(comparison.primary).capitalize()} of each variant minus that of "
         f"{_reference(comparison)}, over the {pairs} that both have. Small points: seeds; large points "
-        f"and bars: mean and {LEVEL_TEXT} t interval, not adjusted for multiple comparisons. Filled points: "
-        f"the difference is significant (p < {1 - LEVEL:.2f} after Holm's correction, P(A > B) beyond "
-        f"{SUPERIORITY_THRESHOLD}, enough seeds)."
+        f"and bars: mean and {LEVEL_TEXT} interval, simultaneous for all differences (Bonferroni), over "
+        f"{comparison.covers}. Filled points: the interval does not contain 0."
         + omitted_conditions(list(dict.fromkeys(contrast.condition for contrast in contrasts)))
     )
 
@@ -48,7 +46,7 @@ def numbers(comparison: Comparison) -> pd.DataFrame:
             "variant": contrast.variant,
             "minus": contrast.reference,
             **vars(contrast.difference.estimate),
-            "p_holm": contrast.adjusted_p,
+            "p": contrast.adjusted_p,
             "superiority": contrast.difference.superiority,
             "verdict": contrast.verdict,
         }

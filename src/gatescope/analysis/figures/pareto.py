@@ -14,7 +14,6 @@ from gatescope.analysis import study, style
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures.drawing import canvas, legend, panel_title, per_row
 from gatescope.analysis.figures.summaries import evenly_spaced, readable_name, seed_text
-from gatescope.analysis.statistics import mean_interval
 from gatescope.analysis.tables import NoData
 
 TITLE = "Metric against cost"
@@ -101,9 +100,10 @@ def _estimates(comparison: Comparison) -> pd.DataFrame:
             own = table[(table.variant == variant) & (table.condition == condition)]
             if own.empty:
                 continue
-            time = mean_interval(own.seconds)
+            summary = comparison.summary(variant, condition)
+            time, metric = summary.seconds_per_epoch, summary.metrics[comparison.primary]
             rows.append(
-                {"condition": condition, "variant": variant, **vars(mean_interval(own.value))}
+                {"condition": condition, "variant": variant, **vars(metric)}
                 | {"seconds": time.mean, "seconds_low": time.low, "seconds_high": time.high}
                 | {"parameters": own.parameters.mean()}
             )

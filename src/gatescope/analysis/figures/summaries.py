@@ -3,37 +3,56 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
 from gatescope.analysis import study, style
-from gatescope.analysis.statistics import geometric_intervals, mean_intervals
+from gatescope.analysis.intervals import Scale, metric_intervals, scale_of
+from gatescope.analysis.statistics import geometric_intervals
+from gatescope.analysis.tables import count_text
 
 MAX_CONDITIONS = 16
 """Most panels of a figure that has one per condition: thirty take a minute to lay out and are unreadable."""
 
 
-def mean_over_seeds(table: pd.DataFrame, x: str, geometric: bool = False) -> pd.DataFrame:
+def mean_over_seeds(
+    table: pd.DataFrame, x: str, geometric: bool = False, scale: Scale = "real"
+) -> pd.DataFrame:
     """Compute the mean over seeds and its interval at each `x` that all seeds have reached.
 
     Args:
         table: Columns `x`, seed and value.
         x: Name of a column, such as "step".
         geometric: Whether means are geometric, with intervals of logarithms.
+        scale: Where the values can vary; intervals stay within.
 
     Returns:
         Columns mean, low, high and n, by `x`.
     """
     wide = table.dropna(subset=["value"]).pivot_table(index=x, columns="seed", values="value", aggfunc="last")
     wide = wide[wide.notna().sum(axis=1) == table.seed.nunique()]
-    intervals = (geometric_intervals if geometric else mean_intervals)(wide.to_numpy(dtype=float))
+    values = wide.to_numpy(dtype=float)
+    intervals = geometric_intervals(values) if geometric else metric_intervals(values, scale)
     return intervals.set_index(wide.index)
 
 
-def means(table: pd.DataFrame, by: list[str], x: str, geometric: bool = False) -> pd.DataFrame:
+def means(
+    table: pd.DataFrame,
+    by: list[str],
+    x: str,
+    geometric: bool = False,
+    scale: Callable[[str], Scale] = scale_of,
+) -> pd.DataFrame:
     """Compute `mean_over_seeds` of every variant in every group of `by`.
+
+    Args:
+        table: Columns `by`, variant, `x`, seed and value.
+        by: Columns that define groups. Where "quantity" is one of them, the scale follows from it.
+        x: Name of a column, such as "step".
+        geometric: As in `mean_over_seeds`.
+        scale: From a quantity to its scale.
 
     Returns:
         Columns `by`, variant, `x`, mean, low, high and n.
@@ -45,8 +64,10 @@ def means(table: pd.DataFrame, by: list[str], x: str, geometric: bool = False) -
         groups.sort(key=lambda group: study.natural(str(group[0][position])))
     for group, part in groups:
         for variant in style.order(part.variant):
-            rows = mean_over_seeds(part[part.variant == variant], x, geometric).rename_axis(x).reset_index()
             named = {"variant": variant} | {name: str(key) for name, key in zip(by, group, strict=True)}
+            own_scale = scale(named["quantity"]) if "quantity" in named else "real"
+            rows = mean_over_seeds(part[part.variant == variant], x, geometric, own_scale)
+            rows = rows.rename_axis(x).reset_index()
             parts.append(rows.assign(**named))
     return pd.concat(parts, ignore_index=True)[[*by, "variant", x, "mean", "low", "high", "n"]]
 
@@ -90,15 +111,6 @@ def seed_text(table: pd.DataFrame) -> str:
         table: Columns variant, condition and seed.
     """
     return count_text(table.groupby(["variant", "condition"]).seed.nunique(), "seed")
-
-
-def count_text(counts: Iterable[int], noun: str) -> str:
-    """Return "5 seeds" for equal counts of the noun "seed", else "3 to 5 seeds"."""
-    counts = [int(count) for count in counts]
-    if not counts:
-        return f"no {noun}s"
-    low, high = min(counts), max(counts)
-    return f"{low} {noun}{'s' * (low != 1)}" if low == high else f"{low} to {high} {noun}s"
 
 
 def readable_name(name: str) -> str:

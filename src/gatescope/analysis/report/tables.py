@@ -102,14 +102,19 @@ def differences(comparison: Comparison) -> ReportTable:
         texts = {
             name: _bold(numbers.interval(difference.estimate, sign=True), one.holds),
             "P(A > B)": numbers.number(difference.superiority),
-            "p (Holm)": numbers.p_value(one.adjusted_p),
+            "p": numbers.p_value(one.adjusted_p),
             "pairs": str(difference.estimate.n),
         }
-        rows.append(key | texts | {"verdict": one.verdict})
+        rows.append(key | texts | {"verdict": one.judgement})
         values.append(
             key
             | vars(difference.estimate)
-            | {"superiority": difference.superiority, "p_holm": one.adjusted_p, "verdict": one.verdict}
+            | {
+                "superiority": difference.superiority,
+                "p": one.adjusted_p,
+                "verdict": one.verdict,
+                "seeds_needed": one.seeds_needed,
+            }
         )
     return ReportTable(_without_empty_condition(pd.DataFrame(rows)), pd.DataFrame(values))
 

@@ -12,10 +12,11 @@ from gatescope.analysis.report.numbers import interval, join_words, number
 from gatescope.analysis.statistics import (
     AHEAD,
     BEHIND,
+    EQUIVALENT,
     MIN_SEEDS,
-    NO_DIFFERENCE,
     NO_SPREAD,
     TOO_FEW_SEEDS,
+    UNDECIDED,
 )
 
 TITLE = "Summary"
@@ -47,7 +48,9 @@ def headline(comparison: Comparison) -> str:
     if any(one.verdict == TOO_FEW_SEEDS for one in contrasts):
         return f"{text}; not enough seeds for a verdict."
     ahead = sum(one.verdict == AHEAD for one in contrasts)
-    return f"{text}; significantly ahead of {ahead} of {len(contrasts)} others."
+    undecided = sum(one.verdict == UNDECIDED for one in contrasts)
+    rest = f", undecided against {undecided}" if undecided else ""
+    return f"{text}; ahead of {ahead} of {len(contrasts)} others{rest}."
 
 
 def _best(comparison: Comparison, condition: str) -> str:
@@ -83,9 +86,11 @@ def _contrast_sentences(contrasts: Iterable[Contrast]) -> list[str]:
         by_verdict.setdefault(one.verdict, []).append(one)
     sentences = []
     if ahead := by_verdict.get(AHEAD):
-        sentences.append(f"It is significantly ahead of {_references(ahead)}.")
-    if level := by_verdict.get(NO_DIFFERENCE):
-        sentences.append(f"There is no significant difference from {_references(level)}.")
+        sentences.append(f"It is ahead of {_references(ahead)}.")
+    if equal := by_verdict.get(EQUIVALENT):
+        sentences.append(f"It is equivalent to {_references(equal)} within the study's margin.")
+    if undecided := by_verdict.get(UNDECIDED):
+        sentences.append(f"Undecided: {_references(undecided)}.{_seeds(undecided)}")
     if constant := by_verdict.get(NO_SPREAD):
         sentences.append(f"No test against {_references(constant)}: the difference is the same in all seeds.")
     if few := by_verdict.get(TOO_FEW_SEEDS):
@@ -93,6 +98,12 @@ def _contrast_sentences(contrasts: Iterable[Contrast]) -> list[str]:
             f"Not enough seeds for a verdict against {_references(few)} (fewer than {MIN_SEEDS} pairs)."
         )
     return sentences
+
+
+def _seeds(contrasts: Iterable[Contrast]) -> str:
+    """Return the sentence on how many seeds would decide the nearest to a decision."""
+    needed = [one.seeds_needed for one in contrasts if one.seeds_needed is not None]
+    return f" About {min(needed)} seeds would decide the clearest of them." if needed else ""
 
 
 def _references(contrasts: Iterable[Contrast]) -> str:
@@ -115,9 +126,10 @@ def _baseline(comparison: Comparison, condition: str) -> str:
     text = f"The baseline, {baseline.name}{source}, reaches {number(baseline.value)}{under(condition)}."
     better, worse = ("above", "below") if comparison.higher_is_better else ("below", "above")
     phrases = {
-        AHEAD: f"Significantly {better} it",
-        NO_DIFFERENCE: "No significant difference from it",
-        BEHIND: f"Significantly {worse} it",
+        AHEAD: f"{better.capitalize()} it",
+        EQUIVALENT: "Equivalent to it within the study's margin",
+        UNDECIDED: "Undecided",
+        BEHIND: f"{worse.capitalize()} it",
         NO_SPREAD: "No test, as the difference is the same in all seeds",
         TOO_FEW_SEEDS: "Not enough seeds for a verdict",
     }
