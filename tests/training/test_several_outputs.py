@@ -54,7 +54,7 @@ def test_from_a_file_to_answers(config: Compose, tmp_path: Path, capsys: pytest.
     scaled = 0.0
     for k, name in enumerate(("height", "weight")):
         error = table[f"prediction({name})"] - table[f"target({name})"]
-        assert result.summary[f"test/mse/{name}"] == pytest.approx(np.mean(error**2), rel=1e-3)
+        assert result.summary[f"test/{name}/mse"] == pytest.approx(np.mean(error**2), rel=1e-3)
         assert np.mean(error**2) < 0.2 * variance[k]
         scaled += np.mean(error**2) / variance[k].item() / 2
     assert result.summary["test/scaled_mse"] == pytest.approx(scaled, rel=1e-3)
@@ -118,6 +118,17 @@ def test_series_and_logarithms(config: Compose, tmp_path: Path) -> None:
     for baseline in ("majority", "series_ridge"):
         score = run(config(*words, f"model={baseline}", "tracking=off")).summary
         assert 0 < score["test/scaled_mse"] < np.inf
+
+
+def test_names_that_a_module_may_not_have(config: Compose, tmp_path: Path) -> None:
+    path = tmp_path / "dots.csv"
+    pd.DataFrame({"text": ["a", "b"] * 20, "size.cm": range(40), "a/b c": range(40)}).to_csv(
+        path, index=False
+    )
+    words = (f"data.path={path}", "data.label=['size.cm','a/b c']", "data.kind=regression", "data.min_freq=1")
+    result = run(config("data=text_file", *words, *FAST, "instruments=off", "monitor=size_cm/mse"))
+    assert {"test/size_cm/mse", "test/a/b c/mse"} <= set(result.summary)
+    assert list(gatescope.load(result.directory).predict("a")[0].values) == ["size.cm", "a/b c"]
 
 
 def test_a_missing_number_is_one_message(tmp_path: Path) -> None:

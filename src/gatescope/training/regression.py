@@ -70,7 +70,7 @@ class Objective(BaseObjective):
     Loss and metrics are in the unit of the targets. With a scale, training minimises the squared error on it.
 
     Several outputs have units of their own: loss and the metric scaled_mse are the mean over the outputs of
-    the squared errors on the scale of the targets, where 1 is the error of the mean of train. mse/<name> is
+    the squared errors on the scale of the targets, where 1 is the error of the mean of train. <name>/mse is
     the error of an output in its own unit.
     """
 
@@ -93,7 +93,9 @@ class Objective(BaseObjective):
             metrics["mse"] = MeanSquaredError()
         else:
             metrics["scaled_mse"] = Ratio(partial(_sums, self.task))
-            metrics |= {f"mse/{name}": OutputError(k) for k, name in enumerate(output_names(self.task))}
+            # The name of a module, which a metric is, has no dot.
+            names = [name.replace(".", "_") for name in output_names(self.task)]
+            metrics |= {f"{name}/mse": OutputError(k) for k, name in enumerate(names)}
         if self.task.tolerance is not None:
             metrics["solved"] = SolvedRate(self.task.tolerance)
         return MetricCollection(metrics, compute_groups=False)
