@@ -152,10 +152,17 @@ def _label_counts(predictions: pd.DataFrame) -> np.ndarray:
 
 
 def _resampled(counts: np.ndarray) -> np.ndarray:
-    """Return the sums (RESAMPLES, …) of the counts (N, …) of examples drawn with replacement."""
+    """Return the sums (RESAMPLES, …) of the counts (N, …) of examples drawn with replacement.
+
+    Examples with equal counts are drawn together, from a multinomial distribution.
+    """
     rng, n = np.random.default_rng(SEED), len(counts)
-    drawn = [rng.multinomial(n, np.full(n, 1 / n)) for _ in range(RESAMPLES)]
-    return np.stack([np.tensordot(times, counts, 1) for times in drawn])
+    different, times = np.unique(counts.reshape(n, -1), axis=0, return_counts=True)
+    parts = np.array_split(np.arange(RESAMPLES), 1 + RESAMPLES * len(different) // 10_000_000)
+    sums = [
+        rng.multinomial(n, times / n, len(part)).astype(float) @ different.astype(float) for part in parts
+    ]
+    return np.concatenate(sums).reshape(RESAMPLES, *counts.shape[1:])
 
 
 def _label_f1(counts: np.ndarray) -> np.ndarray:

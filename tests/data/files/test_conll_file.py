@@ -179,6 +179,10 @@ def test_the_commands(result: RunResult, tmp_path: Path, capsys: pytest.CaptureF
     assert "Spans. n: spans of the type." in capsys.readouterr().out
     content, true = json.loads(scores.read_text()), [tags for _, tags in rows]
     assert content["metrics"]["span_f1"]["value"] == pytest.approx(seqeval_metrics.f1_score(true, found))
+    drawn = np.random.default_rng(1).integers(30, size=(300, 30))
+    samples = [seqeval_metrics.f1_score([true[i] for i in r], [found[i] for i in r]) for r in drawn]
+    bounds = [content["metrics"]["span_f1"][end] for end in ("low", "high")]
+    assert bounds == pytest.approx(np.quantile(samples, [0.025, 0.975]), abs=0.03)
     report = seqeval_metrics.classification_report(true, found, output_dict=True)
     for name in ("PER", "LOC"):
         assert content["spans"][name]["f1"]["value"] == pytest.approx(report[name]["f1-score"])

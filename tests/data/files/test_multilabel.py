@@ -221,6 +221,17 @@ def test_series_of_several_labels(config: Compose, tmp_path: Path) -> None:
     assert evaluate([f"run={result.directory}", f"file={path}"]) == 0
 
 
+def test_models_without_recurrence(config: Compose, tmp_path: Path) -> None:
+    path, options = written(tmp_path, "lists", examples(100))
+    words = ("data=text_file", f"data.path={path}", "data.kind=multilabel", "tracking=off", *options)
+    result = run(config(*words, "model=majority"))
+    assert 0 <= result.summary["test/macro_f1"] < 0.9
+    with pytest.raises(
+        ValueError, match="predicts one class per sequence, and these data are a classification by"
+    ):
+        run(config(*words, "model=tfidf_logistic"))
+
+
 def test_thresholds(config: Compose, tmp_path: Path) -> None:
     path, options = written(tmp_path, "lists", examples(100))
     result = trained(config, path, *options, "data.threshold=[0.2,0.5,0.9]", "trainer.max_epochs=1")
