@@ -244,9 +244,9 @@ class EarlyStoppingConfig:
     min_delta: Annotated[float, Field(ge=0)] = 0.0
 
 
-@dataclass(config=STRICT)
+@dataclass(config=OPEN)
 class LossConfig:
-    """What a classification minimises."""
+    """What is minimised: the task's loss with these options, or that of a `_target_` with its arguments."""
 
     class_weights: (
         Literal["balanced"] | Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2)] | None
@@ -324,6 +324,7 @@ class RootConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     start: Annotated[str | None, Field(alias="from", min_length=1)] = None
     freeze: list[Annotated[str, Field(min_length=1)]] = field(default_factory=list)
+    metric: dict[str, Any] = field(default_factory=dict)
 
 
 ALIASES = {"start": "from"}
@@ -478,9 +479,27 @@ def _missing_files(data: Mapping[str, Any]) -> Iterator[str]:
         yield f"{path}: no such {kind}"
 
 
+def _loss_problems(loss: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the section `loss`: arguments of no loss, or options that its loss ignores."""
+    options = [field.name for field in fields(LossConfig)]
+    rest = {name: value for name, value in loss.items() if name not in options}
+    target = rest.get("_target_")
+    if target is None:
+        for name in rest.keys() - {"_target_"}:
+            yield unknown_key(f"loss.{name}", [*options, "_target_"])
+        return
+    yield from component_problems(rest, "loss")
+    for name in options:
+        if loss.get(name):
+            yield f"loss.{name}: given {json.dumps(loss[name])}, which {target} does not get; remove it"
+
+
 def _all_component_problems(plain: Mapping[str, Any]) -> Iterator[str]:
     for group, node in plain.items():
-        yield from component_problems(node, group)
+        if group != "loss":
+            yield from component_problems(node, group)
+    if isinstance(plain.get("loss"), Mapping):
+        yield from _loss_problems(plain["loss"])
     if isinstance(plain.get("trainer"), Mapping):
         from pytorch_lightning import Trainer
 

@@ -48,6 +48,7 @@ from gatescope.training.module import SequenceTask
 from gatescope.training.monitor import Monitor, choose_monitor
 from gatescope.training.objective import objective_for
 from gatescope.training.out_of_memory import MemoryReport
+from gatescope.training.own import own_loss, own_metric
 from gatescope.training.timing import epoch_seconds, seconds_per_epoch
 from gatescope.training.trainer import make_trainer, set_torch_options
 
@@ -266,15 +267,19 @@ def build_module(cfg: DictConfig, data: SequenceData) -> SequenceTask:
 
     Raises:
         ConfigError: The targets are sequences, and there is no decoder; no metric has the name that is to be
-            monitored; or the options of `loss` do not fit the data.
+            monitored; or `loss` or `metric` do not fit the data.
     """
     model = build_network(cfg, data.task)
     scheduler = instantiate(cfg.scheduler) if cfg.scheduler else None
     assert data.splits is not None
     options = loss_options(cfg.get("loss") or {}, data.task, data.splits.train.targets)
     objective = objective_for(data.task, **options)
-    monitor = choose_monitor(data.task, objective.metrics(), cfg.get("monitor"), cfg.get("monitor_direction"))
-    return SequenceTask(model, instantiate(cfg.optimizer), scheduler, objective, monitor)
+    loss, metric = own_loss(cfg.get("loss")), own_metric(cfg.get("metric"), data.task)
+    metrics = objective.metrics()
+    if metric is not None:
+        metrics.add_metrics({metric.name: metric.metric})
+    monitor = choose_monitor(data.task, metrics, cfg.get("monitor"), cfg.get("monitor_direction"))
+    return SequenceTask(model, instantiate(cfg.optimizer), scheduler, objective, monitor, loss, metric)
 
 
 def fit_baseline(cfg: DictConfig, tracking: TrackedRun, data: SequenceData) -> RunResult:
