@@ -19,6 +19,7 @@ from gatescope.config import ConfigError, check
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.division import Division
 from gatescope.data.errors import DataError
+from gatescope.data.files.conll_file import ConllFile
 from gatescope.data.files.pairs_file import PairsFile
 from gatescope.data.files.series_file import SeriesFile
 from gatescope.data.files.text_file import TextFile
@@ -141,6 +142,43 @@ def test_a_source_in_two_groups_is_an_example_of_each(tmp_path: Path) -> None:
     assert data.splits is not None
     assert len(data.splits.test) == 2
     assert data.task.notes["test_sources_in_train"] == 1
+
+
+def test_the_folds_of_tagged_sentences_are_disjoint_and_complete(tmp_path: Path) -> None:
+    path = tmp_path / "t.conll"
+    path.write_text("".join(f"w{i} {'AB'[i % 2]}\n\n" for i in range(30)))
+    tested: list[str] = []
+    for fold in range(3):
+        data = ConllFile(str(path), folds=3, fold=fold, min_freq=1)
+        data.setup()
+        parts = [" ".join(t) for split in SPLITS for t in tokens(data, split)]
+        assert len(parts) == 30
+        assert (data.task.notes["folds"], data.task.notes["fold"]) == (3, fold)
+        examples = data.splits.test if data.splits else None
+        assert examples is not None
+        assert len(examples) == 10
+        rows = data.division.split(np.arange(30))
+        tested += [f"w{i}" for i in rows["test"]]
+    assert sorted(tested) == sorted(f"w{i}" for i in range(30))
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "several outputs"])
+def test_several_labels_and_several_outputs_have_folds(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "t.csv"
+    rows = [f"w{i},{'a;b' if i % 3 else 'a'},{i},{-i}" for i in range(30)]
+    path.write_text("text,tags,x,y\n" + "\n".join(rows) + "\n")
+    sizes = []
+    for fold in range(3):
+        keys: dict[str, Any] = (
+            {"label": "tags", "kind": "multilabel", "label_separator": ";"}
+            if kind == "multilabel"
+            else {"label": ["x", "y"], "kind": "regression"}
+        )
+        data = TextFile(str(path), folds=3, fold=fold, min_freq=1, **keys)
+        data.setup()
+        assert data.splits is not None
+        sizes.append(len(data.splits.test))
+    assert sizes == [10, 10, 10]
 
 
 @pytest.mark.parametrize("name", ["digits", "bbc_news", "chorales", "g2p"])
