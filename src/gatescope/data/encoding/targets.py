@@ -16,7 +16,7 @@ TargetKind = Literal["classification", "multilabel", "regression"]
 """One class, any number of labels, or one or several numbers, of each sequence."""
 TaskKind = TargetKind | Literal["tagging"]
 """Also a tag of each step."""
-SEPARATORS = {"comma": ",", "semicolon": ";", "bar": "|", "blank": " "}
+SEPARATORS = {"comma": ",", "semicolon": ";", "pipe": "|", "tab": "\t", "blank": " "}
 """Names of the separators of labels that a command line would have to quote."""
 Probability = Annotated[float, Field(gt=0, lt=1)]
 
