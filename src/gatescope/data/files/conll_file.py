@@ -18,7 +18,7 @@ import torch
 from pydantic import Field
 
 from gatescope.data.datamodule import SequenceData
-from gatescope.data.division import Division
+from gatescope.data.division import Division, Fold, FoldCount
 from gatescope.data.encoding.spans import has_spans, require_seqeval
 from gatescope.data.encoding.text import TextEncoding
 from gatescope.data.encoding.tokenizers import Tokenizer, as_token, restore
@@ -45,6 +45,7 @@ class ConllFile(SequenceData):
         test: share of the sentences of the train file, used without a `test_path`.
         tokenizer: divides a text into tokens in predictions; tokens of the files stay, with words in lower
             case.
+        folds, fold: as in `Division`.
         max_tokens, min_freq, vectors, frozen: as in `TextEncoding`.
         batch_size, seed, workers: as in `SequenceData`.
         name: of the data in tables, folders and W&B; None for the name of the file.
@@ -70,12 +71,14 @@ class ConllFile(SequenceData):
         seed: Annotated[int, Field(ge=0)] = 0,
         workers: Annotated[int, Field(ge=0)] = 0,
         name: str | None = None,
+        folds: FoldCount = None,
+        fold: Fold = None,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
         self.name, self.spans = name, spans
         self.files = source_files(path, validation_path, test_path)
         self.columns, self.charset = (tokens, tags), encoding
-        self.division = Division(validation, test, seed)
+        self.division = Division(validation, test, seed, folds, fold)
         self.encoding = TextEncoding(
             max_tokens, min_freq, tokenizer=tokenizer, vectors=vectors, frozen=frozen
         )
@@ -125,7 +128,7 @@ class _Tags(Labels):
     """
 
     def __init__(self, files: Mapping[str, Path]) -> None:
-        super().__init__(files, "multilabel", "tags")
+        super().__init__(files, "tagging", "tags")
         self._flat, self._lengths = array("i"), array("i")
 
     def _problem_of(self, value: Any) -> str:
