@@ -81,7 +81,7 @@ class TextFile(SequenceData):
         target_scale: ScaleName = "none",
         folds: Folds = None,
         fold: Fold = None,
-        group: str | None = None,
+        group: Column | None = None,
         delimiter: Delimiter = AUTO,
         quoting: bool = True,
     ) -> None:
