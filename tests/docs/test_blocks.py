@@ -17,6 +17,7 @@ from conftest import ROOT, Compose
 
 from gatescope.commands import COMMANDS as SUBCOMMANDS
 from gatescope.config import check
+from gatescope.overrides import with_quoted_paths
 
 from .pages import DOCS, PAGES, Block, blocks, every
 
@@ -75,7 +76,8 @@ def test_a_train_command_composes(config: Compose, block: Block, words: list[str
 def one_job(words: list[str], end: int) -> list[str]:
     """Return the overrides of a sweep's job: of each key the first value (0) or the last (-1)."""
     pairs = [word.partition("=") for word in words if word not in FLAGS]
-    return [f"{key}={value.split(',')[end]}" if equals else key for key, equals, value in pairs]
+    job = [f"{key}={value.split(',')[end]}" if equals else key for key, equals, value in pairs]
+    return [with_quoted_paths(word) for word in job]
 
 
 @cache
