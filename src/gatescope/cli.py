@@ -40,6 +40,7 @@ from gatescope.config import ConfigError, check, check_files, check_structure
 from gatescope.devices import device_count
 from gatescope.distributed import refuse_foreign_torchrun, spread
 from gatescope.invocation import write
+from gatescope.machine import check_machine
 from gatescope.overrides import with_quoted_paths
 from gatescope.processes import die_with_sweep
 from gatescope.run_options import with_options_of_start
@@ -116,6 +117,7 @@ def check_command_line() -> None:
             import_libraries(cfg)
             check(cfg)
             check_files(cfg)
+            check_machine(cfg)
             device_count(cfg)
             ensure_writable(run_dir(cfg))
 

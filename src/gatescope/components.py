@@ -48,7 +48,7 @@ def component_problems(node: Any, key: str) -> Iterator[str]:
         key: Its dotted key.
     """
     if isinstance(node, Mapping):
-        if "_target_" in node:
+        if node.get("_target_") is not None:
             yield from _target_problems(node, key)
         for name, child in node.items():
             yield from component_problems(child, f"{key}.{name}")

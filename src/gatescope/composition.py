@@ -304,6 +304,8 @@ def _key_problems(
         problem = _missing(base, override.key_or_group)
         if problem and group in swept:
             problem += f"; if only some options of {group} have it, write ++{override.input_line}"
+        elif problem and group == "trainer":
+            problem += f"; an argument of Lightning's Trainer is added by +{override.input_line}"
         if problem:
             yield problem
 

@@ -84,12 +84,14 @@ def _interval(value: Any) -> Any:
 
 
 def _duration(value: Any) -> Any:
-    if value is None or (isinstance(value, str) and re.fullmatch(r"\d+:\d\d:\d\d:\d\d", value.strip())):
+    if value is None:
+        return value
+    if isinstance(value, str) and re.fullmatch(r"\d{1,8}:\d\d:\d\d:\d\d", value.strip()):
         return value
     if isinstance(value, dict):
         try:
             timedelta(**value)
-        except TypeError:
+        except (TypeError, OverflowError):
             pass
         else:
             return value
@@ -128,12 +130,12 @@ class ModelConfig:
 
     name: Name
     cell: Component
-    hidden_size: Count
+    hidden_size: Annotated[int, Field(ge=1, le=100_000_000)]
     parameters: Count | None
-    layers: Count
+    layers: Annotated[int, Field(ge=1, le=1000)]
     bidirectional: bool
     dropout: Share
-    embedding_size: Count
+    embedding_size: Annotated[int, Field(ge=1, le=100_000)]
 
 
 @dataclass(config=STRICT)
@@ -242,9 +244,9 @@ class EarlyStoppingConfig:
     min_delta: Annotated[float, Field(ge=0)] = 0.0
 
 
-@dataclass(config=STRICT)
+@dataclass(config=OPEN)
 class LossConfig:
-    """What a classification minimises."""
+    """What is minimised: the task's loss with these options, or that of a `_target_` with its arguments."""
 
     class_weights: (
         Literal["balanced"] | Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2)] | None
@@ -270,6 +272,14 @@ class SelectConfig:
 
 
 @dataclass(config=STRICT)
+class SolvedConfig:
+    """When a run counts as solved: its `metric` is at `at` or better."""
+
+    metric: Annotated[str, Field(pattern=r"^test/.+$")]
+    at: float
+
+
+@dataclass(config=STRICT)
 class StudyConfig:
     """A study: its question, its comparison, and its report."""
 
@@ -285,6 +295,7 @@ class StudyConfig:
     figures: list[ModulePath]
     findings: ModulePath
     margin: Annotated[float, Field(gt=0)] | None = None
+    solved: SolvedConfig | None = None
     contrasts: list[Annotated[list[Name], Field(min_length=2, max_length=2)]] = field(default_factory=list)
 
 
@@ -313,6 +324,7 @@ class RootConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     start: Annotated[str | None, Field(alias="from", min_length=1)] = None
     freeze: list[Annotated[str, Field(min_length=1)]] = field(default_factory=list)
+    metric: dict[str, Any] = field(default_factory=dict)
 
 
 ALIASES = {"start": "from"}
@@ -425,6 +437,7 @@ def allowed_keys(parent: str, plain: Mapping[str, Any]) -> list[str]:
 def _contradictions(plain: Mapping[str, Any]) -> Iterator[str]:
     """Yield the contradictions between several keys."""
     yield from fold_problems(plain["data"])
+    yield from _data_problems(plain["data"])
     model, trainer, heads = plain["model"], plain["trainer"], plain["attention"].get("heads", 1)
     if "hidden_size" in model and model["parameters"] is None and isinstance(heads, int) and heads > 1:
         width = model["hidden_size"] * (2 if model["bidirectional"] else 1)
@@ -446,6 +459,13 @@ def _contradictions(plain: Mapping[str, Any]) -> Iterator[str]:
         yield "trainer.check_val_every_n_epoch: null needs trainer.val_check_interval, a number of batches"
 
 
+def _data_problems(data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield numbers of a data section that no library accepts."""
+    for key, most in (("batch_size", 2**31 - 1), ("seed", 2**32 - 1)):
+        if type(data.get(key)) is int and data[key] > most:
+            yield f"data.{key}: given {data[key]}, allowed: at most {most}"
+
+
 def _missing_files(data: Mapping[str, Any]) -> Iterator[str]:
     """Yield the files and folders of the user's own data that do not exist, in the words of the datasets."""
     target = current_targets(data)["_target_"]
@@ -459,9 +479,27 @@ def _missing_files(data: Mapping[str, Any]) -> Iterator[str]:
         yield f"{path}: no such {kind}"
 
 
+def _loss_problems(loss: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the section `loss`: arguments of no loss, or options that its loss ignores."""
+    options = [field.name for field in fields(LossConfig)]
+    rest = {name: value for name, value in loss.items() if name not in options}
+    target = rest.get("_target_")
+    if target is None:
+        for name in rest.keys() - {"_target_"}:
+            yield unknown_key(f"loss.{name}", [*options, "_target_"])
+        return
+    yield from component_problems(rest, "loss")
+    for name in options:
+        if loss.get(name):
+            yield f"loss.{name}: given {json.dumps(loss[name])}, which {target} does not get; remove it"
+
+
 def _all_component_problems(plain: Mapping[str, Any]) -> Iterator[str]:
     for group, node in plain.items():
-        yield from component_problems(node, group)
+        if group != "loss":
+            yield from component_problems(node, group)
+    if isinstance(plain.get("loss"), Mapping):
+        yield from _loss_problems(plain["loss"])
     if isinstance(plain.get("trainer"), Mapping):
         from pytorch_lightning import Trainer
 

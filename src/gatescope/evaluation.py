@@ -8,7 +8,7 @@ bootstrap over examples.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from gatescope.analysis import errors
 from gatescope.analysis.error_tables import TitledTable, classification_tables
 from gatescope.analysis.report.numbers import interval
 from gatescope.analysis.statistics import LEVEL, Estimate, mean_interval
-from gatescope.tracking.predictions import classes
+from gatescope.tracking.predictions import classes, flags, labels, outputs
 
 RESAMPLES = 2000
 SEED = 0
@@ -107,12 +107,125 @@ def class_scores(predictions: pd.DataFrame) -> dict[str, dict[str, Estimate]]:
     }
 
 
-def regression_scores(predictions: pd.DataFrame) -> dict[str, Estimate]:
-    """Return mse, mae, bias (the mean error) and r2.
+def label_scores(predictions: pd.DataFrame) -> dict[str, Estimate]:
+    """Return macro_f1, micro_f1, subset_accuracy and loss of several labels per example.
 
     Args:
-        predictions: Columns target and prediction.
+        predictions: Columns loss, targets, predictions and p(LABEL) for each label.
     """
+    n, counts = len(predictions), _label_counts(predictions)
+    samples, whole = _resampled(counts), counts.sum(0)
+    micro = _label_f1(np.concatenate([whole[None], samples]).sum(-1, keepdims=True))[:, 0]
+    right = int((predictions.targets == predictions.predictions).sum())
+    return {
+        "macro_f1": _between(_label_f1(whole).mean(), _label_f1(samples).mean(-1), n),
+        "micro_f1": _between(micro[0], micro[1:], n),
+        "subset_accuracy": proportion_interval(right, n),
+        "loss": mean_interval(predictions.loss),
+    }
+
+
+def each_label(predictions: pd.DataFrame) -> dict[str, dict[str, Estimate]]:
+    """Return precision, recall and f1 of each label; the n of a precision is the number of predictions."""
+    return _each(_label_counts(predictions), labels(predictions))
+
+
+def _each(counts: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, Estimate]]:
+    """Return precision, recall and f1 of each of K names from counts (N, 3, K)."""
+    samples, (hits, predicted, true) = _label_f1(_resampled(counts)), counts.sum(0)
+    values = _label_f1(counts.sum(0))
+    return {
+        name: {
+            "precision": proportion_interval(int(hits[k]), int(predicted[k])),
+            "recall": proportion_interval(int(hits[k]), int(true[k])),
+            "f1": _between(values[k], samples[:, k], len(counts)),
+        }
+        for k, name in enumerate(names)
+    }
+
+
+def _label_counts(predictions: pd.DataFrame) -> np.ndarray:
+    """Return (N, 3, K): for each example, the labels that are in both, that are predicted, that are true."""
+    names = labels(predictions)
+    true, predicted = flags(predictions.targets, names), flags(predictions.predictions, names)
+    return np.stack([true & predicted, predicted, true], axis=1)
+
+
+def _resampled(counts: np.ndarray) -> np.ndarray:
+    """Return the sums (RESAMPLES, …) of the counts (N, …) of examples drawn with replacement.
+
+    Examples with equal counts are drawn together, from a multinomial distribution.
+    """
+    rng, n = np.random.default_rng(SEED), len(counts)
+    different, times = np.unique(counts.reshape(n, -1), axis=0, return_counts=True)
+    parts = np.array_split(np.arange(RESAMPLES), 1 + RESAMPLES * len(different) // 10_000_000)
+    sums = [
+        rng.multinomial(n, times / n, len(part)).astype(float) @ different.astype(float) for part in parts
+    ]
+    return np.concatenate(sums).reshape(RESAMPLES, *counts.shape[1:])
+
+
+def _label_f1(counts: np.ndarray) -> np.ndarray:
+    """Return the F1 (…, K) of counts (…, 3, K); 0 for a label that does not occur."""
+    hits, predicted, true = np.moveaxis(counts, -2, 0)
+    both = predicted + true
+    return np.divide(2 * hits, both, out=np.zeros(both.shape), where=both > 0)
+
+
+def _between(value: float, samples: np.ndarray, n: int) -> Estimate:
+    """Return a value with the interval between the quantiles of its bootstrap samples."""
+    low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(value), float(low), float(high), n)
+
+
+def tagging_scores(predictions: pd.DataFrame) -> dict[str, Estimate]:
+    """Return accuracy and, of spans, span_f1, precision and recall; intervals are over sequences.
+
+    Args:
+        predictions: Columns correct and scored, the numbers of correct and of all tokens; and for spans those
+            of `_span_counts`.
+    """
+    n, spans = len(predictions), _span_counts(predictions)
+    counts = np.concatenate([predictions[["correct", "scored"]].to_numpy(), spans.sum(2)], axis=1)
+    sums = np.concatenate([counts.sum(0)[None], _resampled(counts)]).astype(float)
+    right, tokens, hits, predicted, true = sums.T
+    ratios = {"accuracy": (right, tokens)}
+    if spans.size:
+        ratios |= {"span_f1": (2 * hits, predicted + true)}
+        ratios |= {"precision": (hits, predicted), "recall": (hits, true)}
+    result = {}
+    for name, (part, whole) in ratios.items():
+        values = np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
+        result[name] = _between(values[0], values[1:], n)
+    return result
+
+
+def span_types(predictions: pd.DataFrame) -> list[str]:
+    """Return the types of spans, by the names of the columns."""
+    return [str(name)[6:-1] for name in predictions if str(name).startswith("spans(")]
+
+
+def _span_counts(predictions: pd.DataFrame) -> np.ndarray:
+    """Return (N, 3, K): for each type the spans in both, predicted, and true, of each sequence."""
+    parts = [
+        predictions[[f"{part}({name})" for name in span_types(predictions)]].to_numpy()
+        for part in ("span_hits", "span_predictions", "spans")
+    ]
+    return np.stack(parts, axis=1).astype(np.int64)
+
+
+def regression_scores(predictions: pd.DataFrame) -> dict[str, Estimate]:
+    """Return mse, mae, bias (the mean error) and r2; of several outputs those of each, as mse(NAME).
+
+    Args:
+        predictions: Columns target and prediction, or target(NAME) and prediction(NAME) of each output.
+    """
+    if names := outputs(predictions):
+        result: dict[str, Estimate] = {}
+        for name in names:
+            columns = {part: predictions[f"{part}({name})"] for part in ("target", "prediction")}
+            result |= {f"{k}({name})": v for k, v in regression_scores(pd.DataFrame(columns)).items()}
+        return result
     target, prediction = predictions.target.to_numpy(float), predictions.prediction.to_numpy(float)
     error = prediction - target
     return {
@@ -166,26 +279,35 @@ def recorded_scores(predictions: pd.DataFrame, unit: str) -> dict[str, Estimate]
         return classification_scores(predictions)
     if "errors" in predictions:
         return transduction_scores(predictions, unit)
-    return regression_scores(predictions) if "target" in predictions else {}
+    is_regression = "target" in predictions and predictions.target.dtype.kind == "f"
+    return regression_scores(predictions) if is_regression else {}
 
 
 def tables(predictions: pd.DataFrame, scores: Mapping[str, Estimate]) -> list[TitledTable]:
-    """Return what is printed: the scores, and for a classification each class and the confusion matrix."""
+    """Return what is printed: the scores, and each label or type of span, or each class and the confusion."""
     lines = [{"metric": name, "value": interval(one)} for name, one in scores.items()]
     note = "In brackets: 95 % interval over the examples."
     result = [TitledTable(f"{len(predictions)} examples", pd.DataFrame(lines), note)]
-    if "accuracy" not in scores:
+    if labels(predictions):
+        table = _table("label", each_label(predictions))
+        return [*result, TitledTable("Labels", table, "n: examples with the label.")]
+    if types := span_types(predictions):
+        table = _table("type", _each(_span_counts(predictions), types))
+        return [*result, TitledTable("Spans", table, "n: spans of the type.")]
+    if not classes(predictions):
         return result
-    rows = [
-        {
-            "class": name,
-            **{score: interval(one) for score, one in of_class.items()},
-            "n": of_class["recall"].n,
-        }
-        for name, of_class in class_scores(predictions).items()
-    ]
+    table = _table("class", class_scores(predictions))
     confusion = classification_tables(predictions)[0]
-    return [*result, TitledTable("Classes", pd.DataFrame(rows), "n: examples of the class."), confusion]
+    return [*result, TitledTable("Classes", table, "n: examples of the class."), confusion]
+
+
+def _table(heading: str, scores: Mapping[str, Mapping[str, Estimate]]) -> pd.DataFrame:
+    """Return a row for each class or label: its scores, and the number of its examples."""
+    rows = [
+        {heading: name, **{score: interval(one) for score, one in of_one.items()}, "n": of_one["recall"].n}
+        for name, of_one in scores.items()
+    ]
+    return pd.DataFrame(rows)
 
 
 def as_json(predictions: pd.DataFrame, scores: Mapping[str, Estimate]) -> dict[str, Any]:
@@ -195,7 +317,17 @@ def as_json(predictions: pd.DataFrame, scores: Mapping[str, Estimate]) -> dict[s
         "level": LEVEL,
         "metrics": {name: _values(one) for name, one in scores.items()},
     }
-    if "accuracy" in scores:
+    if labels(predictions):
+        result["labels"] = {
+            name: {score: _values(one) for score, one in of_label.items()}
+            for name, of_label in each_label(predictions).items()
+        }
+    if types := span_types(predictions):
+        result["spans"] = {
+            name: {score: _values(one) for score, one in of_type.items()}
+            for name, of_type in _each(_span_counts(predictions), types).items()
+        }
+    if classes(predictions):
         counts = errors.confusion(predictions)
         result["classes"] = {
             name: {score: _values(one) for score, one in of_class.items()}

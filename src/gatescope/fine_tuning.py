@@ -185,7 +185,10 @@ def _rows(own: Tensor, before: Tensor | None, names: Sequence[str], known: Seque
 
 
 def _what_is_new(old: TaskSpec, new: TaskSpec, same_head: bool) -> Iterator[str]:
-    """Yield a line on the vocabulary and one on the head, where they differ."""
+    """Yield a line each on tokenizer, vocabulary and head, where they differ."""
+    now, before = (task.tokenizer.get("name") for task in (new, old))
+    if now != before:
+        yield f"texts are divided into tokens by {now} and no longer by {before}"
     for what, names, known in (
         ("words", new.vocabulary, old.vocabulary),
         ("target symbols", new.target_vocabulary, old.target_vocabulary),

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from gatescope.components import nearest
+from gatescope.data.encoding.tokenizers import as_token
 from gatescope.data.errors import DataError
 from gatescope.sequences import UNKNOWN, TaskSpec
 
-ModelInput = str | Sequence[Sequence[float]] | Tensor | None
-"""A text, or features of shape (T, F). None is a missing text."""
+ModelInput = str | Sequence[str] | Sequence[Sequence[float]] | Tensor | None
+"""A text, the tokens of a text, or features of shape (T, F). None is a missing text."""
 
 NO_TEXT, NO_TOKEN, ONLY_UNKNOWN = "no text", "no token", "only unknown tokens"
 """Warnings on texts of which the model can read nothing: it answers as for one unknown token."""
@@ -27,10 +28,12 @@ class InputRow(NamedTuple):
     Attributes:
         values: (T,) token ids, or (T, F) features.
         warning: What the answer suffers from; "" for nothing.
+        tokens: The tokens of a text as they were read, also those that the model does not know.
     """
 
     values: Tensor
     warning: str = ""
+    tokens: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class InputReader:
         """
         if isinstance(value, str):
             return self._text(value)
+        if isinstance(value, list | tuple) and value and all(isinstance(one, str) for one in value):
+            return self._tokens([as_token(one, self.task.tokenizer.get("name", "")) for one in value])
         if self.task.inputs == "tokens" and not hasattr(value, "__len__"):
             return InputRow(self._unknown_token(), NO_TEXT)
         return self._features(value)
@@ -91,15 +96,24 @@ class InputReader:
         """Return the ids of a text's tokens."""
         if self.task.inputs != "tokens":
             raise DataError(f"the model reads {self.task.input_size} features per step and not text")
-        tokens = self.tokenize(text)
+        return self._tokens(self.tokenize(text))
+
+    def _tokens(self, tokens: Sequence[str]) -> InputRow:
+        """Return the ids of tokens, cut to the longest of training unless each token has an answer."""
+        if self.task.inputs != "tokens":
+            raise DataError(f"the model reads {self.task.input_size} features per step and not tokens")
         if not tokens:
             return InputRow(self._unknown_token(), NO_TOKEN)
-        unknown = self.index.get(UNKNOWN, 0)
-        ids = torch.tensor([self.index.get(token, unknown) for token in tokens[: self.longest]])
+        unknown, count = self.index.get(UNKNOWN, 0), len(tokens)
+        warning, read = "", tuple(tokens)
+        if count > self.longest and self.task.every_step:
+            warning = f"{count} tokens, the longest in training had {self.longest}"
+        elif count > self.longest:
+            warning, read = f"cut to {self.longest} of {count} tokens", read[: self.longest]
+        ids = torch.tensor([self.index.get(token, unknown) for token in read])
         if not any(token in self.index for token in tokens):
-            return InputRow(ids, ONLY_UNKNOWN)
-        too_long = len(tokens) > self.longest
-        return InputRow(ids, f"cut to {self.longest} of {len(tokens)} tokens" if too_long else "")
+            warning = ONLY_UNKNOWN
+        return InputRow(ids, warning, read)
 
     def _features(self, features: Any) -> InputRow:
         """Return features as a tensor of shape (T, F), standardised as those of the training were."""

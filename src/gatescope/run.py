@@ -21,6 +21,7 @@ from gatescope.data.errors import DataError
 from gatescope.devices import accelerator_of, check_card, device_count
 from gatescope.fine_tuning import check_architecture, freeze, keep_vocabulary, source_run, start_from
 from gatescope.instruments.callbacks import instrument_callbacks
+from gatescope.machine import check_machine, gib, memory, memory_problem
 from gatescope.models.encoder import sizes
 from gatescope.ranks import rank, under_torchrun
 from gatescope.tracking.checkpoint_files import read_checkpoint, weights_path
@@ -42,10 +43,12 @@ from gatescope.training.best_checkpoint import (
 )
 from gatescope.training.class_weights import loss_options
 from gatescope.training.data_identity import check_same_data
+from gatescope.training.memory import is_out_of_memory
 from gatescope.training.module import SequenceTask
 from gatescope.training.monitor import Monitor, choose_monitor
 from gatescope.training.objective import objective_for
 from gatescope.training.out_of_memory import MemoryReport
+from gatescope.training.own import own_loss, own_metric
 from gatescope.training.timing import epoch_seconds, seconds_per_epoch
 from gatescope.training.trainer import make_trainer, set_torch_options
 
@@ -90,6 +93,7 @@ def run(cfg: DictConfig) -> RunResult:
         NonFiniteLoss: Training diverged; the record contains everything that was measured before.
     """
     check(cfg)
+    check_machine(cfg)
     devices = device_count(cfg)
     if devices > 1 and not under_torchrun():
         raise ConfigError(
@@ -126,6 +130,8 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
     memory = MemoryReport(cfg, data, tracking.checkpoints.path)
     with memory.explained():
         module = build_module(cfg, data)
+    if problem := memory_problem(cfg, sizes(module.model)["total"]):
+        raise ConfigError([f"model: {problem}; or, for a large vocabulary, a smaller data.max_tokens"])
     if (source := source_run(cfg)) is not None:
         start_from(module.model, source)
     freeze(module.model, cfg.get("freeze") or [])
@@ -240,7 +246,15 @@ def load_data(cfg: DictConfig) -> SequenceData:
         keep_vocabulary(data, source)
     files = find_inputs(OmegaConf.to_container(cfg.data, resolve=True), "data")
     data.sources = {key: (str(path.absolute()), digest) for key, path, digest in files}
-    data.setup()
+    try:
+        data.setup()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DataError(
+            f"data: the memory of this machine, {gib(memory())}, is too small for these data ({error}); use "
+            "fewer or shorter examples"
+        ) from error
     return data
 
 
@@ -253,15 +267,19 @@ def build_module(cfg: DictConfig, data: SequenceData) -> SequenceTask:
 
     Raises:
         ConfigError: The targets are sequences, and there is no decoder; no metric has the name that is to be
-            monitored; or the options of `loss` do not fit the data.
+            monitored; or `loss` or `metric` do not fit the data.
     """
     model = build_network(cfg, data.task)
     scheduler = instantiate(cfg.scheduler) if cfg.scheduler else None
     assert data.splits is not None
     options = loss_options(cfg.get("loss") or {}, data.task, data.splits.train.targets)
     objective = objective_for(data.task, **options)
-    monitor = choose_monitor(data.task, objective.metrics(), cfg.get("monitor"), cfg.get("monitor_direction"))
-    return SequenceTask(model, instantiate(cfg.optimizer), scheduler, objective, monitor)
+    loss, metric = own_loss(cfg.get("loss")), own_metric(cfg.get("metric"), data.task)
+    metrics = objective.metrics()
+    if metric is not None:
+        metrics.add_metrics({metric.name: metric.metric})
+    monitor = choose_monitor(data.task, metrics, cfg.get("monitor"), cfg.get("monitor_direction"))
+    return SequenceTask(model, instantiate(cfg.optimizer), scheduler, objective, monitor, loss, metric)
 
 
 def fit_baseline(cfg: DictConfig, tracking: TrackedRun, data: SequenceData) -> RunResult:

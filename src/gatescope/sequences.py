@@ -19,7 +19,7 @@ END = 0
 """Id in a target vocabulary that ends every target of a transduction; decoding starts from it."""
 PADDING, UNKNOWN = "<pad>", "<unk>"
 """Vocabulary entries: the padding of a source, and any token that the train split lacks."""
-Kind = Literal["classification", "regression", "next_step", "transduction"]
+Kind = Literal["classification", "regression", "next_step", "tagging", "transduction"]
 Split = Literal["train", "validation", "test"]
 
 
@@ -28,13 +28,13 @@ class TargetScale:
     """The scale on which a model learns the targets of a regression; it answers in the original unit.
 
     Attributes:
-        mean: mean of the train targets, of their logarithms if `log`.
-        deviation: their standard deviation.
+        mean: mean of the train targets, of their logarithms if `log`; of several outputs one for each.
+        deviation: their standard deviation; of several outputs one for each.
         log: whether the model learns the logarithm.
     """
 
-    mean: float
-    deviation: float
+    mean: float | tuple[float, ...]
+    deviation: float | tuple[float, ...]
     log: bool = False
 
 
@@ -47,21 +47,24 @@ class TaskSpec:
     to the prediction.
 
     Attributes:
-        kind: what is predicted: a class or a real value per sequence, a class (or several labels) per time
-            step, or a sequence of symbols.
+        kind: what is predicted: a class or real values per sequence, the next symbol (or several labels) at
+            each time step, a tag of each time step, or a sequence of symbols.
         inputs: token ids, or feature vectors.
         input_size: number of token ids, or of features per time step.
-        output_size: 1 for a regression and for two classes (one sigmoid output), else the number of classes.
+        output_size: 1 for two classes (one sigmoid output), else the number of classes, of labels, or of the
+            values of a regression.
         metric: the metric that studies compare, named as it is logged after "validation/" and "test/".
         direction: whether a larger ("max") or a smaller ("min") value of `metric` is better.
-        labels: names of the classes; empty if they have none.
+        labels: names of the classes, labels, tags or values of a regression; empty if they have none.
         vocabulary: the token of each id; empty if tokens have no names. Ids are then shown as numbers.
         padding_index: id of the padding token; None pads with 0.
         tolerance: a regression example counts as solved if its absolute error is below this value.
         target_vocabulary: the symbol of each target id of a transduction; entry END ends a target.
         target_unit: what one target symbol is.
-        multilabel: each of the K outputs is an independent label; targets are zeros and ones, (T, K) per
-            sequence.
+        multilabel: each of the K outputs is an independent label; targets are zeros and ones, (K,) per
+            sequence for a classification and (T, K) for next_step.
+        thresholds: probability above which each label of a multilabel classification is predicted; empty for
+            0.5.
         causal: targets are later inputs, so that a bidirectional model would read the answers.
         stateful: row i of a batch continues row i of the previous batch; hidden states are carried over.
         vectors: (input_size, D) pretrained embeddings of the tokens; D is then the width of the embedding.
@@ -88,6 +91,7 @@ class TaskSpec:
     target_vocabulary: tuple[str, ...] = ()
     target_unit: Literal["character", "phoneme", "word"] = "word"
     multilabel: bool = False
+    thresholds: tuple[float, ...] = ()
     causal: bool = False
     stateful: bool = False
     vectors: Tensor | None = field(default=None, repr=False, compare=False)
@@ -96,6 +100,16 @@ class TaskSpec:
     notes: dict[str, Any] = field(default_factory=dict)
     input_scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     target_scale: TargetScale | None = None
+
+    @property
+    def every_step(self) -> bool:
+        """Whether there is a prediction at every time step."""
+        return self.kind in ("next_step", "tagging")
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether each sequence has one class out of several."""
+        return self.kind == "classification" and not self.multilabel
 
     def token(self, index: int) -> str:
         """Return the token of an input id; the id itself as text if the task has no vocabulary."""
@@ -170,12 +184,25 @@ def first_answer(targets: Tensor) -> Tensor:
 
 
 def probabilities(task: TaskSpec, values: Tensor) -> Tensor:
-    """Return class probabilities; a single output gives those of two classes.
+    """Return class probabilities; a single output gives those of two classes, several labels one each.
 
     Shape:
-        values: (…, K) logits; the result: (…, number of classes).
+        values: (…, K) logits; the result: (…, number of classes or labels).
     """
+    if task.multilabel:
+        return torch.sigmoid(values)
     if task.output_size == 1:
         probability = torch.sigmoid(values)
         return torch.cat([1 - probability, probability], dim=-1)
     return torch.softmax(values, dim=-1)
+
+
+def predicted_labels(task: TaskSpec, values: Tensor) -> Tensor:
+    """Return which labels are predicted, their probability being above the threshold.
+
+    Shape:
+        values: (…, K) logits; the result: (…, K) bool.
+    """
+    if not task.thresholds:
+        return values > 0
+    return values > torch.logit(torch.tensor(task.thresholds, dtype=values.dtype, device=values.device))

@@ -59,23 +59,27 @@ def _has_targets(data: SequenceData, predictions: pd.DataFrame) -> bool:
     assert data.splits is not None
     if ids and not 0 <= min(ids) <= max(ids) < len(data.splits.test):
         return False
-    if "target" not in predictions:
-        return True
+    if not {"target", "targets"} & set(predictions):
+        return True  # a prediction at every step, or several outputs
     targets = recorded_targets(data, ids)
+    if "targets" in predictions:
+        return [set(json.loads(cell)) for cell in predictions.targets] == [set(one) for one in targets]
     if predictions.target.dtype.kind == "f":
         return bool(np.allclose(np.array(targets, dtype=float), predictions.target, rtol=1e-6, atol=0))
     return list(predictions.target) == targets
 
 
 def recorded_targets(data: SequenceData, ids: Sequence[int]) -> list[Any]:
-    """Return the targets of test examples as predictions are recorded: class names, values or symbols."""
+    """Return the targets of test examples: class names, lists of labels, values or symbols."""
     from gatescope.training.classification import class_names
     from gatescope.training.transduction import sequences
 
     assert data.splits is not None
     targets = [data.splits.test.targets[i] for i in ids]
-    if data.task.kind == "classification":
-        names = class_names(data.task)
+    names = class_names(data.task) if data.task.kind == "classification" else []
+    if data.task.multilabel and names:
+        return [[name for name, flag in zip(names, t.tolist(), strict=True) if flag] for t in targets]
+    if names:
         return [names[int(target)] for target in targets]
     if data.task.kind == "transduction":
         return [next(sequences(target, data.task)) for target in targets]

@@ -17,7 +17,7 @@ from gatescope.data.errors import DataError
 from gatescope.model_inputs import NO_TOKEN, ONLY_UNKNOWN, InputReader, InputRow, ModelInput
 from gatescope.models.encoder import SequenceModel
 from gatescope.models.seq2seq import Seq2Seq
-from gatescope.sequences import END, Batch, Split, TaskSpec, probabilities
+from gatescope.sequences import END, Batch, Split, TaskSpec, predicted_labels, probabilities
 
 if TYPE_CHECKING:
     from gatescope.data.datamodule import SequenceData
@@ -40,16 +40,24 @@ class Answer:
 
     Attributes:
         label: Most probable class, for classification.
-        probabilities: Probability of each class, for classification.
-        value: Predicted value, for regression.
+        labels: Predicted labels, for classification by several labels.
+        probabilities: Probability of each class or label, for classification.
+        value: Predicted value, for regression on one number.
+        values: Predicted value of each output, for regression on several.
         symbols: Generated symbols, for transduction.
+        tags: Predicted tag of each token, for tagging.
+        tokens: The tokens of the text as the model read them, for tagging.
         warning: Why the answer may be worthless, such as "no token" or "only unknown tokens"; "" otherwise.
     """
 
     label: str | None = None
+    labels: list[str] = field(default_factory=list)
     probabilities: dict[str, float] = field(default_factory=dict)
     value: float | None = None
+    values: dict[str, float] = field(default_factory=dict)
     symbols: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
     warning: str = ""
 
 
@@ -145,7 +153,7 @@ class Trained:
 
         Args:
             inputs: Texts, or features of shape (T, F) each, as in the file that the model was trained
-                on. A single string is one text.
+                on. A single string is one text; a text may be the list of its tokens.
             batch_size: Number of inputs that the model reads at once.
 
         Raises:
@@ -184,9 +192,14 @@ class Trained:
         for batch in _batches([len(row.values) for row in rows], batch_size):
             answers = self.answers(self._collate([rows[i] for i in batch]))
             found |= zip(batch, answers, strict=True)
-        return [
-            replace(found[i], warning=row.warning) if row.warning else found[i] for i, row in enumerate(rows)
-        ]
+        return [self._completed(found[i], row) for i, row in enumerate(rows)]
+
+    def _completed(self, answer: Answer, row: InputRow) -> Answer:
+        """Return an answer with the warning of its input, and of a tagging with its tokens."""
+        if self.task.kind == "tagging":
+            count = len(row.tokens) if self.task.inputs == "tokens" else len(answer.tags)
+            answer = replace(answer, tokens=list(row.tokens), tags=answer.tags[:count])
+        return replace(answer, warning=row.warning) if row.warning else answer
 
     def _collate(self, rows: Sequence[InputRow]) -> Batch:
         """Return rows as a padded batch."""
@@ -211,21 +224,37 @@ class Trained:
         if isinstance(model, Seq2Seq):
             generated = model.generate(batch).symbols.tolist()
             return [Answer(symbols=self.symbol_names(row)) for row in generated]
-        if task.kind not in ("classification", "regression"):
+        if task.kind == "next_step":
             raise DataError(
                 f"a {task.kind} task has a prediction at every step: call the model itself, .model(batch)"
             )
         values = model(batch).values
+        if task.kind == "tagging":
+            return self._tagged(batch, values)
+        if task.kind == "regression" and task.output_size > 1:
+            return [Answer(values=dict(zip(self.labels, row, strict=True))) for row in values.tolist()]
         if task.kind == "regression":
             return [Answer(value=value) for value in values[:, 0].tolist()]
-        labels = self.labels
-        rows = [dict(zip(labels, row, strict=True)) for row in probabilities(task, values).tolist()]
+        names = self.labels
+        rows = [dict(zip(names, row, strict=True)) for row in probabilities(task, values).tolist()]
+        if task.multilabel:
+            return [
+                Answer(labels=[n for n, one in zip(names, flags, strict=True) if one], probabilities=row)
+                for row, flags in zip(rows, predicted_labels(task, values).tolist(), strict=True)
+            ]
         return [Answer(label=max(row, key=row.__getitem__), probabilities=row) for row in rows]
+
+    def _tagged(self, batch: Batch, values: torch.Tensor) -> list[Answer]:
+        """Return the tags of the valid steps of each example."""
+        names, tokens = self.labels, self.task.tokens(batch) or [[] for _ in batch.lengths]
+        rows = zip(values.argmax(-1).tolist(), batch.lengths.tolist(), tokens, strict=True)
+        return [Answer(tags=[names[i] for i in row[:length]], tokens=own) for row, length, own in rows]
 
     @property
     def labels(self) -> list[str]:
-        """Names of the classes, or their indices if the data have no names."""
-        return list(self.task.labels) or [str(i) for i in range(max(self.task.output_size, 2))]
+        """Names of the classes, labels, tags or outputs, or their indices if the data have no names."""
+        count = max(self.task.output_size, 2) if self.task.has_classes else self.task.output_size
+        return list(self.task.labels) or [str(i) for i in range(count)]
 
     def symbol_names(self, symbols: Sequence[int]) -> list[str]:
         """Return the names of target ids up to END."""

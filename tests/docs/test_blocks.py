@@ -76,8 +76,11 @@ def test_a_train_command_composes(config: Compose, block: Block, words: list[str
 def one_job(words: list[str], end: int) -> list[str]:
     """Return the overrides of a sweep's job: of each key the first value (0) or the last (-1)."""
     pairs = [word.partition("=") for word in words if word not in FLAGS]
-    job = [f"{key}={value.split(',')[end]}" if equals else key for key, equals, value in pairs]
-    return [with_quoted_paths(word) for word in job]
+    values = [[value] if value.startswith("[") else value.split(",") for _, _, value in pairs]
+    return [
+        with_quoted_paths(f"{key}={own[end]}") if equals else key
+        for (key, equals, _), own in zip(pairs, values, strict=True)
+    ]
 
 
 @cache

@@ -90,6 +90,13 @@ def test_attention(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_loss(tmp_path: Path) -> None:
+    follow("docs/extend/loss.md", tmp_path)
+    summary = json.loads((only_run(tmp_path) / "run.json").read_text())["summary"]
+    assert 0 < summary["test/multiclass_auroc"] < 1
+
+
+@pytest.mark.slow
 def test_study_and_figure(tmp_path: Path) -> None:
     follow("docs/extend/study.md", tmp_path)
     assert len(list(tmp_path.glob("runs/memory/*/run.json"))) == 6

@@ -170,7 +170,7 @@ def test_each_key_that_names_a_file(config: Compose, tmp_path: Path, data: str, 
     assert identity(path) != before
 
 
-NEED_A_PATH = ("text_file", "pairs_file", "series_file", "polyphonic_file", "audio_folder")
+NEED_A_PATH = ("text_file", "pairs_file", "conll_file", "series_file", "polyphonic_file", "audio_folder")
 
 
 def test_a_folder_is_identified_by_names_and_contents_of_its_files(config: Compose, tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ NOT_CALLED = {
     "tests/cells/test_worked_example.py",
     "gatescope.cells.kernels.gpu.scan.Scan.forward": "on a GPU: see tests/cells/test_triton_kernels.py",
     "gatescope.cells.kernels.gpu.scan.Scan.backward": "on a GPU, as its forward",
+    "gatescope.export.recurrence.OnnxLayer.forward": "torch.export calls it, after training: see "
+    "tests/export/test_graph.py",
     "gatescope.export.graph._ExportedEncoder.forward": "torch.export calls it, after training: see "
     "tests/export/test_graph.py",
     "gatescope.data.examples.Examples.__getitem__": "torch asks for __getitems__ where there is one; a "

@@ -22,6 +22,7 @@ from gatescope.analysis import study as declared
 from gatescope.analysis.contrasts import Contrast, Leader, Rules, Scores, VariantSummary
 from gatescope.analysis.intervals import scale_of
 from gatescope.analysis.items import Items, item_contributions, variance_of, variance_of_difference
+from gatescope.analysis.outcomes import Outcomes, study_outcomes
 from gatescope.analysis.runs import NoRuns, Tables, summary_names
 from gatescope.analysis.selection import Selection, select
 from gatescope.analysis.statistics import ItemVariance
@@ -57,6 +58,7 @@ class Comparison:
             mean is better.
         baselines: by condition, the baseline.
         baseline_contrasts: by condition, each variant against the baseline; one family each.
+        outcomes: how many seeds solve the task; None where the study does not declare `study.solved`.
     """
 
     study: dict[str, Any]
@@ -79,6 +81,7 @@ class Comparison:
     ahead_of_all: dict[tuple[str, str], str]
     baselines: dict[str, declared.Baseline]
     baseline_contrasts: dict[str, tuple[Contrast, ...]]
+    outcomes: Outcomes | None
 
     @cached_property
     def gradient_flow(self) -> signal_reach.GradientFlow:
@@ -207,6 +210,7 @@ def _compare(recorded: Tables, tables: Tables, selection: Selection | None) -> C
             c: contrasts.contrasts_with_value(c, scores[primary][c], own.name, own.value, rules)
             for c, own in baselines.items()
         },
+        outcomes=study_outcomes(contenders),
     )
 
 

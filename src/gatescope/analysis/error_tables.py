@@ -12,7 +12,7 @@ from gatescope.analysis import errors
 from gatescope.analysis.report import numbers
 from gatescope.analysis.report.tables import markdown as markdown_table
 from gatescope.tracking.outcomes import align_columns
-from gatescope.tracking.predictions import classes, escape_formula
+from gatescope.tracking.predictions import classes, escape_formula, labels
 
 MAX_CLASSES = 12
 """Classes up to which the confusion matrix is shown; with more, the most frequent confusions are."""
@@ -42,6 +42,9 @@ def error_tables(predictions: pd.DataFrame, count: int, texts: errors.Texts | No
     tables = [TitledTable("Test split", pd.DataFrame([errors.scores(predictions)]))]
     if classes(predictions):
         tables += classification_tables(predictions)
+    if labels(predictions):
+        note = "n: examples with the label."
+        tables.append(TitledTable("Labels", errors.per_label(predictions), note))
     worst = errors.worst_errors(predictions, count, texts)
     return [*tables, TitledTable("Worst errors", worst, "" if len(worst) else "There are none.")]
 

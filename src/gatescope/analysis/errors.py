@@ -23,7 +23,7 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_
 from gatescope.analysis import study, style
 from gatescope.analysis.tables import Tables, count_text
 from gatescope.analysis.units import unit_name
-from gatescope.tracking.predictions import badness, classes, worst
+from gatescope.tracking.predictions import badness, classes, flags, labels, outputs, worst
 
 BINS = 15
 CALIBRATION = ["low", "high", "n", "confidence", "accuracy"]
@@ -67,6 +67,26 @@ def per_class(predictions: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"class": names, "precision": precision, "recall": recall, "f1": f1, "n": n})
 
 
+def per_label(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return precision, recall, f1 and n (number of examples) of each label; a ratio 0 / 0 is 0."""
+    names = labels(predictions)
+    precision, recall, f1, n = precision_recall_fscore_support(
+        flags(predictions.targets, names), flags(predictions.predictions, names), zero_division=0.0
+    )
+    return pd.DataFrame({"label": names, "precision": precision, "recall": recall, "f1": f1, "n": n})
+
+
+def label_scores(predictions: pd.DataFrame) -> dict[str, float]:
+    """Return macro_f1, micro_f1 and subset_accuracy of several labels per example."""
+    names = labels(predictions)
+    pair = flags(predictions.targets, names), flags(predictions.predictions, names)
+    return {
+        "macro_f1": float(f1_score(*pair, average="macro", zero_division=0.0)),
+        "micro_f1": float(f1_score(*pair, average="micro", zero_division=0.0)),
+        "subset_accuracy": float((predictions.targets == predictions.predictions).mean()),
+    }
+
+
 def calibration(predictions: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
     """Return low, high, n, mean confidence and accuracy of each bin of confidence; NaN for an empty bin."""
     probabilities = predictions[[f"p({name})" for name in classes(predictions)]].to_numpy()
@@ -101,8 +121,10 @@ def brier(predictions: pd.DataFrame) -> float:
 def scores(predictions: pd.DataFrame) -> dict[str, float]:
     """Return the scores of a whole test split by name.
 
-    All tasks have examples and loss. A classification has accuracy, macro_f1, calibration_error and brier; a
-    transduction error_rate and wrong; a regression mse and bias; other tasks accuracy or nll.
+    All tasks have examples and loss. A classification has accuracy, macro_f1, calibration_error and brier,
+    one by several labels macro_f1, micro_f1 and subset_accuracy; a transduction error_rate and wrong; a
+    regression mse and bias, of each output if there are several; a tagging accuracy and span_f1; other tasks
+    accuracy or nll.
     """
     result = {"examples": float(len(predictions)), "loss": float(predictions.loss.mean())}
     if classes(predictions):
@@ -115,14 +137,23 @@ def scores(predictions: pd.DataFrame) -> dict[str, float]:
             "calibration_error": expected_calibration_error(calibration(predictions)),
             "brier": brier(predictions),
         }
+    elif labels(predictions):
+        result |= label_scores(predictions)
     elif "errors" in predictions:
         result["error_rate"] = float(predictions.errors.sum() / max(predictions.symbols.sum(), 1))
         result["wrong"] = float((predictions.errors > 0).mean())
+    elif outputs(predictions):
+        for name in outputs(predictions):
+            error = predictions[f"prediction({name})"] - predictions[f"target({name})"]
+            result |= {f"mse({name})": float((error**2).mean()), f"bias({name})": float(error.mean())}
     elif "target" in predictions:
         error = predictions.prediction - predictions.target
         result |= {"mse": float((error**2).mean()), "bias": float(error.mean())}
     elif "correct" in predictions:
         result["accuracy"] = float(predictions.correct.sum() / max(predictions.scored.sum(), 1))
+        if "spans" in predictions:
+            both = predictions.span_predictions.sum() + predictions.spans.sum()
+            result["span_f1"] = float(2 * predictions.span_hits.sum() / max(both, 1))
     else:
         result["nll"] = float((predictions.loss * predictions.steps).sum() / predictions.steps.sum())
     return result
@@ -162,7 +193,8 @@ def worst_over_seeds(
         Columns id, wrong (number of runs), runs (number of all runs), loss (mean), target, prediction (the
         most frequent, or the mean) and text.
     """
-    columns = [name for name in ("id", "loss", "target", "prediction") if name in predictions[0]]
+    pair = ("targets", "predictions") if labels(predictions[0]) else ("target", "prediction")
+    columns = [name for name in ("id", "loss", *pair) if name in predictions[0]]
     parts = [table[columns].assign(badness=badness(table)) for table in predictions]
     rows = pd.concat(parts, ignore_index=True)
     rows["is_wrong"] = rows.badness > 0
@@ -174,15 +206,15 @@ def worst_over_seeds(
         loss=("loss", "mean"),
     ).reset_index()
     names = predictions[0].columns
-    has_wrong = bool(classes(names)) or "errors" in names or "correct" in names
+    has_wrong = bool(classes(names) or labels(names)) or "errors" in names or "correct" in names
     order = ["wrong", "badness", "loss"] if has_wrong else ["badness", "loss"]
     share = table.assign(wrong=table.wrong / table.runs)
     first = share.sort_values(order, ascending=False, kind="stable").index[:count]
     table = table.loc[first]
     table = table[table.badness > 0].copy()
-    if "target" in rows:
-        table["target"] = [by_id.target.get_group(i).iloc[0] for i in table.id]
-        table["prediction"] = [_typical(by_id.prediction.get_group(i)) for i in table.id]
+    if pair[0] in rows:
+        table["target"] = [by_id[pair[0]].get_group(i).iloc[0] for i in table.id]
+        table["prediction"] = [_typical(by_id[pair[1]].get_group(i)) for i in table.id]
     table = table.drop(columns=["badness"] if has_wrong else ["badness", "wrong"])
     return _with_texts(table.reset_index(drop=True), texts)
 
@@ -192,7 +224,8 @@ def same_examples(predictions: Sequence[pd.DataFrame]) -> bool:
     first = predictions[0]
     if any(set(table.columns) != set(first.columns) for table in predictions):
         return False
-    fixed = [name for name in ("target", "scored", "steps") if name in first]
+    several = [f"target({name})" for name in outputs(first)]
+    fixed = [name for name in ("target", "targets", "scored", "steps", *several) if name in first]
     rows = pd.concat([table[["id", *fixed]] for table in predictions])
     return len(rows.drop_duplicates()) == rows.id.nunique()
 

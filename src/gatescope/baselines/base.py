@@ -85,8 +85,9 @@ def class_targets(examples: Examples, task: TaskSpec, name: str) -> np.ndarray:
     Raises:
         ValueError: the task is not a classification of sequences.
     """
-    if task.kind != "classification" or not isinstance(examples.targets, Tensor):
-        raise ValueError(f"model={name} predicts one class per sequence, and these data are a {task.kind}")
+    if not task.has_classes or not isinstance(examples.targets, Tensor):
+        what = "classification by several labels" if task.multilabel else task.kind
+        raise ValueError(f"model={name} predicts one class per sequence, and these data are a {what}")
     return examples.targets.numpy()
 
 

@@ -30,7 +30,7 @@ class Majority(Baseline):
         assert isinstance(targets, Tensor)
         self.task = task
         if task.kind == "regression":
-            self.prediction = targets.mean().reshape(1)
+            self.prediction = targets.mean(0).reshape(-1)
         elif targets.is_floating_point():
             self.prediction = torch.logit((targets.double().sum(0) + 0.5) / (len(targets) + 1)).float()
         else:
@@ -40,7 +40,7 @@ class Majority(Baseline):
 
     def predict(self, batch: Batch) -> Tensor:
         """Return the same logits or values for every example."""
-        shape = batch.inputs.shape[:2] if self.task.kind == "next_step" else batch.inputs.shape[:1]
+        shape = batch.inputs.shape[:2] if self.task.every_step else batch.inputs.shape[:1]
         return self.prediction.expand(*shape, -1)
 
     @property

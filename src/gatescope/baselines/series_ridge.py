@@ -43,10 +43,11 @@ class SeriesRidge(Baseline):
         self.pipeline.fit(self.summary.split(examples, task, "series_ridge"), examples.targets.numpy())
 
     def predict(self, batch: Batch) -> Tensor:
-        """Return values (B, 1)."""
-        return torch.from_numpy(self.pipeline.predict(self.summary.batch(batch))).float()[:, None]
+        """Return values (B, K)."""
+        values = torch.from_numpy(self.pipeline.predict(self.summary.batch(batch))).float()
+        return values[:, None] if values.dim() == 1 else values
 
     @property
     def parameters(self) -> int:
         """Number of weights and biases."""
-        return int(self.pipeline[-1].coef_.size) + 1
+        return int(self.pipeline[-1].coef_.size + np.size(self.pipeline[-1].intercept_))

@@ -90,12 +90,16 @@ def quantiles(lengths: np.ndarray) -> str:
 
 
 def class_shares(data: SequenceData) -> list[tuple[str, list[float]]]:
-    """Return each class with its share of each split; nothing if sequences have no class."""
+    """Return each class, label or tag with its share of each split; nothing if there are none."""
     task = data.task
-    if task.kind != "classification":
+    if task.kind not in ("classification", "tagging"):
         return []
+    if task.multilabel:
+        shares = [getattr(data.splits, name).targets.mean(0).tolist() for name in SPLITS]
+        return [(label, list(row)) for label, *row in zip(task.labels, *shares, strict=True)]
     classes = max(task.output_size, 2)
-    counts = [np.bincount(getattr(data.splits, name).targets, minlength=classes) for name in SPLITS]
+    targets = [getattr(data.splits, name).targets for name in SPLITS]
+    counts = [np.bincount(getattr(one, "flat", one), minlength=classes) for one in targets]
     names = task.labels or tuple(str(i) for i in range(classes))
     return [(label, [float(c[i] / c.sum()) for c in counts]) for i, label in enumerate(names)]
 
@@ -112,8 +116,14 @@ def example_line(data: SequenceData, examples: Examples, index: int) -> str:
         inputs = start + (" …" if len(tokens[0]) > MAX_SHOWN else "")
     target = batch.targets[0]
     shown: object = target.flatten()[:MAX_SHOWN].tolist()
-    if data.task.kind == "classification" and data.task.labels:
-        shown = data.task.labels[int(target)]
+    if data.task.kind == "tagging" and data.task.labels:
+        shown = " ".join(data.task.labels[i] for i in target.tolist()[:MAX_SHOWN])
+    elif data.task.kind == "classification" and data.task.labels:
+        names = data.task.labels
+        if data.task.multilabel:
+            shown = [name for name, flag in zip(names, target.tolist(), strict=True) if flag]
+        else:
+            shown = names[int(target)]
     return f"train {index}: {inputs} -> {shown}"
 
 

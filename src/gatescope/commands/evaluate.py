@@ -2,7 +2,8 @@
 
     run=RUN          the run, by its id or by its directory
     file=PATH        a table of texts with their labels or values (.csv, .tsv, .txt, .json or .jsonl, also
-                     .gz, or .parquet), or series with theirs (.npz or .ts)
+                     .gz, or .parquet), or series with theirs (.npz or .ts), or tagged sentences (CoNLL or
+                     .jsonl)
     out=PATH         also write everything to this file as JSON
     column=NAME      column of the texts, its name or its position from 1, or array of the series (default:
                      the one that the run was trained on)
@@ -16,8 +17,9 @@
     root=PATH        where ids are searched (default: the environment variable RUNS_DIR, else runs)
 
 Prints the scores of the task with 95 % intervals over the examples of the file, and for a classification
-precision, recall and F1 of each class, and the confusion matrix. Every row counts, also those whose text is
-empty or unknown. Exit code: 0 done, 1 the run or the file cannot be used, 2 wrong arguments.
+precision, recall and F1 of each class or label, and the confusion matrix of classes. Every row counts, also
+those whose text is empty or unknown. Exit code: 0 done, 1 the run or the file cannot be used, 2 wrong
+arguments.
 """
 
 from __future__ import annotations
@@ -25,10 +27,11 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import torch
 from pydantic import Field
@@ -39,11 +42,12 @@ from gatescope.analysis.commands import UsageError
 from gatescope.analysis.statistics import Estimate
 from gatescope.commands.arguments import Text, execute, runs_dir
 from gatescope.commands.series_rows import series_rows
+from gatescope.commands.tagged_rows import sentences, tag_counts
 from gatescope.commands.text_rows import (
-    TARGET_KEYS,
     TEXT_KEYS,
     checked_rows,
     column_of,
+    target_columns,
     target_tokenizer,
     text_or_none,
 )
@@ -52,6 +56,7 @@ from gatescope.data.errors import DataError
 from gatescope.data.files.labels import label_text, shorten, to_number
 from gatescope.data.files.table_form import Delimiter, TableForm
 from gatescope.data.files.table_reader import Table
+from gatescope.data.files.target_columns import flags, split_labels
 from gatescope.model_inputs import ModelInput
 from gatescope.trained import Answer, Trained
 
@@ -88,7 +93,10 @@ def evaluate(
     if trained.task.kind == "next_step":
         raise UsageError(f"{trained.directory.name} predicts the next step: its own test is what scores it")
     path = Path(file).expanduser()
-    if trained.task.inputs == "tokens":
+    examples: Iterable[tuple[ModelInput, Any]]
+    if trained.task.kind == "tagging":
+        examples = ((one.tokens, one.tags) for one in sentences(trained, path, column, label, encoding))
+    elif trained.task.inputs == "tokens":
         given = {"header": header, "encoding": encoding, "delimiter": delimiter, "quoting": quoting}
         examples = _texts(trained, path, column, label, TableForm.of(trained.config.data, **given))
     else:
@@ -115,29 +123,40 @@ def _texts(
     trained: Trained, path: Path, column: str | None, label: str | None, form: TableForm
 ) -> Iterator[tuple[ModelInput, Any]]:
     """Yield the text and the target of each row."""
-    columns = tuple(column_of(trained.config, *one) for one in ((TEXT_KEYS, column), (TARGET_KEYS, label)))
-    for row in checked_rows(Table(path, columns, form)):
-        target = _target(trained, row.values[1], f"{path}: {row.where}, column {columns[1]}")
-        yield text_or_none(row.values[0]), target
+    text, labels = column_of(trained.config, TEXT_KEYS, column), target_columns(trained.config, label)
+    for row in checked_rows(Table(path, (text, *labels), form)):
+        first, *rest = row.values
+        target = _target(trained, rest, f"{path}: {row.where}, column {', '.join(labels)}")
+        yield text_or_none(first), target
 
 
 def _series(trained: Trained, path: Path, x: str | None, y: str | None) -> Iterator[tuple[ModelInput, Any]]:
     """Yield each series with its target."""
     for row in series_rows(path, trained.config, x, y, labelled=True):
-        yield torch.from_numpy(row.values), _target(trained, row.label, f"{path}: label of {row.where}")
+        values = row.label if isinstance(row.label, list) else [row.label]
+        yield torch.from_numpy(row.values), _target(trained, values, f"{path}: label of {row.where}")
 
 
-def _target(trained: Trained, value: Any, where: str) -> Any:
-    """Return the true class, value or target of an example.
+def _target(trained: Trained, values: Sequence[Any], where: str) -> Any:
+    """Return the true class, labels, value or target of an example.
+
+    Args:
+        trained: The model.
+        values: What the columns of the labels hold.
+        where: Place of the example.
 
     Raises:
         DataError: It is missing, or none of the task.
     """
+    if trained.task.kind == "classification" and trained.task.multilabel:
+        return _label_set(trained, values, where)
+    value = values[0]
     if trained.task.kind == "regression":
-        number = to_number(value)
-        if number is None or not math.isfinite(number):
-            raise DataError(f"{where}: {shorten(value)} is not a number")
-        return number
+        if len(values) != trained.task.output_size:
+            expected = ", ".join(trained.labels)
+            raise DataError(f"{where}: {len(values)} number(s), and the run has the outputs {expected}")
+        numbers = [_number(one, where) for one in values]
+        return numbers if len(numbers) > 1 else numbers[0]
     text = "" if value is None else label_text(value)
     if not text:
         raise DataError(f"{where}: missing")
@@ -147,8 +166,31 @@ def _target(trained: Trained, value: Any, where: str) -> Any:
     return text
 
 
+def _number(value: Any, where: str) -> float:
+    """Return a true value as a number."""
+    number = to_number(value)
+    if number is None or not math.isfinite(number):
+        raise DataError(f"{where}: {shorten(value)} is not a number")
+    return number
+
+
+def _label_set(trained: Trained, values: Sequence[Any], where: str) -> list[str]:
+    """Return the true labels of an example in the order of the task."""
+    names = trained.labels
+    separator = str(trained.config.data.get("label_separator", ","))
+    found = flags(values, names) if len(values) == len(names) else split_labels(values[0], separator)
+    if found is None or values[0] is None:
+        raise DataError(f"{where}: {shorten(values)} holds no labels")
+    if unknown := set(found) - set(names):
+        known = ", ".join(names[:20])
+        raise DataError(f"{where}: {shorten(min(unknown))} is no label of the run, which are: {known}")
+    return [name for name in names if name in found]
+
+
 def _predictions(trained: Trained, targets: Sequence[Any], answers: Sequence[Answer]) -> pd.DataFrame:
     """Return a table as `gatescope.tracking.predictions` describes it."""
+    if trained.task.kind == "classification" and trained.task.multilabel:
+        return _label_predictions(trained, targets, answers)
     if trained.task.kind == "classification":
         labels = trained.labels
         table = pd.DataFrame(
@@ -161,10 +203,34 @@ def _predictions(trained: Trained, targets: Sequence[Any], answers: Sequence[Ans
             }
         )
         return table.assign(**{f"p({name})": [a.probabilities[name] for a in answers] for name in labels})
+    if trained.task.kind == "regression" and trained.task.output_size > 1:
+        columns = {}
+        for k, name in enumerate(trained.labels):
+            columns[f"target({name})"] = [target[k] for target in targets]
+            columns[f"prediction({name})"] = [answer.values[name] for answer in answers]
+        return pd.DataFrame(columns)
     if trained.task.kind == "regression":
         table = pd.DataFrame({"target": targets, "prediction": [answer.value for answer in answers]})
         return table.assign(loss=(table.prediction - table.target) ** 2)
+    if trained.task.kind == "tagging":
+        return pd.DataFrame(tag_counts(trained, targets, answers))
     return pd.DataFrame(_edits(trained, targets, answers))
+
+
+def _label_predictions(
+    trained: Trained, targets: Sequence[list[str]], answers: Sequence[Answer]
+) -> pd.DataFrame:
+    """Return true and predicted labels, their probabilities, and the mean cross-entropy over the labels."""
+    names = trained.labels
+    probabilities = np.array([[answer.probabilities[name] for name in names] for answer in answers])
+    true = np.array([[name in target for name in names] for target in targets])
+    losses = -np.log(np.where(true, probabilities, 1 - probabilities).clip(min=1e-38)).mean(1)
+    columns = {"targets": targets, "predictions": [answer.labels for answer in answers]}
+    as_json = {
+        name: [json.dumps(one, ensure_ascii=False) for one in lists] for name, lists in columns.items()
+    }
+    table = pd.DataFrame({"loss": losses} | as_json)
+    return table.assign(**{f"p({name})": probabilities[:, k] for k, name in enumerate(names)})
 
 
 def _edits(trained: Trained, targets: Sequence[str], answers: Sequence[Answer]) -> Iterator[dict[str, Any]]:
@@ -182,8 +248,12 @@ def _edits(trained: Trained, targets: Sequence[str], answers: Sequence[Answer]) 
 
 def _scores(trained: Trained, predictions: pd.DataFrame) -> dict[str, Estimate]:
     """Return the scores of the task."""
+    if trained.task.kind == "classification" and trained.task.multilabel:
+        return evaluation.label_scores(predictions)
     if trained.task.kind == "classification":
         return evaluation.classification_scores(predictions)
     if trained.task.kind == "regression":
         return evaluation.regression_scores(predictions)
+    if trained.task.kind == "tagging":
+        return evaluation.tagging_scores(predictions)
     return evaluation.transduction_scores(predictions, trained.task.target_unit)

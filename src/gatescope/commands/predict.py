@@ -17,7 +17,9 @@
     root=PATH        where ids are searched (default: the environment variable RUNS_DIR, else runs)
 
 The answers are the rows of the file (of series: their index) with the new columns prediction, p(CLASS) for
-each class, and warning.
+each class or label, and warning; of several outputs prediction(NAME) for each. Several labels are separated
+as in training and tags by blanks; in .jsonl both are lists. A tagger reads the tokens of CoNLL and .jsonl
+files, and the texts of a .csv.
 A text of which the model can read nothing, because it is empty or has unknown words only, gets an answer and
 a warning. Rows are read and written one after the other, so that files may be of any size; out is complete or
 not written. Exit code: 0 done, 1 the run or the file cannot be used, 2 wrong arguments.
@@ -52,11 +54,11 @@ from gatescope.commands.text_rows import (
     text_or_none,
     text_position,
 )
+from gatescope.data.encoding.targets import SEPARATORS
 from gatescope.data.encoding.tokenizers import join_tokens
 from gatescope.data.files.table_form import DEFAULT_DELIMITERS, Delimiter, TableForm, table_suffix
 from gatescope.data.files.table_reader import Table
 from gatescope.model_inputs import ModelInput
-from gatescope.sequences import Kind
 from gatescope.trained import Answer, Trained
 
 WRITTEN = (".csv", ".tsv", ".jsonl")
@@ -65,6 +67,8 @@ Write = Callable[[Sequence[Any]], object]
 """Writes the values of a row."""
 Join = Callable[[Sequence[str]], str]
 """Makes a text of symbols."""
+Show = Callable[[Answer], Any]
+"""Returns what the column prediction holds."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,7 +107,9 @@ def predict(
     import gatescope
 
     trained = gatescope.load(run, root or runs_dir(), device)
-    if trained.task.inputs == "features" and file is not None:
+    if trained.task.kind == "tagging" and file is not None and Path(file).suffix.lower() != ".csv":
+        source = _sentences(trained, Path(file).expanduser(), column, encoding)
+    elif trained.task.inputs == "features" and file is not None:
         source = _series(trained, Path(file).expanduser(), column)
     else:
         check_reads_texts(trained)
@@ -121,8 +127,10 @@ def predict(
     new = [prefix + name for name in _new_columns(trained)]
     if clash := sorted(set(new) & set(source.names)):
         raise UsageError(f"there is a column {clash[0]!r} already: name the new ones by prefix=model_")
+    is_json = out is not None and table_suffix(Path(out)) == ".jsonl"
+    show = partial(_prediction, trained, _joining(trained), is_json)
     with _writer(out, (*source.names, *new)) as write:
-        count = _write_answers(trained, source, batch_size, write)
+        count = _write_answers(trained, source, batch_size, show, write)
     return f"{out}: {count} answers" if out is not None else None
 
 
@@ -146,19 +154,29 @@ def _table(table: Table, column: str) -> Source:
     return Source(names, ((values, text_or_none(values[position])) for values in rows))
 
 
+def _sentences(trained: Trained, path: Path, column: str | None, encoding: str | None) -> Source:
+    """Return the sentences of a file of tokens."""
+    from gatescope.commands.tagged_rows import sentences  # imports scikit-learn
+
+    rows = sentences(trained, path, column, encoding=encoding, tagged=False)
+    return Source(("tokens",), (([" ".join(row.tokens)], row.tokens) for row in rows))
+
+
 def _series(trained: Trained, path: Path, column: str | None) -> Source:
     """Return the series of a file with their numbers from 0."""
     rows = enumerate(series_rows(path, trained.config, column))
     return Source(("index",), (([i], torch.from_numpy(row.values)) for i, row in rows))
 
 
-def _write_answers(trained: Trained, source: Source, batch_size: int, write: Write) -> int:
+def _write_answers(trained: Trained, source: Source, batch_size: int, show: Show, write: Write) -> int:
     """Write each row with its answer; return their number."""
     rows, same_rows = tee(source.rows)  # the model reads some batches ahead
     answers = trained.predict_iter((value for _, value in same_rows), batch_size)
-    count, join = 0, _joining(trained)
+    count = 0
     for (values, _), answer in zip(rows, answers, strict=True):
-        write([*values, *_values(trained.task.kind, answer, join)])
+        probabilities = [float(f"{value:.6g}") for value in answer.probabilities.values()]
+        shown = list(answer.values.values()) or [show(answer)]
+        write([*values, *shown, *probabilities, answer.warning])
         count += 1
     return count
 
@@ -166,19 +184,20 @@ def _write_answers(trained: Trained, source: Source, batch_size: int, write: Wri
 def _new_columns(trained: Trained) -> list[str]:
     """Return the names of the columns of an answer."""
     classes = trained.labels if trained.task.kind == "classification" else []
+    if trained.task.kind == "regression" and trained.task.output_size > 1:
+        return [*(f"prediction({name})" for name in trained.labels), "warning"]
     return ["prediction", *(f"p({name})" for name in classes), "warning"]
 
 
-def _values(kind: Kind, answer: Answer, join: Join) -> list[Any]:
-    """Return the values of an answer's columns."""
-    probabilities = [float(f"{value:.6g}") for value in answer.probabilities.values()]
-    return [_prediction(kind, answer, join), *probabilities, answer.warning]
-
-
-def _prediction(kind: Kind, answer: Answer, join: Join) -> str | float | None:
-    """Return the class, the value, or the generated symbols as a text."""
-    if kind == "transduction":
+def _prediction(trained: Trained, join: Join, is_json: bool, answer: Answer) -> Any:
+    """Return the class, the labels, the tags, the value, or the generated symbols as a text."""
+    if trained.task.kind == "transduction":
         return join(answer.symbols)
+    if trained.task.kind == "tagging":
+        return answer.tags if is_json else " ".join(answer.tags)
+    if trained.task.multilabel:
+        separator = str(trained.config.data.get("label_separator", ","))
+        return answer.labels if is_json else SEPARATORS.get(separator, separator).join(answer.labels)
     return answer.label if answer.value is None else answer.value
 
 
@@ -191,8 +210,12 @@ def _joining(trained: Trained) -> Join:
 
 def _as_text(trained: Trained, answer: Answer) -> str:
     """Return an answer as lines: the prediction, the probabilities, the warning."""
-    prediction = _prediction(trained.task.kind, answer, _joining(trained))
+    prediction = _prediction(trained, _joining(trained), False, answer)
     lines = [f"{prediction:.6g}" if isinstance(prediction, float) else str(prediction)]
+    if answer.tags:
+        lines = [f"{token}\t{tag}" for token, tag in zip(answer.tokens, answer.tags, strict=True)]
+    if answer.values:
+        lines = [f"{name}\t{value:.6g}" for name, value in answer.values.items()]
     ordered = sorted(answer.probabilities.items(), key=lambda item: -item[1])
     lines += [f"  {probability:6.1%}  {name}" for name, probability in ordered]
     return "\n".join([*lines, *([f"  warning: {answer.warning}"] if answer.warning else [])])

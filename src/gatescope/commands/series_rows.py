@@ -75,7 +75,7 @@ def series_rows(
             if length is not None and not 1 <= length <= len(values):
                 raise DataError(f"{path}: {name_lengths}[{i}]: {length} is not from 1 to {len(values)}")
             values = values[:, None] if values.ndim == 1 else values
-            label = label.item() if isinstance(label, np.generic) else label
+            label = label.tolist() if isinstance(label, np.generic | np.ndarray) else label
             yield SeriesRow(values[:length].astype(np.float32), label, f"{name_x}[{i}]")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gatescope.analysis.commands import UsageError
 from gatescope.data.errors import DataError, Problems
@@ -35,6 +35,14 @@ def column_of(config: DictConfig, keys: Sequence[str], given: str | None) -> str
         return given
     named = [config.data.get(key) for key in keys if config.data.get(key) is not None]
     return str(named[0]) if named else keys[0]
+
+
+def target_columns(config: DictConfig, given: str | None) -> tuple[str, ...]:
+    """Return the names of the columns of the targets: the given one, else those of the training file."""
+    named = config.data.get("label")
+    if given is None and OmegaConf.is_list(named):
+        return tuple(str(name) for name in named)
+    return (column_of(config, TARGET_KEYS, given),)
 
 
 def text_position(table: Table, names: Sequence[str], column: str) -> int:

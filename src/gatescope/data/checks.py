@@ -41,7 +41,7 @@ def _check_names(task: TaskSpec) -> None:
     if task.vocabulary and task.inputs == "tokens":
         expected["vocabulary"] = task.input_size
     if task.labels:
-        expected["labels"] = max(task.output_size, 2)
+        expected["labels"] = max(task.output_size, 2) if task.has_classes else task.output_size
     for name, size in expected.items():
         names = getattr(task, name)
         if len(names) != size:

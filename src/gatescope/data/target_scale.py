@@ -19,7 +19,8 @@ def with_target_scale(splits: Splits, name: ScaleName) -> Splits:
 
     Args:
         splits: The splits.
-        name: standard: mean 0 and deviation 1 over train; log: the same for the logarithms; none: no scale.
+        name: standard: mean 0 and deviation 1 over train, for each output by itself; log: the same for the
+            logarithms; none: no scale.
 
     Raises:
         DataError: A logarithm is asked for, and a target is not above 0.
@@ -37,6 +38,10 @@ def with_target_scale(splits: Splits, name: ScaleName) -> Splits:
     assert isinstance(splits.train.targets, Tensor)
     values = splits.train.targets.double()
     values = values.log() if name == "log" else values
-    deviation = values.std(correction=0).item()
-    scale = TargetScale(values.mean().item(), deviation or 1.0, name == "log")
+    deviation, mean = values.std(0, correction=0), values.mean(0)
+    deviation = deviation.where(deviation > 0, 1)
+    if values.dim() == 1:
+        scale = TargetScale(mean.item(), deviation.item(), name == "log")
+    else:
+        scale = TargetScale(tuple(mean.tolist()), tuple(deviation.tolist()), name == "log")
     return replace(splits, task=replace(splits.task, target_scale=scale))

@@ -19,6 +19,8 @@ from gatescope.trained import Trained
 
 MAIN_GATES = ("update", "forget")
 """The gate that controls how much of the state is kept; a cell without either has no such row."""
+NO_LABEL = "no label"
+"""What is shown where none of several labels is predicted or true."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,10 @@ def explain(trained: Trained, batch: Batch, title: str, has_target: bool = False
     }
     tokens = trained.task.tokens(batch)
     text = answer.label or (" ".join(answer.symbols) if answer.value is None else f"{answer.value:.4g}")
+    if trained.task.multilabel:
+        text = ", ".join(answer.labels) or NO_LABEL
+    text = " ".join(answer.tags) if answer.tags else text
+    text = _outputs(answer.values) if answer.values else text
     return Explanation(
         run=trained.directory.name,
         title=title,
@@ -145,12 +151,14 @@ def _attribution_rows(
     model, lengths = trained.model, batch.lengths
     kind = trained.task.kind
     output_name = "the value" if kind == "regression" else "the log probability of the prediction"
+    if kind == "regression" and trained.task.output_size > 1:
+        output_name = f"the value of {trained.labels[0]}"
     yield _row(
         "gradient × input",
         attribution.gradient_times_input(gradients.inputs, embedded)[0],
         f"First-order contribution of the input at this step to {output_name}.",
     )
-    if not isinstance(model, Encoder):
+    if not isinstance(model, Encoder) or trained.task.every_step:
         return
     values = ablation.predict(model, batch.inputs, lengths)
     output = attribution.explained_output(trained.task, values)
@@ -213,11 +221,23 @@ def _alignment(trained: Trained, prediction: Prediction) -> Alignment | None:
 
 def _target(trained: Trained, target: Tensor) -> str:
     """Return the true target as text."""
+    if trained.task.kind == "classification" and trained.task.multilabel:
+        flags = zip(trained.labels, target.tolist(), strict=True)
+        return ", ".join(name for name, flag in flags if flag) or NO_LABEL
     if trained.task.kind == "classification":
         return trained.labels[int(target)]
+    if trained.task.kind == "tagging":
+        return " ".join(trained.labels[i] for i in target.tolist())
+    if trained.task.kind == "regression" and trained.task.output_size > 1:
+        return _outputs(dict(zip(trained.labels, target.tolist(), strict=True)))
     if trained.task.kind == "regression":
         return f"{float(target):.4g}"
     return " ".join(trained.symbol_names(target.tolist()))
+
+
+def _outputs(values: dict[str, float]) -> str:
+    """Return the values of several outputs as text."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
 def _row(name: str, values: Tensor, description: str) -> Row:

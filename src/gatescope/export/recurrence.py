@@ -55,40 +55,45 @@ class OnnxLayer(nn.Module):
         layer: The layer, whose kind is one of `OPERATORS`.
     """
 
+    w: Tensor
+    u: Tensor
+    bias: Tensor
+    peepholes: Tensor | None
+
     def __init__(self, layer: NativeLayer) -> None:
         super().__init__()
-        self.layer = layer
+        weights, self.operator = layer.native_weights, OPERATORS[layer.kind]
+        assert weights.u is not None
+        self.hidden_size, self.zero_state = layer.hidden_size, layer.zero_state
+        second = torch.zeros_like(weights.bias) if weights.recurrent_bias is None else weights.recurrent_bias
+        chunks = self.operator.chunks
+        self.register_buffer("w", _reordered(weights.w, chunks)[None])
+        self.register_buffer("u", _reordered(weights.u, chunks)[None])
+        self.register_buffer(
+            "bias", torch.cat([_reordered(one, chunks) for one in (weights.bias, second)])[None]
+        )
+        peepholes = None if weights.peepholes is None else weights.peepholes[list(PEEPHOLES)].reshape(1, -1)
+        self.register_buffer("peepholes", peepholes)
 
     def forward(self, x: Tensor, lengths: Tensor, state: State | None = None) -> States:
         """Run the layer over a batch; see `RecurrentLayer.forward`."""
-        weights, operator = self.layer.native_weights, OPERATORS[self.layer.kind]
-        assert weights.u is not None
-        recurrent_bias = weights.recurrent_bias
-        if recurrent_bias is None:
-            recurrent_bias = torch.zeros_like(weights.bias)
-        w, u, *biases = (
-            _reordered(part, operator.chunks) for part in (weights.w, weights.u, weights.bias, recurrent_bias)
-        )
-        bias, steps = torch.cat(biases)[None], lengths.to(torch.int32)
-        inputs: list[Tensor | None] = [x.transpose(0, 1), w[None], u[None], bias, steps]
-        if weights.peepholes is not None:
-            peepholes = weights.peepholes[list(PEEPHOLES)].flatten()
-            inputs += [None, None, peepholes[None]]
-        hidden = self.layer.hidden_size
+        inputs: list[Tensor | None] = [x.transpose(0, 1), self.w, self.u, self.bias, lengths.to(torch.int32)]
+        if self.peepholes is not None:
+            inputs += [None, None, self.peepholes]
         states = torch.onnx.ops.symbolic(
-            operator.name,
+            self.operator.name,
             inputs,
-            operator.attributes | {"hidden_size": hidden},
+            self.operator.attributes | {"hidden_size": self.hidden_size},
             dtype=x.dtype,
-            shape=(x.shape[1], 1, x.shape[0], hidden),
+            shape=(x.shape[1], 1, x.shape[0], self.hidden_size),
             version=OPSET,
         )
-        return States(zero_padding(states[:, 0].transpose(0, 1), lengths), self.layer.zero_state(x), lengths)
+        return States(zero_padding(states[:, 0].transpose(0, 1), lengths), self.zero_state(x), lengths)
 
 
 def _reordered(values: Tensor, chunks: tuple[int, ...]) -> Tensor:
     """Return blocks of rows in another order."""
-    parts = values.chunk(len(chunks))
+    parts = values.detach().chunk(len(chunks))
     return torch.cat([parts[i] for i in chunks])
 
 

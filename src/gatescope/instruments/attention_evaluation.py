@@ -146,7 +146,7 @@ class AttentionEvaluation:
         Args:
             count: number of permutations.
         """
-        if self.model.task.kind != "classification":
+        if not self.model.task.has_classes:
             return {"permutation/total_variation": NO_DISTRIBUTION}
         # Sorting random numbers puts the valid steps first, so that padding keeps its weight of 0.
         keys = self.random(count).masked_fill(~self.valid, torch.inf)
@@ -165,7 +165,7 @@ class AttentionEvaluation:
 
     def erasure(self) -> Measurements:
         """Measure comprehensiveness and sufficiency of the weights, beside other rankings."""
-        if self.model.task.kind != "classification":
+        if not self.model.task.has_classes:
             return {"comprehensiveness": NO_DISTRIBUTION, "sufficiency": NO_DISTRIBUTION}
         before, after = (
             attribution.distribution(self.model.task, v) for v in (self.values[:, None], self.left_out)

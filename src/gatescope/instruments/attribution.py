@@ -21,7 +21,7 @@ from gatescope.cells.adjoint import Adjoint
 from gatescope.instruments.probe import readout_gradient
 from gatescope.models.encoder import Encoder, SequenceModel
 from gatescope.models.traces import LayerTrace
-from gatescope.sequences import TaskSpec, probabilities
+from gatescope.sequences import TaskSpec, predicted_labels, probabilities
 
 ScalarOutput = Callable[[Tensor], Tensor]
 """Maps the values of a prediction (B, K) to the explained number of each example (B,)."""
@@ -49,13 +49,13 @@ def distribution(task: TaskSpec, values: Tensor) -> Tensor:
     """Convert logits (…, K) to probabilities (…, classes); one sigmoid output gives two classes.
 
     Args:
-        task: a classification.
+        task: a classification with one class per sequence.
         values: logits.
 
     Raises:
-        ValueError: the task is not a classification.
+        ValueError: the task is another one.
     """
-    if task.kind != "classification":
+    if not task.has_classes:
         raise ValueError(f"a {task.kind} task has no distribution over classes")
     return probabilities(task, values)
 
@@ -63,18 +63,22 @@ def distribution(task: TaskSpec, values: Tensor) -> Tensor:
 def explained_output(task: TaskSpec, values: Tensor) -> ScalarOutput:
     """Return the function whose value is explained.
 
-    For a classification it is the log probability of the predicted class, for a regression the first value,
-    for a transduction the log probability of the predicted symbols.
+    For a classification it is the log probability of the predicted class, or that of the predicted set of
+    labels; for a regression the first value; for a transduction the log probability of the predicted symbols,
+    for a tagging that of the predicted tags (of one sequence without padding).
 
     Args:
         task: the task of the model.
         values: the prediction: (B, K), or (B, U, V) for a transduction.
     """
-    if task.kind == "transduction":
+    if task.kind in ("transduction", "tagging"):
         symbols = values.argmax(-1, keepdim=True)
         return lambda logits: torch.log_softmax(logits, dim=-1).gather(-1, symbols).sum((1, 2))
     if task.kind != "classification":
         return lambda outputs: outputs[:, 0]
+    if task.multilabel:
+        signs = 2 * predicted_labels(task, values).to(values.dtype) - 1
+        return lambda logits: torch.nn.functional.logsigmoid(logits * signs).sum(1)
     predicted = distribution(task, values).argmax(-1, keepdim=True)
     if task.output_size == 1:
         sign = 2 * predicted - 1
@@ -90,14 +94,16 @@ def total_variation(p: Tensor, q: Tensor) -> Tensor:
 def prediction_change(task: TaskSpec, before: Tensor, after: Tensor) -> Tensor:
     """Return how far a prediction changed.
 
-    For a classification it is the total variation distance of the distributions (0 to 1), otherwise the
-    absolute difference of the first value.
+    For a classification it is the total variation distance of the distributions (0 to 1), of several labels
+    its mean over them; otherwise the absolute difference of the first value.
 
     Args:
         task: the task of the model.
         before: (…, K).
         after: (…, K).
     """
+    if task.kind == "classification" and task.multilabel:
+        return (probabilities(task, before) - probabilities(task, after)).abs().mean(-1)
     if task.kind == "classification":
         return total_variation(distribution(task, before), distribution(task, after))
     return (before - after).abs()[..., 0]

@@ -131,7 +131,7 @@ class SequenceModel(nn.Module, ABC):
 
 
 class Encoder(SequenceModel):
-    """A recurrent encoder with a head, for classification, regression and next-step prediction.
+    """A recurrent encoder with a head, for classification, regression, tagging and next-step prediction.
 
     Args:
         task: as in `SequenceModel`.
@@ -154,7 +154,7 @@ class Encoder(SequenceModel):
         options["readout_modules"] = lambda stack: [build_readout(stack)]
         super().__init__(task, cell, *sizes, **options)
         self.attention = build_readout(self.stack)
-        if task.kind == "next_step" and isinstance(self.attention, Attention):
+        if task.every_step and isinstance(self.attention, Attention):
             raise ValueError(
                 "attention gives one prediction a sequence, and these data have a target at every step: "
                 "use attention=none, or data for classification"
@@ -177,8 +177,8 @@ class Encoder(SequenceModel):
         targets: Tensor | None = None,
         last: Tensor | None = None,
     ) -> Prediction:
-        """Apply pooling or attention and the head; for next-step prediction the head alone, at every step."""
-        if self.task.kind == "next_step":
+        """Apply pooling or attention and the head; for predictions at every step the head alone."""
+        if self.task.every_step:
             return Prediction(self.head(states), None)
         pooled: Readout = self.attention(states, lengths, last)
         return Prediction(self.head(pooled.context), pooled.weights)

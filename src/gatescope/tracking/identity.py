@@ -40,14 +40,15 @@ change rounding: `trainer.precision`, `trainer.compile` and the kernel of a cell
 
 NEUTRAL: dict[str, Any] = {
     "decoder": {},  # most models have none
-    "loss": {"class_weights": None, "label_smoothing": 0.0},
+    "loss": {"class_weights": None, "label_smoothing": 0.0, "_target_": None},
+    "metric": {"_target_": None},
     "monitor": None,
     "from": None,
     "freeze": [],
     "monitor_direction": None,
     "early_stopping": {"min_delta": 0.0},
     "data": {"target_scale": "none", "delimiter": "auto", "quoting": True}
-    | {"folds": None, "fold": None, "group": None},
+    | {"folds": None, "fold": None, "group": None, "label_separator": ",", "threshold": 0.5},
     "scheduler": {"warmup": 0},
     "trainer": {"float32_matmul_precision": "highest"},
 }
@@ -66,7 +67,10 @@ def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
     if "baseline" in (cfg.get("model") or {}):
         sections &= BASELINE_SECTIONS
     resolved = {name: _resolve(cfg[name]) for name in sorted(sections)}
-    if isinstance(data := resolved.get("data"), dict) and data.get("kind") == "classification":
+    if isinstance(data := resolved.get("data"), dict) and data.get("kind") in (
+        "classification",
+        "multilabel",
+    ):
         data.pop("target_scale", None)  # it acts on a regression alone
     resolved = _without_neutral(resolved, NEUTRAL)
     if resolved.get("from"):

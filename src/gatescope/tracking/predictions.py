@@ -7,16 +7,23 @@ and, depending on the kind of the task,
 
     classification   target, prediction    names of classes, or their indices if the data have no names
                      p(<class>)            probability of each class, in the order of the task's labels
-    regression       target, prediction    values
+      multi-label    targets, predictions  JSON lists of labels
+                     p(<label>)            probability of each label
+    regression       target, prediction    values; of several outputs target(<name>) and prediction(<name>)
     transduction     target, prediction    symbols separated by spaces; `target` is the first accepted answer
                      also                  further accepted answers, a JSON list (only if the data have any)
                      errors, symbols       edits to the nearest accepted answer, and its length
     next step        correct, scored       numbers of correct and of scored steps
       multi-label    steps, hits, either   scored steps; outputs active in both, and in either
+    tagging          correct, scored       numbers of correct and of all tokens; if the tags mark spans,
+                     span_hits             also of spans that are predicted and true,
+                     span_predictions      of predicted spans,
+                     spans                 and of true ones
 
-Metrics follow from the columns: accuracy is the share of rows with target = prediction, an error rate
+Metrics follow from the columns: accuracy is the share of rows with target = prediction, subset accuracy that
+of rows with targets = predictions, an error rate
 Σ errors / Σ symbols, bits per character Σ loss · scored / Σ scored / ln 2, NLL Σ loss · steps / Σ steps, and
-frame accuracy Σ hits / Σ either.
+frame accuracy Σ hits / Σ either, span F1 2 Σ span_hits / Σ (span_predictions + spans).
 
 Numbers have six significant digits; targets and predictions of a regression are exact. The file does not
 contain the texts of the test split; `scripts/errors.py` shows them next to it. Names and symbols come from
@@ -31,6 +38,7 @@ not import torch.
 from __future__ import annotations
 
 import gzip
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -55,7 +63,8 @@ NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "＝", "＋", "－", "＠")
 """First characters with which a spreadsheet evaluates a cell (OWASP), and the mark that prevents it."""
 
-COUNTS = ("id", "errors", "symbols", "correct", "scored", "steps", "hits", "either")
+SPANS = ("span_hits", "span_predictions", "spans")
+COUNTS = ("id", "errors", "symbols", "correct", "scored", "steps", "hits", "either", *SPANS)
 """Columns of integers."""
 
 
@@ -85,7 +94,7 @@ def _cells(name: str, values: Any) -> Iterable[str]:
     if values.dtype.kind in "iub":
         return map(str, values.tolist())
     # The shortest text that gives the same float of this width, or six digits.
-    is_exact = name in ("target", "prediction")
+    is_exact = name.partition("(")[0] in ("target", "prediction")
     return map(str, values) if is_exact else (f"{value:.6g}" for value in values.tolist())
 
 
@@ -130,28 +139,57 @@ def read(path: Path) -> Any:
 def text_columns(names: Iterable[Any]) -> list[str]:
     """Return those of these columns that contain names or symbols."""
     names = list(names)
-    if "errors" not in names and not classes(names):
+    if "errors" not in names and not classes(names) and not labels(names):
         return []
-    return [name for name in ("target", "prediction", "also") if name in names]
+    return [n for n in ("target", "prediction", "also", "targets", "predictions") if n in names]
 
 
 def classes(names: Iterable[Any]) -> list[str]:
     """Return the classes of a classification, by the names of its columns; [] for another task."""
+    names = list(names)
+    return [] if "targets" in names else _with_probability(names)
+
+
+def labels(names: Iterable[Any]) -> list[str]:
+    """Return the labels of a multi-label classification, by the names of its columns; [] for another task."""
+    names = list(names)
+    return _with_probability(names) if "targets" in names else []
+
+
+def _with_probability(names: Iterable[Any]) -> list[str]:
     return [name[2:-1] for name in names if name.startswith("p(") and name.endswith(")")]
+
+
+def outputs(names: Iterable[Any]) -> list[str]:
+    """Return the outputs of a regression on several, by the names of its columns; [] for another task."""
+    return [str(name)[7:-1] for name in names if str(name).startswith("target(")]
+
+
+def flags(cells: Iterable[str], names: Sequence[str]) -> np.ndarray:
+    """Return the labels (N, K) of JSON lists as zeros and ones."""
+    index = {name: i for i, name in enumerate(names)}
+    rows = [[index[name] for name in json.loads(cell)] for cell in cells]
+    result = np.zeros((len(rows), len(names)), dtype=np.int64)
+    for row, members in zip(result, rows, strict=True):
+        row[members] = 1
+    return result
 
 
 def badness(columns: Columns | pd.DataFrame) -> np.ndarray:
     """Return how wrong each prediction is, of shape (N,); 0 if it is correct.
 
-    This is, for classification, the loss of wrong predictions; for regression, the absolute error; for
-    transduction, the number of edits divided by the length of the nearest answer; for one symbol per step,
-    the loss of sequences with a wrong step; for several outputs per step, the loss.
+    This is, for classification, the loss of wrong predictions (of several labels, if any is wrong); for
+    regression, the absolute error, of several outputs the loss; for transduction, the number of edits divided
+    by the length of the nearest answer; for one symbol per step, the loss of sequences with a wrong step; for
+    several outputs per step, the loss.
     """
     loss = np.asarray(columns["loss"], dtype=float)
     if "errors" in columns:
         return np.asarray(columns["errors"]) / np.maximum(np.asarray(columns["symbols"]), 1)
     if classes(columns):
         return np.where(np.asarray(columns["target"]) == np.asarray(columns["prediction"]), 0.0, loss)
+    if labels(columns):
+        return np.where(np.asarray(columns["targets"]) == np.asarray(columns["predictions"]), 0.0, loss)
     if "target" in columns:
         return np.abs(np.asarray(columns["target"]) - np.asarray(columns["prediction"]))
     if "correct" in columns:

@@ -1,4 +1,4 @@
-"""The options of `loss` in a config: what a classification minimises in place of the plain cross-entropy."""
+"""The options of `loss` in a config: what is minimised in place of the plain cross-entropy."""
 
 from __future__ import annotations
 
@@ -9,28 +9,35 @@ import torch
 from torch import Tensor
 
 from gatescope.config import ConfigError
-from gatescope.sequences import TaskSpec
+from gatescope.sequences import IGNORE, TaskSpec
+
+WEIGHTED = ("classification", "next_step", "tagging")
+"""Kinds of tasks with classes."""
 
 
 def loss_options(options: Mapping[str, Any], task: TaskSpec, targets: Any) -> dict[str, Any]:
-    """Return the arguments of the objective of a classification; none if all options have their defaults.
+    """Return the arguments of the objective of a task with classes; none if all options have their defaults.
 
     Args:
         options: The section `loss` of a config.
         task: The task.
-        targets: Train targets, of shape (N,).
+        targets: Train targets, a tensor or a `Ragged`.
 
     Raises:
-        ConfigError: The task is not a classification of sequences, or the number of weights is wrong.
+        ConfigError: The task has no classes, or the number of weights is wrong.
     """
     given, smoothing = options.get("class_weights"), options.get("label_smoothing", 0.0)
     for name, value in (("class_weights", given), ("label_smoothing", smoothing)):
-        if value and task.kind != "classification":
-            message = f"for data with one label per sequence, and these are a {task.kind} task; remove it"
+        if value and (task.kind not in WEIGHTED or (task.kind == "next_step" and task.multilabel)):
+            message = f"for data with classes or labels, and these are a {task.kind} task; remove it"
             raise ConfigError([f"loss.{name}: given {value}, {message}"])
     if not given and not smoothing:
         return {}
-    weights = None if given is None else class_weights(given, task, targets)
+    weights = None
+    if given is not None:
+        flat: Tensor = getattr(targets, "flat", targets)
+        weigh = label_weights if task.multilabel else class_weights
+        weights = weigh(given, task, flat if task.multilabel else flat[flat != IGNORE])
     return {"class_weights": weights, "label_smoothing": smoothing}
 
 
@@ -38,9 +45,10 @@ def class_weights(given: str | Sequence[float], task: TaskSpec, targets: Tensor)
     """Return the weight of each class, of shape (number of classes,); their mean over train is 1.
 
     Args:
-        given: "balanced": inversely proportional to the number of train examples; or a number per class.
+        given: "balanced": inversely proportional to the number of train examples or steps; or a number per
+            class.
         task: The task.
-        targets: Train targets, of shape (N,).
+        targets: Train targets that count, of shape (N,).
 
     Raises:
         ConfigError: There is not one number per class, or no train example would have a weight.
@@ -49,13 +57,38 @@ def class_weights(given: str | Sequence[float], task: TaskSpec, targets: Tensor)
     counts = torch.bincount(targets, minlength=classes).double()
     if isinstance(given, str):
         return (len(targets) / (counts.count_nonzero() * counts.clamp(min=1))).float()
-    if len(given) != classes:
-        names = ", ".join(task.labels[:20]) or f"0 to {classes - 1}"
-        raise ConfigError(
-            [f"loss.class_weights: given {len(given)} numbers, allowed: {classes}, in the order {names}"]
-        )
+    _check_number(given, task, classes)
     weights = torch.tensor(list(given), dtype=torch.float64)
     total = (counts * weights).sum()
     if total == 0:
         raise ConfigError(["loss.class_weights: given 0 for every class of train, allowed: one above 0"])
     return (weights * len(targets) / total).float()
+
+
+def label_weights(given: str | Sequence[float], task: TaskSpec, targets: Tensor) -> Tensor:
+    """Return the weights of each label where it is absent and where it is present, of shape (2, K).
+
+    Args:
+        given: "balanced": examples with and without a label have the same weight in sum, 1 in the mean over
+            train; or a number per label, its weight where it is present (`pos_weight` of
+            `torch.nn.BCEWithLogitsLoss`).
+        task: The task.
+        targets: Train targets, zeros and ones of shape (N, K).
+
+    Raises:
+        ConfigError: There is not one number per label.
+    """
+    if not isinstance(given, str):
+        _check_number(given, task, task.output_size)
+        return torch.stack([torch.ones(task.output_size), torch.tensor(list(given), dtype=torch.float32)])
+    present = targets.double().sum(0)
+    counts = torch.stack([len(targets) - present, present])
+    return (len(targets) / ((counts > 0).sum(0) * counts.clamp(min=1))).float()
+
+
+def _check_number(given: Sequence[float], task: TaskSpec, expected: int) -> None:
+    if len(given) != expected:
+        names = ", ".join(task.labels[:20]) or f"0 to {expected - 1}"
+        raise ConfigError(
+            [f"loss.class_weights: given {len(given)} numbers, allowed: {expected}, in the order {names}"]
+        )

@@ -90,7 +90,7 @@ def number_of_classes(task: TaskSpec) -> int:
 
 
 def class_names(task: TaskSpec) -> list[str]:
-    """Return the names of the classes, or their indices if the data have no unique names."""
+    """Return the names of the classes or labels, or their indices if the data have no unique names."""
     names = list(task.labels)
     count = number_of_classes(task)
     return names if len(set(names)) == count else [str(i) for i in range(count)]

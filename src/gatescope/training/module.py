@@ -31,6 +31,7 @@ from gatescope.training.lightning_internals import (
 )
 from gatescope.training.monitor import Monitor
 from gatescope.training.objective import BaseObjective, objective_for
+from gatescope.training.own import OwnLoss, OwnMetric, metric_arguments, minimised_by
 from gatescope.training.predictions import Columns, batch_columns, concatenate, gather
 from gatescope.training.schedules import lr_scheduler_config
 from gatescope.training.trainer import is_last_training_batch
@@ -45,6 +46,8 @@ class SequenceTask(pl.LightningModule):
         scheduler: Makes the learning-rate scheduler from the optimizer, or None.
         objective: Loss and metrics; None for those of the task.
         monitor: Metric that a plateau observes; None for that of the task.
+        loss: A loss of the user's own, minimised in place of that of the objective; None for none.
+        metric: A further metric of validation and test; None for none.
 
     Attributes:
         hidden_states: By stage, the hidden states at the end of the last batch, if the data are stateful.
@@ -54,6 +57,8 @@ class SequenceTask(pl.LightningModule):
         clipped_steps: Number of clipped steps; a tensor, so that no step waits for the device.
     """
 
+    own_loss: OwnLoss | None
+
     def __init__(
         self,
         model: SequenceModel,
@@ -61,6 +66,8 @@ class SequenceTask(pl.LightningModule):
         scheduler: Callable[[Optimizer], LRScheduler | ReduceLROnPlateau] | None = None,
         objective: BaseObjective | None = None,
         monitor: Monitor | None = None,
+        loss: OwnLoss | None = None,
+        metric: OwnMetric | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -72,6 +79,10 @@ class SequenceTask(pl.LightningModule):
         self.train_metrics = BufferedMetrics(self.objective.training_metrics(), prefix="train/")
         self.validation_metrics = metrics.clone(prefix="validation/")
         self.test_metrics = metrics.clone(prefix="test/")
+        self.own_loss, self.own_metric_name = loss, metric.name if metric else ""
+        self.own_metrics = nn.ModuleDict(
+            {stage: metric.metric.clone() for stage in ("validation", "test")} if metric else {}
+        )
         self.hidden_states: dict[str, HiddenState] = {}
         self.predictions: Columns = {}
         self._test_columns: list[Columns] = []
@@ -113,7 +124,10 @@ class SequenceTask(pl.LightningModule):
         losses = self.objective.loss(values, batch.targets)
         minimised, loss, size = self._mean(losses)
         if stage == "train":
-            own = self.objective.minimised(losses, values, batch.targets)
+            if self.own_loss is not None:
+                own = minimised_by(self.own_loss, self.objective, values, batch.targets)
+            else:
+                own = self.objective.minimised(losses, values, batch.targets)
             minimised = minimised if own is losses else self._mean(own)[0]
         self._raise_if_found(self._finite.add(loss, Place(stage, self.global_step, self.current_epoch)))
         if stage != "train":
@@ -123,6 +137,9 @@ class SequenceTask(pl.LightningModule):
             self._log_update(loss, size, batch_idx)
         outcome = self._outcome(values.detach(), batch, stage)
         metrics.update(*outcome)
+        if stage in self.own_metrics:
+            own_metric: Any = self.own_metrics[stage]
+            own_metric.update(*metric_arguments(self.objective, values.detach(), batch.targets))
         if stage == "test":
             columns = self.objective.columns(values.detach(), batch.targets, outcome)
             self._test_columns.append(batch_columns(batch.ids, losses, columns))
@@ -197,6 +214,12 @@ class SequenceTask(pl.LightningModule):
         """Check the losses, and log the validation metrics."""
         self._raise_if_found(self._finite.flush())
         self.log_dict(self.validation_metrics)
+        self._log_own_metric("validation")
+
+    def _log_own_metric(self, stage: str) -> None:
+        """Log the user's own metric of a stage, if there is one."""
+        if stage in self.own_metrics:
+            self.log(f"{stage}/{self.own_metric_name}", self.own_metrics[stage])  # type: ignore[arg-type]
 
     def on_test_epoch_start(self) -> None:
         """Discard the predictions of an earlier test."""
@@ -206,6 +229,7 @@ class SequenceTask(pl.LightningModule):
         """Check the losses, log the test metrics and collect the predictions of all ranks."""
         self._raise_if_found(self._finite.flush())
         self.log_dict(self.test_metrics)
+        self._log_own_metric("test")
         self.predictions, self._test_columns = gather(concatenate(self._test_columns)), []
 
     def _raise_if_found(self, found: tuple[float, Place] | None) -> None:

@@ -24,6 +24,7 @@ from omegaconf import DictConfig
 from gatescope.composition import JobConfigs, grid
 from gatescope.config import ConfigError, check, check_files, check_structure
 from gatescope.devices import device_count
+from gatescope.machine import check_machine
 from gatescope.overrides import quoted
 from gatescope.processes import die_with_sweep
 from gatescope.startup import import_libraries
@@ -197,6 +198,7 @@ class StudySweeper(Sweeper):
                     check(cfg)
                     check_files(cfg)
                     if self.runs_here:
+                        check_machine(cfg)
                         device_count(cfg)
                 configs.append(cfg)
                 checked.setdefault(str(run_dir(cfg)), Job(overrides, cfg, done))

@@ -68,10 +68,10 @@ def test_split_keeps_case_and_punctuation() -> None:
     assert Corpus(make_tokenizer("basic_english")).extend(["Good, DAY"]).tokens[1:] == ["good", ",", "day"]
 
 
-def test_without_labels_the_task_is_a_regression() -> None:
+def test_numbers_make_a_regression() -> None:
     corpus = TextEncoding().corpus().extend(["a", "b", "c"])
     splits = TextEncoding().encode(
-        corpus, [np.array([i]) for i in (2, 0, 1)], torch.tensor([0.5, 1.5, 2.5]), (), {}
+        corpus, [np.array([i]) for i in (2, 0, 1)], torch.tensor([0.5, 1.5, 2.5]), (), {}, "regression"
     )
     assert (splits.task.kind, splits.task.metric, splits.task.output_size) == ("regression", "mse", 1)
     assert splits.train.targets.tolist() == [2.5]

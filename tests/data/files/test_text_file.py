@@ -228,7 +228,10 @@ def test_invalid_tables(path: Path, content: bytes, message: str) -> None:
         (b'{"review": "a", "stars": 1}\n{"stars": 1}\n', "row 2 (line 2), column review: missing"),
         (b'{"review": 3, "stars": 1}\n', "column review: 3 is not a text"),
         (b'{"review": "a", "stars": null}\n', "column stars: missing"),
-        (b'{"review": "a", "stars": [1]}\n', "column stars: a list is not a label"),
+        (
+            b'{"review": "a", "stars": [1]}\n',
+            "column stars: a list of labels: data.kind=multilabel reads them",
+        ),
         (b'{"review": "a", "stars": NaN}\n', "column stars: NaN or infinity"),
         (b'{"review": "\\ud800", "stars": 1}\n', "column review: not utf-8"),
         (b"[" * 100_000 + b"\n", "row 1 (line 1): not readable as JSON: nested too deep"),

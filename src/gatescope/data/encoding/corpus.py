@@ -85,7 +85,10 @@ class Corpus:
 
     def add(self, text: str) -> None:
         """Append a text."""
-        tokens = self.tokenizer(text)
+        self.add_tokens(self.tokenizer(text))
+
+    def add_tokens(self, tokens: Sequence[str]) -> None:
+        """Append a text that is divided into tokens."""
         self._uncut.append(len(tokens))
         tokens = tokens[: self._max_length]
         lexicon = self._lexicon

@@ -11,6 +11,7 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from gatescope.data.encoding.targets import TargetKind, target_fields
 from gatescope.data.examples import Examples, Splits
 from gatescope.data.ragged import Ragged, chunks
 from gatescope.sequences import TaskSpec
@@ -75,7 +76,8 @@ def classification_splits(splits: Sequence[Series], labels: Sequence[str], notes
         labels: names of the classes.
         notes: facts for the record.
     """
-    task = _task(splits[0].series[0].shape[1], tuple(labels), {"chance": 1 / len(labels)} | notes)
+    fields = target_fields("classification", tuple(labels))
+    task = _task(splits[0].series[0].shape[1], fields, {"chance": 1 / len(labels)} | notes)
     train, validation, test = (Examples(s.series, torch.as_tensor(s.labels)) for s in splits)
     return Splits(train, validation, test, task)
 
@@ -87,18 +89,21 @@ def series_splits(
     rows: Sequence[np.ndarray],
     standardised: bool,
     notes: dict[str, Any],
+    kind: TargetKind = "classification",
 ) -> Splits:
-    """Return the classification of series, or the regression on their targets if there are no labels.
+    """Return the task of series.
 
     Args:
         series: N series (T_i, F).
-        targets: (N,) class indices, or real values.
-        labels: names of the classes, or none.
+        targets: of every series, as `target_fields` describes them.
+        labels: names of the classes, labels or outputs.
         rows: indices of the train, validation and test series.
         standardised: whether each feature is standardised over the time steps of train.
         notes: facts for the record.
+        kind: what is predicted.
     """
-    return divided_series([series.subset(part) for part in rows], targets, labels, rows, standardised, notes)
+    parts = [series.subset(part) for part in rows]
+    return divided_series(parts, targets, labels, rows, standardised, notes, kind)
 
 
 def divided_series(
@@ -108,6 +113,7 @@ def divided_series(
     rows: Sequence[np.ndarray],
     standardised: bool,
     notes: dict[str, Any],
+    kind: TargetKind = "classification",
 ) -> Splits:
     """Return what `series_splits` returns, from the series of each split, which are standardised in place.
 
@@ -118,8 +124,9 @@ def divided_series(
         rows: indices into `targets` of the train, validation and test series.
         standardised: whether each feature is standardised over the time steps of train.
         notes: facts for the record.
+        kind: what is predicted.
     """
-    task = _task(parts[0].flat.shape[1], labels, notes)
+    task = _task(parts[0].flat.shape[1], target_fields(kind, labels), notes)
     if standardised:
         mean, deviation = _moments(parts[0].flat)
         scale = torch.where(deviation > 0, deviation, 1)  # a constant feature becomes 0
@@ -149,14 +156,5 @@ def concatenate(parts: Sequence[Ragged]) -> Ragged:
     )
 
 
-def _task(features: int, labels: tuple[str, ...], notes: dict[str, Any]) -> TaskSpec:
-    return TaskSpec(
-        kind="classification" if labels else "regression",
-        inputs="features",
-        input_size=features,
-        output_size=1 if len(labels) in (0, 2) else len(labels),
-        metric="accuracy" if labels else "mse",
-        direction="max" if labels else "min",
-        labels=labels,
-        notes=notes,
-    )
+def _task(features: int, fields: dict[str, Any], notes: dict[str, Any]) -> TaskSpec:
+    return TaskSpec(inputs="features", input_size=features, notes=notes, **fields)

@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gatescope.data.encoding.corpus import Corpus, TokenNumbers
+from gatescope.data.encoding.targets import TargetKind, target_fields
 from gatescope.data.encoding.tokenizers import (
     Tokenizer,
     TokenizerName,
@@ -134,18 +135,20 @@ class TextEncoding:
         self,
         corpus: Corpus,
         rows: Sequence[np.ndarray],
-        targets: Tensor,
+        targets: Tensor | Ragged,
         labels: tuple[str, ...],
         notes: dict[str, Any],
+        kind: TargetKind | Literal["tagging"] = "classification",
     ) -> Splits:
         """Return the task of a corpus.
 
         Args:
             corpus: all N texts.
             rows: indices of the train, validation and test texts.
-            targets: (N,) class index of every text; real values if there are no `labels`.
-            labels: names of the classes; two classes have one (sigmoid) output.
+            targets: of every text, as `target_fields` describes them.
+            labels: names of the classes, labels, outputs or tags.
             notes: facts for the record.
+            kind: what is predicted.
         """
         limit = self._limit(corpus.uncut(rows[0]))
         parts = [corpus.subset(np.asarray(part), limit) for part in rows]
@@ -155,7 +158,7 @@ class TextEncoding:
             Ragged.from_flat(ids_by_number[torch.from_numpy(part.numbers)], part.lengths) for part in parts
         ]
         train, validation, test = [
-            Examples(sequences, targets[torch.from_numpy(np.asarray(row))], part.uncut)
+            Examples(sequences, _select(targets, np.asarray(row)), part.uncut)
             for sequences, row, part in zip(inputs, rows, parts, strict=True)
         ]
         notes = notes | {
@@ -171,7 +174,8 @@ class TextEncoding:
             counts = np.bincount(inputs[0].flat.numpy(), minlength=len(words))
             vectors, coverage = load_embeddings(self.vectors, words, counts, words.index(PADDING))
             notes |= coverage
-        return Splits(train, validation, test, self._task(words, labels, notes, vectors, corpus.tokenizer))
+        fields = target_fields(kind, labels)
+        return Splits(train, validation, test, self._task(words, fields, notes, vectors, corpus.tokenizer))
 
     def _limit(self, train_lengths: np.ndarray) -> int | None:
         """Return the number of tokens at the start of a text that are kept; None for all."""
@@ -203,26 +207,27 @@ class TextEncoding:
     def _task(
         self,
         words: tuple[str, ...],
-        labels: tuple[str, ...],
+        fields: dict[str, Any],
         notes: dict[str, Any],
         vectors: Tensor | None,
         tokenizer: Tokenizer,
     ) -> TaskSpec:
         return TaskSpec(
-            kind="classification" if labels else "regression",
             inputs="tokens",
             input_size=len(words),
-            output_size=1 if len(labels) in (0, 2) else len(labels),
-            metric="accuracy" if labels else "mse",
-            direction="max" if labels else "min",
-            labels=labels,
             vocabulary=words,
             padding_index=words.index(PADDING),
             vectors=vectors,
             frozen_vectors=self.frozen,
             tokenizer=tokenizer.state,
             notes=notes,
+            **fields,
         )
+
+
+def _select(targets: Tensor | Ragged, rows: np.ndarray) -> Tensor | Ragged:
+    """Return the targets of the examples with these indices."""
+    return targets.subset(rows) if isinstance(targets, Ragged) else targets[torch.from_numpy(rows)]
 
 
 def _counts(name: str, unknown: Tensor, part: TokenNumbers) -> dict[str, Any]:

@@ -4,6 +4,7 @@
     split          at white space; case and punctuation are kept
     characters     what a reader takes for a character: a letter with its accents, an emoji with its parts
                    (extended grapheme clusters, Unicode Standard Annex 29); white space is a token as well
+    cased_words    as words, but case is kept
     words          Unicode's words in lower case (Annex 29), with punctuation as tokens; an ideograph, and a
                    letter of a script without spaces, is a word
     chinese        words of Chinese by jieba, in lower case; the extra chinese
@@ -28,7 +29,9 @@ from gatescope.data.encoding.tweet_text import mask
 from gatescope.data.errors import DataError
 from gatescope.sequences import UNKNOWN
 
-TokenizerName = Literal["auto", "basic_english", "split", "characters", "words", "chinese", "subwords"]
+TokenizerName = Literal[
+    "auto", "basic_english", "split", "characters", "words", "cased_words", "chinese", "subwords"
+]
 """Names in a config; auto looks at the train texts, see `scripts.choose`."""
 
 WORD_START = "▁"
@@ -87,6 +90,7 @@ def make_tokenizer(name: str) -> Tokenizer:
         "letters": split_letters,
         "characters": split_characters,
         "words": split_words,
+        "cased_words": split_cased_words,
         "chinese": split_chinese,
     }
     return Tokenizer(name, functions[name])
@@ -176,6 +180,11 @@ def join_tokens(tokens: Sequence[str], name: str) -> str:
     return " ".join(tokens)
 
 
+def as_token(word: str, name: str) -> str:
+    """Return a word that is a token already in the case of a tokenizer."""
+    return word.lower() if name in ("words", "basic_english", "chinese") else word
+
+
 def split_characters(text: str) -> list[str]:
     """Return the extended grapheme clusters of a text; joined they are the text."""
     if text.isascii() and "\r" not in text:
@@ -185,7 +194,12 @@ def split_characters(text: str) -> list[str]:
 
 def split_words(text: str) -> list[str]:
     """Return the words and punctuation marks of a text in lower case."""
-    parts = _compiled(r"(?wV1)\b").split(text.lower())
+    return split_cased_words(text.lower())
+
+
+def split_cased_words(text: str) -> list[str]:
+    """Return the words and punctuation marks of a text as they are written."""
+    parts = _compiled(r"(?wV1)\b").split(text)
     return [part for part in parts if part and not part.isspace()]
 
 

@@ -7,19 +7,18 @@ import math
 from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gatescope.data.division import Division
+from gatescope.data.encoding.targets import TargetKind
 from gatescope.data.errors import DataError, Problems
 from gatescope.data.files.sources import PARTS
 
 log = logging.getLogger(__name__)
-
-TargetKind = Literal["classification", "regression"]
 
 
 class Labels:
@@ -27,7 +26,7 @@ class Labels:
 
     Args:
         files: by part, in the order in which they are read.
-        kind: classification, or regression on a real value.
+        kind: classification, or regression on a real value; `target_columns` has the other kinds.
         column: name of the labels in the files.
     """
 
@@ -39,7 +38,7 @@ class Labels:
         """By part and label: the place of its first occurrence, and the number of occurrences."""
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._parts)
 
     def add(self, part: str, value: Any, where: str, problems: Problems) -> bool:
         """Append the label of an example, or add a problem.
@@ -57,23 +56,29 @@ class Labels:
         if problem:
             problems.add(f"{where}, column {self.column}", problem)
             return False
-        if self.kind == "regression":
-            number = float(value)
-        else:
-            label = label_text(value)
-            number = self._index.setdefault(label, len(self._index))
-            self._occurrences.setdefault((part, label), [where, 0])[1] += 1
         self._parts.append(PARTS.index(part))
-        self._values.append(number)
+        self._append(part, value, where)
         return True
+
+    def _append(self, part: str, value: Any, where: str) -> None:
+        """Store a valid label."""
+        is_number = self.kind == "regression"
+        self._values.append(float(value) if is_number else self._index_of(part, label_text(value), where))
+
+    def _index_of(self, part: str, label: str, where: str) -> int:
+        """Return the index of a label by order of occurrence, and count the occurrence."""
+        self._occurrences.setdefault((part, label), [where, 0])[1] += 1
+        return self._index.setdefault(label, len(self._index))
 
     def _problem_of(self, value: Any) -> str:
         """Return what is wrong with a label; "" if it is valid."""
         if value is None or (isinstance(value, str) and not value.strip()):
             return "missing"
+        if isinstance(value, list | tuple):
+            return "a list of labels: data.kind=multilabel reads them"
         if not isinstance(value, str | int | float | np.number):
             return f"a {type(value).__name__} is not a label"
-        if self.kind == "classification" and isinstance(value, str):
+        if self.kind != "regression" and isinstance(value, str):
             return ""
         number = to_number(value)
         if number is None:
@@ -155,8 +160,12 @@ class Labels:
             names = ", ".join(absent[:5])
             log.warning("no example of train has the label %s: all are in groups of other splits", names)
 
+    def strata(self, rows: np.ndarray) -> np.ndarray | None:
+        """Return the class of each of these examples, (M,); None if they have no single class."""
+        return np.frombuffer(self._values)[rows] if self.kind == "classification" else None
+
     def _counts(self, rows: np.ndarray) -> str:
-        if self.kind == "regression":
+        if self.kind != "classification":
             return f"{len(rows)} rows"
         values = np.frombuffer(self._values, dtype=np.float64)[rows].astype(np.int64)
         counts = np.bincount(values, minlength=len(self._index))

@@ -1,7 +1,8 @@
 """The user's series: a NumPy .npz with arrays x, y and, if series differ in length, lengths; or a .ts file.
 
 x is (N, T, F), or (N, T) for one feature; lengths (N,) holds the number of valid time steps of each series;
-y (N,) holds labels or numbers. Features are standardised by the train split unless `standardise` is false.
+y (N,) holds labels or numbers, y (N, K) zeros and ones for K labels, or K numbers. Features are standardised
+by the train split unless `standardise` is false.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from pydantic import Field
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.division import Division, Fold, Folds
 from gatescope.data.encoding.series import divided_series
+from gatescope.data.encoding.targets import Probability, TargetKind, with_thresholds
 from gatescope.data.errors import MAX_SHOWN, DataError, Problems
 from gatescope.data.examples import Splits
 from gatescope.data.files.groups import Groups
-from gatescope.data.files.labels import Labels, TargetKind
+from gatescope.data.files.labels import Labels
 from gatescope.data.files.npz import Arrays, open_npz
 from gatescope.data.files.sources import source_files, source_notes
+from gatescope.data.files.target_columns import LabelColumns, NumberColumns, make_labels
 from gatescope.data.files.ts_format import read_ts
 from gatescope.data.ragged import Ragged, ranges
 from gatescope.data.target_scale import ScaleName, with_target_scale
@@ -34,11 +37,11 @@ ArrayNames = tuple[str, str, str]
 
 
 class SeriesFile(SequenceData):
-    """Classification of series, or regression on a number per series.
+    """Classification of series by one label or several, or regression on one number per series or several.
 
     Args:
         path: of the train file, or of the file that all splits are drawn from.
-        kind: classification, or regression if y holds numbers.
+        kind: classification, multilabel if a series may have any number of labels, or regression on numbers.
         x: name of the array of series.
         y: name of the array of labels or numbers.
         lengths: name of the array of lengths; without such an array all time steps are valid.
@@ -56,6 +59,8 @@ class SeriesFile(SequenceData):
         batch_size, seed, workers: as in `SequenceData`.
         name: of the data in tables, folders and W&B; None for the name of the file.
         target_scale: as in `with_target_scale`; unused for classification.
+        label_separator: between the labels of a series that are one text, for multilabel.
+        threshold: as in `with_thresholds`, for multilabel.
     """
 
     def __init__(
@@ -81,9 +86,12 @@ class SeriesFile(SequenceData):
         folds: Folds = None,
         fold: Fold = None,
         group: str | None = None,
+        label_separator: Annotated[str, Field(min_length=1)] = ",",
+        threshold: Probability | list[Probability] = 0.5,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
-        self.name, self.target_scale = name, target_scale
+        self.name, self.target_scale, self.threshold = name, target_scale, threshold
+        self.label_separator = label_separator
         self.kind, self.standardise, self.group = kind, standardise, group
         self.division = Division(validation, test, seed, folds, fold)
         self.files = source_files(path, validation_path, test_path)
@@ -93,7 +101,8 @@ class SeriesFile(SequenceData):
     def build(self) -> Splits:
         """Read the files and divide the series into splits."""
         self._add_test_arrays()
-        labels, groups = Labels(self.files, self.kind, "y"), Groups(self.files, self.group)
+        labels = make_labels(self.files, self.kind, self._label_names(), self.label_separator)
+        groups = Groups(self.files, self.group)
         sources: list[_Source] = []
         for part, path in self.files.items():
             source = _read(part, path, self.array_names[part], labels)
@@ -106,8 +115,18 @@ class SeriesFile(SequenceData):
         targets, names = labels.targets()
         rows = labels.split(self.division, groups.array)
         notes = source_notes(self.files) | groups.notes(self.division)
-        splits = divided_series(_fill(sources, rows), targets, names, rows, self.standardise, notes)
-        return with_target_scale(splits, self.target_scale)
+        parts = _fill(sources, rows)
+        splits = divided_series(parts, targets, names, rows, self.standardise, notes, self.kind)
+        return with_thresholds(with_target_scale(splits, self.target_scale), self.threshold)
+
+    def _label_names(self) -> str | list[str]:
+        """Return "y", or the numbers of its columns if it has several."""
+        path, (_, y, _) = self.files["train"], self.array_names["train"]
+        if self.kind == "classification" or path.suffix.lower() != ".npz":
+            return "y"
+        with open_npz(path) as arrays:
+            shape = arrays.header(y).shape if y in arrays.names else ()
+        return [str(k) for k in range(shape[1])] if len(shape) == 2 else "y"
 
     def _add_test_arrays(self) -> None:
         x, y, lengths = self.test_arrays
@@ -156,7 +175,8 @@ def _read(part: str, path: Path, names: ArrayNames, labels: Labels) -> _Source:
         lengths = np.array([len(values) for values in series])
         return _Source(lengths, series[0].shape[1], lambda: (x[None] for x in series), "series", path)
     with open_npz(path) as arrays:
-        shape, y, lengths = _read_arrays(arrays, names)
+        columns = len(labels.columns) if isinstance(labels, LabelColumns | NumberColumns) else None
+        shape, y, lengths = _read_arrays(arrays, names, columns)
     outside = np.flatnonzero((lengths < 1) | (lengths > shape[1]))
     places = [f"{names[2]}[{i}]" for i in outside[:MAX_SHOWN]]
     problems.add_all(places, len(outside), f"a length outside 1 to {shape[1]}")
@@ -180,8 +200,10 @@ def _read_groups(path: Path, name: str, count: int) -> list[Any]:
     return found
 
 
-def _read_arrays(arrays: Arrays, names: ArrayNames) -> tuple[tuple[int, int, int], np.ndarray, np.ndarray]:
-    """Return the shape (N, T, F) of x, y (N,) and lengths (N,), which are consistent."""
+def _read_arrays(
+    arrays: Arrays, names: ArrayNames, columns: int | None
+) -> tuple[tuple[int, int, int], np.ndarray, np.ndarray]:
+    """Return the shape (N, T, F) of x, y (N,) or (N, columns) and lengths (N,), which are consistent."""
     path = arrays.path
     for name, key in zip(names[:2], ("x", "y"), strict=True):
         if name not in arrays.names:
@@ -195,9 +217,13 @@ def _read_arrays(arrays: Arrays, names: ArrayNames) -> tuple[tuple[int, int, int
         raise DataError(f"{path}: {names[0]} is {actual}, expected numbers (N, T, F) or (N, T)")
     y = arrays.read(names[1])
     lengths = arrays.read(names[2]) if names[2] in arrays.names else np.full(shape[0], shape[1])
-    for name, array in ((names[1], y), (names[2], lengths)):
-        if array.shape != (shape[0],):
-            raise DataError(f"{path}: {name} is {array.shape}, expected ({shape[0]},) as in {names[0]}")
+    count = (shape[0],)
+    for name, array, expected in (
+        (names[1], y, count if columns is None else (*count, columns)),
+        (names[2], lengths, count),
+    ):
+        if array.shape != expected:
+            raise DataError(f"{path}: {name} is {array.shape}, expected {expected} as in {names[0]}")
     if lengths.dtype.kind not in "iu":
         raise DataError(f"{path}: {names[2]} is {lengths.dtype}, expected integers")
     return (shape[0], shape[1], shape[2]), y, lengths

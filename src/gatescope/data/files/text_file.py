@@ -7,9 +7,8 @@ stratified by label, unless they have files of their own; a label that train lac
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -20,26 +19,29 @@ from gatescope.data.datamodule import SequenceData
 from gatescope.data.division import Division, Fold, Folds
 from gatescope.data.encoding.corpus import Selection, Texts
 from gatescope.data.encoding.remarks import check_texts
+from gatescope.data.encoding.targets import Probability, TargetKind, with_thresholds
 from gatescope.data.encoding.text import MaxLength, TextEncoding
 from gatescope.data.encoding.tokenizers import Tokenizer, TokenizerName, restore
 from gatescope.data.errors import Problems
 from gatescope.data.examples import Splits
 from gatescope.data.files.groups import Groups
-from gatescope.data.files.labels import Labels, TargetKind, shorten
+from gatescope.data.files.labels import Labels, shorten
 from gatescope.data.files.sources import source_files, source_notes
 from gatescope.data.files.table_form import AUTO, Column, Delimiter, TableForm
 from gatescope.data.files.table_reader import Row, Table
+from gatescope.data.files.target_columns import LabelColumns, NumberColumns, make_labels
 from gatescope.data.target_scale import ScaleName, with_target_scale
 
 
 class TextFile(SequenceData):
-    """Classification of texts, or regression on a number per text.
+    """Classification of texts by one label or several, or regression on one number per text or several.
 
     Args:
         path: of the train file, or of the file that all splits are drawn from.
         text: column of the texts, its name or its position from 1.
-        label: column of the labels or numbers, its name or its position from 1.
-        kind: classification, or regression if `label` holds numbers.
+        label: column of the labels or numbers, its name or its position from 1. A list names a column for
+            each label, which holds 0 or 1, or for each number.
+        kind: classification, multilabel if a text may have any number of labels, or regression on numbers.
         validation_path: of a separate validation file, or None.
         test_path: of a separate test file, or None.
         validation: share of the train file, used without a `validation_path`.
@@ -52,13 +54,15 @@ class TextFile(SequenceData):
         batch_size, seed, workers: as in `SequenceData`.
         name: of the data in tables, folders and W&B; None for the name of the file.
         target_scale: as in `with_target_scale`; unused for classification.
+        label_separator: between the labels of a text in one column, for multilabel; unused for JSON lists.
+        threshold: as in `with_thresholds`, for multilabel.
     """
 
     def __init__(
         self,
         path: str,
         text: Column = "text",
-        label: Column = "label",
+        label: Column | list[Column] = "label",
         kind: TargetKind = "classification",
         validation_path: str | None = None,
         test_path: str | None = None,
@@ -84,11 +88,16 @@ class TextFile(SequenceData):
         group: Column | None = None,
         delimiter: Delimiter = AUTO,
         quoting: bool = True,
+        label_separator: Annotated[str, Field(min_length=1)] = ",",
+        threshold: Probability | list[Probability] = 0.5,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
-        self.name, self.target_scale = name, target_scale
+        self.name, self.target_scale, self.threshold = name, target_scale, threshold
+        self.label = str(label) if isinstance(label, str | int) else [str(name) for name in label]
+        self.label_separator = label_separator
         self.files = source_files(path, validation_path, test_path)
-        self.columns, self.form = (text, label), TableForm(header, encoding, delimiter, quoting)
+        self.columns = (text, label) if isinstance(label, str | int) else (text, *label)
+        self.form = TableForm(header, encoding, delimiter, quoting)
         self.kind, self.limit, self.group = kind, limit, group
         self.division = Division(validation, test, seed, folds, fold)
         self.encoding = TextEncoding(
@@ -97,7 +106,7 @@ class TextFile(SequenceData):
 
     def build(self) -> Splits:
         """Read the files, divide the texts into splits and encode them."""
-        texts = _LabelledTextRows(self.files, self.kind, str(self.columns[1]))
+        texts = _LabelledTextRows(make_labels(self.files, self.kind, self.label, self.label_separator))
         groups = Groups(self.files, self.group)
         columns = (*self.columns, *groups.columns)
         for part, path in self.files.items():
@@ -108,16 +117,16 @@ class TextFile(SequenceData):
         targets, labels = texts.labels.targets()
         rows = texts.labels.split(self.division, groups.array)
         if self.limit is not None and self.limit < len(rows[0]):
-            strata = targets[rows[0]] if labels else None
+            strata = texts.labels.strata(rows[0])
             rows[0], _ = train_test_split(
                 rows[0], train_size=self.limit, stratify=strata, random_state=self.seed
             )
         notes = source_notes(self.files) | texts.count_repetitions(rows) | groups.notes(self.division)
         tokenizer = self.encoding.fit_tokenizer(Selection(texts.texts, rows[0]))
         corpus = self.encoding.corpus(tokenizer).extend(texts.texts)
-        splits = self.encoding.encode(corpus, rows, targets, labels, notes)
+        splits = self.encoding.encode(corpus, rows, targets, labels, notes, self.kind)
         check_texts(splits.task.notes, self.encoding, str(self.files["train"]), str(self.columns[0]))
-        return with_target_scale(splits, self.target_scale)
+        return with_thresholds(with_target_scale(splits, self.target_scale), self.threshold)
 
     def tokenize(self, text: str) -> list[str]:
         """Split a text into tokens, without a limit on their number."""
@@ -131,12 +140,13 @@ class TextFile(SequenceData):
 class _LabelledTextRows:
     """The text and the label of each row, and a hash of each text to count repetitions."""
 
-    def __init__(self, files: Mapping[str, Path], kind: TargetKind, column: str) -> None:
-        self.texts, self.labels, self._hashes = Texts(), Labels(files, kind, column), array("q")
+    def __init__(self, labels: Labels) -> None:
+        self.texts, self.labels, self._hashes = Texts(), labels, array("q")
 
     def add(self, part: str, row: Row, column: str, problems: Problems) -> None:
-        """Append a row (text, label), or add a problem."""
-        text, label = row.values
+        """Append a row (text, label or labels), or add a problem."""
+        text, *labels = row.values
+        label = labels if isinstance(self.labels, LabelColumns | NumberColumns) else labels[0]
         text = "" if text is None else text
         if not isinstance(text, str):
             problems.add(f"{row.where}, column {column}", f"{shorten(text)} is not a text")

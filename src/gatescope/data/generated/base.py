@@ -18,6 +18,7 @@ from pydantic import Field
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.errors import DataError
 from gatescope.data.examples import Examples, Splits
+from gatescope.machine import gib, memory
 from gatescope.sequences import TaskSpec
 
 _CHUNK = 4096
@@ -70,15 +71,28 @@ class GeneratedData(SequenceData):
     def _split(self, name: str) -> Examples:
         stream = np.random.SeedSequence(self.seed, spawn_key=(list(_RESIDUES).index(name),))
         rng = np.random.default_rng(stream)
-        inputs, targets, count = [], [], 0
+        inputs: list[np.ndarray] = []
+        targets: list[np.ndarray] = []
+        count = 0
         while count < self.sizes[name]:
             x, y = self.draw(rng, _CHUNK)
             keep = np.array([zlib.crc32(row.tobytes(), self.seed) % 10 in _RESIDUES[name] for row in x])
             if not keep.any():
                 raise DataError(f"too few different sequences for a separate {name} split: increase the lag")
+            if not inputs:
+                self._check_memory(name, x[0].nbytes)
             inputs.append(x[keep])
             targets.append(y[keep])
             count += int(keep.sum())
         first = slice(self.sizes[name])
         examples = torch.from_numpy(np.concatenate(inputs)[first])
         return Examples(list(examples), torch.from_numpy(np.concatenate(targets)[first]))
+
+    def _check_memory(self, name: str, size: int) -> None:
+        """Refuse a number of examples, of so many bytes each, that does not fit into memory."""
+        needed, available = size * self.sizes[name], memory()
+        if needed > available:
+            raise DataError(
+                f"data.{name}: given {self.sizes[name]}, and these examples take {gib(needed)}; this machine "
+                f"has {gib(available)}: give a smaller number"
+            )

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
+from gatescope.analysis import study as declared
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.contrasts import Contrast
 from gatescope.analysis.figures.summaries import readable_name
+from gatescope.analysis.outcomes import HalfLag, Outcomes
 from gatescope.analysis.report.findings import Findings
-from gatescope.analysis.report.numbers import interval, join_words, number
+from gatescope.analysis.report.numbers import NOTHING, interval, join_words, number
+from gatescope.analysis.report.tables import markdown
 from gatescope.analysis.statistics import (
     AHEAD,
     BEHIND,
     EQUIVALENT,
+    LEVEL_TEXT,
     MIN_SEEDS,
     NO_SPREAD,
     TOO_FEW_SEEDS,
@@ -33,7 +38,52 @@ def paragraphs(comparison: Comparison) -> list[str]:
         return [_no_value(comparison, "")]
     best = [_best(comparison, condition) for condition in comparison.conditions]
     baselines = [_baseline(comparison, condition) for condition in comparison.conditions]
-    return [*best, *filter(None, baselines)]
+    return [*best, *filter(None, baselines), *_outcomes(comparison)]
+
+
+def _outcomes(comparison: Comparison) -> list[str]:
+    """Return a table of the seeds that solve the task, and the lag at which half of them would."""
+    if (found := comparison.outcomes) is None:
+        return []
+    conditions = [c for c in comparison.conditions if any(key[1] == c for key in found.shares)]
+    head = ["variant", *(c or "seeds" for c in conditions)]
+    rows = [[variant, *(_share(found, variant, c) for c in conditions)] for variant in comparison.variants]
+    if found.half_lags:
+        head.append("half of the seeds (lag)")
+        rows = [[*row, _half_lag(found.half_lags.get(row[0]))] for row in rows]
+    bound = "at least" if declared.higher_is_better(comparison.tables, found.metric) else "at most"
+    return [
+        f"A run has solved the task where its {readable_name(found.metric)} is {bound} {number(found.at)}. "
+        f"Solved seeds, with the {LEVEL_TEXT} interval of the probability that a seed does "
+        "(Clopper–Pearson), and the median number of steps to that value on validation"
+        + (
+            ". Last column: the lag at which half of the seeds would solve the task, from a logistic fit on "
+            "the logarithm of the lag, with its profile interval"
+            if found.half_lags
+            else ""
+        )
+        + f":\n\n{markdown(head, rows)}"
+    ]
+
+
+def _share(found: Outcomes, variant: str, condition: str) -> str:
+    share = found.shares.get((variant, condition))
+    if share is None:
+        return NOTHING
+    steps = found.steps[variant, condition]
+    return f"{share}" + (f", {steps:,.0f} steps" if math.isfinite(steps) else "")
+
+
+def _half_lag(found: HalfLag | None) -> str:
+    """Return "57 [41, 80]", or a bound where the lags of the study do not bound it on one side."""
+    if found is None:
+        return NOTHING
+    if found.lag == 0:
+        return f"< {found.high:.3g}"
+    if math.isinf(found.lag):
+        return f"> {found.low:.3g}"
+    high = f"{found.high:.3g}" if math.isfinite(found.high) else "∞"
+    return f"{found.lag:.3g} [{found.low:.3g}, {high}]"
 
 
 def headline(comparison: Comparison) -> str:
