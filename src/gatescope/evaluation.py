@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,9 @@ from gatescope.analysis.error_tables import TitledTable, classification_tables
 from gatescope.analysis.report.numbers import interval
 from gatescope.analysis.statistics import LEVEL, Estimate, mean_interval
 from gatescope.tracking.predictions import classes, flags, labels, outputs
+
+if TYPE_CHECKING:
+    from gatescope.sequences import TaskSpec
 
 RESAMPLES = 2000
 SEED = 0
@@ -206,9 +209,13 @@ def span_types(predictions: pd.DataFrame) -> list[str]:
 
 
 def _span_counts(predictions: pd.DataFrame) -> np.ndarray:
-    """Return (N, 3, K): for each type the spans in both, predicted, and true, of each sequence."""
+    """Return (N, 3, K): for each type the spans in both, predicted, and true, of each sequence.
+
+    Spans that are not counted for each type are one type.
+    """
+    ends = [f"({name})" for name in span_types(predictions)] or ([""] if "spans" in predictions else [])
     parts = [
-        predictions[[f"{part}({name})" for name in span_types(predictions)]].to_numpy()
+        predictions[[f"{part}{end}" for end in ends]].to_numpy()
         for part in ("span_hits", "span_predictions", "spans")
     ]
     return np.stack(parts, axis=1).astype(np.int64)
@@ -268,19 +275,21 @@ def transduction_scores(predictions: pd.DataFrame, unit: str) -> dict[str, Estim
     }
 
 
-def recorded_scores(predictions: pd.DataFrame, unit: str) -> dict[str, Estimate]:
-    """Return the scores of a recorded test; empty for a task that predicts at every step.
+def scores_of(task: TaskSpec, predictions: pd.DataFrame) -> dict[str, Estimate]:
+    """Return the scores of a task, also from the predictions that a run has recorded.
 
     Args:
-        predictions: As `gatescope.tracking.predictions` describes them.
-        unit: What a symbol of a transduction is.
+        task: The task; one with several answers a step has no scores.
+        predictions: As `gatescope.tracking.predictions` describes them; in a tagging, spans may be counted
+            for each type.
     """
-    if classes(predictions):
-        return classification_scores(predictions)
-    if "errors" in predictions:
-        return transduction_scores(predictions, unit)
-    is_regression = "target" in predictions and predictions.target.dtype.kind == "f"
-    return regression_scores(predictions) if is_regression else {}
+    if task.kind == "classification":
+        return (label_scores if task.multilabel else classification_scores)(predictions)
+    if task.kind == "regression":
+        return regression_scores(predictions)
+    if task.kind == "transduction":
+        return transduction_scores(predictions, task.target_unit)
+    return tagging_scores(predictions) if "correct" in predictions else {}
 
 
 def tables(predictions: pd.DataFrame, scores: Mapping[str, Estimate]) -> list[TitledTable]:

@@ -159,7 +159,7 @@ def _last(key: str) -> str:
 
 def _head(task: TaskSpec) -> tuple[object, ...]:
     """Return what two tasks with the same head have in common."""
-    return task.kind, task.labels, task.output_size, task.target_scale is None
+    return task.kind, task.multilabel, task.labels, task.output_size, task.target_scale is None
 
 
 def _value(value: Any) -> str:

@@ -201,6 +201,7 @@ def test_an_unknown_figure_is_named() -> None:
 
 def test_a_mean_is_over_all_seeds() -> None:
     table = pd.DataFrame({"seed": [0, 1, 0], "epoch": [0, 0, 1], "value": [1.0, 3.0, 9.0]})
+    table = table.assign(unit=table.seed, overlap=0.0)
     mean = mean_over_seeds(table, "epoch")
     assert list(mean.index) == [0]
     assert mean["mean"].iloc[0] == 2.0
@@ -211,7 +212,8 @@ def test_curves_are_averaged_as_logs_over_common_lags() -> None:
         {"kind": "curve", "x": [0, 1, 2], "y": [1, 0.1, 0.01]},
         {"kind": "curve", "x": [0, 1], "y": [1, 1e-3]},
     ]
-    mean = mean_curve(pd.DataFrame({"payload": [*payload, {"kind": "undefined", "why": ""}]}))
+    rows = [*payload, {"kind": "undefined", "why": ""}]
+    mean = mean_curve(pd.DataFrame({"payload": rows, "unit": [0, 1, 2], "overlap": 0.0}))
     assert list(mean["mean"]) == pytest.approx([1.0, 0.01])
 
 

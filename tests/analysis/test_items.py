@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -56,6 +58,27 @@ def test_the_variance_of_macro_f1_is_that_of_the_bootstrap() -> None:
         ({"correct": [1, 3, 2], "scored": [2, 3, 5]}, "test/bpc", (2 * 1 + 3 * 2 + 5 * 3) / 10 / np.log(2)),
         ({"steps": [1, 1, 2], "hits": [1, 1, 1], "either": [1, 2, 3]}, "test/nll", 9 / 4),
         ({"steps": [1, 1, 2], "hits": [1, 1, 1], "either": [1, 2, 3]}, "test/frame_accuracy", 0.5),
+        (
+            {
+                "correct": [1, 3, 2],
+                "scored": [2, 3, 5],
+                "span_hits": [1, 0, 2],
+                "span_predictions": [2, 1, 2],
+                "spans": [1, 0, 4],
+            },
+            "test/span_f1",
+            0.6,
+        ),
+        (
+            {
+                "target(a)": [1.0] * 3,
+                "prediction(a)": [2.0] * 3,
+                "target(b)": [1.0] * 3,
+                "prediction(b)": [1.0] * 3,
+            },
+            "test/scaled_mse",
+            2.0,
+        ),
     ],
 )
 def test_metrics_of_other_tasks(columns: dict[str, list[float]], metric: str, value: float) -> None:
@@ -63,6 +86,26 @@ def test_metrics_of_other_tasks(columns: dict[str, list[float]], metric: str, va
     found = contributions(table, metric)
     assert found is not None
     assert found.mean() == pytest.approx(value)
+
+
+def test_metrics_of_several_labels() -> None:
+    rng = np.random.default_rng(4)
+    true, found = rng.random((60, 3)) < [0.5, 0.3, 0], rng.random((60, 3)) < [0.5, 0.3, 0]
+    names = np.array(["a", "b", "never"])
+    as_json = {
+        column: [json.dumps(names[row].tolist()) for row in rows]
+        for column, rows in (("targets", true), ("predictions", found))
+    }
+    table = pd.DataFrame({"id": range(60), "loss": 1.0, **as_json} | {f"p({name})": 0.5 for name in names})
+    expected = {
+        "test/macro_f1": f1_score(true, found, average="macro", zero_division=0.0),
+        "test/micro_f1": f1_score(true, found, average="micro"),
+        "test/subset_accuracy": (true == found).all(1).mean(),
+    }
+    for metric, value in expected.items():
+        contributed = contributions(table, metric)
+        assert contributed is not None
+        assert contributed.mean() == pytest.approx(value)
 
 
 def test_runs_on_different_examples_have_no_items() -> None:

@@ -189,7 +189,9 @@ def test_findings_on_gradient_flow_follow_the_numbers(tmp_path: Path) -> None:
     text = text_of(tmp_path, tmp_path / "out", "vanishing")
     assert "## How far gradients reach back in time" in text
     assert "the gradient decays most slowly in **lstm_chrono-none** (λ" in text
-    assert "Not ranked: irnn-none (grows, λ = +0.01" in text
+    assert "Not ranked: irnn-none (explodes, ×1.01 a step)" in text
+    assert "their number counts: it reaches over the lag in irnn-none (5 of 5)" in text
+    assert "| median ≥ " in text
     assert "fastest in rnn-none (−0.298" in text
     assert "does not vanish" in text
     section = text[text.index("**lag=100**") :]
@@ -220,7 +222,7 @@ def test_a_variant_without_a_remaining_seed_is_in_the_table(tmp_path: Path) -> N
     lost |= {("lstm_chrono", seed): "exploded" for seed in range(5)}
     write_vanishing(tmp_path, seeds=5, lags=(50,), lost=lost)
     text = text_of(tmp_path, tmp_path / "out", "vanishing")
-    assert "every variant has a gradient that grows, or is dead or exploded in some seed" in text
+    assert "the gradient of every variant explodes, or is dead or exploded in some seed" in text
     (row,) = [line for line in text.splitlines() if "| gru-none | −0.299" in line]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert [cells[2], cells[4], cells[6], cells[7]] == ["–", "–", "–", "0 (tested weights: 5 of 5 dead)"]

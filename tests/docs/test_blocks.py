@@ -17,6 +17,7 @@ from conftest import ROOT, Compose
 
 from gatescope.commands import COMMANDS as SUBCOMMANDS
 from gatescope.config import check
+from gatescope.overrides import with_quoted_paths
 
 from .pages import DOCS, PAGES, Block, blocks, every
 
@@ -77,7 +78,8 @@ def one_job(words: list[str], end: int) -> list[str]:
     pairs = [word.partition("=") for word in words if word not in FLAGS]
     values = [[value] if value.startswith("[") else value.split(",") for _, _, value in pairs]
     return [
-        f"{key}={own[end]}" if equals else key for (key, equals, _), own in zip(pairs, values, strict=True)
+        with_quoted_paths(f"{key}={own[end]}") if equals else key
+        for (key, equals, _), own in zip(pairs, values, strict=True)
     ]
 
 

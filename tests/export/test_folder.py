@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -94,6 +95,31 @@ def test_series_and_generated_sequences(tmp_path: Path) -> None:
         out = tmp_path / name
         assert main([f"run={directory}", f"out={out}"]) == 0
         same(gatescope.load(out).predict(inputs), gatescope.load(directory).predict(inputs))
+
+
+def test_labels_tags_and_several_values(tmp_path: Path) -> None:
+    """Of each kind of answer the card has the metric with its interval, and the folder the same answers."""
+    words = [("goal", ["sport"], 1.0), ("bank", ["money"], 2.0), ("goal bank", ["money", "sport"], 3.0)] * 20
+    rows = [{"text": f"the {t} {i % 2}", "label": k, "a": v, "b": -v} for i, (t, k, v) in enumerate(words)]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    tagged = "the O\nParis B-place\nsleeps O\n\n" + "in O\nNew B-place\nYork I-place\n\n"
+    (tmp_path / "tagged.conll").write_text(tagged * 30)
+    table, small = f"data.path={tmp_path / 'rows.jsonl'}", ("model.hidden_size=6", "optimizer.lr=0.05")
+    kinds = {
+        "macro_f1": ("data=text_file", table, "data.kind=multilabel"),
+        "mse(a)": ("data=text_file", table, "data.kind=regression", "data.label=[a,b]"),
+        "span_f1": ("data=conll_file", f"data.path={tmp_path / 'tagged.conll'}", "model.bidirectional=true"),
+    }
+    for metric, options in kinds.items():
+        directory = trained_run(tmp_path / "runs", *options, *small)
+        out = tmp_path / f"model of {metric}"
+        assert main([f"run={directory}", f"out={out}"]) == 0
+        card = (out / "README.md").read_text(encoding="utf-8").replace("\\", "")
+        assert re.search(rf"^\| {re.escape(metric)} \| \S+ \[.+, .+\] \|$", card, re.MULTILINE), card
+        texts = ["the goal", "the goal bank", "in New York"]
+        found, expected = (gatescope.load(one).predict(texts) for one in (out, directory))
+        same(found, expected)
+        assert [(a.labels, a.tags) for a in found] == [(a.labels, a.tags) for a in expected]
 
 
 def test_a_folder_that_is_not_empty_stays(

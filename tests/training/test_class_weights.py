@@ -15,9 +15,9 @@ from training.test_monitor import rare
 
 from gatescope.config import ConfigError
 from gatescope.run import build_module, load_data, run
-from gatescope.sequences import TaskSpec
+from gatescope.sequences import IGNORE, TaskSpec
 from gatescope.tracking.identity import run_id
-from gatescope.training.class_weights import class_weights
+from gatescope.training.class_weights import class_weights, loss_options
 from gatescope.training.objective import objective_for
 
 TARGETS = torch.tensor([0] * 70 + [1] * 20 + [2] * 10)
@@ -68,6 +68,17 @@ def test_weights_are_those_of_scikit_learn_and_have_a_mean_of_one() -> None:
     assert (given / given[0]).tolist() == pytest.approx([1, 2, 4])
     for weights in (given, class_weights("balanced", spec(4), TARGETS)):
         assert weights[TARGETS].mean().item() == pytest.approx(1)
+
+
+def test_weights_of_a_symbol_at_every_step(config: Compose) -> None:
+    data = load_data(config("data=copy", "data.lag=5", "data.train=32", "data.validation=8", "data.test=8"))
+    assert data.splits is not None
+    options = loss_options({"class_weights": "balanced"}, data.task, data.splits.train.targets)
+    weights = options["class_weights"]
+    scored = torch.cat([targets[targets != IGNORE] for targets in data.splits.train.targets])
+    assert weights[scored].mean().item() == pytest.approx(1)
+    by_class = compute_class_weight("balanced", classes=np.unique(scored), y=scored.numpy())
+    assert weights[torch.from_numpy(np.unique(scored))].tolist() == pytest.approx(by_class.tolist())
 
 
 @pytest.mark.parametrize("classes", [2, 4])

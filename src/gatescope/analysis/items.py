@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gatescope.analysis import errors
 from gatescope.analysis.statistics import ItemVariance
 from gatescope.analysis.tables import Tables
-from gatescope.tracking.predictions import classes
+from gatescope.tracking.predictions import classes, flags, labels, outputs
 
 Values = NDArray[np.float64]
 Contributions = Callable[[pd.DataFrame], Values]
@@ -105,6 +105,10 @@ def contributions(predictions: pd.DataFrame, metric: str) -> Values | None:
     found: Contributions | None
     if classes(predictions):
         found = _CLASSIFICATION.get(name)
+    elif labels(predictions):
+        found = _LABELS.get(name)
+    elif outputs(predictions):
+        found = _OUTPUTS.get(name)
     elif "errors" in predictions:
         found = _TRANSDUCTION.get("error_rate" if name.endswith("_error_rate") else name)
         found = None if name == "word_error_rate" else found
@@ -117,6 +121,7 @@ def contributions(predictions: pd.DataFrame, metric: str) -> Values | None:
 
 def _has_columns(predictions: pd.DataFrame, name: str) -> bool:
     needed = {"accuracy": "correct", "bpc": "scored", "nll": "steps", "frame_accuracy": "hits"}
+    needed["span_f1"] = "spans"
     return needed.get(name) in predictions
 
 
@@ -137,6 +142,23 @@ def _macro_f1(predictions: pd.DataFrame) -> Values:
     is_predicted = predictions.prediction.to_numpy()[:, None] == np.array(names, dtype=object)
     both, either = 2.0 * (is_true & is_predicted), is_true.astype(float) + is_predicted
     return _ratio(both, either).mean(axis=1)
+
+
+def _label_f1(macro: bool) -> Contributions:
+    """Return the contributions to macro or micro F1 of several labels; a label that does not occur has 0."""
+
+    def f1(predictions: pd.DataFrame) -> Values:
+        names = labels(predictions)
+        is_true, is_predicted = (
+            flags(predictions[column], names).astype(float) for column in ("targets", "predictions")
+        )
+        both, either = 2 * is_true * is_predicted, is_true + is_predicted
+        if not macro:
+            return _ratio(both.sum(1), either.sum(1))
+        occurs = either.sum(0) > 0
+        return _ratio(both[:, occurs], either[:, occurs]).sum(axis=1) / len(names)
+
+    return f1
 
 
 def _ratio(numerator: Values, denominator: Values) -> Values:
@@ -167,6 +189,12 @@ def _loss_per(count: str, factor: float = 1.0) -> Contributions:
 
 
 _CLASSIFICATION: dict[str, Contributions] = {"accuracy": _is_correct, "macro_f1": _macro_f1}
+_LABELS: dict[str, Contributions] = {
+    "macro_f1": _label_f1(macro=True),
+    "micro_f1": _label_f1(macro=False),
+    "subset_accuracy": lambda table: np.asarray(table.targets == table.predictions, dtype=float),
+}
+_OUTPUTS: dict[str, Contributions] = {"scaled_mse": lambda table: table.loss.to_numpy(dtype=float)}
 _TRANSDUCTION: dict[str, Contributions] = {
     "exact_match": lambda table: np.asarray(table.errors == 0, dtype=float),
     "error_rate": _of("errors", "symbols"),
@@ -179,4 +207,7 @@ _NEXT_STEP: dict[str, Contributions] = {
     "bpc": _loss_per("scored", 1 / math.log(2)),
     "nll": _loss_per("steps"),
     "frame_accuracy": _of("hits", "either"),
+    "span_f1": lambda table: _ratio(
+        2.0 * table.span_hits.to_numpy(), (table.span_predictions + table.spans).to_numpy(dtype=float)
+    ),
 }

@@ -6,7 +6,7 @@ docs/instruments.md defines the quantities; `gradient_flow` has the measurements
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -32,16 +32,24 @@ class SignalReach:
     Attributes:
         rate: decay rate in nats per step; negative where the gradient vanishes.
         half_life: in steps.
-        reach: largest lag, in steps, at which more than 1 % of the norm remains.
-        censored: whether the reach of some seed is the largest lag that was measured.
+        reach: largest lag, in steps, at which more than 1 % of the norm remains. Where `censored` is not 0,
+            its mean is too small and has no interval: see `reaches`.
+        censored: number of seeds whose reach is the largest lag that was measured, or more.
+        reaches: the reach of each seed, sorted.
         lost: the seeds that are in no mean, such as "1 of 5 dead"; "" if there are none.
     """
 
     rate: Estimate
     half_life: Estimate
     reach: Estimate
-    censored: bool
+    censored: int
+    reaches: tuple[float, ...] = ()
     lost: str = ""
+
+    @property
+    def median_reach(self) -> float:
+        """The median reach, which seeds at the bound do not bias as long as they are fewer than half."""
+        return float(np.median(self.reaches)) if self.reaches else math.nan
 
     @property
     def grows(self) -> bool:
@@ -163,9 +171,13 @@ def signal_reach(rates: pd.DataFrame, reaches: pd.DataFrame, censored: pd.DataFr
     """
     rate = unit_interval(rates)
     alive = set(rates.run_id[rates.status == ALIVE])
-    reach = unit_interval(reaches[reaches.run_id.isin(alive)])
-    at_bound = bool(np.any(censored.value[censored.run_id.isin(alive)] == 1))
-    return SignalReach(rate, half_life(rate), reach, at_bound, format_lost(rates))
+    own = reaches[reaches.run_id.isin(alive)]
+    at_bound = int((censored.value[censored.run_id.isin(alive)] == 1).sum())
+    reach = unit_interval(own)
+    if at_bound:
+        reach = replace(reach, low=math.nan, high=math.nan)
+    values = tuple(sorted(own.value.dropna()))
+    return SignalReach(rate, half_life(rate), reach, at_bound, values, format_lost(rates))
 
 
 def half_life(rate: Estimate) -> Estimate:

@@ -39,7 +39,6 @@ from pydantic import Field
 from gatescope import evaluation
 from gatescope.analysis import error_tables
 from gatescope.analysis.commands import UsageError
-from gatescope.analysis.statistics import Estimate
 from gatescope.commands.arguments import Text, execute, runs_dir
 from gatescope.commands.series_rows import series_rows
 from gatescope.commands.tagged_rows import sentences, tag_counts
@@ -104,7 +103,7 @@ def evaluate(
     inputs, targets = zip(*examples, strict=True)
     answers = trained.predict(inputs, batch_size)
     predictions = _predictions(trained, targets, answers)
-    scores = _scores(trained, predictions)
+    scores = evaluation.scores_of(trained.task, predictions)
     what_kind = "texts" if trained.task.inputs == "tokens" else "series"
     warnings = Counter(answer.warning.split(" to ")[0] for answer in answers if answer.warning)
     head = f"{trained.directory.name} on {path}"
@@ -244,16 +243,3 @@ def _edits(trained: Trained, targets: Sequence[str], answers: Sequence[Answer]) 
     for text, answer in zip(targets, answers, strict=True):
         true = split(text)
         yield {"errors": edits(" ".join(answer.symbols), " ".join(true)), "symbols": len(true)}
-
-
-def _scores(trained: Trained, predictions: pd.DataFrame) -> dict[str, Estimate]:
-    """Return the scores of the task."""
-    if trained.task.kind == "classification" and trained.task.multilabel:
-        return evaluation.label_scores(predictions)
-    if trained.task.kind == "classification":
-        return evaluation.classification_scores(predictions)
-    if trained.task.kind == "regression":
-        return evaluation.regression_scores(predictions)
-    if trained.task.kind == "tagging":
-        return evaluation.tagging_scores(predictions)
-    return evaluation.transduction_scores(predictions, trained.task.target_unit)

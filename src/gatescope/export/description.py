@@ -26,10 +26,10 @@ def describe(trained: Trained) -> dict[str, Any]:
     """Return the content of `model.json`, in values of JSON."""
     task = trained.task
     spec = spec_values(task)
-    is_classification = task.kind == "classification"
     return {
         "run": trained.directory.name,
         "kind": task.kind,
+        "multilabel": task.multilabel,
         "inputs": task.inputs,
         "input_size": task.input_size,
         "tokenizer": spec["tokenizer"],
@@ -38,7 +38,7 @@ def describe(trained: Trained) -> dict[str, Any]:
         "padding": task.padding_index or 0,
         "longest": trained.longest,
         "input_scale": spec["input_scale"],
-        "labels": trained.labels if is_classification else [],
+        "labels": list(task.labels) or (trained.labels if task.has_classes else []),
         "probabilities": _probabilities(trained),
         "target_scale": spec["target_scale"],
     }

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from gatescope.analysis.report.numbers import cell, count, interval, literal, number
 from gatescope.analysis.statistics import LEVEL, Estimate
-from gatescope.evaluation import recorded_scores
+from gatescope.evaluation import scores_of
 from gatescope.tracking.predictions import classes
 from gatescope.trained import Trained
 
@@ -31,7 +31,7 @@ def model_card(
             are none.
         folder: Name of the folder that the card is in.
     """
-    scores = {} if predictions is None else recorded_scores(predictions, trained.task.target_unit)
+    scores = {} if predictions is None else scores_of(trained.task, predictions)
     sections = {
         "Use": _use(trained, folder),
         "Results": _results(record, scores, predictions),
@@ -101,7 +101,7 @@ def _model(trained: Trained, record: Mapping[str, Any]) -> Iterator[str]:
         "tokenizer": task.tokenizer.get("name"),
         "vocabulary": count(len(task.vocabulary)) if task.vocabulary else None,
         "longest training sequence": f"{trained.longest} steps",
-        "labels": ", ".join(trained.labels) if task.kind == "classification" else None,
+        "labels": ", ".join(task.labels) or None,
     }
     yield from _table(rows)
 
@@ -132,9 +132,9 @@ def _limits(trained: Trained, record: Mapping[str, Any], predictions: pd.DataFra
         "- The results are of one run: its intervals contain no spread over seeds, and hold for examples of "
         "the same source as the test split."
     )
-    if trained.task.kind == "classification":
+    if trained.task.has_classes:
         yield f"- Every input gets one of the {len(trained.labels)} labels, also one that belongs to none."
-    if predictions is not None and classes(predictions):
+    if predictions is not None and trained.task.has_classes:
         counts = predictions.target.value_counts().reindex(classes(predictions), fill_value=0)
         yield (
             f"- The rarest class of the test split, {literal(counts.idxmin())}, has {int(counts.min())} of "

@@ -15,6 +15,7 @@ from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures.drawing import canvas, legend, panel_title, per_row
 from gatescope.analysis.figures.summaries import evenly_spaced, readable_name, seed_text
 from gatescope.analysis.tables import NoData
+from gatescope.analysis.units import unit_metric
 
 TITLE = "Metric against cost"
 MAX_ROWS = 3
@@ -100,8 +101,8 @@ def _estimates(comparison: Comparison) -> pd.DataFrame:
             own = table[(table.variant == variant) & (table.condition == condition)]
             if own.empty:
                 continue
-            summary = comparison.summary(variant, condition)
-            time, metric = summary.seconds_per_epoch, summary.metrics[comparison.primary]
+            metric = comparison.summary(variant, condition).metrics[comparison.primary]
+            time = unit_metric(own.assign(value=own.seconds), "positive")
             rows.append(
                 {"condition": condition, "variant": variant, **vars(metric)}
                 | {"seconds": time.mean, "seconds_low": time.low, "seconds_high": time.high}

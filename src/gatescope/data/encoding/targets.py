@@ -13,13 +13,15 @@ from gatescope.data.errors import DataError
 from gatescope.data.examples import Splits
 
 TargetKind = Literal["classification", "multilabel", "regression"]
-"""One class, any number of labels, or one or several numbers."""
-SEPARATORS = {"comma": ",", "semicolon": ";", "bar": "|", "blank": " "}
+"""One class, any number of labels, or one or several numbers, of each sequence."""
+TaskKind = TargetKind | Literal["tagging"]
+"""Also a tag of each step."""
+SEPARATORS = {"comma": ",", "semicolon": ";", "pipe": "|", "tab": "\t", "blank": " "}
 """Names of the separators of labels that a command line would have to quote."""
 Probability = Annotated[float, Field(gt=0, lt=1)]
 
 
-def target_fields(kind: TargetKind | Literal["tagging"], names: tuple[str, ...]) -> dict[str, Any]:
+def target_fields(kind: TaskKind, names: tuple[str, ...]) -> dict[str, Any]:
     """Return the fields of a `TaskSpec` that follow from what is predicted.
 
     Args:

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gatescope.data.encoding.corpus import Corpus, TokenNumbers
-from gatescope.data.encoding.targets import TargetKind, target_fields
+from gatescope.data.encoding.targets import TaskKind, target_fields
 from gatescope.data.encoding.tokenizers import (
     Tokenizer,
     TokenizerName,
@@ -138,7 +138,7 @@ class TextEncoding:
         targets: Tensor | Ragged,
         labels: tuple[str, ...],
         notes: dict[str, Any],
-        kind: TargetKind | Literal["tagging"] = "classification",
+        kind: TaskKind = "classification",
     ) -> Splits:
         """Return the task of a corpus.
 

@@ -128,7 +128,7 @@ class _Tags(Labels):
     """
 
     def __init__(self, files: Mapping[str, Path]) -> None:
-        super().__init__(files, "multilabel", "tags")
+        super().__init__(files, "tagging", "tags")
         self._flat, self._lengths = array("i"), array("i")
 
     def _problem_of(self, value: Any) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from gatescope.data.division import Division
 from gatescope.data.errors import Problems
 from gatescope.data.files.labels import label_text, shorten
+from gatescope.data.files.table_form import Column
 from gatescope.data.files.table_reader import Row
 
 
@@ -20,12 +21,12 @@ class Groups:
 
     Args:
         files: by part, in the order in which they are read.
-        column: name of the column or array of the groups; None where there are none.
+        column: name or position of the column, or name of the array of the groups; None where there are none.
     """
 
-    def __init__(self, files: Mapping[str, Path], column: str | None) -> None:
+    def __init__(self, files: Mapping[str, Path], column: Column | None) -> None:
         self.files, self.column = files, column
-        self.columns = () if column is None else (column,)
+        self.columns: tuple[Column, ...] = () if column is None else (column,)
         self._values = array("q")
         self._index: dict[str, int] = {}
         self._file_of: dict[str, str] = {}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gatescope.data.division import Division
-from gatescope.data.encoding.targets import TargetKind
+from gatescope.data.encoding.targets import TaskKind
 from gatescope.data.errors import DataError, Problems
 from gatescope.data.files.sources import PARTS
 
@@ -30,7 +30,7 @@ class Labels:
         column: name of the labels in the files.
     """
 
-    def __init__(self, files: Mapping[str, Path], kind: TargetKind, column: str) -> None:
+    def __init__(self, files: Mapping[str, Path], kind: TaskKind, column: str) -> None:
         self.files, self.kind, self.column = dict(files), kind, column
         self._parts, self._values = array("b"), array("d")
         self._index: dict[str, int] = {}

@@ -88,7 +88,7 @@ class PairsFile(SequenceData):
         name: str | None = None,
         folds: Folds = None,
         fold: Fold = None,
-        group: str | None = None,
+        group: Column | None = None,
         delimiter: Delimiter = AUTO,
         quoting: bool = True,
     ) -> None:

@@ -126,7 +126,7 @@ class SeriesFile(SequenceData):
             return "y"
         with open_npz(path) as arrays:
             shape = arrays.header(y).shape if y in arrays.names else ()
-        return [str(k) for k in range(shape[1])] if len(shape) == 2 else "y"
+        return [str(k) for k in range(shape[1])] if len(shape) == 2 and shape[1] > 1 else "y"
 
     def _add_test_arrays(self) -> None:
         x, y, lengths = self.test_arrays

@@ -85,7 +85,7 @@ class TextFile(SequenceData):
         target_scale: ScaleName = "none",
         folds: Folds = None,
         fold: Fold = None,
-        group: str | None = None,
+        group: Column | None = None,
         delimiter: Delimiter = AUTO,
         quoting: bool = True,
         label_separator: Annotated[str, Field(min_length=1)] = ",",

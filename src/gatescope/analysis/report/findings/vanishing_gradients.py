@@ -45,8 +45,9 @@ def _method(seeds: int) -> str:
         "Measured before training and at the tested weights (the best on validation), without the loss: a "
         "random unit vector at the last state of the top layer is propagated backwards by the exact "
         "Jacobians. λ: decay rate in nats per step. Half-life: ln 2 / −λ, with the interval of λ. Reach: the "
-        "largest lag at which more than 1 % of the norm remains, bounded by the length of the sequences "
-        "(≥ where a seed reaches that bound). Mean over seeds and 95 % t interval. A seed whose vector "
+        "largest lag at which more than 1 % of the norm remains, bounded by the length of the sequences. "
+        "Mean over seeds and 95 % interval; where a seed reaches that bound, the median and the number of "
+        "such seeds, as no mean exists. A seed whose vector "
         "becomes exactly 0 in at least half of the sequences (dead) or overflows (exploded) has no rate and "
         f"is in no mean; n is the number of seeds in the means.{few}"
     )
@@ -84,7 +85,11 @@ def _half_life(life: Estimate) -> str:
 
 
 def _reach(one: SignalReach) -> str:
-    return ("≥ " if one.censored else "") + interval(one.reach)
+    """Return mean and interval, or where seeds are at the bound the median and how many are."""
+    if not one.censored:
+        return interval(one.reach)
+    sign = "≥ " if 2 * one.censored >= len(one.reaches) else ""
+    return f"median {sign}{number(one.median_reach)} ({one.censored} of {len(one.reaches)} at the end)"
 
 
 def _sentences(flow: GradientFlow, condition: str) -> list[str]:
@@ -106,14 +111,14 @@ def _ranking(after: dict[str, SignalReach]) -> list[str]:
     Variants with a lost seed, and those whose gradient grows, are not ranked.
     """
     unranked = {
-        variant: one.lost or f"grows, λ = {interval(one.rate, sign=True)}"
+        variant: one.lost or f"explodes, ×{math.exp(one.rate.mean):.3g} a step"
         for variant, one in after.items()
         if one.lost or one.grows
     }
     ranked = sorted((v for v in after if v not in unranked), key=lambda v: abs(after[v].rate.mean))
     others = f"Not ranked: {join_words(f'{variant} ({why})' for variant, why in unranked.items())}."
     if not ranked:
-        text = "After training, every variant has a gradient that grows, or is dead or exploded in some seed."
+        text = "After training, the gradient of every variant explodes, or is dead or exploded in some seed."
         return [text, others]
     first, last = ranked[0], ranked[-1]
     rate = after[first].rate
@@ -131,14 +136,19 @@ def _reach_and_lag(reach: ByVariant, lag: float) -> list[str]:
     One bound of the interval decides on each side. Values without spread have no interval and no verdict.
     """
     after = {variant: own[END] for variant, own in reach.items()}
-    constant = [v for v, one in after.items() if math.isnan(one.reach.low)]
+    counted = [v for v, one in after.items() if one.censored]
+    constant = [v for v, one in after.items() if math.isnan(one.reach.low) and v not in counted]
     beyond = [v for v, one in after.items() if one.reach.low >= lag]
     short = [v for v, one in after.items() if one.reach.high < lag]
-    undecided = [v for v in after if v not in (*beyond, *short, *constant)]
+    undecided = [v for v in after if v not in (*beyond, *short, *constant, *counted)]
     phrases = {
         "the gradient reaches over it in": beyond,
         "it does not in": short,
         "the intervals do not decide in": undecided,
+        "as some seeds reach the end of the sequences, their number counts: it reaches over the lag in": [
+            f"{v} ({sum(reach >= lag for reach in after[v].reaches)} of {len(after[v].reaches)})"
+            for v in counted
+        ],
         "there is no interval, as all seeds agree, in": [
             f"{v} ({_reach(after[v])} in all {after[v].reach.n})" for v in constant
         ],
@@ -157,7 +167,7 @@ def _changes(changes: tuple[RateChange, ...]) -> list[str]:
         "Training accelerated the decay in": [
             one for one in changes if one.significant and not one.difference.estimate.mean > 0
         ],
-        "No significant change in": [one for one in changes if one.tested and not one.significant],
+        "The change is undecided in": [one for one in changes if one.tested and not one.significant],
         "No test, as the change is the same in all seeds, in": untested,
     }
     return [
