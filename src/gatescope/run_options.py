@@ -37,7 +37,8 @@ def with_options_of_start(words: Sequence[str]) -> list[str]:
     if run in ("null", "") or "," in run or any(group in given for group in CHOOSE_GROUPS):
         return list(words)
     try:
-        directory = find_run(given.get("root") or os.environ.get("RUNS_DIR", "runs"), run)
+        root = given.get("root") or os.environ.get("RUNS_DIR", "runs")
+        directory = find_run(root, os.path.expanduser(run))
     except NoRuns as error:
         raise ConfigError([f"from={run}: {error}"]) from error
     added = [
