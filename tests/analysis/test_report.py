@@ -290,7 +290,7 @@ def test_the_index_has_one_line_per_report(toy: Path, tmp_path: Path) -> None:
         "0.700. | 1 of 1 |"
     )
     assert lines[-1].startswith("| [toy](toy/README.md) | *Which of these is better?* gru-additive has the")
-    assert "ahead of 0 of 5 others, undecided against 5. | 30 of 30 |" in lines[-1]
+    assert "ahead of 4 of 5 others, undecided against 1. | 30 of 30 |" in lines[-1]
 
 
 def test_an_empty_index_shows_the_first_command(tmp_path: Path) -> None:

@@ -219,11 +219,20 @@ def run_on_cells_without_a_kernel(root: Path) -> None:
 
 
 def run_on_numbers(root: Path) -> None:
-    """Run a regression on a scale of its targets."""
+    """Run regressions on a scale of their targets, of one output and of two."""
     x = np.random.default_rng(0).normal(size=(60, 3))
     np.savez(root / "line.npz", x=x, y=20 + 5 * x[:, 0])
-    words = ("data=series_file", f"data.path={root}/line.npz", "data.kind=regression")
-    run(config(root, *words, *FAST, "instruments=off"))
+    np.savez(root / "lines.npz", x=x, y=20 + 5 * x[:, :2])
+    for name in ("line", "lines"):
+        words = ("data=series_file", f"data.path={root}/{name}.npz", "data.kind=regression")
+        run(config(root, *words, *FAST, "instruments=off"))
+
+
+def run_on_tags(root: Path) -> None:
+    """Run on tagged sentences, whose spans are scored."""
+    sentence = "Anna B-PER\nmet O\nTom B-PER\nFalk I-PER\n\n"
+    (root / "tagged.conll").write_text(sentence * 30)
+    run(config(root, "data=conll_file", f"data.path={root}/tagged.conll", *FAST, "instruments=off"))
 
 
 def sweep(root: Path) -> None:
@@ -249,6 +258,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
             run_stopped_and_resumed,
             run_on_texts,
             run_on_numbers,
+            run_on_tags,
             run_on_cells_without_a_kernel,
             sweep,
         ):
