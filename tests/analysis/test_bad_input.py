@@ -109,7 +109,7 @@ def test_constant_metrics(tmp_path: Path) -> None:
     text = page(tmp_path)
     assert "0.500" in text
     assert "0.500 [" not in text, "without a spread over seeds there is no interval"
-    assert "There is no significant difference from" in text
+    assert "Undecided: " in text
 
 
 @pytest.mark.parametrize("value", [None, math.nan])

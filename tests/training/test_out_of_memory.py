@@ -21,7 +21,7 @@ from conftest import Compose
 from omegaconf import DictConfig
 from tracking.records import record, rows
 
-from gatescope import cli
+from gatescope import cli, machine
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.measurements import Measurements, scalar
 from gatescope.instruments.probe import Probe
@@ -253,7 +253,10 @@ def test_a_model_that_is_larger_than_the_card(
     assert "the weights alone take 0 MiB" in message
 
 
-def test_a_model_that_is_larger_than_the_machine(small: Compose) -> None:
+def test_a_model_that_is_larger_than_the_machine(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        machine, "memory", lambda: 2**63
+    )  # what is estimated fits, and what is allocated does not
     message = failed(small("model.hidden_size=10000000"))
     assert message.startswith("out of memory in building the model, when ")
     assert "were requested: use a smaller model (model.hidden_size is 10000000). The machine has " in message
