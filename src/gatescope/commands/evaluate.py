@@ -123,7 +123,8 @@ def _texts(
 ) -> Iterator[tuple[ModelInput, Any]]:
     """Yield the text and the target of each row."""
     text, labels = column_of(trained.config, TEXT_KEYS, column), target_columns(trained.config, label)
-    for row in checked_rows(Table(path, (text, *labels), form)):
+    numbers = tuple(labels) if trained.task.kind == "regression" else ()
+    for row in checked_rows(Table(path, (text, *labels), form, numbers)):
         first, *rest = row.values
         target = _target(trained, rest, f"{path}: {row.where}, column {', '.join(labels)}")
         yield text_or_none(first), target

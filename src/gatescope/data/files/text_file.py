@@ -109,9 +109,10 @@ class TextFile(SequenceData):
         texts = _LabelledTextRows(make_labels(self.files, self.kind, self.label, self.label_separator))
         groups = Groups(self.files, self.group)
         columns = (*self.columns, *groups.columns)
+        numbers = self.columns[1:] if self.kind == "regression" else ()
         for part, path in self.files.items():
             problems = Problems(path)
-            for row in Table(path, columns, self.form).rows(problems):
+            for row in Table(path, columns, self.form, numbers).rows(problems):
                 texts.add(part, groups.take(part, row, problems), str(self.columns[0]), problems)
             problems.check()
         targets, labels = texts.labels.targets()
