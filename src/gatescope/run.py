@@ -274,7 +274,7 @@ def build_module(cfg: DictConfig, data: SequenceData) -> SequenceTask:
     assert data.splits is not None
     options = loss_options(cfg.get("loss") or {}, data.task, data.splits.train.targets)
     objective = objective_for(data.task, **options)
-    loss, metric = own_loss(cfg.get("loss")), own_metric(cfg.get("metric"), data.task)
+    loss, metric = own_loss(cfg.get("loss"), data.task), own_metric(cfg.get("metric"), data.task)
     metrics = objective.metrics()
     if metric is not None:
         metrics.add_metrics({metric.name: metric.metric})
