@@ -19,8 +19,7 @@
 Prints the scores of the task with 95 % intervals over the examples of the file, and for a classification
 precision, recall and F1 of each class or label, and the confusion matrix of classes. Every row counts, also
 those whose text is empty or unknown; pairs with one source are one example with several accepted targets.
-Exit code: 0 done, 1 the run or the file cannot be used, 2 wrong
-arguments.
+Exit code: 0 done, 1 the run or the file cannot be used, 2 wrong arguments.
 """
 
 from __future__ import annotations
