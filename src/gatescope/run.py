@@ -133,7 +133,7 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
     if problem := memory_problem(cfg, sizes(module.model)["total"]):
         raise ConfigError([f"model: {problem}; or, for a large vocabulary, a smaller data.max_tokens"])
     if (source := source_run(cfg)) is not None:
-        start_from(module.model, source)
+        start_from(module.model, source, cfg.get("freeze") or [])
     freeze(module.model, cfg.get("freeze") or [])
     if cfg.trainer.compile:
         # Documented in torch's "torch._logging"; otherwise dynamo prints each branch on lengths.
