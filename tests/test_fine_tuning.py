@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import gatescope
 from gatescope.config import ConfigError
+from gatescope.fine_tuning import start_from
 from gatescope.run import RunResult, run
 from gatescope.run_options import with_options_of_start
 from gatescope.tracking.identity import run_id
@@ -114,6 +116,10 @@ def test_new_words_and_new_labels(folder: Path, first: RunResult, caplog: pytest
     answers = gatescope.load(result.directory).predict(["a grim film", "an awful film"])
     assert [answer.warning for answer in answers] == ["", ""]
     assert list(answers[0].probabilities) == ["high", "low", "none"]
+    assert "drawn at random" not in caplog.text, "the frozen stack is not new"
+    assert result.module is not None
+    start_from(result.module.model, gatescope.load(first.directory), ["embedding", "stack", "head"])
+    assert re.findall(r"freeze=\[(\w+)\]: .* drawn at random", caplog.text) == ["embedding", "head"]
 
 
 def test_the_subwords_of_the_other_run_are_kept(folder: Path, first: RunResult) -> None:

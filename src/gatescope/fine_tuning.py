@@ -59,12 +59,13 @@ def keep_vocabulary(data: SequenceData, source: Trained) -> None:
         data.encoding = encoding.extending(source.task)  # type: ignore[attr-defined]
 
 
-def start_from(model: SequenceModel, source: Trained) -> None:
+def start_from(model: SequenceModel, source: Trained, frozen: Sequence[str] = ()) -> None:
     """Copy the weights of another run, and say in a line each what is new.
 
     Args:
         model: Model that receives the weights.
         source: The other run.
+        frozen: Parts that will not be trained; a warning says which of them are new.
 
     Raises:
         ConfigError: The data have other inputs than those of the run, or the weights have other shapes.
@@ -94,6 +95,10 @@ def start_from(model: SequenceModel, source: Trained) -> None:
         raise ConfigError([f"from={name}: its weights do not fit ({lines[-1].strip()})"]) from error
     for line in _what_is_new(old, new, same_head):
         log.info("from %s: %s", name, line)
+    rows_are_new = bool(set(new.vocabulary) - set(old.vocabulary))
+    for part, is_new in (("embedding", rows_are_new), ("head", not same_head)):
+        if is_new and part in frozen:
+            log.warning("freeze=[%s]: what is new in it stays as it was drawn at random", part)
 
 
 def freeze(model: SequenceModel, parts: Sequence[str]) -> None:

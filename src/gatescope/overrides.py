@@ -1,8 +1,8 @@
-"""Words of the command line that Hydra's grammar does not read as they are meant: paths, values with commas.
+"""Words of the command line that Hydra's grammar does not read as they are meant: paths, names, commas.
 
 Hydra refuses a value with `~`, `=`, an accent or a bracket unless it stands between quotes, and the shell
-takes one pair away. A value that starts with `~`, or is the path of an existing file or folder, is therefore
-quoted here; of any other value a message shows the quotes.
+takes one pair away. A value that starts with `~`, or is the path of an existing file or folder, and names of
+columns in any script are therefore quoted here; of any other value a message shows the quotes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from hydra.errors import HydraException
 
 ASSIGNMENT = re.compile(r"([+]{0,2}[A-Za-z_][\w./@:-]*)=(.+)", re.DOTALL)
 
+NAMES = re.compile(r"(\[?)([^\W\d]\w*(?:,[^\W\d]\w*)*)(\]?)")
+"""Names in any script, one or several, in brackets or not."""
+
 
 def quoted(text: str) -> str:
     """Return text as one value of an override, whatever characters it has."""
@@ -25,10 +28,11 @@ def quoted(text: str) -> str:
 
 
 def with_quoted_paths(word: str) -> str:
-    """Return a word `key=value` with a quoted value if this is a path, or paths separated by commas.
+    """Return a word `key=value` with a quoted value if this is a path or a name, or several with commas.
 
-    A path starts with `~`, which is replaced by the home directory, or exists. A word that Hydra reads as one
-    value already is returned unchanged.
+    A path starts with `~`, which is replaced by the home directory, or exists. A name is one word of letters
+    in any script; several may be in brackets. A word that Hydra reads as one value already is returned
+    unchanged.
     """
     match = ASSIGNMENT.fullmatch(word)
     parsed = _parse(word)
@@ -39,6 +43,9 @@ def with_quoted_paths(word: str) -> str:
     paths = [os.path.expanduser(part) for part in parts]
     if all(path != part or _exists(path) for path, part in zip(paths, parts, strict=True)):
         return f"{key}={','.join(map(quoted, paths))}"
+    names = NAMES.fullmatch(value) if parsed is None else None
+    if names is not None and bool(names[1]) == bool(names[3]):
+        return f"{key}={names[1]}{','.join(map(quoted, names[2].split(',')))}{names[3]}"
     return word
 
 
@@ -68,6 +75,9 @@ def needs_multirun(word: str) -> str:
 def in_shell(key: str, value: str) -> str:
     """Return `key=value` as it is written in a shell, with the value between quotes of Hydra's grammar."""
     simple = not re.search(r'["\\$]', value)
+    if simple and re.fullmatch(r"\[[^][{}]+\]", value):  # a list: its elements
+        elements = ",".join(f'"{one.strip()}"' for one in value[1:-1].split(","))
+        return shlex.quote(f"{key}=[{elements}]")
     return shlex.quote(f'{key}="{value}"' if simple else f"{key}={quoted(value)}")
 
 

@@ -133,7 +133,7 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
     if problem := memory_problem(cfg, sizes(module.model)["total"]):
         raise ConfigError([f"model: {problem}; or, for a large vocabulary, a smaller data.max_tokens"])
     if (source := source_run(cfg)) is not None:
-        start_from(module.model, source)
+        start_from(module.model, source, cfg.get("freeze") or [])
     freeze(module.model, cfg.get("freeze") or [])
     if cfg.trainer.compile:
         # Documented in torch's "torch._logging"; otherwise dynamo prints each branch on lengths.
@@ -274,7 +274,7 @@ def build_module(cfg: DictConfig, data: SequenceData) -> SequenceTask:
     assert data.splits is not None
     options = loss_options(cfg.get("loss") or {}, data.task, data.splits.train.targets)
     objective = objective_for(data.task, **options)
-    loss, metric = own_loss(cfg.get("loss")), own_metric(cfg.get("metric"), data.task)
+    loss, metric = own_loss(cfg.get("loss"), data.task), own_metric(cfg.get("metric"), data.task)
     metrics = objective.metrics()
     if metric is not None:
         metrics.add_metrics({metric.name: metric.metric})

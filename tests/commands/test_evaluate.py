@@ -149,6 +149,26 @@ def test_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "character_error_rate" in said
 
 
+def test_pairs_with_one_source_are_one_example_as_in_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Targets are characters, some of them spaces; a source has two accepted targets."""
+    sources = [f"{a}{b}" for a in "abcdef" for b in "abcdef"]
+    rows = [(s, " ".join(s)) for s in sources] + [(s, f"{s[1]} {s}") for s in sources[::2]] * 2
+    for name in ("train.tsv", "test.tsv"):
+        pd.DataFrame(rows, columns=["source", "target"]).to_csv(tmp_path / name, sep="\t", index=False)
+    files = (f"data.path={tmp_path / 'train.tsv'}", f"data.test_path={tmp_path / 'test.tsv'}")
+    sizes = ("model.hidden_size=16", "optimizer.lr=0.03", "trainer.max_epochs=3")
+    run = trained_run(tmp_path / "runs", "data=pairs_file", *files, "data.unit=character", *sizes)
+    assert main([f"run={run}", f"file={tmp_path / 'test.tsv'}", f"out={tmp_path / 'scores.json'}"]) == 0
+    assert f"{len(sources)} examples" in capsys.readouterr().out
+    scores = json.loads((tmp_path / "scores.json").read_text())["metrics"]
+    recorded = json.loads((run / "run.json").read_text())["summary"]
+    for name in ("exact_match", "character_error_rate"):
+        assert scores[name]["value"] == pytest.approx(recorded[f"test/{name}"], abs=1e-4)
+    assert recorded["test/character_error_rate"] < 1
+
+
 @pytest.mark.parametrize(
     ("rows", "arguments", "code", "said"),
     [

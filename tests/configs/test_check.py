@@ -320,6 +320,28 @@ def test_the_home_directory_and_several_paths(tmp_path: Path, monkeypatch: pytes
     assert with_quoted_paths("seed=0,1") == "seed=0,1"
 
 
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("data.label=标签", "标签"),
+        ("data.label=[Preis,Größe]", ["Preis", "Größe"]),
+        ("data.label=[a,b]", ["a", "b"]),
+        ("data.label=[1,2]", [1, 2]),
+    ],
+)
+def test_names_of_columns_in_any_script_need_no_quotes(word: str, value: str | list[str]) -> None:
+    config = compose(LOADER, ["data=text_file", "data.path=a.csv", with_quoted_paths(word)])
+    assert config.data.label == value
+
+
+def test_a_list_is_shown_with_quotes_around_its_elements() -> None:
+    with pytest.raises(ConfigError) as refused:
+        compose(LOADER, ["data=text_file", "data.path=a.csv", "data.label=[Preis,Größe (m)]"])
+    (word,) = shlex.split(refused.value.problems[0].partition("with such characters ")[2])
+    config = compose(LOADER, ["data=text_file", "data.path=a.csv", word])
+    assert config.data.label == ["Preis", "Größe (m)"]
+
+
 @pytest.mark.parametrize("value", ["no=no.csv", "été.csv", 'a "b" é.csv', "(1).csv", "a\\é.csv", "$é.csv"])
 def test_the_quotes_that_a_message_shows_are_those_that_work(value: str) -> None:
     with pytest.raises(ConfigError) as refused:

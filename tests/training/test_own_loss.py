@@ -22,7 +22,7 @@ from gatescope.sequences import IGNORE, TargetScale, TaskSpec
 from gatescope.tracking import predictions
 from gatescope.tracking.identity import run_id
 from gatescope.training.objective import objective_for
-from gatescope.training.own import metric_arguments, minimised_by, snake_case
+from gatescope.training.own import metric_arguments, minimised_by, own_loss, snake_case
 
 RECALL = (
     "data=delayed_recall", "data.lag=4", "data.symbols=3", "data.train=64", "data.validation=32",
@@ -77,6 +77,24 @@ def test_the_loss_is_what_is_trained(config: Compose) -> None:
     assert losses[2][0] == pytest.approx(losses[0][0], rel=1e-4)
     assert losses[2][-1] != pytest.approx(losses[0][-1], rel=1e-4)
     assert len({plain.name, same.name, other.name}) == 3
+
+
+@pytest.mark.parametrize(
+    ("target", "labels", "is_warned"),
+    [
+        ("torch.nn.CrossEntropyLoss", 2, True),
+        ("focal.FocalLoss", 2, True),
+        ("torch.nn.BCEWithLogitsLoss", 2, False),
+        ("torch.nn.SoftMarginLoss", 2, False),
+        ("torch.nn.CrossEntropyLoss", 3, False),
+    ],
+)
+def test_a_loss_of_k_logits_on_two_classes_is_warned_of(
+    folder: Path, caplog: pytest.LogCaptureFixture, target: str, labels: int, is_warned: bool
+) -> None:
+    """Cross-entropy takes the logits (B,) of two classes as those of one example, and raises no error."""
+    assert own_loss({"_target_": target}, spec("classification", ("a", "b", "c")[:labels])) is not None
+    assert ("one logit (B,) for each example" in caplog.text) is is_warned
 
 
 def spec(kind: str, names: tuple[str, ...] = (), **fields: Any) -> TaskSpec:

@@ -18,8 +18,8 @@
 
 Prints the scores of the task with 95 % intervals over the examples of the file, and for a classification
 precision, recall and F1 of each class or label, and the confusion matrix of classes. Every row counts, also
-those whose text is empty or unknown. Exit code: 0 done, 1 the run or the file cannot be used, 2 wrong
-arguments.
+those whose text is empty or unknown; pairs with one source are one example with several accepted targets.
+Exit code: 0 done, 1 the run or the file cannot be used, 2 wrong arguments.
 """
 
 from __future__ import annotations
@@ -100,6 +100,8 @@ def evaluate(
         examples = _texts(trained, path, column, label, TableForm.of(trained.config.data, **given))
     else:
         examples = _series(trained, path, column, label)
+    if trained.task.kind == "transduction":
+        examples = _accepted(examples).items()
     inputs, targets = zip(*examples, strict=True)
     answers = trained.predict(inputs, batch_size)
     predictions = _predictions(trained, targets, answers)
@@ -123,7 +125,8 @@ def _texts(
 ) -> Iterator[tuple[ModelInput, Any]]:
     """Yield the text and the target of each row."""
     text, labels = column_of(trained.config, TEXT_KEYS, column), target_columns(trained.config, label)
-    for row in checked_rows(Table(path, (text, *labels), form)):
+    numbers = tuple(labels) if trained.task.kind == "regression" else ()
+    for row in checked_rows(Table(path, (text, *labels), form, numbers)):
         first, *rest = row.values
         target = _target(trained, rest, f"{path}: {row.where}, column {', '.join(labels)}")
         yield text_or_none(first), target
@@ -232,14 +235,31 @@ def _label_predictions(
     return table.assign(**{f"p({name})": probabilities[:, k] for k, name in enumerate(names)})
 
 
-def _edits(trained: Trained, targets: Sequence[str], answers: Sequence[Answer]) -> Iterator[dict[str, Any]]:
+def _accepted(examples: Iterable[tuple[ModelInput, Any]]) -> dict[Any, list[str]]:
+    """Return the targets of each source: as in training, rows with one source are one example."""
+    result: dict[Any, list[str]] = {}
+    for source, target in examples:
+        if target not in (targets := result.setdefault(source, [])):
+            targets.append(target)
+    return result
+
+
+def _edits(
+    trained: Trained, targets: Sequence[list[str]], answers: Sequence[Answer]
+) -> Iterator[dict[str, Any]]:
     """Yield the edits between each generated sequence and its target, and the symbols of the target."""
-    from gatescope.training.transduction import edits
+    from gatescope.training.transduction import edits, nearest
 
     name = target_tokenizer(trained)
     if name == "subwords":
         raise UsageError(f"{trained.directory.name}: targets of subwords cannot be scored on another file")
     split = make_tokenizer(name)
-    for text, answer in zip(targets, answers, strict=True):
-        true = split(text)
-        yield {"errors": edits(" ".join(answer.symbols), " ".join(true)), "symbols": len(true)}
+    for accepted, answer in zip(targets, answers, strict=True):
+        found = _spaced(answer.symbols)
+        true = nearest(found, [_spaced(split(text)) for text in accepted])
+        yield {"errors": edits(found, true), "symbols": len(true.split())}
+
+
+def _spaced(symbols: Iterable[str]) -> str:
+    """Return symbols with spaces between them; one that is itself a space becomes ␣."""
+    return " ".join(symbol.replace(" ", "␣") for symbol in symbols)

@@ -18,6 +18,8 @@ with (predictions, targets) in validation and test.
 
 from __future__ import annotations
 
+import copy
+import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -31,6 +33,8 @@ from gatescope.config import ConfigError
 from gatescope.sequences import IGNORE, TaskSpec, first_answer, probabilities
 from gatescope.training.objective import BaseObjective, masked_mean
 
+log = logging.getLogger(__name__)
+
 OwnLoss = Callable[[Tensor, Tensor], Tensor]
 OPTIONS = ("class_weights", "label_smoothing")
 """Keys of the section `loss` that are not arguments of a loss of the user's own."""
@@ -43,12 +47,35 @@ class OwnMetric(NamedTuple):
     metric: Metric
 
 
-def own_loss(section: Mapping[str, Any] | None) -> OwnLoss | None:
-    """Return the loss that the section `loss` of a config names; None if it names none."""
+def own_loss(section: Mapping[str, Any] | None, task: TaskSpec) -> OwnLoss | None:
+    """Return the loss that the section `loss` of a config names; None if it names none.
+
+    Of two classes it warns if the loss reads the logits (B,) of a batch as the K logits of one example, as
+    `torch.nn.CrossEntropyLoss` does without an error.
+    """
     if not section or section.get("_target_") is None:
         return None
     loss: OwnLoss = instantiate({key: value for key, value in section.items() if key not in OPTIONS})
+    if _is_binary(task) and _ignores_level(loss):
+        log.warning(
+            "loss._target_: %s is the same if all logits of a batch grow by 1. Data with two classes have "
+            "one logit (B,) for each example: use binary_cross_entropy_with_logits and not cross_entropy "
+            "(docs/extend/loss.md)",
+            section["_target_"],
+        )
     return loss
+
+
+def _ignores_level(loss: OwnLoss) -> bool:
+    """Return whether a loss of two classes compares the examples of a batch with each other only."""
+    logits, classes = torch.tensor([-1.5, 0.25, 1.0, 3.0]), torch.tensor([0.0, 1.0, 1.0, 0.0])
+    try:
+        loss = copy.deepcopy(loss)  # one that keeps a state starts training with its own
+        with torch.no_grad():
+            before, after = loss(logits, classes), loss(logits + 1, classes)
+    except Exception:  # a mistake of the loss is shown where the first batch raises it
+        return False
+    return isinstance(before, Tensor) and before.dim() == 0 and torch.allclose(before, after, rtol=1e-4)
 
 
 def own_metric(section: Mapping[str, Any] | None, task: TaskSpec) -> OwnMetric | None:

@@ -22,6 +22,7 @@ from gatescope.commands.predict import main as predict
 from gatescope.data.errors import DataError, Problems
 from gatescope.data.files.table_form import TableForm
 from gatescope.data.files.table_reader import Table
+from gatescope.data.files.text_file import TextFile
 from gatescope.run import RunResult, run
 
 RNG = random.Random(0)
@@ -158,6 +159,36 @@ def test_decimal_commas_are_no_delimiter(tmp_path: Path, name: str) -> None:
     path.write_text("".join(f"{text};{n}\n" for text, n in rows))
     assert read(path, 1, 2, header=False) == rows
     assert read(path, 1, header=False, delimiter="|", quoting=False) == [[";".join(row)] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "values", "read_as"),
+    [
+        (";", ["1234,5", "1.234,50", "2.000", " -3,25 ", "7", "8.5"], [1234.5, 1234.5, 2000, -3.25, 7, 8.5]),
+        (";", ["1.234", "2.5"], [1.234, 2.5]),  # no decimal comma in the file
+        (";", ["0,5", "1,2,3"], "'1,2,3' is not a number"),
+        ("\t", ["0.5", "1,234"], "'1,234' is not a number"),
+    ],
+)
+def test_decimal_commas_of_a_regression(
+    tmp_path: Path, delimiter: str, values: list[str], read_as: list[float] | str
+) -> None:
+    path = tmp_path / "a.csv"
+    rows = values * 10
+    path.write_text("text;price;size\n".replace(";", delimiter))
+    with path.open("a") as file:
+        csv.writer(file, delimiter=delimiter).writerows([f"word {n}", one, one] for n, one in enumerate(rows))
+    for label in ("price", ["price", "size"]):
+        data = TextFile(str(path), label=label, kind="regression", validation_path=str(path))
+        if isinstance(read_as, str):
+            with pytest.raises(DataError, match=read_as[:7]):
+                data.setup()
+        else:
+            data.setup()
+            assert data.splits is not None
+            targets = data.splits.validation.targets.reshape(len(rows), -1)
+            assert targets[:, 0].tolist() == pytest.approx(read_as * 10)
+            assert targets[:, -1].tolist() == pytest.approx(read_as * 10)
 
 
 def test_sentences_one_a_line_are_one_column(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import FAST, Compose
-from torchmetrics.text import CHRFScore
+from torchmetrics.text import BLEUScore, CHRFScore
 
 from gatescope.data.errors import DataError
 from gatescope.data.files.pairs_file import PairsFile
@@ -68,6 +68,17 @@ def test_an_unknown_target_word_is_never_right(tmp_path: Path) -> None:
     batch = data.batch("test", range(8))  # each target is a word that train lacks
     predicted, accepted = objective.outcome(batch.targets, batch.targets)
     assert (predicted, accepted) == (["?"] * 8, [["<unk>"]] * 8)
+
+
+@pytest.mark.parametrize(("words", "metric"), [(3, "word_error_rate"), (4, "bleu")])
+def test_targets_too_short_for_bleu_are_compared_on_their_error_rate(
+    tmp_path: Path, words: int, metric: str
+) -> None:
+    path = written(tmp_path / "a.tsv", [(source, " ".join([target] * words)) for source, target in NUMBERS])
+    assert loaded(path).task.metric == metric
+    assert (float(BLEUScore()(["a b c d"[: 2 * words]], [["a b c d"[: 2 * words]]])) > 0) == (
+        metric == "bleu"
+    )
 
 
 def test_characters_and_separate_files(tmp_path: Path) -> None:

@@ -131,6 +131,13 @@ def test_regression(path: Path) -> None:
     assert sorted(set(data.splits.train.targets.tolist())) == [0.5, 2.5]
 
 
+@pytest.mark.parametrize("options", [{"label": "review"}, {"label": ["stars", "review"]}])
+def test_a_text_is_not_its_own_label(path: Path, options: dict[str, Any]) -> None:
+    write(path, TEXTS)
+    with pytest.raises(DataError, match=r"data\.label: given review, which is data\.text"):
+        load(path, **options)
+
+
 def test_numeric_labels_are_sorted_by_value(path: Path) -> None:
     write(path, [(f"text {n}", n) for n in ("10", "9", "2", "1.0")] * 10)
     assert load(path).task.labels == ("1.0", "2", "9", "10")

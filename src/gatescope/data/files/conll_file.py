@@ -138,6 +138,9 @@ class _Tags(Labels):
         self._flat.extend([self._index_of(part, tag, where) for tag in value])
         self._lengths.append(len(value))
 
+    def _counts(self, rows: np.ndarray) -> str:
+        return f"{len(rows)} sentence(s), which an empty line separates in CoNLL files"
+
     def sequences(self) -> tuple[Ragged, tuple[str, ...]]:
         """Return the tags of all sentences by their indices, and their names in order.
 

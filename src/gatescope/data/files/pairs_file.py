@@ -41,6 +41,8 @@ Source = tuple[str, str]
 """The group of a source ("" without groups), and the source."""
 TargetsBySource = dict[Source, list[str]]
 """The targets of each source, in the order of the file."""
+BLEU_ORDER = 4
+"""Number of successive symbols up to which BLEU compares; without so many it is 0."""
 
 
 class PairsFile(SequenceData):
@@ -120,7 +122,9 @@ class PairsFile(SequenceData):
             for part in (train, validation, test)
         ]
         one_target_each = [Pair(pair.source, [one]) for pair in encoded[0] for one in pair.targets]
-        result = self._encoding(target).splits(one_target_each, encoded[1], encoded[2], notes)
+        lengths = sorted(len(pair.targets[0]) for pair in one_target_each)
+        is_short = lengths[len(lengths) // 2] < BLEU_ORDER
+        result = self._encoding(target, is_short).splits(one_target_each, encoded[1], encoded[2], notes)
         result.task.notes["remarks"] = remarks(result)
         print_remarks(result.task.notes["remarks"])
         return replace(result, task=replace(result.task, tokenizer=source.state))
@@ -141,13 +145,20 @@ class PairsFile(SequenceData):
         what = f"tokenizer of the {side}s"
         return fit_tokenizer(self.tokenizer, train, units, self.min_freq, what)
 
-    def _encoding(self, target: Tokenizer) -> PairEncoding:
-        """Return the encoding; a target of characters is rated by its characters."""
+    def _encoding(self, target: Tokenizer, is_short: bool) -> PairEncoding:
+        """Return the encoding; a target of characters is rated by its characters.
+
+        Args:
+            target: Tokenizer of the targets.
+            is_short: Whether most targets have fewer symbols than BLEU compares, which gives them 0.
+        """
         min_freq = 1 if target.name == "subwords" else self.min_freq
         if target.name in ("characters", "code_points"):
             return PairEncoding(
                 "character", "character_error_rate", "min", min_freq, self.max_tokens, unknown=True
             )
+        if is_short:
+            return PairEncoding("word", "word_error_rate", "min", min_freq, self.max_tokens, unknown=True)
         return PairEncoding("word", "bleu", "max", min_freq, self.max_tokens, unknown=True)
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,9 @@ def _check_delimiter(value: str) -> str:
 
 Delimiter = Annotated[str, AfterValidator(_check_delimiter)]
 """auto, the name of a delimiter, or one character."""
+DECIMAL_COMMA = re.compile(r"\s*[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+\s*")
+"""A number with a decimal comma, such as 1.234,50; points divide thousands."""
+THOUSANDS = re.compile(r"\s*[+-]?\d{1,3}(\.\d{3})+\s*")
 Column = str | int
 """The name of a column, or its position from 1."""
 
@@ -118,6 +122,32 @@ def _agreement(lines: Sequence[str], dialect: Mapping[str, Any]) -> float:
     if not complete or complete[0] < 2:
         return 0
     return sum(count == complete[0] for count in complete) / len(complete)
+
+
+def decimal_comma_columns(lines: Sequence[str], dialect: Mapping[str, Any]) -> frozenset[int]:
+    """Return the columns in which these rows hold numbers with a decimal comma.
+
+    There are none unless the delimiter is the semicolon, which spreadsheets write where the comma is that of
+    decimals. With other delimiters 1,234 may be a thousand.
+
+    Args:
+        lines: The first lines of the file.
+        dialect: Arguments of `csv.reader`.
+    """
+    if dialect["delimiter"] != ";":
+        return frozenset()
+    try:
+        rows = list(csv.reader(lines, **dialect))
+    except csv.Error:
+        return frozenset()
+    return frozenset(i for row in rows for i, value in enumerate(row) if DECIMAL_COMMA.fullmatch(value))
+
+
+def with_decimal_point(value: Any) -> Any:
+    """Return a value of a column of decimal commas as Python writes it: 1234.50 for 1.234,50."""
+    if isinstance(value, str) and (DECIMAL_COMMA.fullmatch(value) or THOUSANDS.fullmatch(value)):
+        return value.replace(".", "").replace(",", ".")
+    return value
 
 
 @contextmanager

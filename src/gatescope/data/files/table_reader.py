@@ -25,9 +25,11 @@ from gatescope.data.files.table_form import (
     SAMPLE_SIZE,
     Column,
     TableForm,
+    decimal_comma_columns,
     find_delimiter,
     table_suffix,
     unlimited_field_size,
+    with_decimal_point,
 )
 from gatescope.data.text_io import is_valid_text, open_bytes, open_text
 
@@ -61,11 +63,13 @@ class _Content(NamedTuple):
         names: Names of the columns; of a file without names their positions from "1".
         records: The records.
         unnamed: Whether no column of the format can have a name, as in JSON arrays.
+        commas: Indices of the columns with decimal commas.
     """
 
     names: tuple[str, ...]
     records: Iterator[_Record]
     unnamed: bool = False
+    commas: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -76,11 +80,13 @@ class Table:
         path: of the file; its suffix determines the format.
         columns: names of the columns to read, or their positions from 1; None for all.
         form: header, encoding, delimiter and quotes.
+        numbers: those of `columns` that hold numbers; decimal commas in them become points.
     """
 
     path: Path
     columns: tuple[Column, ...] | None = None
     form: TableForm = field(default_factory=TableForm)
+    numbers: tuple[Column, ...] = ()
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all columns; of a file without names their positions from "1".
@@ -109,9 +115,13 @@ class Table:
                 return
             positions = self._positions(content)
             names = [content.names[i] for i in positions]
+            asked = self.columns or content.names
+            commas = [k for k, i in enumerate(positions) if i in content.commas and asked[k] in self.numbers]
             for record in content.records:
                 values = _selected(record, positions, content.names, problems)
                 if values is not None:
+                    for k in commas:
+                        values[k] = with_decimal_point(values[k])
                     yield from self._valid(Row(record.where, values), names, problems)
 
     @contextmanager
@@ -133,15 +143,17 @@ class Table:
         """Return the content of delimited text."""
         sample = stream.readlines(SAMPLE_SIZE)
         delimiter = find_delimiter(sample, suffix, self.form)
-        reader = csv.reader(chain(sample, stream), strict=True, **self.form.dialect(delimiter))
+        dialect = self.form.dialect(delimiter)
+        commas = decimal_comma_columns(sample, dialect) if self.numbers else frozenset()
+        reader = csv.reader(chain(sample, stream), strict=True, **dialect)
         first = _next_record(reader, problems, "the header" if self.form.header else "row 1 (line 1)")
         if first is None:
             problems.check()
             raise DataError(f"{self.path}: the file is empty")
         if self.form.header:
-            return _Content(tuple(first), self._delimited_records(reader, None, problems))
+            return _Content(tuple(first), self._delimited_records(reader, None, problems), commas=commas)
         names = tuple(str(i + 1) for i in range(len(first)))
-        return _Content(names, self._delimited_records(reader, first, problems))
+        return _Content(names, self._delimited_records(reader, first, problems), commas=commas)
 
     def _delimited_records(
         self, reader: Any, first: list[str] | None, problems: Problems

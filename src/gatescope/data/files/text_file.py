@@ -22,7 +22,7 @@ from gatescope.data.encoding.remarks import check_texts
 from gatescope.data.encoding.targets import Probability, TargetKind, with_thresholds
 from gatescope.data.encoding.text import MaxLength, TextEncoding
 from gatescope.data.encoding.tokenizers import Tokenizer, TokenizerName, restore
-from gatescope.data.errors import Problems
+from gatescope.data.errors import DataError, Problems
 from gatescope.data.examples import Splits
 from gatescope.data.files.groups import Groups
 from gatescope.data.files.labels import Labels, shorten
@@ -92,6 +92,8 @@ class TextFile(SequenceData):
         threshold: Probability | list[Probability] = 0.5,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
+        if str(text) in map(str, label if isinstance(label, list) else [label]):
+            raise DataError(f"data.label: given {text}, which is data.text: a text cannot be its own label")
         self.name, self.target_scale, self.threshold = name, target_scale, threshold
         self.label = str(label) if isinstance(label, str | int) else [str(name) for name in label]
         self.label_separator = label_separator
@@ -109,9 +111,10 @@ class TextFile(SequenceData):
         texts = _LabelledTextRows(make_labels(self.files, self.kind, self.label, self.label_separator))
         groups = Groups(self.files, self.group)
         columns = (*self.columns, *groups.columns)
+        numbers = self.columns[1:] if self.kind == "regression" else ()
         for part, path in self.files.items():
             problems = Problems(path)
-            for row in Table(path, columns, self.form).rows(problems):
+            for row in Table(path, columns, self.form, numbers).rows(problems):
                 texts.add(part, groups.take(part, row, problems), str(self.columns[0]), problems)
             problems.check()
         targets, labels = texts.labels.targets()
