@@ -111,3 +111,20 @@ def test_a_study_of_baselines_alone_has_no_variants(tmp_path: Path) -> None:
     assert (comparison.variants, comparison.contrasts, comparison.reference) == ((), (), "")
     readme = write_report(source, tmp_path / "out", False, ["metric_by_variant"])
     assert "No run has a finite test accuracy." in readme.read_text(encoding="utf-8")
+
+
+def test_the_pairs_that_a_study_asks_for_are_in_its_report(tmp_path: Path) -> None:
+    pairs = [["lstm-none", "gru-none"], ["gru-none", "absent-none"]]
+    study = {"contrasts": pairs, "baseline": None}
+    for seed in range(5):
+        for cell, accuracy in (("gru", 0.7), ("lstm", 0.8), ("rnn", 0.6)):
+            own = accuracy + 0.001 * seed * (cell == "lstm")
+            write_run(
+                tmp_path, f"{cell}-none", seed, accuracy=own, study={"contrasts": pairs, "baseline": None}
+            )
+    source = RecordSource(tmp_path, "toy")
+    (one,) = compare(source.tables()).asked_contrasts
+    assert (one.variant, one.reference, one.verdict) == ("lstm-none", "gru-none", "ahead")
+    text = write_report(source, tmp_path / "out", False, ["metric_by_variant"]).read_text(encoding="utf-8")
+    assert "Pairs that the study asks for, on test accuracy" in text
+    assert "| lstm-none | gru-none | +0.102 [+0.100, +0.104] |" in text

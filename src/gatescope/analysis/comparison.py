@@ -51,7 +51,7 @@ class Comparison:
         summaries: the results of each variant under each condition, baselines included, in table order.
         items: by metric, variant and condition, the contributions of the items of the test set.
         contrasts: each variant against the reference on the primary metric; one family.
-        asked_contrasts: the pairs of variants of `study.contrasts`, likewise.
+        asked_contrasts: the pairs of variants of `study.contrasts`, likewise; a family of their own.
         leaders: by condition, the best variant on the primary metric; without conditions that lack values.
         ahead_of_all: by metric (or "seconds_per_epoch") and condition, the variant that is ahead of every
             other one. It has no entry where the best mean is not ahead of all others, or where a baseline's
@@ -202,7 +202,9 @@ def _compare(recorded: Tables, tables: Tables, selection: Selection | None) -> C
         items=items,
         summaries=tuple(_summaries(tables, finals, metrics, items)),
         contrasts=contrasts.contrasts_with(scores[primary], reference, rules),
-        asked_contrasts=contrasts.asked(scores[primary], tables.study.get("contrasts") or [], rules),
+        asked_contrasts=contrasts.paired_contrasts(
+            scores[primary], tables.study.get("contrasts") or [], rules
+        ),
         leaders={c: own for (name, c), own in leaders.items() if name == primary},
         ahead_of_all=dict(_ahead_of_all(tables, finals, leaders)),
         baselines=baselines,
@@ -228,10 +230,8 @@ def _rules(tables: Tables, items: Mapping[tuple[str, str, str], Items], metric: 
     """Return how contrasts of a metric are judged."""
 
     def items_of(condition: str, a: str, b: str) -> ItemVariance | None:
-        names = [
-            b,
-            *(v for v in tables.runs.variant.unique() if style.split(v)[0] == b),
-        ]  # a baseline's model
+        # A baseline is named by its model.
+        names = [b, *(v for v in tables.runs.variant.unique() if style.split(v)[0] == b)]
         mine, *theirs = [items.get((metric, name, condition)) for name in (a, *names)]
         other = next((one for one in theirs if one is not None), None)
         if mine is None or other is not None:

@@ -6,7 +6,7 @@ a cross-validation, the fold. The contrasts of one call form a family, with simu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -163,10 +163,10 @@ def contrasts_with_value(
     return _family(pairs, rules)
 
 
-def asked(
-    scores_by_condition: Mapping[str, Scores], pairs: Iterable[Iterable[str]], rules: Rules
+def paired_contrasts(
+    scores_by_condition: Mapping[str, Scores], pairs: Iterable[Sequence[str]], rules: Rules
 ) -> tuple[Contrast, ...]:
-    """Compare the pairs of variants that a study asks for, under every condition that has both."""
+    """Compare given pairs of variants (A, B) under every condition that has both, as one family."""
     wanted = [tuple(pair) for pair in pairs]
     found = []
     for condition, own in scores_by_condition.items():
@@ -208,10 +208,3 @@ def _family(
         p = float(np.minimum(1.0, one.p * family.tests))  # NaN stays NaN
         found.append(Contrast(condition, str(a.name), str(b.name), one, p, judged, needed))
     return tuple(found)
-
-
-def paired_contrasts(
-    condition: str, scores: Scores, pairs: Iterable[tuple[str, str]], rules: Rules
-) -> tuple[Contrast, ...]:
-    """Compare given pairs of variants (A, B) under one condition, as one family."""
-    return _family(((condition, scores[a], scores[b]) for a, b in pairs), rules)

@@ -15,7 +15,7 @@ docs/statistics.md has the formulas and their simulated coverage.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,8 @@ from gatescope.analysis.statistics import (
     standard_error,
 )
 
+Values = Any
+"""A number or an array of them."""
 Scale = Literal["proportion", "positive", "real"]
 """Where a metric can vary: between 0 and 1, above 0, or anywhere."""
 
@@ -102,14 +104,18 @@ def metric_interval(
         return Estimate(mean, math.nan, math.nan, n)
     error, degrees = standard_error(of_seeds * n, n, items, overlap)
     error *= float(stats.t.ppf((1 + level) / 2, degrees))
+    bounds = _bounds(np.float64(mean), np.float64(error), scale)
+    return Estimate(mean, min(float(bounds[0]), mean), max(float(bounds[1]), mean), n)
+
+
+def _bounds(mean: Values, error: Values, scale: Scale) -> tuple[Values, Values]:
+    """Return the bounds `error` away from the mean, to first order, within the range of a scale."""
     if scale == "proportion":
         around, width = special.logit(mean), error / (mean * (1 - mean))
-        bounds = special.expit([around - width, around + width])
-    elif scale == "positive":
-        bounds = mean * np.exp([-error / mean, error / mean])
-    else:
-        bounds = np.array([mean - error, mean + error])
-    return Estimate(mean, min(float(bounds[0]), mean), max(float(bounds[1]), mean), n)
+        return special.expit(around - width), special.expit(around + width)
+    if scale == "positive":
+        return mean * np.exp(-error / mean), mean * np.exp(error / mean)
+    return mean - error, mean + error
 
 
 def _without_spread(mean: float, items: ItemVariance | None, n: int, level: float) -> Estimate:
@@ -155,10 +161,6 @@ def metric_intervals(
         return table
     mean, error = table["mean"].to_numpy(), (table.high - table["mean"]).to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):
-        width = error / (mean * (1 - mean) if scale == "proportion" else mean)
-        if scale == "proportion":
-            bounds = special.expit(special.logit(mean) + width * np.array([[-1], [1]]))
-        else:
-            bounds = mean * np.exp(width * np.array([[-1], [1]]))
+        bounds = _bounds(mean, error, scale)
     inside = (mean > low) & (mean < high) & np.isfinite(error)
     return table.assign(low=np.where(inside, bounds[0], np.nan), high=np.where(inside, bounds[1], np.nan))

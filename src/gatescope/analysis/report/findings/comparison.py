@@ -11,7 +11,7 @@ from gatescope.analysis.contrasts import Contrast
 from gatescope.analysis.figures.summaries import readable_name
 from gatescope.analysis.outcomes import HalfLag, Outcomes
 from gatescope.analysis.report.findings import Findings
-from gatescope.analysis.report.numbers import NOTHING, interval, join_words, number
+from gatescope.analysis.report.numbers import NOTHING, interval, join_words, number, p_value
 from gatescope.analysis.report.tables import markdown
 from gatescope.analysis.statistics import (
     AHEAD,
@@ -38,7 +38,24 @@ def paragraphs(comparison: Comparison) -> list[str]:
         return [_no_value(comparison, "")]
     best = [_best(comparison, condition) for condition in comparison.conditions]
     baselines = [_baseline(comparison, condition) for condition in comparison.conditions]
-    return [*best, *filter(None, baselines), *_outcomes(comparison)]
+    return [*best, *filter(None, baselines), *_asked(comparison), *_outcomes(comparison)]
+
+
+def _asked(comparison: Comparison) -> list[str]:
+    """Return a table of the pairs of variants that the study asks for (`study.contrasts`)."""
+    if not comparison.asked_contrasts:
+        return []
+    condition = ["condition"] if comparison.has_conditions else []
+    head = ["variant", "minus", *condition, "difference", "p", "verdict"]
+    rows = []
+    for one in comparison.asked_contrasts:
+        place = [one.condition] if condition else []
+        result = [_difference(one), p_value(one.adjusted_p), one.judgement]
+        rows.append([one.variant, one.reference, *place, *result])
+    return [
+        f"Pairs that the study asks for, on {readable_name(comparison.primary)}; the intervals are "
+        f"simultaneous for them:\n\n{markdown(head, rows)}"
+    ]
 
 
 def _outcomes(comparison: Comparison) -> list[str]:

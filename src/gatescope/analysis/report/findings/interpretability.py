@@ -146,7 +146,7 @@ def _ablations(comparison: Comparison, condition: str) -> str:
             str(one.difference.estimate.n),
             one.verdict,
         ]
-        for one in contrasts.paired_contrasts(condition, scores, pairs, comparison.rules())
+        for one in contrasts.paired_contrasts({condition: scores}, pairs, comparison.rules())
     ]
     about = f"Ablations: learned minus fixed weights on `{comparison.primary}`{under(condition)}:\n\n"
     return about + markdown(["variant", "minus", "difference", "pairs", "verdict"], rows)
