@@ -119,9 +119,7 @@ def test_the_pairs_that_a_study_asks_for_are_in_its_report(tmp_path: Path) -> No
     for seed in range(5):
         for cell, accuracy in (("gru", 0.7), ("lstm", 0.8), ("rnn", 0.6)):
             own = accuracy + 0.001 * seed * (cell == "lstm")
-            write_run(
-                tmp_path, f"{cell}-none", seed, accuracy=own, study={"contrasts": pairs, "baseline": None}
-            )
+            write_run(tmp_path, f"{cell}-none", seed, accuracy=own, study=study)
     source = RecordSource(tmp_path, "toy")
     (one,) = compare(source.tables()).asked_contrasts
     assert (one.variant, one.reference, one.verdict) == ("lstm-none", "gru-none", "ahead")
