@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from gatescope.analysis import contrasts, faithfulness, gradient_flow, signal_reach, style
+from gatescope.analysis import contrasts, datasets, faithfulness, gradient_flow, signal_reach, style
 from gatescope.analysis import study as declared
 from gatescope.analysis.contrasts import Contrast, Leader, Rules, Scores, VariantSummary
 from gatescope.analysis.intervals import scale_of
@@ -109,6 +109,20 @@ class Comparison:
             NoData: no compared run has such measurements.
         """
         return tuple(faithfulness.evaluations(self.tables))
+
+    @cached_property
+    def datasets(self) -> tuple[datasets.DatasetResult, ...]:
+        """The results by dataset, each on the metric of its task."""
+        return tuple(datasets.dataset_results(self))
+
+    @cached_property
+    def across_datasets(self) -> datasets.AcrossDatasets:
+        """The architectures compared over datasets.
+
+        Raises:
+            NoData: there are too few datasets, or the study compares other conditions.
+        """
+        return datasets.across_datasets(self)
 
     @property
     def unit(self) -> str:

@@ -97,7 +97,7 @@ def select(tables: Tables) -> Selection | None:
             f"study.select.by: no finished run has a best value of {by}; "
             f"available: {', '.join(known) or 'none, as no run has finished'}"
         )
-    higher = _higher_is_better(tables, by)
+    higher = study.higher_is_better(tables, by)
     split = [_split(tables.axes.get(run, {}), over) for run in tables.runs.run_id]
     table = tables.runs[["run_id", "variant", "unit", "overlap", "status"]].assign(
         condition=[rest for _, rest in split],
@@ -135,14 +135,6 @@ def _checked(tables: Tables, declared: Any) -> tuple[tuple[str, ...], str]:
                 f"keys that differ: {', '.join(axes) or 'none besides seed and variant'}"
             )
     return tuple(over), by
-
-
-def _higher_is_better(tables: Tables, by: str) -> bool:
-    """Return the direction of the metric of the task, or of the study, or the one its name implies."""
-    for task in tables.tasks.values():
-        if by == f"validation/{task.get('metric')}":
-            return str(task.get("direction", "max")).startswith("max")
-    return study.higher_is_better(tables, by)
 
 
 def _split(axes: dict[str, str], over: tuple[str, ...]) -> tuple[str, str]:

@@ -12,7 +12,7 @@ import pandas as pd
 from gatescope.analysis import style
 from gatescope.analysis.tables import Tables
 
-LOW_IS_GOOD = ("loss", "mse", "mae", "error", "nats", "perplexity", "seconds")
+LOW_IS_GOOD = ("loss", "nll", "bpc", "mse", "mae", "error", "brier", "nats", "perplexity", "seconds")
 """Words in the names of metrics for which lower is better."""
 
 
@@ -56,9 +56,13 @@ def higher_is_better(tables: Tables, metric: str | None = None) -> bool:
     Args:
         tables: the study.
         metric: default: the primary metric, whose direction is `study.direction` where the study declares
-            `study.primary`, else the task's. The direction of any other metric follows from its name.
+            `study.primary`, else the task's. The direction of any other metric is that of a task whose metric
+            it is, or follows from its name.
     """
     if metric not in (None, primary(tables)):
+        for task in tables.tasks.values():
+            if task.get("metric") and str(metric).rpartition("/")[2] == task["metric"]:
+                return str(task.get("direction", "max")).startswith("max")
         return not any(word in str(metric) for word in LOW_IS_GOOD)
     source: dict[str, Any] = tables.study if tables.study.get("primary") else tables.task
     return str(source.get("direction", "max")).lower().startswith("max")
