@@ -49,10 +49,8 @@ def study(root: Path, datasets: int) -> Comparison:
 
 def test_ranks_and_interquartile_means_over_datasets(tmp_path: Path) -> None:
     comparison = study(tmp_path, 6)
-    across = comparison.across_datasets
-    means = {
-        name: [one.estimates[name].mean for one in comparison.datasets] for name in ("rnn", "gru", "lstm")
-    }
+    across, results = comparison.across_datasets, comparison.datasets
+    means = {name: [one.estimates[name].mean for one in results] for name in ("rnn", "gru", "lstm")}
     ranks = np.mean([stats.rankdata([-m for m in row]) for row in zip(*means.values(), strict=True)], axis=0)
     assert across.ranks.ranks.to_dict() == pytest.approx(dict(zip(means, ranks, strict=True)))
     expected = stats.trim_mean(

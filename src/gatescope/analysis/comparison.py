@@ -19,6 +19,7 @@ import pandas as pd
 
 from gatescope.analysis import contrasts, datasets, faithfulness, gradient_flow, signal_reach, style
 from gatescope.analysis import study as declared
+from gatescope.analysis.attention_tests import AttentionTest, attention_tests
 from gatescope.analysis.contrasts import Contrast, Leader, Rules, Scores, VariantSummary
 from gatescope.analysis.intervals import scale_of
 from gatescope.analysis.items import Items, item_contributions, variance_of, variance_of_difference
@@ -109,6 +110,11 @@ class Comparison:
             NoData: no compared run has such measurements.
         """
         return tuple(faithfulness.evaluations(self.tables))
+
+    @cached_property
+    def attention_tests(self) -> tuple[AttentionTest, ...]:
+        """The tests of attention as an explanation; empty without measurements."""
+        return tuple(attention_tests(self.tables))
 
     @cached_property
     def datasets(self) -> tuple[datasets.DatasetResult, ...]:

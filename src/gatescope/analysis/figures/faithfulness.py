@@ -31,12 +31,12 @@ def caption(comparison: Comparison) -> str:
     return (
         f"At the tested weights, on the fixed batch of the probe{f' ({condition})' if condition else ''}. τ: "
         "Kendall's τ_b between attention weights and another measure of the importance of a token, mean over "
-        "examples; shaded: ± one standard deviation of the τ of an example under independence. Permutation: "
+        "examples; shaded: where it is in 95 % of permutations of the weights within examples. Permutation: "
         "median total variation of the prediction over permutations of the weights. Comprehensiveness and "
         "sufficiency: effect of removing, or of keeping only, the tokens with the largest weights, between "
         "the limits of the model; 1 is best, the grey bar is a random ranking. Between seeds: Jensen-Shannon "
-        f"divergence of the weights, in nats, at most ln 2. Points and lines: mean and {LEVEL_TEXT} t "
-        f"interval over {seed_text(table)}."
+        f"divergence of the weights, in nats, at most ln 2. Points and lines: mean and {LEVEL_TEXT} "
+        f"interval over {seed_text(table)}, for τ also over examples."
     )
 
 
@@ -82,7 +82,8 @@ def _panel(axes: Axes, rows: list[AttentionEvaluation], variants: list[str]) -> 
     for row in rows:
         variant_style, height, estimate = styles[row.variant], variants.index(row.variant), row.estimate
         if row.quantity in TAU.values():
-            axes.fill_betweenx([height - 0.5, height + 0.5], -row.reference, row.reference, color="#ececec")
+            spread = 1.96 * row.reference
+            axes.fill_betweenx([height - 0.5, height + 0.5], -spread, spread, color="#ececec")
         if row.quantity in ERASURE.values():
             axes.plot([row.reference], [height], **CHANCE)  # type: ignore[arg-type]
         axes.plot([estimate.low, estimate.high], [height, height], color=variant_style.color, linewidth=1.2)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from gatescope.analysis import contrasts, study, style
+from gatescope.analysis.attention_tests import ABLATIONS, MIN_CHANGE, NULLS, AttentionTest
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.faithfulness import ERASURE, PERMUTED, TAU, AttentionEvaluation
 from gatescope.analysis.report.findings import Findings
@@ -15,17 +16,28 @@ from gatescope.analysis.report.findings import comparison as variants
 from gatescope.analysis.report.findings.comparison import under
 from gatescope.analysis.report.numbers import interval, join_words, number
 from gatescope.analysis.report.tables import markdown
-from gatescope.analysis.statistics import MIN_SEEDS
+from gatescope.analysis.statistics import AHEAD, BEHIND, MIN_SEEDS, TOO_FEW_SEEDS
 from gatescope.analysis.tables import NoData
-from gatescope.analysis.units import unit_interval
+from gatescope.analysis.units import unit_metric
 
 TITLE = "Gates by part of the input, and attention as an explanation"
-ABLATIONS = ("uniform", "frozen_random", "mean", "max", "none")
-"""Attentions whose weights are not learned."""
-MIN_CHANGE = 0.1
-"""Least median total variation under permutation at which weights matter for a prediction.
-
-Jain & Wallace 2019 draw their conclusions from such medians."""
+FAILED = {
+    "permuted": "agreement",
+    "frozen": "agreement beyond frozen random attention",
+    "weight": "weight",
+    "comprehensiveness": "erasure",
+    "sufficiency": "erasure",
+}
+"""By test, its name in the list of those that a variant fails."""
+QUANTITY = {
+    "permuted": TAU["leave_one_out/token"],
+    "frozen": TAU["leave_one_out/token"],
+    "weight": PERMUTED,
+    "comprehensiveness": "comprehensiveness",
+    "sufficiency": "sufficiency",
+}
+"""By test, what is compared."""
+PHRASES = {AHEAD: "explains more", BEHIND: "explains less"}
 PUBLISHED = (
     "For comparison, Jain & Wallace 2019 found, with a BiLSTM, a mean τ with gradients of 0.34 and 0.36 (two "
     "classes) on SST and of 0.44 and 0.43 on IMDB; their gradients do not flow through attention, ours do."
@@ -48,10 +60,13 @@ def findings(comparison: Comparison) -> Findings:
     headline = ""
     for condition in study.conditions(pd.DataFrame({"condition": [one.condition for one in learned]})):
         own = [one for one in learned if one.condition == condition]
-        verdict = _verdict(own, condition)
+        if not (tests := [one for one in comparison.attention_tests if one.condition == condition]):
+            paragraphs.append(_table(own, condition))
+            continue
+        verdict = _verdict(tests, condition)
         headline = verdict.replace("**", "").split(". ")[0].removesuffix(".") + "."
         optional = (_ablations(comparison, condition), _truth(comparison, condition))
-        paragraphs += [verdict, _table(own, condition), *filter(None, optional)]
+        paragraphs += [verdict, _tests(tests, condition), _table(own, condition), *filter(None, optional)]
     return Findings(TITLE, headline, [*paragraphs, PUBLISHED, *general])
 
 
@@ -63,34 +78,15 @@ def _learned(comparison: Comparison) -> list[AttentionEvaluation]:
         return []
 
 
-def passed_tests(evaluations: Evaluations, variant: str) -> dict[str, bool]:
-    """Return for each test whether the interval of a variant lies wholly on the good side.
-
-    "agreement": τ with leave-one-out exceeds one standard deviation of the null. "weight": permutation
-    changes predictions by more than `MIN_CHANGE`. "erasure": both measures exceed those of a random ranking.
-    A test that was not measured is left out.
-    """
-    own = {one.quantity: one for one in evaluations if one.variant == variant}
-    result: dict[str, bool] = {}
-    if one := own.get(TAU["leave_one_out/token"]):
-        result["agreement"] = one.estimate.low > one.reference
-    if one := own.get(PERMUTED):
-        result["weight"] = one.estimate.low > MIN_CHANGE
-    erasure = [own[name] for name in ERASURE.values() if name in own]
-    if erasure:
-        result["erasure"] = all(one.estimate.low > one.reference for one in erasure)
-    return result
-
-
-def _verdict(evaluations: Evaluations, condition: str) -> str:
+def _verdict(tests: Sequence[AttentionTest], condition: str) -> str:
     question = f"**Does attention explain predictions{under(condition)}?**"
-    if any(not one.estimate.has_enough_seeds for one in evaluations):
+    if any(one.contrast.verdict == TOO_FEW_SEEDS for one in tests):
         return f"{question} Not enough seeds for a verdict (fewer than {MIN_SEEDS} for some variant)."
     groups: dict[str, list[str]] = {"all": [], "some": [], "none": []}
-    for variant in style.order(one.variant for one in evaluations):
-        passed = passed_tests(evaluations, variant)
-        failed = [name for name, good in passed.items() if not good]
-        key = "all" if not failed else "none" if len(failed) == len(passed) else "some"
+    for variant in style.order(one.variant for one in tests):
+        own = [one for one in tests if one.variant == variant]
+        failed = list(dict.fromkeys(FAILED[one.test] for one in own if not one.passed))
+        key = "all" if not failed else "none" if not any(one.passed for one in own) else "some"
         groups[key].append(variant if key != "some" else f"{variant} (failed: {join_words(failed)})")
     phrases = {
         "all": "by all tests in",
@@ -100,12 +96,30 @@ def _verdict(evaluations: Evaluations, condition: str) -> str:
     text = "; ".join(f"{phrases[key]} {join_words(names)}" for key, names in groups.items() if names)
     return (
         f"{question} {text[0].upper()}{text[1:]}. "
-        "A test is passed where the whole interval over seeds passes it. Agreement: τ with leave-one-out "
-        "exceeds one standard deviation of an example's τ under independence. Weight: the median change of "
-        f"the prediction exceeds {number(MIN_CHANGE)} when weights are permuted. Erasure: comprehensiveness "
-        "and sufficiency exceed those of a random ranking. τ compares the order of all steps: where a single "
-        "step decides, τ is near 0 for any weights."
+        f"A test is passed where its interval is above 0; the intervals hold together for all "
+        f"{len(tests)} tests{under(condition)}. Agreement: τ with leave-one-out exceeds that of the same "
+        "weights permuted within each example, which is 0 on average, and that of frozen random attention. "
+        f"Weight: the median change of the prediction exceeds {number(MIN_CHANGE)} if weights are permuted. "
+        "Erasure: comprehensiveness and sufficiency exceed those of a random ranking. τ compares the order "
+        "of all steps: where a single step decides, τ is near 0 for any weights."
     )
+
+
+def _tests(tests: Sequence[AttentionTest], condition: str) -> str:
+    """Return a table of the tests: what a variant is compared with, the difference and the verdict."""
+    rows = [
+        [
+            one.variant,
+            QUANTITY[one.test],
+            NULLS[one.test],
+            interval(one.contrast.difference.estimate, sign=True),
+            str(one.contrast.difference.estimate.n),
+            PHRASES.get(one.contrast.verdict, one.contrast.judgement),
+        ]
+        for one in tests
+    ]
+    head = ["variant", "quantity", "minus that of", "difference", "pairs", "verdict"]
+    return f"Attention against its nulls{under(condition)}:\n\n{markdown(head, rows)}"
 
 
 def _table(evaluations: Evaluations, condition: str) -> str:
@@ -160,7 +174,7 @@ def _truth(comparison: Comparison, condition: str) -> str:
         return ""
     names = list(dict.fromkeys(table.name))
     rows = [
-        [variant, *(interval(unit_interval(own[own.name == name])) for name in names)]
+        [variant, *(interval(unit_metric(own[own.name == name], "proportion")) for name in names)]
         for variant in style.order(table.variant)
         for own in [table[table.variant == variant]]
     ]
@@ -193,7 +207,7 @@ def _gate_rows(table: pd.DataFrame, parts: list[str]) -> Iterable[list[str]]:
         for variant in style.order(table.variant[table.condition == condition]):
             own = table[(table.condition == condition) & (table.variant == variant)]
             for (layer, gate), rows in own.groupby(["layer", "gate"], sort=False):
-                values = [interval(unit_interval(rows[rows.part == part])) for part in parts]
+                values = [interval(unit_metric(rows[rows.part == part], "proportion")) for part in parts]
                 name = f"{variant}, {condition}" if condition else variant
                 yield [name, _gate_name(str(layer), str(gate)), *values]
 
