@@ -30,6 +30,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from gatescope.components import argument_problems, component_problems, disallowed, unknown_key
+from gatescope.data_seed import vary_data_problems
 from gatescope.fold_keys import fold_problems
 from gatescope.moved import current_targets
 
@@ -297,6 +298,7 @@ class StudyConfig:
     margin: Annotated[float, Field(gt=0)] | None = None
     solved: SolvedConfig | None = None
     contrasts: list[Annotated[list[Name], Field(min_length=2, max_length=2)]] = field(default_factory=list)
+    vary_data: bool = False
 
 
 @dataclass(config=STRICT)
@@ -343,6 +345,8 @@ def check(cfg: Mapping[str, Any]) -> None:
     problems = list(structure_problems(plain))
     reported = {problem.split(":")[0] for problem in problems}
     problems += [p for p in _all_component_problems(plain) if p.split(":")[0] not in reported]
+    if not problems:
+        problems = list(vary_data_problems(plain))
     if problems:
         raise ConfigError(problems)
 

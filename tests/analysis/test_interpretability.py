@@ -28,8 +28,7 @@ def measurements(values: dict[str, float], seed: int) -> list[dict[str, Any]]:
     """Return measurements that depend on the seed, and τ of each example around its mean."""
     at = {"step": 40, "epoch": 4}
     rows = [
-        at
-        | {"name": name, "kind": "scalar", "value": value + 0.001 * seed * (1 + name.endswith("y/attention"))}
+        at | {"name": name, "kind": "scalar", "value": value + 0.001 * seed * (2 if name in ERASED else 1)}
         for name, value in values.items()
     ]
     if mean := values.get(TAU):

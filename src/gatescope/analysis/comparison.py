@@ -17,10 +17,19 @@ from typing import Any
 
 import pandas as pd
 
-from gatescope.analysis import contrasts, datasets, faithfulness, gradient_flow, signal_reach, style
+from gatescope.analysis import (
+    contrasts,
+    data_variance,
+    datasets,
+    faithfulness,
+    gradient_flow,
+    signal_reach,
+    style,
+)
 from gatescope.analysis import study as declared
 from gatescope.analysis.attention_tests import AttentionTest, attention_tests
 from gatescope.analysis.contrasts import Contrast, Leader, Rules, Scores, VariantSummary
+from gatescope.analysis.data_variance import baseline_values
 from gatescope.analysis.intervals import scale_of
 from gatescope.analysis.items import Items, item_contributions, variance_of, variance_of_difference
 from gatescope.analysis.outcomes import Outcomes, study_outcomes
@@ -156,7 +165,7 @@ class Comparison:
             return "folds"
         known = {(variant, condition) for metric, variant, condition in self.items if metric == self.primary}
         groups = set(zip(self.contenders.runs.variant, self.contenders.runs.condition, strict=True))
-        return "seeds and test items" if groups and groups <= known else "seeds"
+        return data_variance.covers(self.contenders, has_items=bool(groups) and groups <= known)
 
     def rules(self, metric: str | None = None) -> Rules:
         """Return how contrasts of a metric are judged.
@@ -206,6 +215,8 @@ def _compare(recorded: Tables, tables: Tables, selection: Selection | None) -> C
     rules = _rules(tables, items, primary)
     leaders = _leaders(tables, scores, items)
     baselines = {c: own for c in conditions if (own := declared.baseline(tables, c)) is not None}
+    by_seed = {c: baseline_values(tables, c, own.name, primary) for c, own in baselines.items()}
+    bars = {c: own.value if by_seed[c] is None else by_seed[c] for c, own in baselines.items()}
     return Comparison(
         study=tables.study,
         recorded=recorded,
@@ -229,7 +240,7 @@ def _compare(recorded: Tables, tables: Tables, selection: Selection | None) -> C
         ahead_of_all=dict(_ahead_of_all(tables, finals, leaders)),
         baselines=baselines,
         baseline_contrasts={
-            c: contrasts.contrasts_with_value(c, scores[primary][c], own.name, own.value, rules)
+            c: contrasts.contrasts_with_value(c, scores[primary][c], own.name, bars[c], rules)
             for c, own in baselines.items()
         },
         outcomes=study_outcomes(contenders),

@@ -153,9 +153,9 @@ def contrasts_with(
 
 
 def contrasts_with_value(
-    condition: str, scores: Scores, name: str, value: float, rules: Rules
+    condition: str, scores: Scores, name: str, value: float | pd.Series, rules: Rules
 ) -> tuple[Contrast, ...]:
-    """Compare every variant with a constant, such as the value of a baseline."""
+    """Compare every variant with a baseline: a constant, or values by unit where units have data of their own."""
     pairs = [
         (condition, scores[variant], (scores[variant] * 0 + value).rename(name))
         for variant in style.order(scores)

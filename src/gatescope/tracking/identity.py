@@ -192,9 +192,15 @@ def run_dir(cfg: Mapping[str, Any]) -> Path:
     return Path(cfg["root"]) / cfg["study"]["name"] / run_id(cfg)
 
 
+def data_seed(cfg: Any) -> int:
+    """Return the seed of the data: 0, or that of the run in a study with `study.vary_data`."""
+    return int(cfg.seed) if OmegaConf.select(cfg, "study.vary_data", default=False) else 0
+
+
 def register() -> None:
-    """Register the resolver `${run_id:}` for configs."""
+    """Register the resolvers `${run_id:}` and `${data_seed:}` for configs."""
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: run_id(_root_), replace=True)
+    OmegaConf.register_new_resolver("data_seed", lambda *, _root_: data_seed(_root_), replace=True)
 
 
 register()

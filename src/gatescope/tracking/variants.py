@@ -29,6 +29,8 @@ ORDER = {name: place for place, name in enumerate(COMPONENTS)}
 REPLICATES = ("seed", "data.fold")
 """Keys by which runs of one label may differ in a report: the fold of a cross-validation and the seed."""
 
+DATA_SEED = "data.seed"
+
 ABSENT = object()
 """Value of a key that a run's config does not have."""
 
@@ -87,8 +89,11 @@ def labels(runs: Mapping[Key, Run], replicates: Collection[str] = ("seed",)) -> 
 
     Args:
         runs: The runs.
-        replicates: Dotted keys that are no part of a label; by default the seed.
+        replicates: Dotted keys that are no part of a label; by default the seed. The seed of the data is one
+            of them where it is that of the run in all runs (`study.vary_data`).
     """
+    if _data_follow_seed(runs.values()):
+        replicates = {*replicates, DATA_SEED}
     by_data: dict[str, dict[Key, Run]] = defaultdict(dict)
     for key, run in runs.items():
         by_data[str(run.tags.get("data", ""))][key] = run
@@ -99,6 +104,14 @@ def labels(runs: Mapping[Key, Run], replicates: Collection[str] = ("seed",)) -> 
         common = {"data": f"data={data}"} if len(by_data) > 1 else {}
         by_run |= _labels_within_dataset(subset, {key: flat[key] for key in subset}, names, common)
     return _separate(runs, {key: by_run[key] for key in runs}, replicates)
+
+
+def _data_follow_seed(runs: Iterable[Run]) -> bool:
+    """Return whether the seed of the data is that of the run in all runs."""
+    return all(
+        isinstance(data := run.result.get("data"), Mapping) and data.get("seed") == run.result.get("seed")
+        for run in runs
+    )
 
 
 def _labels_within_dataset(
