@@ -10,6 +10,7 @@ docs/statistics.md defines the estimates, the tests and the verdicts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -272,7 +273,8 @@ def _rules(tables: Tables, items: Mapping[tuple[str, str, str], Items], metric: 
 
     margin = tables.study.get("margin") if metric == declared.primary(tables) else None
     overlaps = {str(condition): overlap(own) for condition, own in tables.runs.groupby("condition")}
-    return Rules(declared.higher_is_better(tables, metric), margin, items_of, overlaps)
+    largest = 1.0 if scale_of(metric) == "proportion" else math.inf
+    return Rules(declared.higher_is_better(tables, metric), margin, items_of, overlaps, largest)
 
 
 def _leaders(

@@ -121,7 +121,8 @@ def _fold(record: RunRecord, identity: variants.Run, seed: int) -> dict[str, flo
     """
     data = identity.result.get("data")
     fold = data.get("fold") if isinstance(data, Mapping) else None
-    if not isinstance(data, Mapping) or type(fold) is not int:
+    # Without `folds`, `fold` is an argument of the dataset with another meaning.
+    if not isinstance(data, Mapping) or data.get("folds") is None or type(fold) is not int:
         return {"fold": float("nan"), "unit": seed, "overlap": 0.0}
     notes = (record.run.get("task") or {}).get("notes") or {}
     counts = [count for count in (notes.get("folds"), data.get("folds")) if type(count) is int]

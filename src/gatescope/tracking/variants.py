@@ -97,13 +97,24 @@ def labels(runs: Mapping[Key, Run], replicates: Collection[str] = ("seed",)) -> 
     by_data: dict[str, dict[Key, Run]] = defaultdict(dict)
     for key, run in runs.items():
         by_data[str(run.tags.get("data", ""))][key] = run
-    flat = {key: {k: v for k, v in leaves(run.result) if k not in replicates} for key, run in runs.items()}
+    own = {key: _replicates(run, replicates) for key, run in runs.items()}
+    flat = {key: {k: v for k, v in leaves(run.result) if k not in own[key]} for key, run in runs.items()}
     names = short_names({name for values in flat.values() for name in values} | {"seed"})
     by_run: dict[Key, Label] = {}
     for data, subset in by_data.items():
         common = {"data": f"data={data}"} if len(by_data) > 1 else {}
         by_run |= _labels_within_dataset(subset, {key: flat[key] for key in subset}, names, common)
-    return _separate(runs, {key: by_run[key] for key in runs}, replicates)
+    return _separate(runs, {key: by_run[key] for key in runs}, own)
+
+
+def _replicates(run: Run, replicates: Collection[str]) -> set[str]:
+    """Return the keys that are no part of the label of a run.
+
+    `data.fold` is one of them only in a cross-validation; elsewhere it is an argument of the dataset.
+    """
+    data = run.result.get("data")
+    has_folds = isinstance(data, Mapping) and data.get("folds") is not None
+    return {key for key in replicates if key != "data.fold" or has_folds}
 
 
 def _data_follow_seed(runs: Iterable[Run]) -> bool:
@@ -172,12 +183,12 @@ def _differing_keys(
 
 
 def _separate(
-    runs: Mapping[Key, Run], by_run: dict[Key, Label], replicates: Collection[str]
+    runs: Mapping[Key, Run], by_run: dict[Key, Label], replicates: Mapping[Key, Collection[str]]
 ) -> dict[Key, Label]:
     """Add a digest of the config to the labels of different runs that would have the same label."""
     groups: dict[tuple[str, str], dict[Key, str]] = defaultdict(dict)
     for key, label in by_run.items():
-        groups[label.variant, label.condition][key] = digest(_without(runs[key].result, replicates))
+        groups[label.variant, label.condition][key] = digest(_without(runs[key].result, replicates[key]))
     for group in groups.values():
         if len(set(group.values())) > 1:
             for key, config in group.items():

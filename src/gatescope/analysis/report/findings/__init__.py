@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+from gatescope.analysis import data_variance
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.lookup import Found, Lookup, UnknownName
 from gatescope.analysis.report.numbers import literal
@@ -57,7 +58,9 @@ def write_findings(comparison: Comparison, found: Found) -> Findings:
         if found.error is not None:
             raise found.error
         module: FindingsModule = found.module
-        return module.findings(comparison)
+        written = module.findings(comparison)
+        data = data_variance.sentence(comparison.contenders)
+        return replace(written, paragraphs=[*written.paragraphs, data]) if data else written
     except UnknownName as error:
         log.warning("findings: %s", error)
         message = f"The findings could not be written: {error}"
