@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -13,21 +14,21 @@ from gatescope.analysis.report.check import problems
 from gatescope.analysis.runs import RecordSource
 
 from . import test_datasets, test_interpretability
-from .conftest import write_vanishing
+from .conftest import write_run, write_vanishing
 
 OLD = "to be computed anew"
 """In the first lines of a committed report whose numbers older code computed."""
 COMMITTED = sorted(path.parent.parent for path in ROOT.glob("reports/*/tables/variants.csv"))
 
 
-@pytest.fixture
-def written(tmp_path: Path, toy: Path) -> Path:
-    """The report of a toy study."""
-    figures = ("metric_by_variant", "faithfulness", "learning_curves")
-    return write_report(RecordSource(toy, "toy"), tmp_path / "out", paper=False, figures=figures).parent
+def report(root: Path, study: str, *figures: str) -> Path:
+    source = RecordSource(root, study)
+    return write_report(source, root / "out", paper=False, figures=figures or ("metric_by_variant",)).parent
 
 
-def test_a_comparison_is_possible_and_each_kind_of_error_is_found(written: Path) -> None:
+def test_a_report_on_attention_is_possible_and_each_kind_of_error_is_found(tmp_path: Path) -> None:
+    test_interpretability.comparison(tmp_path)
+    written = report(tmp_path, "toy", "metric_by_variant", "faithfulness")
     assert problems(written) == []
     cases = [
         ("runs.csv", 0, {"test/accuracy": 1.2}, "outside of 0 to 1"),
@@ -52,19 +53,25 @@ def test_a_comparison_is_possible_and_each_kind_of_error_is_found(written: Path)
     assert problems(written) == ["README.md: 0.5 [0.6, 0.7] does not contain its mean"]
 
 
-@pytest.mark.parametrize("findings", ["vanishing_gradients", "interpretability", "applications"])
-def test_each_kind_of_findings(findings: str, tmp_path: Path) -> None:
-    name = "toy"
-    if findings == "vanishing_gradients":
-        write_vanishing(tmp_path, seeds=2, lags=(20, 100))
-        name = "vanishing"
-    elif findings == "interpretability":
-        test_interpretability.comparison(tmp_path)
-    else:
-        test_datasets.study(tmp_path, 3)
-    source, figures = RecordSource(tmp_path, name), ("metric_by_variant",)
-    folder = write_report(source, tmp_path / "out", paper=False, figures=figures).parent
-    assert problems(folder) == []
+def test_a_comparison(tmp_path: Path) -> None:
+    for variant, accuracies in {"gru-none": [1.0, 1.0, 1.0], "rnn-none": [0.0, 0.9, 1.0]}.items():
+        for seed, accuracy in enumerate(accuracies):
+            write_run(tmp_path, variant, seed, accuracy=accuracy, measurements=[])
+    assert problems(report(tmp_path, "toy")) == []
+
+
+def test_vanishing_gradients(tmp_path: Path) -> None:
+    write_vanishing(tmp_path, seeds=2, lags=(20,))
+    for path in tmp_path.glob("vanishing/*/run.json"):  # the accuracies are a curve with noise
+        run = json.loads(path.read_text())
+        run["summary"]["test/accuracy"] = min(run["summary"]["test/accuracy"], 1.0)
+        path.write_text(json.dumps(run))
+    assert problems(report(tmp_path, "vanishing", "half_life_over_training")) == []
+
+
+def test_applications(tmp_path: Path) -> None:
+    test_datasets.study(tmp_path, 3)
+    assert problems(report(tmp_path, "toy", "critical_difference", "metric_by_variant")) == []
 
 
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.name)

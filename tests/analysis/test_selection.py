@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,13 @@ def test_each_variant_has_its_own_best_value_by_validation_alone(tmp_path: Path)
         ("rnn-none", "lr=0.1"): (pytest.approx(0.25), 2, True),
     }
     assert found.notes == ()
+
+
+def test_a_result_on_the_split_that_selects_is_refused(tmp_path: Path) -> None:
+    grid(tmp_path, {("gru-none", 0.01): [0.7], ("gru-none", 0.1): [0.6]})
+    tables = RecordSource(tmp_path, "toy").tables()
+    with pytest.raises(NoRuns, match=r"study\.primary: validation/accuracy is on the split"):
+        select(replace(tables, study=tables.study | {"primary": "validation/accuracy"}))
 
 
 def test_lower_is_better_where_the_task_declares_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,11 @@ def select(tables: Tables) -> Selection | None:
     if not declared:
         return None
     over, by = _checked(tables, declared)
+    if study.primary(tables).startswith("validation/"):
+        raise SelectionError(
+            f"study.primary: {study.primary(tables)} is on the split that study.select chooses by, which "
+            "favours the chosen values: name a metric on test/"
+        )
     values = tables.final(f"best/{by}").value.where(tables.runs.status == "finished")
     if not values.map(math.isfinite).any():
         known = sorted(
