@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gatescope.analysis import study, style
+from gatescope.analysis import study, style, words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.report.findings import Findings
 from gatescope.analysis.report.numbers import NOTHING, interval, join_words, number
@@ -14,7 +15,8 @@ from gatescope.analysis.report.tables import markdown
 from gatescope.analysis.statistics import LEVEL_TEXT, MIN_SEEDS, Estimate
 from gatescope.analysis.units import unit_interval
 
-TITLE = "Results by dataset"
+FIGURE = "metric_by_variant"
+"""The figure that shows the finding."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,10 @@ def findings(comparison: Comparison) -> Findings:
     """Write the findings on a study with several datasets."""
     results = dataset_results(comparison)
     if not results:
-        return Findings(TITLE, _headline(results), ["No network has a finite result."])
+        return Findings("No network has a finite result", "No network has a finite result.", [])
     paragraphs = [_table(results), _method(results), *_against_baselines(results)]
-    return Findings(TITLE, _headline(results), [*paragraphs, *_against_published(results)])
+    paragraphs += _against_published(results)
+    return Findings(_title(results), _headline(results), paragraphs, FIGURE)
 
 
 def dataset_results(comparison: Comparison) -> list[DatasetResult]:
@@ -75,7 +78,7 @@ def _dataset_result(comparison: Comparison, condition: str) -> DatasetResult:
     nodes = [tables.configs.get(run_id, {}).get("study") or {} for run_id in own.run_id]
     published: list[dict[str, Any]] = next((node["published"] for node in nodes if node.get("published")), [])
     return DatasetResult(
-        condition.removeprefix("data="),
+        words.condition(condition),
         metric,
         higher,
         {name: estimate for name, estimate in estimates.items() if estimate.n},
@@ -84,10 +87,50 @@ def _dataset_result(comparison: Comparison, condition: str) -> DatasetResult:
     )
 
 
-def _headline(results: Sequence[DatasetResult]) -> str:
+def _title(results: Sequence[DatasetResult]) -> str:
     judged = [one for one in results if one.baseline]
-    better = sum(one.reaches(one.best, one.baseline.value) for one in judged if one.baseline)
-    return f"A recurrent network is at least as good as the baseline on {better} of {len(judged)} datasets."
+    worse = sum(not one.reaches(one.best, one.baseline.value) for one in judged if one.baseline)
+    wins = Counter(one.best for one in results)
+    cell, count = wins.most_common(1)[0]
+    place = f"on {count} of {len(results)} datasets" if len(results) > 1 else f"on {results[0].dataset}"
+    best = f"{words.variant(cell)} has the best mean of the networks {place}"
+    if not judged:
+        return best
+    bar = f"a model without recurrence beats every network on {worse} of {len(judged)} datasets"
+    if 2 * worse > len(judged):
+        return f"{words.capital(bar)}; {best}"
+    better = len(judged) - worse
+    reached = f"a network is at least as good as the model without recurrence on {better} of {len(judged)}"
+    return f"{best}; {reached}"
+
+
+def _headline(results: Sequence[DatasetResult]) -> str:
+    """Return the datasets on which the baseline is better, those with published results, and the seeds."""
+    parts = []
+    worse = [
+        f"{one.dataset} ({words.variant(one.baseline.name)} {number(one.baseline.value)}, "
+        f"{words.variant(one.best)} {interval(one.estimates[one.best])})"
+        for one in results
+        if one.baseline and not one.reaches(one.best, one.baseline.value)
+    ]
+    parts.append(f"The model without recurrence is better on {join_words(worse)}." if worse else "")
+    published = [
+        (f"{one.dataset} ({words.variant(name)})", one.reaches(name, float(entry["value"])))
+        for one in results
+        for entry in one.published
+        if (name := str(entry["model"])) in one.estimates
+    ]
+    if published:
+        reached = [text for text, good in published if good]
+        parts.append(
+            f"Of {len(published)} published results of these networks, {len(reached)} "
+            f"{'is' if len(reached) == 1 else 'are'} reached"
+            + (f": {join_words(reached)}." if reached else ".")
+        )
+    seeds = min(estimate.n for one in results for estimate in one.estimates.values())
+    if seeds < MIN_SEEDS:
+        parts.append(f"Means are over {seeds} seeds, too few for a verdict between networks.")
+    return " ".join(filter(None, parts))
 
 
 def _table(results: Sequence[DatasetResult]) -> str:
@@ -96,10 +139,16 @@ def _table(results: Sequence[DatasetResult]) -> str:
     lines = []
     for one in results:
         estimates = [_estimate(one, name) for name in cells]
-        baseline = f"{number(one.baseline.value)} ({one.baseline.name})" if one.baseline else NOTHING
+        baseline = _bar(one.baseline) if one.baseline else NOTHING
         published = "; ".join(_published(entry) for entry in one.published) or NOTHING
-        lines.append([one.dataset, one.metric.removeprefix("test/"), *estimates, baseline, published])
+        lines.append(
+            [one.dataset, words.metric(one.metric.removeprefix("test/")), *estimates, baseline, published]
+        )
     return markdown(head, lines)
+
+
+def _bar(baseline: study.Baseline) -> str:
+    return f"{number(baseline.value)} ({words.variant(baseline.name)})"
 
 
 def _estimate(result: DatasetResult, name: str) -> str:
@@ -115,7 +164,9 @@ def _published(entry: dict[str, Any]) -> str:
 
 def _method(results: Sequence[DatasetResult]) -> str:
     seeds = min(estimate.n for one in results for estimate in one.estimates.values())
-    low = sorted({one.metric.removeprefix("test/") for one in results if not one.higher_is_better})
+    low = sorted(
+        {words.metric(one.metric.removeprefix("test/")) for one in results if not one.higher_is_better}
+    )
     text = f"Test split; mean over seeds and {LEVEL_TEXT} t interval. Bold: best mean of a row, not tested."
     if low:
         text += f" Lower is better for {join_words(low)}."
@@ -133,7 +184,7 @@ def _against_baselines(results: Sequence[DatasetResult]) -> Iterator[str]:
     }
     for phrase, group in groups.items():
         if group:
-            yield f"{phrase}: {join_words(f'{one.dataset} ({one.best})' for one in group)}."
+            yield f"{phrase}: {join_words(f'{one.dataset} ({words.variant(one.best)})' for one in group)}."
 
 
 def _against_published(results: Sequence[DatasetResult]) -> Iterator[str]:
@@ -144,6 +195,7 @@ def _against_published(results: Sequence[DatasetResult]) -> Iterator[str]:
             name, value = entry["model"], float(entry["value"])
             if name in one.estimates:
                 reached = "reached" if one.reaches(name, value) else "not reached"
-                parts.append(f"{name} {interval(one.estimates[name])}, published {number(value)}, {reached}")
+                mean = f"{words.variant(name)} {interval(one.estimates[name])}"
+                parts.append(f"{mean}, published {number(value)}, {reached}")
         if parts:
             yield f"{one.dataset}: {'; '.join(parts)}."

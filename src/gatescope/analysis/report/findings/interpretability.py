@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from gatescope.analysis import contrasts, study, style
+from gatescope.analysis import contrasts, study, style, words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.faithfulness import ERASURE, PERMUTED, TAU, AttentionEvaluation
 from gatescope.analysis.report.findings import Findings
 from gatescope.analysis.report.findings import comparison as variants
 from gatescope.analysis.report.findings.comparison import under
+from gatescope.analysis.report.findings.headline import sentences, title
 from gatescope.analysis.report.numbers import interval, join_words, number
 from gatescope.analysis.report.tables import markdown
 from gatescope.analysis.statistics import MIN_SEEDS
 from gatescope.analysis.tables import NoData
 from gatescope.analysis.units import unit_interval
 
-TITLE = "Gates by part of the input, and attention as an explanation"
+FIGURE = "faithfulness"
+"""The figure that shows the finding."""
 ABLATIONS = ("uniform", "frozen_random", "mean", "max", "none")
 """Attentions whose weights are not learned."""
 MIN_CHANGE = 0.1
@@ -43,16 +45,46 @@ def findings(comparison: Comparison) -> Findings:
             "No findings on attention: no finished run has measurements of the faithfulness of attention "
             "(choose instruments=interpretability)."
         )
-        return Findings(TITLE, variants.headline(comparison), [missing, *general])
+        own_figure = variants.FIGURE
+        return Findings(title(comparison), sentences(comparison), [missing, *general], own_figure)
     paragraphs: list[str] = []
-    headline = ""
+    headline: list[str] = []
     for condition in study.conditions(pd.DataFrame({"condition": [one.condition for one in learned]})):
         own = [one for one in learned if one.condition == condition]
         verdict = _verdict(own, condition)
-        headline = verdict.replace("**", "").split(". ")[0].removesuffix(".") + "."
+        headline.append(_headline(own, condition))
         optional = (_ablations(comparison, condition), _truth(comparison, condition))
         paragraphs += [verdict, _table(own, condition), *filter(None, optional)]
-    return Findings(TITLE, headline, [*paragraphs, PUBLISHED, *general])
+    return Findings(_title(learned), " ".join(headline), [*paragraphs, PUBLISHED, *general], FIGURE)
+
+
+def _title(evaluations: Evaluations) -> str:
+    """Return in how many variants attention passes all tests, by condition."""
+    if any(not one.estimate.has_enough_seeds for one in evaluations):
+        seeds = min(one.estimate.n for one in evaluations)
+        return f"Whether attention explains predictions is not decided by {seeds} seeds"
+    parts = []
+    for condition in dict.fromkeys(one.condition for one in evaluations):
+        own = [one for one in evaluations if one.condition == condition]
+        results = [passed_tests(own, v) for v in dict.fromkeys(one.variant for one in own)]
+        passed = sum(bool(tests) and all(tests.values()) for tests in results)
+        parts.append(f"in {passed} of {len(results)} variants{under(condition)}")
+    return f"Attention passes all tests as an explanation {join_words(parts)}"
+
+
+def _headline(evaluations: Evaluations, condition: str) -> str:
+    """Return the agreement of attention with leave-one-out, from the lowest to the highest variant."""
+    name = TAU["leave_one_out/token"]
+    own = [one for one in evaluations if one.quantity == name and not math.isnan(one.estimate.mean)]
+    if not own:
+        return ""
+    ordered = sorted(own, key=lambda one: one.estimate.mean)
+    ends = [
+        f"{interval(one.estimate)} ({words.variant(one.variant)})"
+        for one in dict.fromkeys([ordered[0], ordered[-1]])
+    ]
+    place = f"On {words.condition(condition)}, k" if condition else "K"
+    return f"{place}endall's τ of attention with leave-one-out is {' to '.join(ends)}."
 
 
 def _learned(comparison: Comparison) -> list[AttentionEvaluation]:
@@ -91,7 +123,8 @@ def _verdict(evaluations: Evaluations, condition: str) -> str:
         passed = passed_tests(evaluations, variant)
         failed = [name for name, good in passed.items() if not good]
         key = "all" if not failed else "none" if len(failed) == len(passed) else "some"
-        groups[key].append(variant if key != "some" else f"{variant} (failed: {join_words(failed)})")
+        why = f" (failed: {join_words(failed)})" if key == "some" else ""
+        groups[key].append(words.variant(variant) + why)
     phrases = {
         "all": "by all tests in",
         "some": "by some tests only in",
@@ -114,8 +147,8 @@ def _table(evaluations: Evaluations, condition: str) -> str:
     for variant in style.order(one.variant for one in evaluations):
         own = {one.quantity: one for one in evaluations if one.variant == variant}
         n = min(one.estimate.n for one in own.values())
-        rows.append([variant, *(_cell(own.get(name)) for name in quantities), str(n)])
-    place = f"**{condition}**\n\n" if condition else ""
+        rows.append([words.variant(variant), *(_cell(own.get(name)) for name in quantities), str(n)])
+    place = f"**{words.capital(words.condition(condition))}**\n\n" if condition else ""
     return place + markdown(["variant", *quantities, "n"], rows)
 
 
@@ -140,15 +173,16 @@ def _ablations(comparison: Comparison, condition: str) -> str:
         return ""
     rows = [
         [
-            one.variant,
-            one.reference,
+            words.variant(one.variant),
+            words.variant(one.reference),
             interval(one.difference.estimate, sign=True),
             str(one.difference.estimate.n),
             one.verdict,
         ]
         for one in contrasts.paired_contrasts({condition: scores}, pairs, comparison.rules())
     ]
-    about = f"Ablations: learned minus fixed weights on `{comparison.primary}`{under(condition)}:\n\n"
+    metric = words.metric(comparison.primary)
+    about = f"Ablations: learned minus fixed weights, {metric}{under(condition)}:\n\n"
     return about + markdown(["variant", "minus", "difference", "pairs", "verdict"], rows)
 
 
@@ -160,7 +194,7 @@ def _truth(comparison: Comparison, condition: str) -> str:
         return ""
     names = list(dict.fromkeys(table.name))
     rows = [
-        [variant, *(interval(unit_interval(own[own.name == name])) for name in names)]
+        [words.variant(variant), *(interval(unit_interval(own[own.name == name])) for name in names)]
         for variant in style.order(table.variant)
         for own in [table[table.variant == variant]]
     ]
@@ -181,9 +215,9 @@ def _gates(comparison: Comparison) -> list[str]:
     table = table.assign(layer=names[1], gate=names[2], part=names[3])
     parts = [part for part in ("start", "negation", "elsewhere", "end") if part in set(table.part)]
     about = (
-        f"Gates by part of the input: mean over units and positions, then over {comparison.unit}s. `update` "
-        "is the share of the new candidate that is written, `keep` the share of the previous state that is "
-        "kept (the forget gate of an LSTM)."
+        f"Gates by part of the input: mean over units and positions, then over {comparison.unit}s. The update "
+        "gate is the share of the new candidate that is written; “share kept” is that of the previous state "
+        "(the forget gate of an LSTM)."
     )
     return [about, markdown(["variant", "gate", *parts], _gate_rows(table, parts))]
 
@@ -194,9 +228,10 @@ def _gate_rows(table: pd.DataFrame, parts: list[str]) -> Iterable[list[str]]:
             own = table[(table.condition == condition) & (table.variant == variant)]
             for (layer, gate), rows in own.groupby(["layer", "gate"], sort=False):
                 values = [interval(unit_interval(rows[rows.part == part])) for part in parts]
-                name = f"{variant}, {condition}" if condition else variant
+                name = ", ".join(filter(None, [words.variant(variant), words.condition(condition)]))
                 yield [name, _gate_name(str(layer), str(gate)), *values]
 
 
 def _gate_name(layer: str, gate: str) -> str:
-    return gate if layer == "layer0" else f"{re.sub(r'^layer', 'layer ', layer)}: {gate}"
+    """Return "update gate", and above the first layer "layer 2: update gate"."""
+    return words.gate(gate) if layer == "layer0" else f"{words.layer(layer)}: {words.gate(gate)}"
