@@ -100,6 +100,11 @@ def variant(name: str) -> str:
     return style.style_of(name).label.replace(r"\$", "$")
 
 
+def prose(name: str) -> str:
+    """Return the name of a variant in a sentence: "GRU with additive attention"."""
+    return variant(name).replace(", ", " with ", 1)
+
+
 def metric(name: str) -> str:
     """Return the name of a metric in words: "test macro F1" for "test/macro_f1"."""
     *path, last = str(name).removeprefix("best/").split("/")
@@ -120,6 +125,11 @@ def _condition(part: str) -> str:
     if value in ("true", "false"):
         return f"{'' if value == 'true' else 'not '}{_plain(key)}"
     return CONDITIONS.get(key, f"{_plain(key)} {{}}").format(value)
+
+
+def place(variant_name: str, condition_text: str) -> str:
+    """Return a variant with its conditions: "GRU, lag 100 steps"."""
+    return ", ".join(filter(None, [variant(variant_name), condition(condition_text)]))
 
 
 def key(name: str) -> str:
@@ -157,7 +167,7 @@ def group(variants: Iterable[str], every: Collection[str]) -> list[str]:
     names = []
     for cell, own in by_cell.items():
         whole = {name for name in every if style.split(name)[0] == cell}
-        names += [style.CELLS.get(cell, (cell,))[0]] if set(own) == whole else [variant(one) for one in own]
+        names += [style.CELLS.get(cell, (cell,))[0]] if set(own) == whole else [prose(one) for one in own]
     return names
 
 

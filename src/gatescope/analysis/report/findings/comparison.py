@@ -121,14 +121,14 @@ def _best_mean(comparison: Comparison, condition: str) -> str:
     """Return "GRU has the highest mean test accuracy with lag 5 steps: 0.712 [0.700, 0.724]"."""
     variant = comparison.leaders[condition].variant
     mean = interval(comparison.summary(variant, condition).metrics[comparison.primary])
-    name, metric = words.variant(variant), words.metric(comparison.primary)
+    name, metric = words.prose(variant), words.metric(comparison.primary)
     return f"**{name}** has the {extreme(comparison)} mean {metric}{under(condition)}: {mean}"
 
 
 def _names(baseline: object) -> str:
     """Return the name of the baseline that a study declares, or the names of several."""
     names = [baseline] if isinstance(baseline, str) else baseline if isinstance(baseline, list) else []
-    return join_words(words.variant(str(name)) for name in names)
+    return join_words(words.prose(str(name)) for name in names)
 
 
 def _no_value(comparison: Comparison, condition: str) -> str:
@@ -169,7 +169,7 @@ def _seeds(contrasts: Iterable[Contrast]) -> str:
 
 
 def _references(contrasts: Iterable[Contrast]) -> str:
-    return join_words(f"{words.variant(one.reference)} ({_difference(one)})" for one in contrasts)
+    return join_words(f"{words.prose(one.reference)} ({_difference(one)})" for one in contrasts)
 
 
 def _difference(contrast: Contrast) -> str:
@@ -184,7 +184,7 @@ def _baseline(comparison: Comparison, condition: str) -> str:
         missing = f"The baseline, {_names(named)}, has no finished run{place}: nothing is compared with it."
         return missing if named else ""
     source = f" ({baseline.source})" if baseline.source else ""
-    name = words.variant(baseline.name)
+    name = words.prose(baseline.name)
     text = f"The baseline, {name}{source}, reaches {number(baseline.value)}{under(condition)}."
     better, worse = ("above", "below") if comparison.higher_is_better else ("below", "above")
     phrases = {
@@ -198,9 +198,7 @@ def _baseline(comparison: Comparison, condition: str) -> str:
     contrasts = comparison.baseline_contrasts[condition]
     for verdict, phrase in phrases.items():
         group = [
-            f"{words.variant(one.variant)} ({_difference(one)})"
-            for one in contrasts
-            if one.verdict == verdict
+            f"{words.prose(one.variant)} ({_difference(one)})" for one in contrasts if one.verdict == verdict
         ]
         if group:
             text += f" {phrase}: {join_words(group)}."

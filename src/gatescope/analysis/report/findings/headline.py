@@ -65,20 +65,17 @@ def bars(comparison: Comparison) -> dict[str, str]:
         return {}
     leader = comparison.leaders[known[0]].variant
     mean = interval(comparison.summary(leader, known[0]).metrics[comparison.primary])
-    found = {"metric": words.metric(comparison.primary), "best": f"{words.variant(leader)}: {mean}"}
+    found = {"metric": words.metric(comparison.primary), "best": f"{words.prose(leader)}: {mean}"}
     if baseline := comparison.baselines.get(known[0]):
-        found["baseline"] = f"{words.variant(baseline.name)}: {number(baseline.value)}"
-    if texts := [
-        f"{words.variant(str(one['model']))}: {number(float(one['value']))} ({one['source']})"
-        for one in comparison.study.get("published") or []
-    ]:
+        found["baseline"] = f"{words.prose(baseline.name)}: {number(baseline.value)}"
+    if texts := published(comparison):
         found["published"] = "; ".join(texts)
     return found
 
 
 def _bar_name(comparison: Comparison, condition: str) -> str:
     baseline = comparison.baselines.get(condition)
-    return words.variant(baseline.name) if baseline else "\0"
+    return words.prose(baseline.name) if baseline else "\0"
 
 
 def _bar(comparison: Comparison, condition: str) -> str:
@@ -88,7 +85,7 @@ def _bar(comparison: Comparison, condition: str) -> str:
     if baseline is None or not judged:
         return ""
     name, verdicts = _bar_name(comparison, condition), [one.verdict for one in judged]
-    every = "the network" if len(judged) == 1 else f"all {count_words(len(judged))} networks"
+    every = "the network" if len(judged) == 1 else _all(len(judged), "networks")
     if all(verdict == BEHIND for verdict in verdicts):
         return f"{name} beats {every}"
     if all(is_worse(comparison, one) for one in judged):
@@ -104,7 +101,7 @@ def _bar(comparison: Comparison, condition: str) -> str:
 def _leader(comparison: Comparison, condition: str) -> str:
     """Return the clause on the best variant; a variant that is not ahead of all others is no winner."""
     leader = comparison.leaders[condition]
-    name = words.variant(leader.variant)
+    name = words.prose(leader.variant)
     if not leader.contrasts:
         mean = interval(comparison.summary(leader.variant, condition).metrics[comparison.primary])
         return f"{name} reaches a {words.metric(comparison.primary)} of {mean}"
@@ -123,7 +120,12 @@ def _leader(comparison: Comparison, condition: str) -> str:
 
 
 def _all_others(count: int) -> str:
-    return "the other" if count == 1 else f"all {count_words(count)} others"
+    return "the other" if count == 1 else _all(count, "others")
+
+
+def _all(count: int, what: str) -> str:
+    """Return "both networks" or "all six networks"."""
+    return f"both {what}" if count == 2 else f"all {count_words(count)} {what}"
 
 
 def attention_contrasts(comparison: Comparison, condition: str) -> tuple[Contrast, ...]:
@@ -146,7 +148,7 @@ def _attention(comparison: Comparison, condition: str) -> str:
     several = len({style.split(one.variant)[1] for one in judged}) > 1
 
     def names(variants: Sequence[str]) -> str:
-        cells = [words.variant(v if several else style.split(v)[0]) for v in variants]
+        cells = [words.prose(v if several else style.split(v)[0]) for v in variants]
         return join_words(dict.fromkeys(cells))
 
     if not helped and not harmed:
@@ -165,7 +167,7 @@ def _attention_numbers(comparison: Comparison, condition: str) -> str:
         return ""
     several = len({style.split(one.variant)[1] for one in judged}) > 1
     parts = [
-        f"{words.variant(one.variant if several else style.split(one.variant)[0])} "
+        f"{words.prose(one.variant if several else style.split(one.variant)[0])} "
         f"{interval(one.difference.estimate, sign=True)}"
         + ("" if one.holds else f" ({one.verdict.replace('seeds', f'{comparison.unit}s')})")
         for one in judged
@@ -178,21 +180,22 @@ def _best(comparison: Comparison, condition: str) -> str:
     leader = comparison.leaders[condition].variant
     summary = comparison.summary(leader, condition)
     text = (
-        f"{words.variant(leader)} has the {extreme(comparison)} mean {words.metric(comparison.primary)}, "
+        f"{words.prose(leader)} has the {extreme(comparison)} mean {words.metric(comparison.primary)}, "
         f"{interval(summary.metrics[comparison.primary])} over {summary.n} {comparison.unit}"
         f"{'s' if summary.n != 1 else ''}"
     )
     if baseline := comparison.baselines.get(condition):
-        text += f"; {words.variant(baseline.name)} reaches {number(baseline.value)}"
+        text += f"; {words.prose(baseline.name)} reaches {number(baseline.value)}"
         own = [one for one in comparison.baseline_contrasts[condition] if one.variant == leader]
         text += f" (difference {interval(own[0].difference.estimate, sign=True)})" if own else ""
-    text += "".join(f"; published: {text}" for text in _published(comparison))
+    text += "".join(f"; published: {text}" for text in published(comparison))
     return text + "."
 
 
-def _published(comparison: Comparison) -> list[str]:
+def published(comparison: Comparison) -> list[str]:
+    """Return what others report, such as "LSTM 0.772 (Somebody 2020)"."""
     return [
-        f"{words.variant(str(one['model']))} {number(float(one['value']))} ({one['source']})"
+        f"{words.prose(str(one['model']))} {number(float(one['value']))} ({one['source']})"
         for one in comparison.study.get("published") or []
     ]
 
@@ -217,5 +220,5 @@ def _against_others(comparison: Comparison, condition: str) -> str:
 
 def _references(judged: Iterable[Contrast]) -> str:
     return join_words(
-        f"{words.variant(one.reference)} ({interval(one.difference.estimate, sign=True)})" for one in judged
+        f"{words.prose(one.reference)} ({interval(one.difference.estimate, sign=True)})" for one in judged
     )

@@ -55,14 +55,14 @@ def _leaders_over(comparison: Comparison, conditions: Sequence[str]) -> str:
         counts = Counter(leader.variant for leader in leaders.values())
         variant, wins = counts.most_common(1)[0]
         return (
-            f"{words.variant(variant)} has the best mean under {wins} of {len(leaders)} conditions, with too "
+            f"{words.prose(variant)} has the best mean under {wins} of {len(leaders)} conditions, with too "
             f"few {comparison.unit}s for a verdict"
         )
     won = Counter(leader.variant for leader in leaders.values() if leader.ahead_of_all)
     if not won:
         return f"no variant is ahead of all others under any of {len(leaders)} conditions"
     parts = [
-        f"{words.variant(variant)} is ahead of all others under {n} of {len(leaders)} conditions"
+        f"{words.prose(variant)} is ahead of all others under {n} of {len(leaders)} conditions"
         for variant, n in won.items()
     ]
     rest = len(leaders) - sum(won.values())
@@ -86,7 +86,7 @@ def _best_overall(comparison: Comparison, conditions: Sequence[str]) -> str:
     mean = interval(comparison.summary(leader, best).metrics[comparison.primary])
     return (
         f"The {extreme(comparison)} mean {words.metric(comparison.primary)} of {len(conditions)} conditions "
-        f"is {mean}, of {words.variant(leader)} with {words.condition(best)}; it was chosen among "
+        f"is {mean}, of {words.prose(leader)} with {words.condition(best)}; it was chosen among "
         f"{len(comparison.summaries)} means, and that choice is not tested."
     )
 
@@ -98,7 +98,7 @@ def _verdicts_over(comparison: Comparison, conditions: Sequence[str]) -> str:
     counts = Counter(one.verdict for one in comparison.contrasts)
     parts = [f"{n} {verdict}" for verdict, n in counts.items()]
     return (
-        f"Of {len(comparison.contrasts)} comparisons with {words.variant(comparison.reference)} under "
+        f"Of {len(comparison.contrasts)} comparisons with {words.prose(comparison.reference)} under "
         f"{len(conditions)} conditions, {join_words(parts)}."
     )
 
@@ -109,4 +109,4 @@ def _bar_over(comparison: Comparison) -> list[str]:
         return []
     numbers = sorted({baseline.value for baseline in comparison.baselines.values()})
     span = number(numbers[0]) if len(numbers) == 1 else f"{number(numbers[0])} to {number(numbers[-1])}"
-    return [f"{words.variant(values.pop())} reaches {span}."]
+    return [f"{words.prose(values.pop())} reaches {span}."]

@@ -80,7 +80,7 @@ def _headline(evaluations: Evaluations, condition: str) -> str:
         return ""
     ordered = sorted(own, key=lambda one: one.estimate.mean)
     ends = [
-        f"{interval(one.estimate)} ({words.variant(one.variant)})"
+        f"{interval(one.estimate)} ({words.prose(one.variant)})"
         for one in dict.fromkeys([ordered[0], ordered[-1]])
     ]
     place = f"On {words.condition(condition)}, k" if condition else "K"
@@ -124,7 +124,7 @@ def _verdict(evaluations: Evaluations, condition: str) -> str:
         failed = [name for name, good in passed.items() if not good]
         key = "all" if not failed else "none" if len(failed) == len(passed) else "some"
         why = f" (failed: {join_words(failed)})" if key == "some" else ""
-        groups[key].append(words.variant(variant) + why)
+        groups[key].append(words.prose(variant) + why)
     phrases = {
         "all": "by all tests in",
         "some": "by some tests only in",
@@ -215,7 +215,7 @@ def _gates(comparison: Comparison) -> list[str]:
     table = table.assign(layer=names[1], gate=names[2], part=names[3])
     parts = [part for part in ("start", "negation", "elsewhere", "end") if part in set(table.part)]
     about = (
-        f"Gates by part of the input: mean over units and positions, then over {comparison.unit}s. The update "
+        f"Gates by part of the input: mean over units, positions and then {comparison.unit}s. The update "
         "gate is the share of the new candidate that is written; “share kept” is that of the previous state "
         "(the forget gate of an LSTM)."
     )

@@ -49,16 +49,16 @@ def _title(flow: GradientFlow, condition: str) -> str:
     """Return which gradients vanish fastest and slowest, and which explode."""
     after = {variant: own[END] for variant, own in flow.reach[condition].items()}
     ranked = _ranked(after)
-    growing = [words.variant(v) for v, one in after.items() if one.grows]
+    growing = [words.prose(v) for v, one in after.items() if one.grows]
     place = variants.under(condition)
     clauses = []
     if len(ranked) > 1:
         clauses.append(
-            f"gradients vanish fastest in {words.variant(ranked[-1])} and most slowly in "
-            f"{words.variant(ranked[0])}{place}"
+            f"gradients vanish fastest in {words.prose(ranked[-1])} and most slowly in "
+            f"{words.prose(ranked[0])}{place}"
         )
     elif ranked:
-        clauses.append(f"the gradient vanishes in {words.variant(ranked[0])}{place}")
+        clauses.append(f"the gradient vanishes in {words.prose(ranked[0])}{place}")
     if growing:
         clauses.append(f"{'they explode' if ranked else 'gradients explode'} in {join_words(growing)}")
     if not clauses:
@@ -73,9 +73,9 @@ def _headline(flow: GradientFlow, condition: str) -> str:
     after = {variant: own[END] for variant, own in flow.reach[condition].items()}
     ranked = _ranked(after)
     shown = dict.fromkeys([*ranked[:1], *ranked[-1:]])
-    parts = [f"{_half_life(after[v].half_life)} steps in {words.variant(v)}" for v in shown]
+    parts = [f"{_half_life(after[v].half_life)} steps in {words.prose(v)}" for v in shown]
     text = f"After training{variants.under(condition)}, a gradient halves in {join_words(parts)}. "
-    growth = [f"×{_factor(one)} a step in {words.variant(v)}" for v, one in after.items() if one.grows]
+    growth = [f"×{_factor(one)} a step in {words.prose(v)}" for v, one in after.items() if one.grows]
     return (text if parts else "") + (f"It grows by {join_words(growth)}." if growth else "")
 
 
@@ -163,7 +163,7 @@ def _ranking(after: dict[str, SignalReach]) -> list[str]:
     """
     ranked = _ranked(after)
     unranked = {
-        words.variant(variant): one.lost or f"explodes, ×{_factor(one)} a step"
+        words.prose(variant): one.lost or f"explodes, ×{_factor(one)} a step"
         for variant, one in after.items()
         if variant not in ranked
     }
@@ -174,11 +174,11 @@ def _ranking(after: dict[str, SignalReach]) -> list[str]:
     first, last = ranked[0], ranked[-1]
     rate = after[first].rate
     text = (
-        f"After training, the gradient decays most slowly in **{words.variant(first)}** "
+        f"After training, the gradient decays most slowly in **{words.prose(first)}** "
         f"(λ = {interval(rate, sign=True)}, n = {rate.n})"
     )
     text += (
-        f" and fastest in {words.variant(last)} ({interval(after[last].rate, sign=True)})."
+        f" and fastest in {words.prose(last)} ({interval(after[last].rate, sign=True)})."
         if last != first
         else "."
     )
@@ -197,16 +197,16 @@ def _reach_and_lag(reach: ByVariant, lag: float) -> list[str]:
     short = [v for v, one in after.items() if one.reach.high < lag]
     undecided = [v for v in after if v not in (*beyond, *short, *constant, *counted)]
     phrases: dict[str, Iterable[str]] = {
-        "the gradient reaches over it in": map(words.variant, beyond),
-        "it does not in": map(words.variant, short),
-        "the intervals do not decide in": map(words.variant, undecided),
+        "the gradient reaches over it in": map(words.prose, beyond),
+        "it does not in": map(words.prose, short),
+        "the intervals do not decide in": map(words.prose, undecided),
         "as some seeds reach the end of the sequences, their number counts: it reaches over the lag in": [
-            f"{words.variant(v)} ({sum(reach >= lag for reach in reaches)} of {len(reaches)})"
+            f"{words.prose(v)} ({sum(reach >= lag for reach in reaches)} of {len(reaches)})"
             for v in counted
             for reaches in [after[v].reaches]
         ],
         "there is no interval, as all seeds agree, in": [
-            f"{words.variant(v)} ({_reach(after[v])} in all {after[v].reach.n})" for v in constant
+            f"{words.prose(v)} ({_reach(after[v])} in all {after[v].reach.n})" for v in constant
         ],
     }
     parts = [f"{phrase} {text}" for phrase, names in phrases.items() if (text := join_words(names))]
@@ -228,6 +228,6 @@ def _changes(changes: tuple[RateChange, ...]) -> list[str]:
     }
 
     def text(change: RateChange) -> str:
-        return f"{words.variant(change.variant)} ({interval(change.difference.estimate, sign=True)})"
+        return f"{words.prose(change.variant)} ({interval(change.difference.estimate, sign=True)})"
 
     return [f"{phrase} {join_words(map(text, group))}." for phrase, group in groups.items() if group]
