@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gatescope.analysis import study, style
+from gatescope.analysis import study, style, words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.faithfulness import ERASURE, LN_2, SEEDS, TAU, AttentionEvaluation
 from gatescope.analysis.figures.drawing import canvas, panel_title, per_row
@@ -29,7 +29,7 @@ def caption(comparison: Comparison) -> str:
         comparison.tables.runs.variant.isin(variants) & (comparison.tables.runs.condition == condition)
     ]
     return (
-        f"At the tested weights, on the fixed batch of the probe{f' ({condition})' if condition else ''}. τ: "
+        f"At the tested weights, on the fixed batch of the probe{f' ({words.condition(condition)})' if condition else ''}. τ: "
         "Kendall's τ_b between attention weights and another measure of the importance of a token, mean over "
         "examples; shaded: ± one standard deviation of the τ of an example under independence. Permutation: "
         "median total variation of the prediction over permutations of the weights. Comprehensiveness and "

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gatescope.analysis import study, style
+from gatescope.analysis import study, style, words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures.base import Curves
 from gatescope.analysis.figures.drawing import (
@@ -75,7 +75,7 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
         grid = panels(figure, len(conditions), columns)
         for position, (axes, condition) in enumerate(zip(grid, conditions, strict=True)):
             _panel(axes, table[table.condition == condition])
-            panel_title(axes, condition)
+            panel_title(axes, words.condition(condition))
             if position >= len(conditions) - columns:
                 axes.set_xlabel("step")
             if position % columns == 0:

@@ -75,15 +75,13 @@ def _dataset_result(comparison: Comparison, condition: str) -> DatasetResult:
     estimates = {
         name: unit_interval(values.loc[own.index[own.cell == name]]) for name in style.order(own.cell)
     }
-    nodes = [tables.configs.get(run_id, {}).get("study") or {} for run_id in own.run_id]
-    published: list[dict[str, Any]] = next((node["published"] for node in nodes if node.get("published")), [])
     return DatasetResult(
         words.condition(condition),
         metric,
         higher,
         {name: estimate for name, estimate in estimates.items() if estimate.n},
         study.baseline(tables, condition, metric),
-        published,
+        study.published(tables, condition),
     )
 
 
