@@ -193,4 +193,14 @@ def format_log_axis(axis: Axis) -> None:
     if high < 1e3 * low:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    else:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: power_text(value)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def power_text(value: float) -> str:
+    """Return the label of a power of ten: 0.01, 1, 100, and outside these 10⁻⁷."""
+    if not value or 1e-2 <= abs(value) <= 1e4:
+        return f"{value:g}"
+    exponent = round(math.log10(abs(value)))
+    return "10" + f"{exponent}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

@@ -28,8 +28,9 @@ def caption(comparison: Comparison) -> str:
     table = comparison.tables.runs[
         comparison.tables.runs.variant.isin(variants) & (comparison.tables.runs.condition == condition)
     ]
+    place = f" ({words.condition(condition)})" if condition else ""
     return (
-        f"At the tested weights, on the fixed batch of the probe{f' ({words.condition(condition)})' if condition else ''}. τ: "
+        f"At the tested weights, on the fixed batch of the probe{place}. τ: "
         "Kendall's τ_b between attention weights and another measure of the importance of a token, mean over "
         "examples; shaded: ± one standard deviation of the τ of an example under independence. Permutation: "
         "median total variation of the prediction over permutations of the weights. Comprehensiveness and "

@@ -31,9 +31,9 @@ def caption(comparison: Comparison) -> str:
     return (
         "Each point is a unit of the first layer at the tested weights, on the fixed batch of the probe "
         f"(seed {table.seed.iloc[0]}{condition}): share of positions at which the gate is above 0.9 against "
-        "the share at which it is below 0.1 (candidate and state: below −0.9). The update gate is the share of "
-        "the new candidate that is written, “share kept” that of the old state (the forget gate of an LSTM). "
-        "On the dotted line, where it is in view, units are always saturated. For a cell without gates, the "
+        "the share at which it is below 0.1 (candidate and state: below −0.9). The update gate is the share "
+        "of the new candidate that is written, “share kept” that of the old state (the forget gate of an "
+        "LSTM). On the dotted line, where in view, units are always saturated. For a cell without gates, the "
         "state is shown. The axes end at the largest share."
     )
 
