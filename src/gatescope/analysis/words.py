@@ -116,6 +116,11 @@ def condition(text: str) -> str:
     return ", ".join(_condition(part) for part in text.split(", ")) if text else ""
 
 
+def chosen(text: str) -> str:
+    """Return a selected value in words; "lr=0.01 against lr=0.1" for two of them."""
+    return " against ".join(condition(part) for part in text.split(" against "))
+
+
 def _condition(part: str) -> str:
     key, sign, value = part.partition("=")
     if not sign:

@@ -146,6 +146,7 @@ def _environment() -> Environment:
         page.inline,
         page.script_json,
         words.variant,
+        words.chosen,
         words.condition,
         words.metric,
         words.key,
