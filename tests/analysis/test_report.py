@@ -184,10 +184,8 @@ def test_the_same_records_give_the_same_bytes(toy: Path, tmp_path: Path) -> None
 def test_findings_on_gradient_flow_follow_the_numbers(tmp_path: Path) -> None:
     write_vanishing(tmp_path, seeds=5, lags=(50, 100))
     text = text_of(tmp_path, tmp_path / "out", "vanishing")
-    assert (
-        "# Gradients vanish fastest in RNN and most slowly in LSTM (chrono) with lag 100 steps; they explode in IRNN"
-        in text
-    )
+    title = "# Gradients vanish fastest in RNN and most slowly in LSTM (chrono) with lag 100 steps"
+    assert text.startswith(f"{title}; they explode in IRNN\n")
     assert "the gradient decays most slowly in **LSTM (chrono)** (λ" in text
     assert "Not ranked: IRNN (explodes, ×1.01 a step)" in text
     assert "their number counts: it reaches over the lag in IRNN (5 of 5)" in text
@@ -292,9 +290,8 @@ def test_the_index_has_one_line_per_report(toy: Path, tmp_path: Path) -> None:
     assert lines[-2].startswith("| [b\\|c d](b%7Cc%20d/README.md) | **GRU reaches a test accuracy of 0.700")
     assert "*Why \\| so?*" in lines[-2]
     assert lines[-2].endswith("| GRU: 0.700 | linear model: 0.757 | – | 1 of 1 |")
-    assert lines[-1].startswith(
-        "| [toy](toy/README.md) | **Linear model beats all six networks; no winner "
-    ) or ("| linear model: 0.757 | – | 30 of 30 |" in lines[-1])
+    assert lines[-1].startswith("| [toy](toy/README.md) | **")
+    assert lines[-1].endswith("| linear model: 0.757 | – | 30 of 30 |")
 
 
 def test_an_empty_index_shows_the_first_command(tmp_path: Path) -> None:
