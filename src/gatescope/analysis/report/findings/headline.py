@@ -212,6 +212,8 @@ def _against_others(comparison: Comparison, condition: str) -> str:
     undecided = [one for one in leader.contrasts if one.verdict == UNDECIDED]
     if undecided:
         text += f"; undecided against {_references(undecided)}"
+    if equal := [one for one in leader.contrasts if one.verdict == EQUIVALENT]:
+        text += f"; equivalent within the margin to {_references(equal)}"
     needed = [one.seeds_needed for one in undecided if one.seeds_needed is not None]
     if needed and comparison.unit == "seed":
         text += f", of which about {min(needed)} seeds would decide the clearest"

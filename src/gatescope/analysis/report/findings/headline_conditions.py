@@ -10,7 +10,7 @@ from gatescope.analysis import words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.contrasts import Contrast
 from gatescope.analysis.report.numbers import interval, join_words, number
-from gatescope.analysis.statistics import TOO_FEW_SEEDS
+from gatescope.analysis.statistics import AHEAD, NO_SPREAD, TOO_FEW_SEEDS
 
 
 def clauses(comparison: Comparison, known: Sequence[str]) -> list[str]:
@@ -60,13 +60,32 @@ def _leaders_over(comparison: Comparison, conditions: Sequence[str]) -> str:
         )
     won = Counter(leader.variant for leader in leaders.values() if leader.ahead_of_all)
     if not won:
-        return f"no variant is ahead of all others under any of {len(leaders)} conditions"
+        return _ahead_of_reference(comparison, len(leaders))
     parts = [
         f"{words.prose(variant)} is ahead of all others under {n} of {len(leaders)} conditions"
         for variant, n in won.items()
     ]
     rest = len(leaders) - sum(won.values())
     return "; ".join(parts) + (f", no winner under {rest}" if rest else "")
+
+
+def _ahead_of_reference(comparison: Comparison, count: int) -> str:
+    """Return the clause on the variants that are ahead of the reference under all conditions."""
+    others = list(dict.fromkeys(one.variant for one in comparison.contrasts))
+    always = [
+        name
+        for name in others
+        if all(one.verdict == AHEAD for one in comparison.contrasts if one.variant == name)
+    ]
+    if not always:
+        return f"no variant is ahead of all others under any of {count} conditions"
+    names = words.group(always, comparison.variants)
+    them = "" if len(always) == 1 else f"; no winner {'between' if len(always) == 2 else 'among'} them"
+    reference = words.prose(comparison.reference)
+    return (
+        f"{join_words(names)} {'is' if len(always) == 1 else 'are'} ahead of {reference} under all {count} "
+        f"conditions{them}"
+    )
 
 
 def _best_condition(comparison: Comparison, conditions: Sequence[str]) -> str:
@@ -96,7 +115,10 @@ def _verdicts_over(comparison: Comparison, conditions: Sequence[str]) -> str:
     if not comparison.contrasts:
         return ""
     counts = Counter(one.verdict for one in comparison.contrasts)
-    parts = [f"{n} {verdict}" for verdict, n in counts.items()]
+    verbs = {TOO_FEW_SEEDS: "have", NO_SPREAD: "have"}
+    parts = [
+        f"{n} {verbs.get(verdict, 'is' if n == 1 else 'are')} {verdict}" for verdict, n in counts.items()
+    ]
     return (
         f"Of {len(comparison.contrasts)} comparisons with {words.prose(comparison.reference)} under "
         f"{len(conditions)} conditions, {join_words(parts)}."
