@@ -34,7 +34,7 @@ def caption(comparison: Comparison) -> str:
         "the share at which it is below 0.1 (candidate and state: below −0.9). The update gate is the share "
         "of the new candidate that is written, “share kept” that of the old state (the forget gate of an "
         "LSTM). On the dotted line, where in view, units are always saturated. For a cell without gates, the "
-        "state is shown. The axes end at the largest share."
+        "state is shown. The axes of a row end at its largest share."
     )
 
 
@@ -66,13 +66,14 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
     ]
     size = min(1.4, ((width or style.TWO_COLUMNS) - 0.5) / columns)
     width = width or max(style.COLUMN, 0.5 + size * columns)
-    limit = _limit(table)
-    with canvas(width, 0.7 + (size + 0.1) * len(rows)) as figure:
-        grid = figure.subplots(len(rows), columns, sharex=True, sharey=True, squeeze=False)
+    limits = {cell: _limit(table[table.cell_name == cell]) for cell in cells}
+    with canvas(width, 0.7 + (size + 0.25) * len(rows)) as figure:
+        grid = figure.subplots(len(rows), columns, sharex="row", sharey="row", squeeze=False)
         for axes_row, (cell, names) in zip(grid, rows, strict=True):
             for axes, gate in zip(axes_row, names, strict=False):
                 _panel(axes, table[(table.cell_name == cell) & (table.gate == gate)])
-                axes.set(xlim=(0, limit), ylim=(0, limit), aspect="equal")
+                axes.set(xlim=(0, limits[cell]), ylim=(0, limits[cell]), aspect="equal")
+                axes.tick_params(labelbottom=True)
                 axes.locator_params(nbins=3)
                 panel_title(axes, f"{words.variant(cell)}: {words.gate(gate)}")
             for axes in axes_row[len(names) :]:

@@ -129,7 +129,10 @@ def _horizontal(values: pd.Series, log: bool) -> dict[str, Any]:
 
     if not log:
         whole = bool((values % 1 == 0).all())
-        ticks = {"axis": alt.Axis(tickMinStep=1, format="d")} if whole else {}
+        steps = sorted(values.unique())
+        # Ticks that Vega chooses between whole numbers would be rounded to the same label.
+        few = {"values": steps} if len(steps) <= MAX_MARKED_POINTS else {"tickMinStep": 1, "tickCount": 8}
+        ticks = {"axis": alt.Axis(format="d", **few)} if whole else {}
         return {"scale": alt.Scale(zero=False, nice=False), **ticks}
     if values.min() > 0:
         return {"scale": alt.Scale(type="log", nice=False), "axis": alt.Axis(labelExpr=PLAIN, tickCount=4)}
