@@ -67,9 +67,9 @@ def comparison(root: Path, seeds: int = 5) -> Comparison:
 
 def test_each_variant_is_judged_by_its_tests(tmp_path: Path) -> None:
     text = findings(comparison(tmp_path)).paragraphs[0]
-    assert "By all tests in gru-additive;" in text
-    assert "; by some tests only in rnn-additive (failed: weight);" in text
-    assert "by no test in lstm-additive." in text
+    assert "By all tests in GRU with additive attention;" in text
+    assert "; by some tests only in RNN with additive attention (failed: weight);" in text
+    assert "by no test in LSTM with additive attention." in text
 
 
 def test_agreement_is_tested_against_permuted_and_frozen_weights(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_agreement_is_tested_against_permuted_and_frozen_weights(tmp_path: Path)
     width = stats.t.ppf(1 - 0.025 / 13, EXAMPLES - 1) * np.sqrt(variance)
     assert estimate.high - 0.602 == pytest.approx(width, rel=0.01)
     assert one.passed
-    # 0.1 is above permuted weights by its examples, yet no more than frozen random attention reaches.
+    # Frozen random attention reaches the same 0.1.
     frozen = found["lstm-additive", "frozen"]
     assert frozen.contrast.difference.estimate.mean == pytest.approx(0)
     assert not frozen.passed
@@ -92,16 +92,16 @@ def test_agreement_is_tested_against_permuted_and_frozen_weights(tmp_path: Path)
 
 def test_the_tables_of_ablations_deciding_steps_and_gates(tmp_path: Path) -> None:
     text = "\n".join(findings(comparison(tmp_path)).paragraphs)
-    assert "| gru-additive | gru-uniform | +0.1" in text
+    assert "| GRU, additive attention | GRU, uniform weights | +0.1" in text
     assert "| 5 | ahead |" in text
     assert "| variant | attention | chance |" in text
-    assert "| gru-additive | 0.952" in text
-    assert "| gru-additive | update | 0.702" in text
+    assert "| GRU, additive attention | 0.952" in text
+    assert "| GRU, additive attention | update gate | 0.702" in text
     assert "(chance 0.402)" in text
     assert "Jain & Wallace 2019" in text
     evaluated = text.split("Ablations")[0]
-    assert "| gru-uniform |" not in evaluated, "an ablation is not evaluated"
-    assert "| gru-additive | τ: leave-one-out | its permuted weights | +0.602 [" in evaluated
+    assert "| GRU, uniform weights |" not in evaluated, "an ablation is not evaluated"
+    assert "| GRU, additive attention | τ: leave-one-out | its permuted weights | +0.602 [" in evaluated
     assert "| 5 | explains more |" in evaluated
 
 
@@ -115,6 +115,14 @@ def test_a_study_without_these_measurements_is_compared(tmp_path: Path) -> None:
     written = findings(compare(RecordSource(tmp_path, "toy").tables()))
     assert written.paragraphs[0].startswith("No findings on attention")
     assert "highest mean test accuracy" in written.headline
+
+
+def test_the_title_counts_the_variants_that_pass(tmp_path: Path) -> None:
+    written = findings(comparison(tmp_path))
+    assert written.title == "Attention passes all tests as an explanation in 1 of 3 variants"
+    assert written.figure == "faithfulness"
+    assert "0.102 [" in written.headline
+    assert "(LSTM with additive attention) to 0.602 [" in written.headline
 
 
 @pytest.mark.parametrize("seeds", [1, 5])

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from gatescope.analysis import contrasts, study, style
+from gatescope.analysis import contrasts, study, style, words
 from gatescope.analysis.contrasts import Contrast
 from gatescope.analysis.intervals import scale_of
 from gatescope.analysis.items import variance_of
@@ -135,9 +135,8 @@ def _dataset_result(comparison: Comparison, condition: str, column: str) -> Data
         rules = comparison.rules(metric)
         found = contrasts.contrasts_with_value(condition, scores, baseline.name, baseline.value, rules)
     against = {one.variant: one for one in found}
-    nodes = [tables.configs.get(run_id, {}).get("study") or {} for run_id in own.run_id]
     return DatasetResult(
-        dataset=condition.removeprefix("data="),
+        dataset=words.condition(condition),
         metric=metric,
         higher_is_better=higher,
         values=values,
@@ -149,7 +148,7 @@ def _dataset_result(comparison: Comparison, condition: str, column: str) -> Data
         guess=_guess(tables, own, condition, metric),
         baseline=baseline,
         against_baseline={name: against[variants[name]] for name in names if variants[name] in against},
-        published=next((node["published"] for node in nodes if node.get("published")), []),
+        published=study.published(tables, condition),
     )
 
 

@@ -106,6 +106,13 @@ def baseline(tables: Tables, condition: str, metric: str | None = None) -> Basel
     return None
 
 
+def published(tables: Tables, condition: str) -> list[dict[str, Any]]:
+    """Return what others report on the data of a condition (`study.published`): model, value and source."""
+    run_ids = tables.runs.run_id[tables.runs.condition == condition]
+    nodes = (tables.configs.get(run_id, {}).get("study") or {} for run_id in run_ids)
+    return next((list(found) for node in nodes if (found := node.get("published"))), [])
+
+
 def valid_under(tables: Tables, condition: str) -> pd.Series:
     """Return a mask of the runs that are valid under a condition.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from gatescope.analysis import study, style
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures.base import Curves
-from gatescope.analysis.figures.drawing import band, canvas, legend, panel_title, per_row
+from gatescope.analysis.figures.drawing import band, canvas, frame, legend, panel_title, per_row
 from gatescope.analysis.figures.summaries import condition_text, mean_over_seeds, means, seed_text
 from gatescope.analysis.tables import NoData
 
@@ -49,9 +50,10 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
         for axes, name in zip(grid, names, strict=True):
             _panel(axes, table[table.quantity == name])
             panel_title(axes, name)
-        for axes in grid[-columns:]:
-            axes.set_xlabel("step")
-        grid[0].set_ylim(0, 1.03)
+        for axes, name in zip(grid, names, strict=True):
+            axes.set_xlabel("step" if axes in grid[-columns:] else "")
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+            frame([axes], "proportion" if name == QUANTITIES["entropy"] else "positive")
         legend(figure, table.variant)
     return figure
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gatescope.analysis import study, style
+from gatescope.analysis import study, style, words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.faithfulness import ERASURE, LN_2, SEEDS, TAU, AttentionEvaluation
 from gatescope.analysis.figures.drawing import canvas, panel_title, per_row
@@ -28,8 +28,9 @@ def caption(comparison: Comparison) -> str:
     table = comparison.tables.runs[
         comparison.tables.runs.variant.isin(variants) & (comparison.tables.runs.condition == condition)
     ]
+    place = f" ({words.condition(condition)})" if condition else ""
     return (
-        f"At the tested weights, on the fixed batch of the probe{f' ({condition})' if condition else ''}. τ: "
+        f"At the tested weights, on the fixed batch of the probe{place}. τ: "
         "Kendall's τ_b between attention weights and another measure of the importance of a token, mean over "
         "examples; shaded: where it is in 95 % of permutations of the weights within examples. Permutation: "
         "median total variation of the prediction over permutations of the weights. Comprehensiveness and "

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from gatescope.analysis import style
+from gatescope.analysis import study, style, words
 from gatescope.analysis.comparison import Comparison
-from gatescope.analysis.datasets import DatasetResult
+from gatescope.analysis.datasets import AcrossDatasets, DatasetResult
 from gatescope.analysis.report.findings import Findings
 from gatescope.analysis.report.numbers import NOTHING, interval, join_words, number, p_value
 from gatescope.analysis.report.tables import markdown
@@ -15,22 +16,68 @@ from gatescope.analysis.statistics import LEVEL_TEXT, MIN_SEEDS, NO_SPREAD, TOO_
 from gatescope.analysis.statistics.ranks import ENOUGH_DATASETS, RankComparison
 from gatescope.analysis.tables import NoData
 
-TITLE = "Results by dataset"
+FIGURE = "metric_by_variant"
+"""The figure that shows the finding."""
 
 
 def findings(comparison: Comparison) -> Findings:
     """Write the findings on a study with several datasets."""
     results = comparison.datasets
     if not results:
-        return Findings(TITLE, _headline(results), ["No network has a finite result."])
+        return Findings("No network has a finite result", "No network has a finite result.", [])
     paragraphs = [_table(results), _method(comparison), *_across(comparison), *_against_baselines(results)]
-    return Findings(TITLE, _headline(results), [*paragraphs, *_against_published(results)])
+    paragraphs += _against_published(results)
+    return Findings(_title(results), _headline(comparison), paragraphs, FIGURE)
 
 
-def _headline(results: Sequence[DatasetResult]) -> str:
-    judged = [(one, one.baseline) for one in results if one.baseline]
-    better = sum(one.reaches(one.chosen, baseline.value) for one, baseline in judged)
-    return f"A recurrent network is at least as good as the baseline on {better} of {len(judged)} datasets."
+def _title(results: Sequence[DatasetResult]) -> str:
+    judged = [one for one in results if one.baseline]
+    worse = sum(not one.reaches(one.best, one.baseline.value) for one in judged if one.baseline)
+    wins = Counter(one.best for one in results)
+    cell, count = wins.most_common(1)[0]
+    place = f"on {count} of {len(results)} datasets" if len(results) > 1 else f"on {results[0].dataset}"
+    best = f"{words.variant(cell)} has the best mean of the networks {place}"
+    if not judged:
+        return best
+    bar = f"a model without recurrence beats every network on {worse} of {len(judged)} datasets"
+    if 2 * worse > len(judged):
+        return f"{words.capital(bar)}; {best}"
+    # Which network is judged may not depend on the results that it is judged by.
+    better = sum(one.reaches(one.chosen, one.baseline.value) for one in judged if one.baseline)
+    bar = f"the model without recurrence on {better} of {len(judged)}"
+    reached = f"the network that is best on validation reaches {bar}"
+    return f"{best}; {reached}"
+
+
+def _headline(comparison: Comparison) -> str:
+    """Return the ranks, the datasets on which the baseline is better, and those with published results."""
+    results, parts = comparison.datasets, list[str]()
+    if (across := _across_datasets(comparison)) is not None:
+        parts.append(_ranks(across.ranks))
+    worse = [
+        f"{one.dataset} ({words.variant(one.baseline.name)} {number(one.baseline.value)}, "
+        f"{words.variant(one.best)} {interval(one.estimates[one.best])})"
+        for one in results
+        if one.baseline and not one.reaches(one.best, one.baseline.value)
+    ]
+    parts.append(f"The model without recurrence is better on {join_words(worse)}." if worse else "")
+    published = [
+        (f"{one.dataset} ({words.variant(name)})", one.reaches(name, float(entry["value"])))
+        for one in results
+        for entry in one.published
+        if (name := str(entry["model"])) in one.estimates
+    ]
+    if published:
+        reached = [text for text, good in published if good]
+        parts.append(
+            f"Of {len(published)} published results of these networks, {len(reached)} "
+            f"{'is' if len(reached) == 1 else 'are'} reached"
+            + (f": {join_words(reached)}." if reached else ".")
+        )
+    seeds = min(estimate.n for one in results for estimate in one.estimates.values())
+    if seeds < MIN_SEEDS:
+        parts.append(f"Means are over {seeds} seeds, too few for a verdict between networks.")
+    return " ".join(filter(None, parts))
 
 
 def _table(results: Sequence[DatasetResult]) -> str:
@@ -39,10 +86,16 @@ def _table(results: Sequence[DatasetResult]) -> str:
     lines = []
     for one in results:
         estimates = [_estimate(one, name) for name in cells]
-        baseline = f"{number(one.baseline.value)} ({one.baseline.name})" if one.baseline else NOTHING
+        baseline = _bar(one.baseline) if one.baseline else NOTHING
         published = "; ".join(_published(entry) for entry in one.published) or NOTHING
-        lines.append([one.dataset, one.metric.removeprefix("test/"), *estimates, baseline, published])
+        lines.append(
+            [one.dataset, words.metric(one.metric.removeprefix("test/")), *estimates, baseline, published]
+        )
     return markdown(head, lines)
+
+
+def _bar(baseline: study.Baseline) -> str:
+    return f"{number(baseline.value)} ({words.variant(baseline.name)})"
 
 
 def _estimate(result: DatasetResult, name: str) -> str:
@@ -59,7 +112,9 @@ def _published(entry: dict[str, Any]) -> str:
 def _method(comparison: Comparison) -> str:
     results = comparison.datasets
     seeds = min(estimate.n for one in results for estimate in one.estimates.values())
-    low = sorted({one.metric.removeprefix("test/") for one in results if not one.higher_is_better})
+    low = sorted(
+        {words.metric(one.metric.removeprefix("test/")) for one in results if not one.higher_is_better}
+    )
     text = (
         f"Test split; mean and {LEVEL_TEXT} interval over {comparison.unit}s, and over test items where "
         "their predictions are recorded. Bold: best mean of a row, not tested."
@@ -71,22 +126,27 @@ def _method(comparison: Comparison) -> str:
     return text
 
 
+def _across_datasets(comparison: Comparison) -> AcrossDatasets | None:
+    try:
+        return comparison.across_datasets
+    except NoData:
+        return None
+
+
 def _across(comparison: Comparison) -> Iterator[str]:
     """Yield the ranks over datasets with their tests, and the interquartile means."""
-    try:
-        across = comparison.across_datasets
-    except NoData:
+    if (across := _across_datasets(comparison)) is None:
         return
     mean_ranks = across.ranks.ranks
     yield _ranks(across.ranks)
     rows = [
-        [_label(a), _label(b), number(mean_ranks[b] - mean_ranks[a]), p_value(nemenyi), p_value(wilcoxon)]
-        for a, b, nemenyi, wilcoxon in across.ranks.pairs.to_numpy()
+        [*map(words.variant, (a, b)), number(mean_ranks[b] - mean_ranks[a]), *map(p_value, values)]
+        for a, b, *values in across.ranks.pairs.to_numpy()
     ]
     head = ["better mean rank", "other", "difference of ranks", "p (Nemenyi)", "p (Wilcoxon, Holm)"]
     yield markdown(head, rows)
     if across.interquartile:
-        means = (f"{_label(name)} {interval(one)}" for name, one in across.interquartile.items())
+        means = (f"{words.variant(name)} {interval(one)}" for name, one in across.interquartile.items())
         yield (
             f"Interquartile mean of the scores on {len(across.normalised)} datasets, where 0 is guessing "
             f"and 1 is perfect, with a {LEVEL_TEXT} bootstrap interval over {comparison.unit}s: "
@@ -95,18 +155,15 @@ def _across(comparison: Comparison) -> Iterator[str]:
 
 
 def _ranks(ranks: RankComparison) -> str:
-    means = join_words(f"{_label(str(name))} {rank:.2f}" for name, rank in ranks.ranks.items())
+    means = join_words(f"{words.variant(str(name))} {rank:.2f}" for name, rank in ranks.ranks.items())
     differing = ranks.pairs[ranks.pairs.nemenyi < 1 - ranks.level]
-    found = join_words(f"{_label(a)} ranks before {_label(b)}" for a, b in differing[["a", "b"]].to_numpy())
+    pairs = differing[["a", "b"]].map(words.variant).to_numpy()
+    found = join_words(f"{a} ranks before {b}" for a, b in pairs)
     text = f"Mean rank over {ranks.datasets} datasets: {means}. {found or 'No pair of ranks differs'} "
     text += f"(Nemenyi's test, critical difference {number(ranks.critical_difference)})."
     if ranks.datasets < ENOUGH_DATASETS:
         text += f" {ranks.datasets} datasets are few: only large differences would be found."
     return text
-
-
-def _label(name: str) -> str:
-    return style.style_of(name).label
 
 
 def _against_baselines(results: Sequence[DatasetResult]) -> Iterator[str]:
@@ -118,7 +175,7 @@ def _against_baselines(results: Sequence[DatasetResult]) -> Iterator[str]:
     }
     for phrase, group in groups.items():
         if group:
-            names = (f"{one.dataset} ({one.chosen}{_verdict(one)})" for one in group)
+            names = (f"{one.dataset} ({words.variant(one.chosen)}{_verdict(one)})" for one in group)
             yield f"{phrase}: {join_words(names)}."
     if any(one.validation for one in results):
         yield (
@@ -141,6 +198,7 @@ def _against_published(results: Sequence[DatasetResult]) -> Iterator[str]:
             name, value = entry["model"], float(entry["value"])
             if name in one.estimates:
                 reached = "reached" if one.reaches(name, value) else "not reached"
-                parts.append(f"{name} {interval(one.estimates[name])}, published {number(value)}, {reached}")
+                mean = f"{words.variant(name)} {interval(one.estimates[name])}"
+                parts.append(f"{mean}, published {number(value)}, {reached}")
         if parts:
             yield f"{one.dataset}: {'; '.join(parts)}."

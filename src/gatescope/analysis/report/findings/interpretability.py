@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from gatescope.analysis import contrasts, study, style
+from gatescope.analysis import contrasts, study, style, words
 from gatescope.analysis.attention_tests import ABLATIONS, MIN_CHANGE, NULLS, AttentionTest
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.faithfulness import ERASURE, PERMUTED, TAU, AttentionEvaluation
 from gatescope.analysis.report.findings import Findings
 from gatescope.analysis.report.findings import comparison as variants
 from gatescope.analysis.report.findings.comparison import under
+from gatescope.analysis.report.findings.headline import sentences, title
 from gatescope.analysis.report.numbers import interval, join_words, number
 from gatescope.analysis.report.tables import markdown
 from gatescope.analysis.statistics import AHEAD, BEHIND, MIN_SEEDS, TOO_FEW_SEEDS
 from gatescope.analysis.tables import NoData
 from gatescope.analysis.units import unit_metric
 
-TITLE = "Gates by part of the input, and attention as an explanation"
+FIGURE = "faithfulness"
+"""The figure that shows the finding."""
 FAILED = {
     "permuted": "agreement",
     "frozen": "agreement beyond frozen random attention",
@@ -55,19 +57,55 @@ def findings(comparison: Comparison) -> Findings:
             "No findings on attention: no finished run has measurements of the faithfulness of attention "
             "(choose instruments=interpretability)."
         )
-        return Findings(TITLE, variants.headline(comparison), [missing, *general])
+        own_figure = variants.FIGURE
+        return Findings(title(comparison), sentences(comparison), [missing, *general], own_figure)
     paragraphs: list[str] = []
-    headline = ""
+    headline: list[str] = []
     for condition in study.conditions(pd.DataFrame({"condition": [one.condition for one in learned]})):
         own = [one for one in learned if one.condition == condition]
         if not (tests := [one for one in comparison.attention_tests if one.condition == condition]):
             paragraphs.append(_table(own, condition))
             continue
-        verdict = _verdict(tests, condition)
-        headline = verdict.replace("**", "").split(". ")[0].removesuffix(".") + "."
+        headline.append(_headline(own, condition))
         optional = (_ablations(comparison, condition), _truth(comparison, condition))
-        paragraphs += [verdict, _tests(tests, condition), _table(own, condition), *filter(None, optional)]
-    return Findings(TITLE, headline, [*paragraphs, PUBLISHED, *general])
+        paragraphs += [_verdict(tests, condition), _tests(tests, condition), _table(own, condition)]
+        paragraphs += filter(None, optional)
+    return Findings(
+        _title(comparison.attention_tests), " ".join(headline), [*paragraphs, PUBLISHED, *general], FIGURE
+    )
+
+
+def _title(tests: Sequence[AttentionTest]) -> str:
+    """Return in how many variants attention passes all tests, by condition."""
+    if any(one.contrast.verdict == TOO_FEW_SEEDS for one in tests):
+        seeds = min(one.contrast.difference.estimate.n for one in tests)
+        return f"Whether attention explains predictions is not decided by {seeds} seeds"
+    parts = []
+    for condition in dict.fromkeys(one.condition for one in tests):
+        results: dict[str, list[bool]] = {}
+        for one in tests:
+            if one.condition == condition:
+                results.setdefault(one.variant, []).append(one.passed)
+        passed = sum(map(all, results.values()))
+        parts.append(f"in {passed} of {len(results)} variants{under(condition)}")
+    if not parts:
+        return "No test of attention as an explanation was measured"
+    return f"Attention passes all tests as an explanation {join_words(parts)}"
+
+
+def _headline(evaluations: Evaluations, condition: str) -> str:
+    """Return the agreement of attention with leave-one-out, from the lowest to the highest variant."""
+    name = TAU["leave_one_out/token"]
+    own = [one for one in evaluations if one.quantity == name and not math.isnan(one.estimate.mean)]
+    if not own:
+        return ""
+    ordered = sorted(own, key=lambda one: one.estimate.mean)
+    ends = [
+        f"{interval(one.estimate)} ({words.prose(one.variant)})"
+        for one in dict.fromkeys([ordered[0], ordered[-1]])
+    ]
+    place = f"On {words.condition(condition)}, k" if condition else "K"
+    return f"{place}endall's τ of attention with leave-one-out is {' to '.join(ends)}."
 
 
 def _learned(comparison: Comparison) -> list[AttentionEvaluation]:
@@ -87,7 +125,8 @@ def _verdict(tests: Sequence[AttentionTest], condition: str) -> str:
         own = [one for one in tests if one.variant == variant]
         failed = list(dict.fromkeys(FAILED[one.test] for one in own if not one.passed))
         key = "all" if not failed else "none" if not any(one.passed for one in own) else "some"
-        groups[key].append(variant if key != "some" else f"{variant} (failed: {join_words(failed)})")
+        why = f" (failed: {join_words(failed)})" if key == "some" else ""
+        groups[key].append(words.prose(variant) + why)
     phrases = {
         "all": "by all tests in",
         "some": "by some tests only in",
@@ -109,7 +148,7 @@ def _tests(tests: Sequence[AttentionTest], condition: str) -> str:
     """Return a table of the tests: what a variant is compared with, the difference and the verdict."""
     rows = [
         [
-            one.variant,
+            words.variant(one.variant),
             QUANTITY[one.test],
             NULLS[one.test],
             interval(one.contrast.difference.estimate, sign=True),
@@ -128,8 +167,8 @@ def _table(evaluations: Evaluations, condition: str) -> str:
     for variant in style.order(one.variant for one in evaluations):
         own = {one.quantity: one for one in evaluations if one.variant == variant}
         n = min(one.estimate.n for one in own.values())
-        rows.append([variant, *(_cell(own.get(name)) for name in quantities), str(n)])
-    place = f"**{condition}**\n\n" if condition else ""
+        rows.append([words.variant(variant), *(_cell(own.get(name)) for name in quantities), str(n)])
+    place = f"**{words.capital(words.condition(condition))}**\n\n" if condition else ""
     return place + markdown(["variant", *quantities, "n"], rows)
 
 
@@ -154,15 +193,16 @@ def _ablations(comparison: Comparison, condition: str) -> str:
         return ""
     rows = [
         [
-            one.variant,
-            one.reference,
+            words.variant(one.variant),
+            words.variant(one.reference),
             interval(one.difference.estimate, sign=True),
             str(one.difference.estimate.n),
             one.verdict,
         ]
         for one in contrasts.paired_contrasts({condition: scores}, pairs, comparison.rules())
     ]
-    about = f"Ablations: learned minus fixed weights on `{comparison.primary}`{under(condition)}:\n\n"
+    metric = words.metric(comparison.primary)
+    about = f"Ablations: learned minus fixed weights, {metric}{under(condition)}:\n\n"
     return about + markdown(["variant", "minus", "difference", "pairs", "verdict"], rows)
 
 
@@ -174,7 +214,7 @@ def _truth(comparison: Comparison, condition: str) -> str:
         return ""
     names = list(dict.fromkeys(table.name))
     rows = [
-        [variant, *(interval(unit_metric(own[own.name == name], "proportion")) for name in names)]
+        [words.variant(variant), *(_share(own[own.name == name]) for name in names)]
         for variant in style.order(table.variant)
         for own in [table[table.variant == variant]]
     ]
@@ -186,6 +226,11 @@ def _truth(comparison: Comparison, condition: str) -> str:
     return about + markdown(["variant", *measures], rows)
 
 
+def _share(table: pd.DataFrame) -> str:
+    """Return the mean over seeds of a share with its interval."""
+    return interval(unit_metric(table, "proportion"))
+
+
 def _gates(comparison: Comparison) -> list[str]:
     """Return a table of gates by part of the input, of every gated variant and condition."""
     table = comparison.contenders.of_tested("gate_parts/[^/]+/[^/]+/[^/]+").dropna(subset=["value"])
@@ -195,9 +240,9 @@ def _gates(comparison: Comparison) -> list[str]:
     table = table.assign(layer=names[1], gate=names[2], part=names[3])
     parts = [part for part in ("start", "negation", "elsewhere", "end") if part in set(table.part)]
     about = (
-        f"Gates by part of the input: mean over units and positions, then over {comparison.unit}s. `update` "
-        "is the share of the new candidate that is written, `keep` the share of the previous state that is "
-        "kept (the forget gate of an LSTM)."
+        f"Gates by part of the input: mean over units, positions and then {comparison.unit}s. The update "
+        "gate is the share of the new candidate that is written; “share kept” is that of the previous state "
+        "(the forget gate of an LSTM)."
     )
     return [about, markdown(["variant", "gate", *parts], _gate_rows(table, parts))]
 
@@ -207,10 +252,11 @@ def _gate_rows(table: pd.DataFrame, parts: list[str]) -> Iterable[list[str]]:
         for variant in style.order(table.variant[table.condition == condition]):
             own = table[(table.condition == condition) & (table.variant == variant)]
             for (layer, gate), rows in own.groupby(["layer", "gate"], sort=False):
-                values = [interval(unit_metric(rows[rows.part == part], "proportion")) for part in parts]
-                name = f"{variant}, {condition}" if condition else variant
+                values = [_share(rows[rows.part == part]) for part in parts]
+                name = ", ".join(filter(None, [words.variant(variant), words.condition(condition)]))
                 yield [name, _gate_name(str(layer), str(gate)), *values]
 
 
 def _gate_name(layer: str, gate: str) -> str:
-    return gate if layer == "layer0" else f"{re.sub(r'^layer', 'layer ', layer)}: {gate}"
+    """Return "update gate", and above the first layer "layer 2: update gate"."""
+    return words.gate(gate) if layer == "layer0" else f"{words.layer(layer)}: {words.gate(gate)}"
