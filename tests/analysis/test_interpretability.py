@@ -101,7 +101,7 @@ def test_the_tables_of_ablations_deciding_steps_and_gates(tmp_path: Path) -> Non
     assert "Jain & Wallace 2019" in text
     evaluated = text.split("Ablations")[0]
     assert "| GRU, uniform weights |" not in evaluated, "an ablation is not evaluated"
-    assert "| GRU, additive attention | τ: leave-one-out | its permuted weights | +0.602 [" in evaluated
+    assert "| GRU, additive attention | τ: leave-one-out | its permuted weights | +0.60 [" in evaluated
     assert "| 5 | explains more |" in evaluated
 
 
@@ -121,8 +121,8 @@ def test_the_title_counts_the_variants_that_pass(tmp_path: Path) -> None:
     written = findings(comparison(tmp_path))
     assert written.title == "Attention passes all tests as an explanation in 1 of 3 variants"
     assert written.figure == "faithfulness"
-    assert "0.102 [" in written.headline
-    assert "(LSTM with additive attention) to 0.602 [" in written.headline
+    assert "0.10 [" in written.headline
+    assert "(LSTM with additive attention) to 0.60 [" in written.headline
 
 
 @pytest.mark.parametrize("seeds", [1, 5])

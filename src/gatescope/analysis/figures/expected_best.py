@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gatescope.analysis import study, style
+from gatescope.analysis import study, style, words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures.base import Curves
 from gatescope.analysis.figures.drawing import band, canvas, legend, panel_title, panels, per_row
@@ -70,7 +70,7 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
             bounds = table[table.condition == condition][["mean", "low", "high"]].to_numpy()
             axes.update_datalim([(1, np.nanmin(bounds)), (1, np.nanmax(bounds))])
             axes.autoscale_view()
-            panel_title(axes, condition)
+            panel_title(axes, words.condition(condition))
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             axes.set_xlabel("settings tried")
             if place % columns == 0:

@@ -55,9 +55,9 @@ def problems(folder: Path) -> list[str]:
     for path in sorted((folder / "numbers").glob("*.csv")):
         table = pd.read_csv(path)
         if {"mean", "low", "high"} <= set(table):
-            quantities = table.groupby("quantity") if "quantity" in table else [("", table)]
-            for quantity, rows in quantities:
-                name = primary if path.stem in PRIMARY else str(quantity)
+            column = next((name for name in ("metric", "quantity") if name in table), None)
+            for quantity, rows in table.groupby(column) if column else [("", table)]:
+                name = str(quantity) or (primary if path.stem in PRIMARY else "")
                 found += _intervals(path, rows, name)
         found += _probabilities(path, table)
     return [*found, *_texts(folder)]
