@@ -23,7 +23,7 @@ from gatescope.analysis.figures.drawing import (
     panel_title,
     per_row,
 )
-from gatescope.analysis.figures.summaries import evenly_spaced, seed_text
+from gatescope.analysis.figures.summaries import evenly_spaced, mean_over_seeds, seed_text
 from gatescope.analysis.gradient_flow import ALIVE, DEAD, EXPLODED, lost_by_variant, over_seeds
 from gatescope.analysis.tables import NoData
 
@@ -52,9 +52,7 @@ def caption(comparison: Comparison) -> str:
 def numbers(comparison: Comparison) -> pd.DataFrame:
     """Return mean and interval of each quantity by condition, variant and step."""
     parts = [
-        over_seeds(own, "step", name != CLIPPED)
-        .reset_index()
-        .assign(quantity=name, condition=condition, variant=variant)
+        _means(own, name).reset_index().assign(quantity=name, condition=condition, variant=variant)
         for name, part in _parts(comparison)
         for condition in study.conditions(part)
         for variant in style.order(part.variant)
@@ -105,9 +103,16 @@ def _panel(axes: Axes, table: pd.DataFrame, name: str) -> None:
     else:
         axes.set_yscale("log")
     for variant, variant_style in style.styles_of(table.variant).items():
-        mean = over_seeds(table[table.variant == variant], "step", geometric=name != CLIPPED)
+        mean = _means(table[table.variant == variant], name)
         axes.plot(mean.index, mean["mean"], **variant_style.line)
         band(axes, mean, variant_style.color)
+
+
+def _means(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return mean and interval over seeds by step: geometric for norms, within 0 and 1 for the share."""
+    if name != CLIPPED:
+        return over_seeds(table, "step", geometric=True)
+    return mean_over_seeds(table, "step", scale="proportion").assign(**{DEAD: 0, EXPLODED: 0})
 
 
 def _parts(comparison: Comparison) -> list[tuple[str, pd.DataFrame]]:
