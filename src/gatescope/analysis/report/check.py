@@ -28,6 +28,8 @@ VERDICTS = (AHEAD, BEHIND, EQUIVALENT, UNDECIDED, NO_SPREAD, TOO_FEW_SEEDS)
 PROBABILITIES = ("p", "superiority", "p_nemenyi", "p_wilcoxon_holm", "share")
 PRIMARY = ("metric_by_variant", "pareto")
 """Figures that show the primary metric, by the names of their tables."""
+UNBOUNDED = "half_life_over_training"
+"""The numbers of this figure have no upper bound where the interval of the decay rate contains 0."""
 INTERVAL = re.compile(r"([+−]?\d[\d.,]*) \[([+−]?\d[\d.,]*), ([+−]?\d[\d.,]*)\]")
 """A mean with its interval as `numbers.interval` formats it."""
 TOLERANCE = 1e-9
@@ -99,7 +101,8 @@ def _scale(name: str) -> Scale:
 
 
 def _interval(place: str, mean: float, low: float, high: float) -> Iterator[str]:
-    if pd.isna(low) != pd.isna(high):
+    is_unbounded = place.startswith(UNBOUNDED) and pd.isna(high)
+    if pd.isna(low) != pd.isna(high) and not is_unbounded:
         yield f"{place} has one bound"
     if low == high:
         yield f"{place} has no width"
