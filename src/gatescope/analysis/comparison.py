@@ -21,7 +21,6 @@ import pandas as pd
 from gatescope.analysis import (
     contrasts,
     data_variance,
-    datasets,
     faithfulness,
     gradient_flow,
     signal_reach,
@@ -31,6 +30,7 @@ from gatescope.analysis import study as declared
 from gatescope.analysis.attention_tests import AttentionTest, attention_tests
 from gatescope.analysis.contrasts import Contrast, Leader, Rules, Scores, VariantSummary
 from gatescope.analysis.data_variance import baseline_values
+from gatescope.analysis.datasets import AcrossDatasets, DatasetResult, across_datasets, dataset_results
 from gatescope.analysis.intervals import scale_of
 from gatescope.analysis.items import Items, item_contributions, variance_of, variance_of_difference
 from gatescope.analysis.outcomes import Outcomes, study_outcomes
@@ -127,18 +127,18 @@ class Comparison:
         return tuple(attention_tests(self.tables))
 
     @cached_property
-    def datasets(self) -> tuple[datasets.DatasetResult, ...]:
+    def datasets(self) -> tuple[DatasetResult, ...]:
         """The results by dataset, each on the metric of its task."""
-        return tuple(datasets.dataset_results(self))
+        return tuple(dataset_results(self))
 
     @cached_property
-    def across_datasets(self) -> datasets.AcrossDatasets:
+    def across_datasets(self) -> AcrossDatasets:
         """The architectures compared over datasets.
 
         Raises:
             NoData: there are too few datasets, or the study compares other conditions.
         """
-        return datasets.across_datasets(self)
+        return across_datasets(self)
 
     @property
     def unit(self) -> str:
@@ -216,8 +216,10 @@ def _compare(recorded: Tables, tables: Tables, selection: Selection | None) -> C
     rules = _rules(tables, items, primary)
     leaders = _leaders(tables, scores, items)
     baselines = {c: own for c in conditions if (own := declared.baseline(tables, c)) is not None}
-    by_seed = {c: baseline_values(tables, c, own.name, primary) for c, own in baselines.items()}
-    bars = {c: own.value if by_seed[c] is None else by_seed[c] for c, own in baselines.items()}
+    bars: dict[str, float | pd.Series] = {c: own.value for c, own in baselines.items()}
+    for condition, own in baselines.items():
+        if (by_seed := baseline_values(tables, condition, own.name, primary)) is not None:
+            bars[condition] = by_seed
     return Comparison(
         study=tables.study,
         recorded=recorded,

@@ -67,12 +67,12 @@ def problems(folder: Path) -> list[str]:
 
 def _metrics(table: pd.DataFrame) -> list[str]:
     """Return the metrics with an interval, the primary one first."""
-    return [name.removesuffix("/mean") for name in table if name.endswith("/mean")]
+    return [name.removesuffix("/mean") for name in map(str, table) if name.endswith("/mean")]
 
 
 def _runs(path: Path) -> Iterator[str]:
     table = pd.read_csv(path)
-    for name in (column for column in table if "/" in column):
+    for name in (column for column in map(str, table) if "/" in column):
         low, high = BOUNDS[scale_of(name)]
         for row in table[(table[name] < low) | (table[name] > high)].itertuples():
             yield f"{path.name}: {row.run_id} has {name} outside of {low:g} to {high:g}"
