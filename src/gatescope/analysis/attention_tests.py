@@ -20,7 +20,7 @@ import pandas as pd
 
 from gatescope.analysis import contrasts, study, style
 from gatescope.analysis.contrasts import Contrast, Rules, Scores
-from gatescope.analysis.faithfulness import ERASURE, example_items, tested_measurements
+from gatescope.analysis.faithfulness import ERASURE, PERMUTED, TAU, example_items, tested_measurements
 from gatescope.analysis.items import Items, variance_of
 from gatescope.analysis.statistics import AHEAD, ItemVariance
 from gatescope.analysis.tables import Tables
@@ -32,7 +32,7 @@ MIN_CHANGE = 0.1
 """Least median total variation under permutation at which weights matter for a prediction.
 
 Jain & Wallace 2019 draw their conclusions from such medians."""
-TAU = "leave_one_out/token"
+LEAVE_ONE_OUT = "leave_one_out/token"
 """The measure of importance whose τ is tested."""
 NULLS = {
     "permuted": "its permuted weights",
@@ -42,6 +42,22 @@ NULLS = {
     "sufficiency": "a random ranking",
 }
 """By test, in order, what a variant is compared with."""
+FAILED = {
+    "permuted": "agreement",
+    "frozen": "agreement beyond frozen random attention",
+    "weight": "weight",
+    "comprehensiveness": "erasure",
+    "sufficiency": "erasure",
+}
+"""By test, its name in the list of those that a variant fails."""
+QUANTITY = {
+    "permuted": TAU[LEAVE_ONE_OUT],
+    "frozen": TAU[LEAVE_ONE_OUT],
+    "weight": PERMUTED,
+    "comprehensiveness": "comprehensiveness",
+    "sufficiency": "sufficiency",
+}
+"""By test, what is compared."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +89,7 @@ def attention_tests(tables: Tables) -> list[AttentionTest]:
 
 
 def _tests(tables: Tables, condition: str) -> Iterator[AttentionTest]:
-    tau = _values(tables, condition, f"tau/{TAU}")
+    tau = _values(tables, condition, f"tau/{LEAVE_ONE_OUT}")
     change = _values(tables, condition, "permutation/total_variation")
     scores: dict[str, pd.Series] = {}
     pairs: dict[tuple[str, str], tuple[str, str]] = {}
@@ -101,7 +117,7 @@ def _tests(tables: Tables, condition: str) -> Iterator[AttentionTest]:
         for test, (own, random) in erasure.items():
             if variant in own and variant in random:
                 add(test, variant, own[variant], random[variant], "random")
-    items = example_items(tables, TAU, condition)
+    items = example_items(tables, LEAVE_ONE_OUT, condition)
 
     def variance(_: str, a: str, b: str) -> ItemVariance | None:
         test, variant = pairs[a, b]

@@ -8,9 +8,16 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from gatescope.analysis import contrasts, study, style, words
-from gatescope.analysis.attention_tests import ABLATIONS, MIN_CHANGE, NULLS, AttentionTest
+from gatescope.analysis.attention_tests import (
+    ABLATIONS,
+    FAILED,
+    MIN_CHANGE,
+    NULLS,
+    QUANTITY,
+    AttentionTest,
+)
 from gatescope.analysis.comparison import Comparison
-from gatescope.analysis.faithfulness import ERASURE, PERMUTED, TAU, AttentionEvaluation
+from gatescope.analysis.faithfulness import ERASURE, TAU, AttentionEvaluation
 from gatescope.analysis.report.findings import Findings
 from gatescope.analysis.report.findings import comparison as variants
 from gatescope.analysis.report.findings.comparison import under
@@ -23,22 +30,6 @@ from gatescope.analysis.units import unit_metric
 
 FIGURE = "faithfulness"
 """The figure that shows the finding."""
-FAILED = {
-    "permuted": "agreement",
-    "frozen": "agreement beyond frozen random attention",
-    "weight": "weight",
-    "comprehensiveness": "erasure",
-    "sufficiency": "erasure",
-}
-"""By test, its name in the list of those that a variant fails."""
-QUANTITY = {
-    "permuted": TAU["leave_one_out/token"],
-    "frozen": TAU["leave_one_out/token"],
-    "weight": PERMUTED,
-    "comprehensiveness": "comprehensiveness",
-    "sufficiency": "sufficiency",
-}
-"""By test, what is compared."""
 PHRASES = {AHEAD: "explains more", BEHIND: "explains less"}
 PUBLISHED = (
     "For comparison, Jain & Wallace 2019 found, with a BiLSTM, a mean τ with gradients of 0.34 and 0.36 (two "
