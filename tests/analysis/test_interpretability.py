@@ -85,8 +85,8 @@ def test_the_title_counts_the_variants_that_pass(tmp_path: Path) -> None:
     written = findings(comparison(tmp_path))
     assert written.title == "Attention passes all tests as an explanation in 1 of 3 variants"
     assert written.figure == "faithfulness"
-    assert "0.102 [" in written.headline
-    assert "(LSTM with additive attention) to 0.602 [" in written.headline
+    assert "0.1020 [" in written.headline
+    assert "(LSTM with additive attention) to 0.6020 [" in written.headline
 
 
 @pytest.mark.parametrize("seeds", [1, 5])
