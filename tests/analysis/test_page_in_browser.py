@@ -69,7 +69,7 @@ def test_the_first_screen_holds_finding_figure_and_sentences(browser: Browser, r
         assert tops == sorted(tops)
         assert places[-1]["y"] + places[-1]["height"] < 900
         assert places[1]["width"] > 900, "the figure is as wide as the page"
-        assert page.locator("details[open]").count() == 0
+        assert page.locator("details.section[open]").count() == 0
         page.evaluate("location.hash = 'runs'")
         page.wait_for_function("document.getElementById('runs').open")
 

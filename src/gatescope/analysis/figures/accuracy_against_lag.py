@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, ScalarFo
 from gatescope.analysis import style, words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures.base import Curves
-from gatescope.analysis.figures.drawing import canvas, frame, legend, per_row
+from gatescope.analysis.figures.drawing import canvas, format_log_axis, frame, legend, per_row
 from gatescope.analysis.figures.summaries import readable_name, seed_text
 from gatescope.analysis.gradient_flow import (
     ALIVE,
@@ -113,11 +113,16 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
             left.yaxis.set_major_formatter(FuncFormatter(lambda k, _: f"{k:.0f} of {most}"))
         else:
             frame([left], scale_of(comparison.primary))
-        right.set_yscale("symlog", linthresh=1)
-        right.set_ylim(bottom=0)
-        right.yaxis.set_major_formatter(ScalarFormatter())
+        if min(point.low for point in _panels(comparison)[REACH]) > 0:
+            right.set_yscale("log")
+            frame([right], "positive")
+            format_log_axis(right.yaxis)
+        else:  # the gradient of a dead seed reaches no step
+            right.set_yscale("symlog", linthresh=1)
+            right.set_ylim(bottom=0)
+            right.yaxis.set_major_formatter(ScalarFormatter())
         along = np.geomspace(lags[0], lags[-1], 100)
-        right.plot(along, along, color="#888888", linewidth=0.8, linestyle=(0, (4.0, 2.0)), zorder=0)
+        right.plot(along, along, color="#888888", linewidth=0.8, linestyle=(0, (4.0, 2.0)), zorder=4)
         legend(figure, metric.variant)
     return figure
 
