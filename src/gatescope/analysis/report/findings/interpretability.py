@@ -31,6 +31,7 @@ from gatescope.analysis.units import unit_metric
 FIGURE = "faithfulness"
 """The figure that shows the finding."""
 PHRASES = {AHEAD: "explains more", BEHIND: "explains less"}
+"""By verdict, what it says of attention."""
 PUBLISHED = (
     "For comparison, Jain & Wallace 2019 found, with a BiLSTM, a mean τ with gradients of 0.34 and 0.36 (two "
     "classes) on SST and of 0.44 and 0.43 on IMDB; their gradients do not flow through attention, ours do."
@@ -144,7 +145,9 @@ def _tests(tests: Sequence[AttentionTest], condition: str) -> str:
             NULLS[one.test],
             interval(one.contrast.difference.estimate, sign=True),
             str(one.contrast.difference.estimate.n),
-            PHRASES.get(one.contrast.verdict, one.contrast.judgement),
+            PHRASES.get(
+                one.contrast.verdict, one.contrast.judgement.replace("a larger test set", "more examples")
+            ),
         ]
         for one in tests
     ]
