@@ -154,11 +154,12 @@ def summary(progress: Sequence[Progress]) -> str:
     left = seconds_left(progress)
     if counts["finished"] == len(progress):
         return f"{len(progress)} runs: {by_status}"
-    estimate = "unknown until a run is finished" if left is None else f"about {_clock(left)}"
+    estimate = "unknown until a run is finished" if left is None else f"about {clock(left)}"
     return f"{len(progress)} runs: {by_status}; time left: {estimate}"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return a duration as hours, minutes and seconds."""
     return str(timedelta(seconds=round(seconds)))
 
 
