@@ -88,7 +88,7 @@ def _bar(cfg: Mapping[str, Any], directory: Path, run: Mapping[str, Any]) -> Ite
         )
     linear = BASELINES.get(str(task.get("inputs")))
     if not found and linear and task.get("kind") == "classification" and not task.get("multilabel"):
-        yield f"a linear model on the same data, in seconds: {command('train')} model={linear}{_words_of_data()}"
+        yield f"a linear model to compare with: {command('train')} model={linear}{_words_of_data()}"
 
 
 def _baseline_values(cfg: Mapping[str, Any], study: Path, metric: str) -> dict[str, list[float]]:
