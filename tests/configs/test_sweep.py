@@ -76,7 +76,8 @@ def rows(text: str) -> list[list[str]]:
     """The lines of the table below its head, as words."""
     lines = text.splitlines()
     head = next(i for i, line in enumerate(lines) if line.startswith("variant"))
-    return [line.split() for line in lines[head + 1 :]]
+    end = next(i for i, line in enumerate(lines) if line.startswith("next: "))
+    return [line.split() for line in lines[head + 1 : end]]
 
 
 def test_every_job_of_the_grid_runs_once_and_stands_in_the_table(
