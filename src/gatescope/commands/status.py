@@ -4,8 +4,9 @@
                  (seed=0,1,2,3,4, root=PATH); or the folder of any other study: all runs that it holds
     --watch      show a progress bar until all runs are finished; Ctrl-C ends it
 
-Lists each run as finished, running, stale (killed), failed, preempted, interrupted or missing, with the
-reason if it ended early, and estimates the time left; in the order of the report. Exit code: 0, or 2 for wrong arguments.
+Lists each run, in the order of the report, as finished, running, stale (killed), failed, preempted,
+interrupted or missing, with the reason if it ended early, and estimates the time left. Exit code: 0, or 2 for
+wrong arguments.
 """
 
 from __future__ import annotations

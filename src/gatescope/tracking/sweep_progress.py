@@ -69,7 +69,9 @@ class SweepProgress:
             self._read()
             if len(self._finished()) > count:
                 count = len(self._finished())
-                log.info("%d of %d runs are finished%s%s", count, len(self._jobs), self._running(), self._left())
+                log.info(
+                    "%d of %d runs are finished%s%s", count, len(self._jobs), self._running(), self._left()
+                )
 
     def _running(self) -> str:
         names = [_name(one.job) for one in self._progress.values() if one.status == "running"]
