@@ -1,0 +1,45 @@
+"""gatescope upload: the best weights as an artifact, by the stand-in for W&B's server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import wandb
+from trained_runs import SERIES, trained_run
+from wandb_standin import ENTITY, serving
+
+from gatescope.commands.upload import main
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained_run(tmp_path_factory.mktemp("runs"), *SERIES, "model.hidden_size=6", "kernel=torch")
+
+
+def test_the_best_weights_arrive_with_all_that_they_need(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving() as server:
+        for name, value in (server.environment | {"WANDB_SILENT": "true"}).items():
+            monkeypatch.setenv(name, value)
+        wandb.teardown()
+        assert main([f"run={directory}", "project=models"]) == 0, capsys.readouterr().err
+        wandb.teardown()
+        assert capsys.readouterr().out.strip() == f"{ENTITY}/models/{directory.name}:best"
+        (stored,) = [one for one in server.artifacts.values() if one["artifactTypeName"] == "model"]
+        assert stored["artifactCollectionName"] == directory.name
+        assert {"checkpoints/best.ckpt", "model.json", "README.md"} <= set(stored["files"])
+        recorded = json.loads((directory / "run.json").read_text())["summary"]
+        assert json.loads(stored["metadata"])["test/mse"] == pytest.approx(recorded["test/mse"])
+
+
+def test_without_an_account_one_line_says_what_to_do(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", "/nonexistent")
+    wandb.teardown()
+    assert main([f"run={directory}"]) == 1
+    assert "WANDB_API_KEY" in capsys.readouterr().err
