@@ -10,6 +10,7 @@ import wandb
 from trained_runs import SERIES, trained_run
 from wandb_standin import ENTITY, serving
 
+from gatescope.commands.export import main as export_main
 from gatescope.commands.upload import main
 
 
@@ -43,3 +44,14 @@ def test_without_an_account_one_line_says_what_to_do(
     wandb.teardown()
     assert main([f"run={directory}"]) == 1
     assert "WANDB_API_KEY" in capsys.readouterr().err
+
+
+def test_export_to_a_table_says_what_writes_one(
+    directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "zh.csv"
+    assert export_main([f"run={directory}", f"out={out}"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"export: out={out}: a model is exported to a folder")
+    assert "predict" in error
+    assert not out.exists()
