@@ -224,6 +224,21 @@ class StandIn:
         self.artifacts[v["artifactID"]]["state"] = "COMMITTED"
         return {"commitArtifact": {"artifact": {"id": v["artifactID"], "digest": "d"}}}
 
+    def op_ArtifactByID(self, v: Json) -> Json:
+        stored = self.artifacts[v["id"]]
+        sequence = {
+            "__typename": "ArtifactSequence",
+            "id": f"sequence-{v['id']}",
+            "name": stored["artifactCollectionName"],
+        }
+        return {"artifact": {
+            "__typename": "Artifact", "id": v["id"], "versionIndex": 0, "description": None, "metadata": "{}",
+            "artifactSequence": sequence | {"project": project(stored["projectName"]) | {"internalId": "1"}},
+            "artifactType": {"name": stored["artifactTypeName"]}, "state": stored["state"], "tags": [],
+            "ttlDurationSeconds": -1, "ttlIsInherited": True, "historyStep": None, "size": 1, "digest": "d",
+            "commitHash": None, "fileCount": 1, "createdAt": NOW, "updatedAt": None,
+        }}  # fmt: skip
+
     def op_ProjectInternalId(self, v: Json) -> Json:
         return {"project": {"internalId": base64.b64encode(b"Project:1").decode()}}
 

@@ -15,7 +15,7 @@ from typing import Any
 import wandb
 
 from gatescope.analysis.comparison import compare
-from gatescope.analysis.dashboard.workspaces import wr, ws
+from gatescope.analysis.dashboard.workspaces import And, wr, ws
 from gatescope.analysis.figures import LOOKUP as figure_modules
 from gatescope.analysis.figures import save, title
 from gatescope.analysis.lookup import UnknownName
@@ -104,7 +104,7 @@ def figure_blocks(figures: Sequence[Figure], study: str, entity: str, project: s
     if not figures:
         return []
     runs = wr.Runset(
-        entity=entity, project=project, name="Figures", filters=[ws.Metric("ID") == figures_run(study)]
+        entity=entity, project=project, name="Figures", filters=And(ws.Metric("ID") == figures_run(study))
     )
     blocks: list[Any] = [wr.H2("Figures")]
     for one in figures:
