@@ -29,9 +29,13 @@ def test_the_best_weights_arrive_with_all_that_they_need(
         assert main([f"run={directory}", "project=models"]) == 0, capsys.readouterr().err
         wandb.teardown()
         assert capsys.readouterr().out.strip() == f"{ENTITY}/models/{directory.name}:best"
-        (stored,) = [one for one in server.artifacts.values() if one["artifactTypeName"] == "model"]
+        ((key, stored),) = [
+            (key, one) for key, one in server.artifacts.items() if one["artifactTypeName"] == "model"
+        ]
+        sent = {name.removeprefix(f"{key}/"): data for name, data in server.uploads.items()}
         assert stored["artifactCollectionName"] == directory.name
-        assert {"checkpoints/best.ckpt", "model.json", "README.md"} <= set(stored["files"])
+        assert {"checkpoints/best.ckpt", "model.json", "README.md"} <= set(sent)
+        assert len(sent["checkpoints/best.ckpt"]) > 1000
         recorded = json.loads((directory / "run.json").read_text())["summary"]
         assert json.loads(stored["metadata"])["test/mse"] == pytest.approx(recorded["test/mse"])
 
