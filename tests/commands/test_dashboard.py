@@ -135,7 +135,7 @@ def test_the_report_has_the_sentences_of_the_findings(tables: Tables) -> None:
     texts = [block.text for block in report.blocks if isinstance(block, wr.MarkdownBlock)]
     findings = write_findings(compare(tables), findings_modules.find("comparison"))
     assert texts[: len(findings.paragraphs)] == list(findings.paragraphs)
-    assert report.title.startswith("toy: ")
+    assert report.blocks[0].text == findings.headline
 
 
 def test_a_push_arrives_and_the_next_one_updates_it(
@@ -154,7 +154,7 @@ def test_a_push_arrives_and_the_next_one_updates_it(
     sent = {view["type"]: without_ids(json.loads(view["spec"])) for view in server.views.values()}
     assert sent["project-view"] == specs(tables)["workspace"]
 
-    write_run(tmp_path, "lstm-none", 0, measurements=[])
+    write_run(tmp_path, "lstm-none", 0, measurements=[], study={"figures": ["metric_by_variant"]})
     assert main(command) == 0
     assert capsys.readouterr().out.split() == urls
     assert len(server.views) == 2

@@ -7,7 +7,9 @@ not import torch.
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,8 @@ from gatescope.tracking.variants import labels_of
 
 log = logging.getLogger(__name__)
 
+READ_SECONDS = 10.0
+"""Seconds after which the records of all runs are read again, which other processes may have written."""
 POLL_SECONDS = 2.0
 """Seconds between two looks at the records of runs that other processes execute."""
 
@@ -38,17 +42,21 @@ class SweepProgress:
         }
         self._progress: dict[Path, Progress] = {}
         self._ended: set[Path] = set()
+        self._read_at = -math.inf
 
     def say_start(self, cfg: Mapping[str, Any]) -> None:
         """Log the place, variant and seed of a run that starts now, and the time left."""
-        self._read()
+        if time.monotonic() - self._read_at > READ_SECONDS:
+            self._read()
         directory = run_dir(cfg)
         place = len(self._ended | self._finished()) + 1
         log.info("run %d of %d: %s%s", place, len(self._jobs), _name(self._jobs[directory]), self._left())
 
     def say_end(self, cfg: Mapping[str, Any]) -> None:
         """Note that a run has ended, finished or failed."""
-        self._ended.add(run_dir(cfg))
+        directory = run_dir(cfg)
+        self._ended.add(directory)
+        self._progress[directory] = read_progress(self._jobs[directory])
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -86,7 +94,7 @@ class SweepProgress:
 
     def _read(self) -> None:
         """Read the records of runs that were not finished before."""
-        finished = self._finished()
+        finished, self._read_at = self._finished(), time.monotonic()
         self._progress |= {
             path: read_progress(job) for path, job in self._jobs.items() if path not in finished
         }

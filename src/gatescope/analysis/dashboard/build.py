@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +67,8 @@ def build(tables: Tables, entity: str = "", project: str = "", figures: Sequence
         runset_settings=ws.RunsetSettings(filters=_filters(name), groupby=[ws.Config(key) for key in keys]),
     )
     found = findings_of(tables)
-    blocks: list[Any] = [wr.MarkdownBlock(text) for text in found.paragraphs]
+    headline = [wr.H1(found.headline)] if found.headline else []
+    blocks: list[Any] = [*headline, *(wr.MarkdownBlock(text) for text in found.paragraphs)]
     blocks += [wr.H2("Numbers"), wr.MarkdownBlock(_summary(tables))]
     blocks += figure_blocks(figures, name, entity, project)
     for title, panels in sections.items():
@@ -82,18 +82,12 @@ def build(tables: Tables, entity: str = "", project: str = "", figures: Sequence
         grid = wr.PanelGrid(runsets=[runs], panels=panels)
         blocks += [wr.H2(title, collapsed_blocks=[grid])] if title == INTERNALS else [wr.H2(title), grid]
     question = str(tables.study.get("question") or "")
-    title = f"{name}: {plain(found.headline)}" if found.headline else name
     report = wr.Report(
-        entity=entity, project=project, title=title, description=question, blocks=blocks, width="fluid"
+        entity=entity, project=project, title=name, description=question, blocks=blocks, width="fluid"
     )
     return Dashboard(
         workspace, report, {title: len(panels) for title, panels in sections.items()}, _summary(tables)
     )
-
-
-def plain(text: str) -> str:
-    """Return a line of Markdown without its marks, for a title."""
-    return re.sub(r"[*`\\]", "", text)
 
 
 def _filters(name: str) -> And:
