@@ -14,7 +14,8 @@ import torch
 from conftest import Compose
 
 from gatescope import announce
-from gatescope.run import run
+from gatescope.data.generated.adding import Adding
+from gatescope.run import load_data, run
 from gatescope.tracking.closing import lines_of_run
 from gatescope.tracking.outcomes import sweep_table
 from gatescope.training.display import EpochLoss
@@ -134,3 +135,18 @@ def test_what_takes_long_is_named(
     with announce.announced("reading b.csv"):
         pass
     assert capsys.readouterr().err == "reading a.csv\n"
+
+
+def test_a_run_names_the_data_that_take_long_to_read(
+    small: Compose, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = Adding.setup
+
+    def slow(data: Adding, *arguments: Any) -> None:
+        time.sleep(0.2)
+        setup(data, *arguments)
+
+    monkeypatch.setattr(announce, "SECONDS", 0.01)
+    monkeypatch.setattr(Adding, "setup", slow)
+    load_data(small())
+    assert capsys.readouterr().err == "reading the data adding\n"
