@@ -136,7 +136,7 @@ def test_the_strip_is_readable_without_colour_and_fits(explanation: Explanation)
     assert max(map(len, text.splitlines())) <= 40
     assert explanation.prediction in text
     weights = row(explanation, "attention")
-    assert f"{max(weights):.2f}" in text
+    assert f"{max(weights):.3f}" in text
     lines = text.split("\nattention\n")[1].splitlines()
     assert lines[1].split()[:2] == ["the", "day"]
     assert "█" in text.split("\nattention\n")[1].split("\n\n")[0], "the greatest weight has a full bar"
@@ -146,9 +146,9 @@ def test_the_strip_is_readable_without_colour_and_fits(explanation: Explanation)
 def test_wide_characters_stand_below_their_bars(explanation: Explanation) -> None:
     wide = replace(explanation, steps=["好"] * len(explanation.steps))
     bars, steps, numbers = strip(wide, width=200).split("\nattention\n")[1].splitlines()[:3]
-    assert {len(number) for number in numbers.split()} == {4}
-    # Four cells each: a character of two, and two spaces.
-    assert steps == ("  " + " ".join(["好  "] * len(wide.steps))).rstrip()
+    assert {len(number) for number in numbers.split()} == {5}
+    # Five cells each: a character of two, and three spaces.
+    assert steps == ("  " + " ".join(["好   "] * len(wide.steps))).rstrip()
     assert len(bars) <= len(numbers)
 
 

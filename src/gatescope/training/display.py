@@ -109,9 +109,9 @@ class RunBar(TQDMProgressBar):
         super().__init__()
         self.monitor = monitor
 
-    def get_metrics(self, trainer: pl.Trainer, pl_module: Any) -> dict[str, int | str | float]:
+    def get_metrics(self, trainer: pl.Trainer, pl_module: Any) -> dict[str, Any]:
         """Return what is written beside the bar."""
-        metrics: dict[str, int | str | float] = {"train loss": f"{pl_module.epoch_loss.value:#.4g}"}
+        metrics: dict[str, Any] = {"train loss": f"{pl_module.epoch_loss.value:#.4g}"}
         value = trainer.callback_metrics.get(self.monitor.name)
         if value is not None:
             metrics[in_words(self.monitor.name)] = f"{float(value):#.4g}"

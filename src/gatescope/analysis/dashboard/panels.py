@@ -157,7 +157,7 @@ def _drawn(curves: Curves, logged: dict[str, str]) -> list[str]:
 def _line(
     title: str, names: Sequence[str], keys: list[str], unit: str | None = None, log: bool = False
 ) -> Any:
-    shown = {"title_y": unit, "log_y": log or None}
+    shown: dict[str, Any] = {"title_y": unit, "log_y": log or None}
     return wr.LinePlot(
         title=title,
         x=STEP,
