@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from gatescope.announce import announced
 from gatescope.baselines.base import Baseline, evaluate
 from gatescope.building import build_network
 from gatescope.cells.kernels.layer import kernel_of
@@ -27,7 +29,7 @@ from gatescope.ranks import rank, under_torchrun
 from gatescope.tracking.checkpoint_files import read_checkpoint, weights_path
 from gatescope.tracking.checkpoint_io import AtomicCheckpointIO
 from gatescope.tracking.content import find_inputs
-from gatescope.tracking.identity import run_dir, run_id
+from gatescope.tracking.identity import data_name, run_dir, run_id
 from gatescope.tracking.lifecycle import TrackedRun, track_run, write_metadata
 from gatescope.tracking.outcomes import is_finished, monitored_value
 from gatescope.tracking.record import Record, result_json
@@ -244,10 +246,12 @@ def load_data(cfg: DictConfig) -> SequenceData:
     data.order_seed = cfg.seed
     if (source := source_run(cfg)) is not None:
         keep_vocabulary(data, source)
-    files = find_inputs(OmegaConf.to_container(cfg.data, resolve=True), "data")
+    files = list(find_inputs(OmegaConf.to_container(cfg.data, resolve=True), "data"))
     data.sources = {key: (str(path.absolute()), digest) for key, path, digest in files}
+    read = ", ".join(str(path) for _, path, _ in files) or f"the data {data_name(cfg.data)}"
     try:
-        data.setup()
+        with announced(f"reading {read}") if rank() == 0 else nullcontext():
+            data.setup()
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

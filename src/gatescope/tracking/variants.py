@@ -265,3 +265,9 @@ def value_text(value: Any) -> str:
         file_digest = re.match("sha256:([0-9a-f]{8})", value)
         return file_digest[1] if file_digest else value
     return json.dumps(value, separators=(",", ":"), default=str)
+
+
+def natural(text: str) -> list[tuple[int, float, str]]:
+    """Return a sort key that puts "lag=9" before "lag=10", and "lr=1e-05" before "lr=0.001"."""
+    parts = re.findall(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?|\D+", text)
+    return [(0, float(p), "") if p[0].isdigit() else (1, 0.0, p) for p in parts]

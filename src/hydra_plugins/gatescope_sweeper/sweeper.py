@@ -28,6 +28,7 @@ from gatescope.machine import check_machine
 from gatescope.overrides import quoted
 from gatescope.processes import die_with_sweep
 from gatescope.startup import import_libraries
+from gatescope.tracking.closing import lines_of_sweep
 from gatescope.tracking.directory import is_locked
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import (
@@ -39,6 +40,7 @@ from gatescope.tracking.outcomes import (
     sweep_table,
 )
 from gatescope.tracking.sweep_checks import check_sweep
+from gatescope.tracking.sweep_progress import SweepProgress
 from gatescope.tracking.variants import labels_of
 
 log = logging.getLogger(__name__)
@@ -124,6 +126,7 @@ class StudySweeper(Sweeper):
             ) from error
         finally:  # also when the sweep is interrupted
             print(sweep_table([job.cfg for job in jobs], reasons))
+            print(*lines_of_sweep([job.cfg for job in jobs]), sep="\n")
         if reasons:
             raise SweepFailed(
                 f"{len(reasons)} of {len(missing)} runs failed; the same command runs them again"
@@ -143,14 +146,15 @@ class StudySweeper(Sweeper):
         if isinstance(options := getattr(self.launcher, "joblib", None), dict):
             options["initializer"] = die_with_sweep  # also for workers that never get a job
             logging.getLogger("hydra_plugins.hydra_joblib_launcher._core").addFilter(_is_for_users)
+        words = dict(zip(map(id, pending), named(jobs, pending), strict=True))
+        progress = SweepProgress([job.cfg for job in jobs]) if pending else None
         logged = False
-        while pending:
+        while pending and progress is not None:
             free = [job for job in pending if not is_locked(run_dir(job.cfg))]
-            if free:
-                results = self.launcher.launch(named(jobs, free), initial_job_idx=0)
-                done = [pair for pair in zip(free, results, strict=True) if not _is_under_way(pair[1])]
-                yield from done
-                pending = [job for job in pending if all(job is not other for other, _ in done)]
+            for job, result in self.launch_free(free, words, progress):
+                if not _is_under_way(result):
+                    pending = [other for other in pending if other is not job]
+                    yield job, result
             if pending:
                 if not logged:
                     log.info("%d runs are under way in another process: waiting until they end", len(pending))
@@ -159,6 +163,30 @@ class StudySweeper(Sweeper):
                 ended = [job for job in pending if is_finished(job.cfg)]
                 yield from ((job, recorded(job)) for job in ended)
                 pending = [job for job in pending if all(job is not other for other in ended)]
+
+    def launch_free(
+        self, free: list[Job], words: dict[int, list[str]], progress: SweepProgress
+    ) -> Iterator[tuple[Job, JobReturn]]:
+        """Run jobs, one after another or all by a launcher of several processes, and yield their results.
+
+        Args:
+            free: Jobs that no other process executes.
+            words: Overrides by the id of the job.
+            progress: Says which run starts, or how many have ended.
+        """
+        assert self.launcher is not None
+        assert self.config is not None
+        if not str(self.config.hydra.launcher._target_).endswith("BasicLauncher"):
+            if free:
+                with progress.watched():
+                    results = self.launcher.launch([words[id(job)] for job in free], initial_job_idx=0)
+                yield from zip(free, results, strict=True)
+            return
+        for place, job in enumerate(free):
+            progress.say_start(job.cfg)
+            (result,) = self.launcher.launch([words[id(job)]], initial_job_idx=place)
+            progress.say_end(job.cfg)
+            yield job, result
 
     @property
     def runs_here(self) -> bool:
