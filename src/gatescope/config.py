@@ -61,6 +61,12 @@ def _devices(value: Any) -> Any:
     raise ValueError("a number from 1, or auto (CUDA_VISIBLE_DEVICES=1 in the environment selects card 1)")
 
 
+def _epochs(value: Any) -> Any:
+    if value == "auto" or (type(value) is int and value >= -1):
+        return value
+    raise ValueError("a number of epochs, -1 for no limit, or auto, the length of the recipe")
+
+
 def _batches(lowest: int) -> Callable[[Any], Any]:
     """Return a check for a number of batches from `lowest`, or a share of them."""
 
@@ -136,6 +142,7 @@ class ModelConfig:
     bidirectional: bool
     dropout: Share
     embedding_size: Annotated[int, Field(ge=1, le=100_000)]
+    embedding_std: Annotated[float, Field(gt=0, le=100)] = 1.0
 
 
 @dataclass(config=STRICT)
@@ -174,7 +181,7 @@ class TrainerConfig:
 
     accelerator: Literal["cpu", "gpu", "cuda", "auto"]
     devices: Annotated[int | Literal["auto"], BeforeValidator(_devices)]
-    max_epochs: Limit
+    max_epochs: Annotated[Any, BeforeValidator(_epochs)]
     max_steps: Limit
     gradient_clip_val: Positive | None
     gradient_clip_algorithm: Literal["norm", "value"]
@@ -242,6 +249,32 @@ class EarlyStoppingConfig:
 
     patience: Count | None
     min_delta: Annotated[float, Field(ge=0)] = 0.0
+    min_steps: Amount = 0
+
+
+@dataclass(config=STRICT)
+class LengthConfig:
+    """The length of training: a number of epochs, with limits in updates of the weights."""
+
+    epochs: Count
+    min_steps: Amount
+    max_steps: Count | None
+
+
+@dataclass(config=STRICT)
+class RecipeConfig:
+    """The settings of a kind of data. Other groups take them over by interpolation.
+
+    Only `length` is read here, where `trainer.max_epochs` is auto.
+    """
+
+    lr: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+    dropout: Share
+    bidirectional: bool
+    embedding_std: Annotated[float, Field(gt=0, le=100)]
+    length: LengthConfig
+    patience: Count | None
 
 
 @dataclass(config=OPEN)
@@ -325,6 +358,7 @@ class RootConfig:
     start: Annotated[str | None, Field(alias="from", min_length=1)] = None
     freeze: list[Annotated[str, Field(min_length=1)]] = field(default_factory=list)
     metric: dict[str, Any] = field(default_factory=dict)
+    recipe: RecipeConfig | None = None
 
 
 ALIASES = {"start": "from"}
@@ -445,6 +479,8 @@ def _contradictions(plain: Mapping[str, Any]) -> Iterator[str]:
             yield f"attention.heads: given {heads}, allowed: a divisor of the width of the states, {width}"
     if "baseline" in model and (plain.get("from") or plain.get("freeze")):
         yield "from: a model without a network has no weights, leave out from and freeze"
+    if trainer["max_epochs"] == "auto" and plain.get("recipe") is None:
+        yield "trainer.max_epochs: auto needs a recipe; give a number of epochs"
     if trainer["max_epochs"] == trainer["max_steps"] == -1 and trainer.get("max_time") is None:
         yield "trainer.max_epochs: given -1, allowed: a number of epochs, or -1 with trainer.max_steps given"
     if trainer.get("limit_val_batches") == 0:

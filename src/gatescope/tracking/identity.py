@@ -16,10 +16,11 @@ from gatescope.tracking.content import replace_paths
 
 EXCLUDED_SECTIONS = frozenset(
     {"root", "study", "force", "kernel", "checkpoint", "instruments", "tracking", "launcher", "hydra"}
+    | {"recipe"}
 )
 """Sections that cannot change a result: paths, names, measurements, checkpoint intervals. A value that
 another section takes over by interpolation counts there: `kernel` in `model.cell.kernel`, `study.parameters`
-in `model.parameters`."""
+in `model.parameters`, most of `recipe`."""
 
 EXCLUDED_KEYS: dict[str, frozenset[str]] = {
     "data": frozenset({"name", "workers"}),
@@ -46,7 +47,8 @@ NEUTRAL: dict[str, Any] = {
     "from": None,
     "freeze": [],
     "monitor_direction": None,
-    "early_stopping": {"min_delta": 0.0},
+    "early_stopping": {"min_delta": 0.0, "min_steps": 0},
+    "model": {"embedding_std": 1.0},
     "data": {"target_scale": "none", "delimiter": "auto", "quoting": True}
     | {"folds": None, "fold": None, "group": None, "label_separator": ",", "threshold": 0.5},
     "scheduler": {"warmup": 0},
@@ -67,6 +69,7 @@ def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
     if "baseline" in (cfg.get("model") or {}):
         sections &= BASELINE_SECTIONS
     resolved = {name: _resolve(cfg[name]) for name in sorted(sections)}
+    _set_length(resolved, _resolve(cfg.get("recipe")))
     if isinstance(data := resolved.get("data"), dict) and data.get("kind") in (
         "classification",
         "multilabel",
@@ -80,6 +83,16 @@ def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
             resolved[name] = {key: value for key, value in resolved[name].items() if key not in keys}
     result: dict[str, Any] = replace_paths(original_targets(resolved))
     return result
+
+
+def _set_length(resolved: dict[str, Any], recipe: Any) -> None:
+    """Put the length of the recipe into the trainer where it is used, and drop limits that have no effect."""
+    trainer, stopping = resolved.get("trainer"), resolved.get("early_stopping")
+    if isinstance(trainer, dict) and trainer.get("max_epochs") == "auto" and isinstance(recipe, Mapping):
+        given = trainer.get("max_steps", -1) != -1
+        trainer["max_epochs"] = -1 if given else recipe["length"]
+    if isinstance(stopping, dict) and stopping.get("patience") is None:
+        stopping.pop("min_steps", None)
 
 
 def _id_of(run: str) -> str:
