@@ -277,6 +277,43 @@ class RecipeConfig:
     patience: Count | None
 
 
+def _domain(value: Any) -> Any:
+    if value is None or (isinstance(value, list) and value and all(map(_scalar, value))):
+        return value
+    if isinstance(value, dict) and {"low", "high"} <= set(value) <= {"low", "high", "log"}:
+        low, high, log = value["low"], value["high"], value.get("log", False)
+        numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (low, high))
+        if numbers and type(log) is bool and low < high and (low > 0 or not log):
+            return value
+    raise ValueError(
+        "a list of values, or {low: 0.001, high: 0.1, log: true} with low below high, and above 0 with log; "
+        "null leaves the key out"
+    )
+
+
+def _scalar(value: Any) -> bool:
+    return value is None or isinstance(value, int | float | bool | str)
+
+
+@dataclass(config=STRICT)
+class TuneConfig:
+    """Tuning of every variant of a sweep with the same number of trials.
+
+    `stage` and `number` are set by the sweeper, for each of its runs.
+    """
+
+    sampler: Literal["random", "tpe"] | None = None
+    trials: Count = 16
+    parallel: Count = 2
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)] = field(
+        default_factory=lambda: [1000]
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    space: dict[str, Annotated[Any, BeforeValidator(_domain)]] = field(default_factory=dict)
+    stage: Literal["trial", "final"] | None = None
+    number: Amount | None = None
+
+
 @dataclass(config=OPEN)
 class LossConfig:
     """What is minimised: the task's loss with these options, or that of a `_target_` with its arguments."""
@@ -359,6 +396,7 @@ class RootConfig:
     freeze: list[Annotated[str, Field(min_length=1)]] = field(default_factory=list)
     metric: dict[str, Any] = field(default_factory=dict)
     recipe: RecipeConfig | None = None
+    tune: TuneConfig = field(default_factory=TuneConfig)
 
 
 ALIASES = {"start": "from"}

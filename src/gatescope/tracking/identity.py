@@ -16,7 +16,7 @@ from gatescope.tracking.content import replace_paths
 
 EXCLUDED_SECTIONS = frozenset(
     {"root", "study", "force", "kernel", "checkpoint", "instruments", "tracking", "launcher", "hydra"}
-    | {"recipe"}
+    | {"recipe", "tune"}
 )
 """Sections that cannot change a result: paths, names, measurements, checkpoint intervals. A value that
 another section takes over by interpolation counts there: `kernel` in `model.cell.kernel`, `study.parameters`
