@@ -486,12 +486,18 @@ def _sentence(key: str, errors: list[Any], plain: Mapping[str, Any]) -> str:
         return unknown_key(key, allowed_keys(key.rpartition(".")[0], plain))
     if kinds & {"missing", "missing_argument"}:
         return f"{key}: missing, every run needs it: give {key}=…, and no ~{key}"
-    value: Any = plain
-    for part in key.split("."):
-        value = value[part]
+    value = _value_at(plain, key)
     if value == "???":
         return _needed(key)
     return disallowed(key, value, errors)
+
+
+def _value_at(node: Any, key: str) -> Any:
+    """Return the value of a dotted key; names may have dots themselves, such as those of `tune.space`."""
+    if not key:
+        return node
+    name = next(one for one in sorted(node, key=len, reverse=True) if f"{key}.".startswith(f"{one}."))
+    return _value_at(node[name], key[len(name) + 1 :])
 
 
 def _needed(key: str) -> str:

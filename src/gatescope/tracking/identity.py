@@ -69,7 +69,7 @@ def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
     if "baseline" in (cfg.get("model") or {}):
         sections &= BASELINE_SECTIONS
     resolved = {name: _resolve(cfg[name]) for name in sorted(sections)}
-    _set_length(resolved, _resolve(cfg.get("recipe")))
+    resolved = _with_length(resolved, _resolve(cfg.get("recipe")))
     if isinstance(data := resolved.get("data"), dict) and data.get("kind") in (
         "classification",
         "multilabel",
@@ -85,14 +85,16 @@ def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _set_length(resolved: dict[str, Any], recipe: Any) -> None:
-    """Put the length of the recipe into the trainer where it is used, and drop limits that have no effect."""
+def _with_length(resolved: dict[str, Any], recipe: Any) -> dict[str, Any]:
+    """Return sections with the length of the recipe where `trainer` uses it, without limits of no effect."""
     trainer, stopping = resolved.get("trainer"), resolved.get("early_stopping")
-    if isinstance(trainer, dict) and trainer.get("max_epochs") == "auto" and isinstance(recipe, Mapping):
+    changed: dict[str, Any] = {}
+    if isinstance(trainer, Mapping) and trainer.get("max_epochs") == "auto" and isinstance(recipe, Mapping):
         given = trainer.get("max_steps", -1) != -1
-        trainer["max_epochs"] = -1 if given else recipe["length"]
-    if isinstance(stopping, dict) and stopping.get("patience") is None:
-        stopping.pop("min_steps", None)
+        changed["trainer"] = {**trainer, "max_epochs": -1 if given else recipe["length"]}
+    if isinstance(stopping, Mapping) and stopping.get("patience") is None:
+        changed["early_stopping"] = {key: value for key, value in stopping.items() if key != "min_steps"}
+    return resolved | changed
 
 
 def _id_of(run: str) -> str:

@@ -54,7 +54,7 @@ class Run:
 
 
 def compared_config(cfg: Mapping[str, Any], result: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the config by which a run is compared with others: without the keys that were tuned for its variant.
+    """Return the config by which a run is compared with others: without keys that were tuned for its variant.
 
     Args:
         cfg: Config of the run.

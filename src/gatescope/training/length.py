@@ -1,4 +1,4 @@
-"""The length of training where `trainer.max_epochs` is auto: that of the recipe, counted in updates of the weights."""
+"""The length of training where `trainer.max_epochs` is auto: that of the recipe, limited in updates."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ def distributions(space: Mapping[str, Any]) -> dict[str, BaseDistribution]:
     """Return Optuna's distribution of each key.
 
     Args:
-        space: By dotted key a list of values, or {low, high} with an optional `log`, which draws integers where
-            both ends are integers. None stands for a key that is not tuned.
+        space: By dotted key a list of values, or {low, high} with an optional `log`: integers where both ends
+            are integers. None stands for a key that is not tuned.
     """
     return {key: _distribution(domain) for key, domain in space.items() if domain is not None}
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Any
 
 from gatescope.config import ConfigError
+from gatescope.jobs import Job
 from gatescope.tracking.identity import digest, result_config, run_dir
 from gatescope.tracking.outcomes import first_line
 from gatescope.tracking.runfile import read_run
@@ -22,14 +23,6 @@ log = logging.getLogger(__name__)
 
 FOLDER = "tune"
 """Folder of the journals, in the folder of the study."""
-
-
-class Job(Protocol):
-    """A job of a sweep."""
-
-    overrides: list[str]
-    cfg: dict[str, Any]
-    finished: bool
 
 
 Check = Callable[[list[list[str]]], Sequence[Job]]
@@ -72,9 +65,7 @@ def tuned(jobs: Sequence[Job], tune: Mapping[str, Any], check: Check, run: Run) 
     """
     _check_seeds(jobs, tune)
     arms = _arms(jobs, tune)
-    log.info(
-        "tuning: %d variants, %d trials each (%s)", len(arms), tune["trials"], tune["sampler"]
-    )
+    log.info("tuning: %d variants, %d trials each (%s)", len(arms), tune["trials"], tune["sampler"])
     while batch := [(arm, trial) for arm in arms.values() for trial in arm.trials.open(tune["parallel"])]:
         _run_batch(batch, tune, check, run)
     for arm in arms.values():
@@ -85,7 +76,9 @@ def tuned(jobs: Sequence[Job], tune: Mapping[str, Any], check: Check, run: Run) 
 def _check_seeds(jobs: Sequence[Job], tune: Mapping[str, Any]) -> None:
     if shared := sorted({job.cfg["seed"] for job in jobs} & set(tune["seeds"])):
         raise ConfigError(
-            [f"tune.seeds: given {shared[0]}, which is a seed of the final runs; the setting would be chosen on it"]
+            [
+                f"tune.seeds: given {shared[0]}, which is a seed of the final runs; the setting would be chosen on it"
+            ]
         )
 
 
@@ -114,7 +107,9 @@ def _space_of(job: Job, tune: Mapping[str, Any], name: str) -> dict[str, Any]:
     swept = {word.split("=", 1)[0] for word in job.overrides}
     if both := sorted(swept & set(space)):
         raise ConfigError(
-            [f"tune.space: {both[0]} is also given on the command line or by the study; leave it out of one of them"]
+            [
+                f"tune.space: {both[0]} is also given on the command line or by the study; leave it out of one of them"
+            ]
         )
     own = {key: domain for key, domain in space.items() if _has(job.cfg, key)}
     if not own:
@@ -137,7 +132,10 @@ def _trials(job: Job, tune: Mapping[str, Any], space: Mapping[str, Any], folder:
     """Return the trials of a variant; another space, sampler or config has other trials."""
     result = result_config(job.cfg)
     result.pop("seed", None)
-    what = {name: tune[name] for name in ("sampler", "seeds", "seed")} | {"space": dict(space), "result": result}
+    what = {name: tune[name] for name in ("sampler", "seeds", "seed")} | {
+        "space": dict(space),
+        "result": result,
+    }
     name = digest(what)
     return Trials(folder / f"{name}.journal", name, tune["sampler"], tune["trials"], space, tune["seed"])
 

@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from gatescope.composition import JobConfigs, grid
 from gatescope.config import ConfigError, check, check_files, check_structure
 from gatescope.devices import device_count
+from gatescope.jobs import Job
 from gatescope.machine import check_machine
 from gatescope.overrides import quoted
 from gatescope.processes import die_with_sweep
@@ -62,15 +63,6 @@ class SweeperConfig:
 
 
 ConfigStore.instance().store("gatescope", SweeperConfig, group="hydra/sweeper", provider="gatescope")
-
-
-@dataclass
-class Job:
-    """A job of a sweep: its overrides, its resolved config, and whether its run is finished."""
-
-    overrides: list[str]
-    cfg: dict[str, Any]
-    finished: bool
 
 
 class StudySweeper(Sweeper):
