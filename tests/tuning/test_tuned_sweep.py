@@ -29,7 +29,7 @@ TUNE = ("recipe=none", "tune=random", "tune.trials=4", "tracking=off", *SMALL)
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Iterator[Sweep]:
-    """`sweep(result, *overrides)` sweeps with a task whose validation loss is `result(cfg)`; returns its configs."""
+    """`sweep(result, *overrides)` sweeps with the validation loss `result(cfg)` and returns the configs."""
     version.setbase("1.3")
     handlers = logging.getLogger().handlers[:]
 

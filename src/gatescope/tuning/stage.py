@@ -1,4 +1,4 @@
-"""The first stage of a tuned sweep: trials of every variant; then the best setting of each runs on other seeds."""
+"""The stages of a tuned sweep: trials of every variant, then the best setting of each on other seeds."""
 
 from __future__ import annotations
 
@@ -76,9 +76,7 @@ def tuned(jobs: Sequence[Job], tune: Mapping[str, Any], check: Check, run: Run) 
 def _check_seeds(jobs: Sequence[Job], tune: Mapping[str, Any]) -> None:
     if shared := sorted({job.cfg["seed"] for job in jobs} & set(tune["seeds"])):
         raise ConfigError(
-            [
-                f"tune.seeds: given {shared[0]}, which is a seed of the final runs; the setting would be chosen on it"
-            ]
+            [f"tune.seeds: given {shared[0]}, a seed of the final runs; give seeds that they lack"]
         )
 
 
@@ -107,9 +105,7 @@ def _space_of(job: Job, tune: Mapping[str, Any], name: str) -> dict[str, Any]:
     swept = {word.split("=", 1)[0] for word in job.overrides}
     if both := sorted(swept & set(space)):
         raise ConfigError(
-            [
-                f"tune.space: {both[0]} is also given on the command line or by the study; leave it out of one of them"
-            ]
+            [f"tune.space: {both[0]} is also given on the command line or by the study; leave one out"]
         )
     own = {key: domain for key, domain in space.items() if _has(job.cfg, key)}
     if not own:
@@ -144,7 +140,8 @@ def _run_batch(batch: Sequence[tuple[Arm, Trial]], tune: Mapping[str, Any], chec
     """Run trials of all variants and record their results."""
     words = {
         (id(arm), trial.number, seed): [
-            *arm.words, *overrides(trial.params), f"seed={seed}", "tune.stage=trial", f"tune.number={trial.number}"
+            *arm.words, *overrides(trial.params), f"seed={seed}",
+            "tune.stage=trial", f"tune.number={trial.number}",
         ]
         for arm, trial in batch
         for seed in tune["seeds"]

@@ -42,8 +42,8 @@ class Trials:
     """The trials of one variant.
 
     The journal holds what was proposed and what came out, so that a command that was stopped goes on with the
-    same proposals, and two commands share them. Random proposals depend on `seed` alone: every variant gets the
-    same ones, and a larger budget adds to them.
+    same proposals, and two commands share them. Random proposals depend on `seed` alone: every variant gets
+    the same ones, and a larger budget adds to them.
 
     Args:
         path: The journal; it is made if it does not exist.
