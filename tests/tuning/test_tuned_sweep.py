@@ -116,6 +116,11 @@ def test_what_does_not_fit_the_sweep_is_refused_before_the_first_job(sweep: Swee
             sweep(distance, *words)
 
 
+def test_equal_settings_are_one_run(sweep: Sweep) -> None:
+    ran = sweep(distance, "tune.space={optimizer.lr:null,model.dropout:[0.0,0.3]}")
+    assert sorted(c.model.dropout for c in ran if c.tune.stage == "trial") == [0.0, 0.3]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_a_tuned_sweep_trains(tmp_path: Path, sampler: str) -> None:

@@ -138,10 +138,13 @@ def _trials(job: Job, tune: Mapping[str, Any], space: Mapping[str, Any], folder:
 
 def _run_batch(batch: Sequence[tuple[Arm, Trial]], tune: Mapping[str, Any], check: Check, run: Run) -> None:
     """Run trials of all variants and record their results."""
+    first: dict[str, int] = {}  # equal settings are one run
+    for arm, trial in batch:
+        first.setdefault(f"{id(arm)} {trial.params}", trial.number)
     words = {
         (id(arm), trial.number, seed): [
             *arm.words, *overrides(trial.params), f"seed={seed}",
-            "tune.stage=trial", f"tune.number={trial.number}",
+            "tune.stage=trial", f"tune.number={first[f'{id(arm)} {trial.params}']}",
         ]
         for arm, trial in batch
         for seed in tune["seeds"]
