@@ -54,11 +54,15 @@ FAST = (
 
 @pytest.fixture
 def config(tmp_path: Path) -> Compose:
-    """`config("model=lstm", …)`: the composed config, with its records under tmp_path."""
+    """`config("model=lstm", …)`: the composed config, with its records under tmp_path.
+
+    It has no recipe unless one is given: a test that names a setting shall have it on all data.
+    """
 
     def composed(*overrides: str) -> DictConfig:
+        own = [] if any(word.startswith("recipe=") for word in overrides) else ["recipe=none"]
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return compose("config", [f"root={tmp_path}", *overrides])
+            return compose("config", [f"root={tmp_path}", *own, *overrides])
 
     return composed
 

@@ -45,6 +45,7 @@ from gatescope.training.best_checkpoint import (
 )
 from gatescope.training.class_weights import loss_options
 from gatescope.training.data_identity import check_same_data
+from gatescope.training.length import max_epochs
 from gatescope.training.memory import is_out_of_memory
 from gatescope.training.module import SequenceTask
 from gatescope.training.monitor import Monitor, choose_monitor
@@ -148,8 +149,9 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
     callbacks = [memory, *probes, tracking.checkpoints]
     directory, plugins = tracking.record.directory, [AtomicCheckpointIO()]
     trainer = make_trainer(
-        cfg, data.task, directory, tracking.loggers, callbacks, plugins, devices, module.monitor
-    )
+        cfg, data.task, directory, tracking.loggers, callbacks, plugins, devices, module.monitor,
+        max_epochs(cfg, data),
+    )  # fmt: skip
     log_update_steps(trainer)
     with memory.explained():
         trainer.fit(module, datamodule=data, ckpt_path=tracking.checkpoint)

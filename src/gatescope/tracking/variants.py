@@ -52,7 +52,20 @@ class Run:
     @classmethod
     def of(cls, cfg: Mapping[str, Any]) -> Run:
         """Return the identity of the run of a config."""
-        return cls(tags(cfg), result_config(cfg))
+        return cls(tags(cfg), compared_config(cfg, result_config(cfg)))
+
+
+def compared_config(cfg: Mapping[str, Any], result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the config by which a run is compared with others: without keys that were tuned for its variant.
+
+    Args:
+        cfg: Config of the run.
+        result: The part of it that defines the result.
+    """
+    tune = cfg.get("tune") or {}
+    if tune.get("stage") != "final":
+        return result
+    return _without(result, [key for key, domain in tune["space"].items() if domain is not None])
 
 
 @dataclass(frozen=True)

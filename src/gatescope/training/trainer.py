@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ProgressBar
+from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 from pytorch_lightning.loggers import Logger
 
 from gatescope.devices import accelerator_of
@@ -21,6 +21,7 @@ from gatescope.sequences import TaskSpec
 from gatescope.startup import workarounds_enabled
 from gatescope.training.best_checkpoint import BestCheckpoint
 from gatescope.training.display import display_callback
+from gatescope.training.early_stopping import EarlyStoppingAfter
 from gatescope.training.lightning_internals import (
     NullProfiler,
     keep_freed_pages,
@@ -66,6 +67,7 @@ def make_trainer(
     plugins: Sequence[Any] = (),
     devices: int = 1,
     monitor: Monitor | None = None,
+    max_epochs: int | None = None,
 ) -> pl.Trainer:
     """Return a Trainer that keeps the checkpoint with the best validation metric.
 
@@ -78,9 +80,11 @@ def make_trainer(
         plugins: Lightning plugins.
         devices: Number of processes.
         monitor: The metric of which the best checkpoint is kept; None for that of the task.
+        max_epochs: Number of epochs; None for that of the config.
     """
     keep_freed_pages()
     options = _trainer_options(cfg, devices)
+    options["max_epochs"] = options["max_epochs"] if max_epochs is None else max_epochs
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in IGNORED_WARNINGS:
@@ -107,8 +111,9 @@ def make_trainer(
         stopping |= {
             "patience": cfg.early_stopping.patience,
             "min_delta": cfg.early_stopping.get("min_delta", 0.0),
+            "min_steps": cfg.early_stopping.get("min_steps", 0),
         }
-        all_callbacks.append(EarlyStopping(**stopping, **observed))
+        all_callbacks.append(EarlyStoppingAfter(**stopping, **observed))
     if options.get("enable_checkpointing") is False:
         all_callbacks = [one for one in all_callbacks if not isinstance(one, Checkpoint)]
     defaults: dict[str, Any] = {

@@ -19,11 +19,12 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gatescope.composition import JobConfigs, grid
 from gatescope.config import ConfigError, check, check_files, check_structure
 from gatescope.devices import device_count
+from gatescope.jobs import Job
 from gatescope.machine import check_machine
 from gatescope.overrides import quoted
 from gatescope.processes import die_with_sweep
@@ -66,15 +67,6 @@ class SweeperConfig:
 ConfigStore.instance().store("gatescope", SweeperConfig, group="hydra/sweeper", provider="gatescope")
 
 
-@dataclass
-class Job:
-    """A job of a sweep: its overrides, its resolved config, and whether its run is finished."""
-
-    overrides: list[str]
-    cfg: dict[str, Any]
-    finished: bool
-
-
 class StudySweeper(Sweeper):
     """A sweep over the grid of all comma-separated values of a study file and of the command line.
 
@@ -107,7 +99,11 @@ class StudySweeper(Sweeper):
             ConfigError: A job's config is wrong; no job was started.
             SweepFailed: A job failed; all others were run.
         """
-        jobs = self.check(self.expand(arguments))
+        words = self.expand(arguments)
+        assert self.config is not None
+        if self.config.tune.sampler is not None:
+            words = self.tuned(words)
+        jobs = self.check(words)
         missing = [job for job in jobs if not job.finished]
         log.info("%d runs, %d finished already, %d to run", len(jobs), len(jobs) - len(missing), len(missing))
         returns: dict[str, JobReturn] = {}
@@ -132,6 +128,33 @@ class StudySweeper(Sweeper):
                 f"{len(reasons)} of {len(missing)} runs failed; the same command runs them again"
             )
         return [returns.get(str(run_dir(job.cfg))) or recorded(job) for job in jobs]
+
+    def tuned(self, words: list[list[str]]) -> list[list[str]]:
+        """Run the trials of `tune`, and return the overrides of the final runs with the chosen settings.
+
+        Args:
+            words: Overrides of the jobs without tuning.
+
+        Raises:
+            ConfigError: A job or the space is wrong; no job was started.
+            SweepFailed: Trials failed.
+        """
+        try:
+            from gatescope.tuning.stage import TrialsFailed, tuned
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                [f"tune: needs {error.name}; pip install -c constraints.txt -e '.[tune]'"]
+            ) from error
+        assert self.config is not None
+        tune: Any = OmegaConf.to_container(self.config.tune, resolve=True)
+
+        def run(jobs: Sequence[Job]) -> Iterator[tuple[Job, BaseException | None]]:
+            return ((job, error_of(result)) for job, result in self.launch(list(jobs), jobs))
+
+        try:
+            return tuned(self.check(words), tune, self.check, run)
+        except TrialsFailed as error:
+            raise SweepFailed(str(error)) from error
 
     def launch(self, pending: list[Job], jobs: Sequence[Job]) -> Iterator[tuple[Job, JobReturn]]:
         """Run jobs and yield their results.
