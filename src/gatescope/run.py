@@ -92,6 +92,7 @@ def run(cfg: DictConfig) -> RunResult:
             record everything that was measured before.
         NonFiniteLoss: Training diverged; the record contains everything that was measured before.
     """
+    import_from_working_directory()
     check(cfg)
     check_machine(cfg)
     devices = device_count(cfg)
@@ -239,7 +240,6 @@ def complete_rebuilt_record(record: Record, data: SequenceData, module: Sequence
 
 def load_data(cfg: DictConfig) -> SequenceData:
     """Return the datamodule after `setup`; the order of its batches depends on the seed of the run."""
-    import_from_working_directory()
     data: SequenceData = instantiate(cfg.data)
     data.order_seed = cfg.seed
     if (source := source_run(cfg)) is not None:
