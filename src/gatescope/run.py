@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from gatescope.building import build_network
 from gatescope.cells.kernels.layer import kernel_of
 from gatescope.components import import_from_working_directory
 from gatescope.config import ConfigError, check, check_files
+from gatescope.data.cache import cache_folder
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.errors import DataError
 from gatescope.devices import accelerator_of, check_card, device_count
@@ -139,6 +141,8 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
     if cfg.trainer.compile:
         # Documented in torch's "torch._logging"; otherwise dynamo prints each branch on lengths.
         torch._logging.set_logs(dynamo=logging.ERROR)
+        # By default compiled code is kept in, and loaded from, the shared folder of temporary files.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
         module.model.compile()
     kernel = kernel_of(module.model, training_device(cfg))
     tracking.write_metadata(data.task, sizes(module.model), kernel, module.monitor)

@@ -57,8 +57,8 @@ class Lookup:
             own: Whether a path outside the package may be imported, which runs it.
 
         Raises:
-            UnknownName: There is none of this name (if `own` is false, in the package), or it lacks a required
-                attribute.
+            UnknownName: There is none of this name (or none in the package, if `own` is false), or it lacks a
+                required attribute.
         """
         module = None
         if is_dotted_path(name):
