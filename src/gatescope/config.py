@@ -225,6 +225,7 @@ class TrackingConfig:
     entity: str | None
     name: str | None
     tensorboard: bool
+    finish_seconds: Annotated[float, Field(gt=0, le=86400)] = 20.0
 
 
 @dataclass(config=STRICT)
