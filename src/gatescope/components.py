@@ -90,6 +90,8 @@ def locate(path: str) -> Any:
         ImportError: The object does not exist; the message says which part of the path does not.
     """
     module_name, _, attribute = path.rpartition(".")
+    if not module_name or not all(part.isidentifier() for part in path.split(".")):
+        raise ImportError("which is not a dotted path to a class or function")
     try:
         module = importlib.import_module(module_name)
     except ValueError as error:
