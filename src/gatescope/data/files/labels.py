@@ -121,6 +121,8 @@ class Labels:
             self._warn_of_thousands()
             return torch.from_numpy(values.astype(np.float32)), ()
         names = sort_labels([label for part, label in self._occurrences if part == "train"])
+        if not names:
+            raise DataError(f"{self.files['train']}, column {self.column}: no row")
         if len(names) < 2:
             count = self._occurrences["train", names[0]][1]
             raise DataError(
