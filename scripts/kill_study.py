@@ -4,8 +4,8 @@
 
 Single runs, sweeps, loader workers, two processes (DDP), joblib, and W&B offline and online (to a server of
 the tests) are killed by SIGKILL at random moments, with all their processes. Each is then repeated to its end
-and compared with one that nobody killed: the rows of metrics.jsonl and readings.jsonl without their times, the
-predictions, the weights, and the rows that W&B's server received. The figures are written to
+and compared with one that nobody killed: the rows of metrics.jsonl and readings.jsonl without their times,
+predictions, weights, and the rows that W&B's server received. The figures are written to
 benchmarks/results/kill_study.json. Exit code: 0 nothing lost, 1 something was, 2 wrong arguments.
 """
 
@@ -36,9 +36,10 @@ from wandb_standin import serving  # noqa: E402
 from gatescope.tracking.checkpoint_files import read_checkpoint, weights_path  # noqa: E402
 
 SIZES = (
-    "data=adding", "data.steps=8", "data.train=64", "data.validation=32", "data.test=32", "data.batch_size=16",
-    "model.hidden_size=6", "model.dropout=0.2", "model.layers=2", "trainer.max_epochs=40", "trainer.threads=1",
-    "trainer.log_every_n_steps=1", "checkpoint.every_n_steps=7", "instruments.every_n_steps=20",
+    "data=adding", "data.steps=8", "data.train=64", "data.validation=32", "data.test=32",
+    "data.batch_size=16", "model.hidden_size=6", "model.dropout=0.2", "model.layers=2",
+    "trainer.max_epochs=40", "trainer.threads=1", "trainer.log_every_n_steps=1",
+    "checkpoint.every_n_steps=7", "instruments.every_n_steps=20",
 )  # fmt: skip
 ONLINE = "W&B online"
 CASES: dict[str, tuple[str, ...]] = {
