@@ -111,7 +111,7 @@ def differences(whole: dict[str, Any], killed: dict[str, Any]) -> dict[str, int]
 
 
 def trial(case: str, runs: Path, moment: float | None = None) -> tuple[dict[str, Any], bool]:
-    """Run a case to its end, killed once after `moment` seconds; return what it recorded, and if it was killed.
+    """Run a case to its end, killed once after `moment` seconds; return its records, and if it was killed.
 
     Raises:
         RuntimeError: Its command failed.

@@ -7,14 +7,13 @@ the MIDI pitch k + 21. Nottingham, JSB Chorales, MuseData and Piano-midi.de are 
 from __future__ import annotations
 
 import warnings
-import zlib
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 from scipy.io import loadmat
-from scipy.io.matlab import MatReadError, MatReadWarning
+from scipy.io.matlab import MatReadWarning
 
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.encoding.polyphony import KEYS, next_frame_splits
