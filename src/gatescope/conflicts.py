@@ -25,8 +25,8 @@ KINDS = {
 NAMES = {"next_step": "the next step", "tagging": "a tag for each step", "transduction": "sequences"}
 DECLARED = ("classification", "multilabel", "regression")
 """Kinds that `data.kind` can name."""
-ONE_CLASS = ("tfidf_logistic", "series_logistic", "series_ridge")
-"""Baselines that predict one class for each sequence."""
+ONE_CLASS = "gatescope.baselines.tfidf_logistic.TfidfLogistic"
+"""The baseline that predicts one class for each sequence; the others take several kinds of tasks."""
 POOLING = "gatescope.models.attention.Pooling"
 
 
@@ -44,13 +44,9 @@ def conflicts(plain: Mapping[str, Any]) -> Iterator[str]:
     attention = str(plain["attention"]["_target_"])
     what = NAMES.get(str(kind), str(kind))
     if "baseline" in model:
-        if attention != POOLING:
-            given = f"given {_name(attention)}, and model={model['name']} has none"
-            yield f"attention: {given}: use attention=none"
-        if decoder:
-            yield f"decoder: given, and model={model['name']} has none: use decoder=none"
-        if model["name"] in ONE_CLASS and kind not in (None, "classification"):
-            yield f"model: {model['name']} predicts one class for each sequence, and these data have {what}"
+        if model["baseline"]["_target_"] == ONE_CLASS and kind not in (None, "classification"):
+            what = "classification by several labels" if kind == "multilabel" else kind
+            yield f"model: {model['name']} predicts one class per sequence, and these data are a {what}"
         return
     if decoder and kind not in (None, "transduction"):
         yield f"decoder: given, and these data have {what} and no sequences as targets: use decoder=none"
@@ -58,11 +54,23 @@ def conflicts(plain: Mapping[str, Any]) -> Iterator[str]:
         yield "decoder: given none, and these data need one; Allowed: input_feeding, recurrent"
     if kind in ("next_step", "tagging") and attention != POOLING:
         yield (
-            f"attention: given {_name(attention)}, which gives one prediction for each sequence, and these "
-            f"data have {what}: use attention=none"
+            f"attention: given {_name(attention)}; attention gives one prediction a sequence, and these data "
+            "have a target at every step: use attention=none"
         )
     if kind == "next_step" and model["bidirectional"]:
-        yield "model.bidirectional: given true, and a backward direction has read the next step: use false"
+        yield (
+            "model.bidirectional: given true; these data predict later inputs, which a backward direction "
+            "has read already: use model.bidirectional=false"
+        )
+
+
+def ignored(plain: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the sections that a baseline does not use; its id does not depend on them either."""
+    attention, name = str(plain["attention"]["_target_"]), plain["model"]["name"]
+    if attention != POOLING:
+        yield f"attention: given {_name(attention)}, and model={name} has none: it is not used"
+    if plain.get("decoder"):
+        yield f"decoder: given, and model={name} has none: it is not used"
 
 
 def _name(target: str) -> str:

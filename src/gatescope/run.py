@@ -17,6 +17,7 @@ from gatescope.building import build_network
 from gatescope.cells.kernels.layer import kernel_of
 from gatescope.components import import_from_working_directory
 from gatescope.config import ConfigError, check, check_files
+from gatescope.conflicts import ignored
 from gatescope.data.cache import cache_folder
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.errors import DataError
@@ -295,6 +296,8 @@ def fit_baseline(cfg: DictConfig, tracking: TrackedRun, data: SequenceData) -> R
         data: The data.
     """
     assert data.splits is not None
+    for line in ignored(cfg):
+        log.warning("%s", line)
     baseline: Baseline = instantiate(cfg.model.baseline)
     scores, predictions = evaluate(baseline, data.splits)
     tracking.write_metadata(data.task, {"total": baseline.parameters, "between": 0, "stack": 0})

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 from configs.test_check import LOADER, problems
+from conftest import Compose
 from omegaconf import OmegaConf
 
 from gatescope.composition import compose
 from gatescope.config import ConfigError, check
+from gatescope.run import run
 
 BASES = (
     (),
@@ -127,8 +129,6 @@ def test_a_missing_section_or_key_is_named(keys: tuple[str, ...]) -> None:
 
 
 CONFLICTS = {
-    "data=tweets model=tfidf_logistic attention=additive": "attention: given Additive, and model=",
-    "data=tweets model=majority decoder=recurrent": "decoder: given, and model=majority has none",
     "data=conll_file data.path=x decoder=recurrent": "decoder: given, and these data have a tag",
     "data=text_file data.path=x data.kind=classification decoder=recurrent": "decoder: given, and these",
     "data=pairs_file data.path=x decoder=none": "decoder: given none, and these data need one",
@@ -150,3 +150,11 @@ CONFLICTS = {
 def test_what_does_not_fit_together_is_named(words: str) -> None:
     (found,) = problems(*words.split())
     assert found.startswith(CONFLICTS[words])
+
+
+def test_what_a_baseline_does_not_use_is_named(config: Compose, caplog: pytest.LogCaptureFixture) -> None:
+    """Its id does not depend on them, so that an experiment may choose them for all models."""
+    words = ("data=gunpoint", "model=majority", "attention=additive", "decoder=recurrent", "tracking=off")
+    run(config(*words))
+    assert "attention: given Additive, and model=majority has none: it is not used" in caplog.text
+    assert "decoder: given, and model=majority has none: it is not used" in caplog.text
