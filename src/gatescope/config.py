@@ -30,9 +30,11 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from gatescope.components import argument_problems, component_problems, disallowed, unknown_key
+from gatescope.conflicts import conflicts
 from gatescope.data_seed import vary_data_problems
 from gatescope.fold_keys import fold_problems
 from gatescope.moved import current_targets
+from gatescope.value_limits import limit_problems, optimizer_problems
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 OPEN = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
@@ -117,6 +119,7 @@ def _only(allowed: Any, reason: str) -> Callable[[Any], Any]:
 
 
 TIME = "days:hours:minutes:seconds (00:01:30:00) or a mapping ({minutes: 90})"
+SomeComponent = Annotated[dict[str, Any], AfterValidator(lambda node: _named(node) if node else node)]
 Component = Annotated[dict[str, Any], AfterValidator(_named)]
 Count = Annotated[int, Field(ge=1)]
 Limit = Annotated[int, Field(ge=-1)]
@@ -233,6 +236,7 @@ class TrackingConfig:
     entity: str | None
     name: str | None
     tensorboard: bool
+    finish_seconds: Annotated[float, Field(gt=0, le=86400)] = 20.0
 
 
 @dataclass(config=STRICT)
@@ -386,11 +390,11 @@ class RootConfig:
     model: AnyModel
     attention: Component
     optimizer: OptimizerConfig
-    scheduler: dict[str, Any]
+    scheduler: SomeComponent
     trainer: TrainerConfig
     instruments: InstrumentsConfig
     tracking: TrackingConfig
-    decoder: dict[str, Any] = field(default_factory=dict)
+    decoder: SomeComponent = field(default_factory=dict)
     monitor: Annotated[str, Field(min_length=1)] | None = None
     monitor_direction: Literal["max", "min"] | None = None
     loss: LossConfig = field(default_factory=LossConfig)
@@ -414,11 +418,14 @@ def check(cfg: Mapping[str, Any]) -> None:
             and the nearest name.
     """
     plain = resolved(cfg)
+    if problems := list(limit_problems(plain)):
+        raise ConfigError(problems)
     problems = list(structure_problems(plain))
     reported = {problem.split(":")[0] for problem in problems}
     problems += [p for p in _all_component_problems(plain) if p.split(":")[0] not in reported]
     if not problems:
         problems = list(vary_data_problems(plain))
+    problems = problems or list(optimizer_problems(plain))
     if problems:
         raise ConfigError(problems)
 
@@ -435,7 +442,8 @@ def check_files(cfg: Mapping[str, Any]) -> None:
 
 def check_structure(cfg: Mapping[str, Any]) -> None:
     """Check a config as `check` does, but without importing its components."""
-    problems = list(structure_problems(resolved(cfg)))
+    plain = resolved(cfg)
+    problems = list(limit_problems(plain)) or list(structure_problems(plain))
     if problems:
         raise ConfigError(problems)
 
@@ -520,6 +528,7 @@ def _contradictions(plain: Mapping[str, Any]) -> Iterator[str]:
     """Yield the contradictions between several keys."""
     yield from fold_problems(plain["data"])
     yield from _data_problems(plain["data"])
+    yield from conflicts(plain)
     model, trainer, heads = plain["model"], plain["trainer"], plain["attention"].get("heads", 1)
     if "hidden_size" in model and model["parameters"] is None and isinstance(heads, int) and heads > 1:
         width = model["hidden_size"] * (2 if model["bidirectional"] else 1)
@@ -548,6 +557,16 @@ def _data_problems(data: Mapping[str, Any]) -> Iterator[str]:
     for key, most in (("batch_size", 2**31 - 1), ("seed", 2**32 - 1)):
         if type(data.get(key)) is int and data[key] > most:
             yield f"data.{key}: given {data[key]}, allowed: at most {most}"
+    for key, value in data.items():
+        if value in ("", []) and key not in ("specials", "label_separator"):
+            yield f"data.{key}: given {json.dumps(value)}, which is empty"
+    if isinstance(encoding := data.get("encoding"), str) and encoding:
+        try:
+            "a".encode(encoding)
+        except LookupError as error:
+            yield f"data.encoding: given {json.dumps(encoding)}, {error}; utf-8, latin-1 and cp1252 are some"
+    if type(data.get("workers")) is int and data["workers"] > 1000:
+        yield f"data.workers: given {data['workers']}, allowed: at most 1000"
 
 
 def _missing_files(data: Mapping[str, Any]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from gatescope.building import build_network
 from gatescope.cells.kernels.layer import kernel_of
 from gatescope.components import import_from_working_directory
 from gatescope.config import ConfigError, check, check_files
+from gatescope.conflicts import ignored
+from gatescope.data.cache import cache_folder
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.errors import DataError
 from gatescope.devices import accelerator_of, check_card, device_count
@@ -95,6 +98,7 @@ def run(cfg: DictConfig) -> RunResult:
             record everything that was measured before.
         NonFiniteLoss: Training diverged; the record contains everything that was measured before.
     """
+    import_from_working_directory()
     check(cfg)
     check_machine(cfg)
     devices = device_count(cfg)
@@ -141,6 +145,8 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
     if cfg.trainer.compile:
         # Documented in torch's "torch._logging"; otherwise dynamo prints each branch on lengths.
         torch._logging.set_logs(dynamo=logging.ERROR)
+        # By default compiled code is kept in, and loaded from, the shared folder of temporary files.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
         module.model.compile()
     kernel = kernel_of(module.model, training_device(cfg))
     tracking.write_metadata(data.task, sizes(module.model), kernel, module.monitor)
@@ -243,7 +249,6 @@ def complete_rebuilt_record(record: Record, data: SequenceData, module: Sequence
 
 def load_data(cfg: DictConfig) -> SequenceData:
     """Return the datamodule after `setup`; the order of its batches depends on the seed of the run."""
-    import_from_working_directory()
     data: SequenceData = instantiate(cfg.data)
     data.order_seed = cfg.seed
     if (source := source_run(cfg)) is not None:
@@ -297,6 +302,8 @@ def fit_baseline(cfg: DictConfig, tracking: TrackedRun, data: SequenceData) -> R
         data: The data.
     """
     assert data.splits is not None
+    for line in ignored(cfg):
+        log.warning("%s", line)
     baseline: Baseline = instantiate(cfg.model.baseline)
     scores, predictions = evaluate(baseline, data.splits)
     tracking.write_metadata(data.task, {"total": baseline.parameters, "between": 0, "stack": 0})

@@ -4,6 +4,7 @@
     out=FOLDER       a new folder for everything that the model needs, with a model card; or
     out=FILE.onnx    its graph as ONNX, with FILE.json beside it (the extra export)
     root=PATH        where ids are searched (default: the environment variable RUNS_DIR, else runs)
+    trust=true       let the record run code outside this package; only for records that you know
 
 The folder has weights, architecture, tokenizer, vocabulary, labels, scales and the results with README.md: it
 is opened by gatescope.load(FOLDER), and by run=FOLDER of `gatescope predict` and `gatescope evaluate`, on any
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return execute(export, __doc__, arguments)
 
 
-def export(*, run: Text, out: Text, root: Text | None = None) -> str:
+def export(*, run: Text, out: Text, root: Text | None = None, trust: bool = False) -> str:
     """Write the folder or the graph, and return what was written, one path a line."""
     import gatescope
     from gatescope.export import export as export_graph
@@ -40,7 +41,7 @@ def export(*, run: Text, out: Text, root: Text | None = None) -> str:
             f"out={out}: a model is exported to a folder, such as out={Path(out).stem}, or to a file .onnx; "
             f"`{command('predict')} run={run} file=… out={out}` writes answers to a {suffix} file"
         )
-    trained = gatescope.load(run, root or runs_dir())
+    trained = gatescope.load(run, root or runs_dir(), trust=trust)
     path = Path(out).expanduser()
     if path.suffix in SUFFIXES:
         graph = export_graph(trained, path)

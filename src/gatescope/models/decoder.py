@@ -13,7 +13,7 @@ projected to the decoder's width where the widths differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
@@ -50,7 +50,7 @@ class Decoding:
         max_length: largest number of symbols generated.
     """
 
-    cell: Any = None
+    cell: Callable[..., Any] | None = None
     layers: Annotated[int, Field(ge=1)] = 1
     input_feeding: bool = False
     tied: bool = False
