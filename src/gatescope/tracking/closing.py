@@ -65,7 +65,7 @@ def _limit(cfg: Mapping[str, Any], summary: Mapping[str, Any]) -> str | None:
     trainer = cfg["trainer"]
     if trainer["max_steps"] != -1 and summary["steps"] >= trainer["max_steps"]:
         return "trainer.max_steps"
-    if trainer["max_epochs"] == "auto":  # a length in updates, of which an epoch has a number that is not recorded
+    if trainer["max_epochs"] == "auto":  # in updates: their number per epoch is not recorded
         return "trainer.max_epochs" if cfg["early_stopping"]["patience"] is None else None
     if trainer["max_epochs"] != -1 and summary.get("epochs", 0) >= trainer["max_epochs"]:
         return "trainer.max_epochs"
