@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +10,7 @@ import pandas as pd
 
 from gatescope.analysis import style
 from gatescope.analysis.tables import Tables
+from gatescope.tracking.variants import natural
 
 LOW_IS_GOOD = ("loss", "nll", "bpc", "mse", "mae", "error", "brier", "nats", "perplexity", "seconds")
 """Words in the names of metrics for which lower is better."""
@@ -142,9 +142,3 @@ def reference(tables: Tables) -> str:
 def conditions(table: pd.DataFrame) -> list[str]:
     """Return the distinct values of the column `condition`, numbers within them in numeric order."""
     return sorted(table.condition.unique(), key=natural)
-
-
-def natural(text: str) -> list[tuple[int, float, str]]:
-    """Return a sort key that puts "lag=9" before "lag=10", and "lr=1e-05" before "lr=0.001"."""
-    parts = re.findall(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?|\D+", text)
-    return [(0, float(p), "") if p[0].isdigit() else (1, 0.0, p) for p in parts]

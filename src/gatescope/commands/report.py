@@ -12,6 +12,7 @@
     paper=false      do not write the figures in one and two columns (default: true)
     select=KEY,KEY   keys of which each variant gets the value that is best on validation (optimizer.lr)
     by=METRIC        the metric of this selection, such as validation/accuracy (default of both: study.select)
+    trust=true       let the records name figures, findings and datasets outside this package, which runs them
 
 Exit code: 0 written, 1 nothing to report, 2 wrong arguments.
 """
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -59,6 +61,7 @@ def report(
     paper: bool = True,
     select: list[str] | None = None,
     by: Text | None = None,
+    trust: bool = False,
 ) -> Path:
     """Write the report of a study and the list of reports, and return the path of its README."""
     if bool(select) != bool(by):
@@ -74,10 +77,12 @@ def report(
         "figures": figures and ",".join(figures),
         "findings": findings,
         "paper": None if paper else "false",
+        "trust": "true" if trust else None,
     }
     options = [f"{key}={value}" for key, value in given.items() if value not in (None, DEFAULTS.get(key))]
+    find_texts = partial(texts_of, trust=trust)
     try:
-        readme = write_report(runs, out, paper, names, texts_of, selection, findings, options)
+        readme = write_report(runs, out, paper, names, find_texts, selection, findings, options, trust)
     except UnknownName as error:
         raise UsageError(str(error)) from error
     except SelectionError as error:

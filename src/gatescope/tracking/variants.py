@@ -52,7 +52,20 @@ class Run:
     @classmethod
     def of(cls, cfg: Mapping[str, Any]) -> Run:
         """Return the identity of the run of a config."""
-        return cls(tags(cfg), result_config(cfg))
+        return cls(tags(cfg), compared_config(cfg, result_config(cfg)))
+
+
+def compared_config(cfg: Mapping[str, Any], result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the config by which a run is compared with others: without keys that were tuned for its variant.
+
+    Args:
+        cfg: Config of the run.
+        result: The part of it that defines the result.
+    """
+    tune = cfg.get("tune") or {}
+    if tune.get("stage") != "final":
+        return result
+    return _without(result, [key for key, domain in tune["space"].items() if domain is not None])
 
 
 @dataclass(frozen=True)
@@ -265,3 +278,9 @@ def value_text(value: Any) -> str:
         file_digest = re.match("sha256:([0-9a-f]{8})", value)
         return file_digest[1] if file_digest else value
     return json.dumps(value, separators=(",", ":"), default=str)
+
+
+def natural(text: str) -> list[tuple[int, float, str]]:
+    """Return a sort key that puts "lag=9" before "lag=10", and "lr=1e-05" before "lr=0.001"."""
+    parts = re.findall(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?|\D+", text)
+    return [(0, float(p), "") if p[0].isdigit() else (1, 0.0, p) for p in parts]

@@ -48,6 +48,7 @@ def write_report(
     selecting: dict[str, Any] | None = None,
     findings: str | None = None,
     options: Sequence[str] = (),
+    trust: bool = False,
 ) -> Path:
     """Write the report of a study.
 
@@ -61,6 +62,7 @@ def write_report(
         selecting: {"over": keys, "by": metric on validation}; default: `study.select` of the runs.
         findings: the module that writes the findings; default: `study.findings` of the runs.
         options: words that the command in the section "Reproduce" has beside `study`, `select` and `by`.
+        trust: whether `study.figures` and `study.findings` of the runs may name modules outside this package.
 
     Returns:
         The path of the README.
@@ -83,10 +85,10 @@ def write_report(
     report_tables.write(comparison, folder / "tables")
     errors = report_errors.error_section(comparison, find_texts)
     report_errors.write(errors, folder / "tables")
-    written = write_findings(
-        comparison, typed_findings or findings_modules.find(str(comparison.study.get("findings") or DEFAULT))
-    )
-    modules = typed or map(figure_modules.find, comparison.study.get("figures") or FIGURES)
+    named = str(comparison.study.get("findings") or DEFAULT)
+    written = write_findings(comparison, typed_findings or findings_modules.find(named, trust))
+    names = comparison.study.get("figures") or FIGURES
+    modules = typed or [figure_modules.find(str(name), trust) for name in names]
     drawings = [draw(found, comparison, folder, paper) for found in modules]
     shared = shared_context(comparison, written, errors, options) | figures_context(written, drawings)
     shown = [one for one in (shared["lead"], *shared["figures"]) if one is not None]
