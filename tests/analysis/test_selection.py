@@ -143,10 +143,10 @@ def test_every_table_shows_the_chosen_value_and_the_report_the_whole_grid(tmp_pa
     grid(tmp_path, values, accuracy={("gru-none", 0.01): 0.8})
     text = write_report(RecordSource(tmp_path, "toy"), tmp_path / "out", False, ["metric_by_variant"])
     readme, folder = text.read_text(encoding="utf-8"), tmp_path / "out" / "toy"
-    assert "(20 of 20 runs finished)" in readme
+    assert "20 of 20 runs finished" in readme
     assert "| GRU | learning rate 0.01 |" in readme
     assert "| GRU | learning rate 0.01 against learning rate 0.1 |" in readme
-    assert "| RNN | learning rate 0.1 | 0.320 [0.267, 0.378] | 0.520" in readme
+    assert "| RNN | learning rate 0.1 | 0.32 [0.27, 0.38] | 0.52" in readme
     assert "select=optimizer.lr by=validation/accuracy" in readme
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert '<table id="selected">' in page
