@@ -31,6 +31,7 @@ from pydantic.dataclasses import dataclass
 
 from gatescope.components import argument_problems, component_problems, disallowed, unknown_key
 from gatescope.conflicts import conflicts
+from gatescope.data_seed import vary_data_problems
 from gatescope.fold_keys import fold_problems
 from gatescope.moved import current_targets
 from gatescope.value_limits import limit_problems, optimizer_problems
@@ -61,6 +62,12 @@ def _devices(value: Any) -> Any:
     if value == "auto" or (type(value) is int and (value == -1 or value > 0)):
         return value
     raise ValueError("a number from 1, or auto (CUDA_VISIBLE_DEVICES=1 in the environment selects card 1)")
+
+
+def _epochs(value: Any) -> Any:
+    if value == "auto" or (type(value) is int and value >= -1):
+        return value
+    raise ValueError("a number of epochs, -1 for no limit, or auto, the length of the recipe")
 
 
 def _batches(lowest: int) -> Callable[[Any], Any]:
@@ -139,6 +146,7 @@ class ModelConfig:
     bidirectional: bool
     dropout: Share
     embedding_size: Annotated[int, Field(ge=1, le=100_000)]
+    embedding_std: Annotated[float, Field(gt=0, le=100)] = 1.0
 
 
 @dataclass(config=STRICT)
@@ -177,7 +185,7 @@ class TrainerConfig:
 
     accelerator: Literal["cpu", "gpu", "cuda", "auto"]
     devices: Annotated[int | Literal["auto"], BeforeValidator(_devices)]
-    max_epochs: Limit
+    max_epochs: Annotated[Any, BeforeValidator(_epochs)]
     max_steps: Limit
     gradient_clip_val: Positive | None
     gradient_clip_algorithm: Literal["norm", "value"]
@@ -246,6 +254,69 @@ class EarlyStoppingConfig:
 
     patience: Count | None
     min_delta: Annotated[float, Field(ge=0)] = 0.0
+    min_steps: Amount = 0
+
+
+@dataclass(config=STRICT)
+class LengthConfig:
+    """The length of training: a number of epochs, with limits in updates of the weights."""
+
+    epochs: Count
+    min_steps: Amount
+    max_steps: Count | None
+
+
+@dataclass(config=STRICT)
+class RecipeConfig:
+    """The settings of a kind of data. Other groups take them over by interpolation.
+
+    Only `length` is read here, where `trainer.max_epochs` is auto.
+    """
+
+    lr: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+    dropout: Share
+    bidirectional: bool
+    embedding_std: Annotated[float, Field(gt=0, le=100)]
+    length: LengthConfig
+    patience: Count | None
+
+
+def _domain(value: Any) -> Any:
+    if value is None or (isinstance(value, list) and value and all(map(_scalar, value))):
+        return value
+    if isinstance(value, dict) and {"low", "high"} <= set(value) <= {"low", "high", "log"}:
+        low, high, log = value["low"], value["high"], value.get("log", False)
+        numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (low, high))
+        if numbers and type(log) is bool and low < high and (low > 0 or not log):
+            return value
+    raise ValueError(
+        "a list of values, or {low: 0.001, high: 0.1, log: true} with low below high, and above 0 with log; "
+        "null leaves the key out"
+    )
+
+
+def _scalar(value: Any) -> bool:
+    return value is None or isinstance(value, int | float | bool | str)
+
+
+@dataclass(config=STRICT)
+class TuneConfig:
+    """Tuning of every variant of a sweep with the same number of trials.
+
+    `stage` and `number` are set by the sweeper, for each of its runs.
+    """
+
+    sampler: Literal["random", "tpe"] | None = None
+    trials: Count = 16
+    parallel: Count = 2
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)] = field(
+        default_factory=lambda: [1000]
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    space: dict[str, Annotated[Any, BeforeValidator(_domain)]] = field(default_factory=dict)
+    stage: Literal["trial", "final"] | None = None
+    number: Amount | None = None
 
 
 @dataclass(config=OPEN)
@@ -301,6 +372,7 @@ class StudyConfig:
     margin: Annotated[float, Field(gt=0)] | None = None
     solved: SolvedConfig | None = None
     contrasts: list[Annotated[list[Name], Field(min_length=2, max_length=2)]] = field(default_factory=list)
+    vary_data: bool = False
 
 
 @dataclass(config=STRICT)
@@ -329,6 +401,8 @@ class RootConfig:
     start: Annotated[str | None, Field(alias="from", min_length=1)] = None
     freeze: list[Annotated[str, Field(min_length=1)]] = field(default_factory=list)
     metric: dict[str, Any] = field(default_factory=dict)
+    recipe: RecipeConfig | None = None
+    tune: TuneConfig = field(default_factory=TuneConfig)
 
 
 ALIASES = {"start": "from"}
@@ -349,6 +423,8 @@ def check(cfg: Mapping[str, Any]) -> None:
     problems = list(structure_problems(plain))
     reported = {problem.split(":")[0] for problem in problems}
     problems += [p for p in _all_component_problems(plain) if p.split(":")[0] not in reported]
+    if not problems:
+        problems = list(vary_data_problems(plain))
     problems = problems or list(optimizer_problems(plain))
     if problems:
         raise ConfigError(problems)
@@ -422,12 +498,18 @@ def _sentence(key: str, errors: list[Any], plain: Mapping[str, Any]) -> str:
         return unknown_key(key, allowed_keys(key.rpartition(".")[0], plain))
     if kinds & {"missing", "missing_argument"}:
         return f"{key}: missing, every run needs it: give {key}=…, and no ~{key}"
-    value: Any = plain
-    for part in key.split("."):
-        value = value[part]
+    value = _value_at(plain, key)
     if value == "???":
         return _needed(key)
     return disallowed(key, value, errors)
+
+
+def _value_at(node: Any, key: str) -> Any:
+    """Return the value of a dotted key; names may have dots themselves, such as those of `tune.space`."""
+    if not key:
+        return node
+    name = next(one for one in sorted(node, key=len, reverse=True) if f"{key}.".startswith(f"{one}."))
+    return _value_at(node[name], key[len(name) + 1 :])
 
 
 def _needed(key: str) -> str:
@@ -454,6 +536,8 @@ def _contradictions(plain: Mapping[str, Any]) -> Iterator[str]:
             yield f"attention.heads: given {heads}, allowed: a divisor of the width of the states, {width}"
     if "baseline" in model and (plain.get("from") or plain.get("freeze")):
         yield "from: a model without a network has no weights, leave out from and freeze"
+    if trainer["max_epochs"] == "auto" and plain.get("recipe") is None:
+        yield "trainer.max_epochs: auto needs a recipe; give a number of epochs"
     if trainer["max_epochs"] == trainer["max_steps"] == -1 and trainer.get("max_time") is None:
         yield "trainer.max_epochs: given -1, allowed: a number of epochs, or -1 with trainer.max_steps given"
     if trainer.get("limit_val_batches") == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from gatescope.announce import announced
 from gatescope.baselines.base import Baseline, evaluate
 from gatescope.building import build_network
 from gatescope.cells.kernels.layer import kernel_of
@@ -30,7 +32,7 @@ from gatescope.ranks import rank, under_torchrun
 from gatescope.tracking.checkpoint_files import read_checkpoint, weights_path
 from gatescope.tracking.checkpoint_io import AtomicCheckpointIO
 from gatescope.tracking.content import find_inputs
-from gatescope.tracking.identity import run_dir, run_id
+from gatescope.tracking.identity import data_name, run_dir, run_id
 from gatescope.tracking.lifecycle import TrackedRun, track_run, write_metadata
 from gatescope.tracking.outcomes import is_finished, monitored_value
 from gatescope.tracking.record import Record, result_json
@@ -46,6 +48,7 @@ from gatescope.training.best_checkpoint import (
 )
 from gatescope.training.class_weights import loss_options
 from gatescope.training.data_identity import check_same_data
+from gatescope.training.length import max_epochs
 from gatescope.training.memory import is_out_of_memory
 from gatescope.training.module import SequenceTask
 from gatescope.training.monitor import Monitor, choose_monitor
@@ -152,8 +155,9 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
     callbacks = [memory, *probes, tracking.checkpoints]
     directory, plugins = tracking.record.directory, [AtomicCheckpointIO()]
     trainer = make_trainer(
-        cfg, data.task, directory, tracking.loggers, callbacks, plugins, devices, module.monitor
-    )
+        cfg, data.task, directory, tracking.loggers, callbacks, plugins, devices, module.monitor,
+        max_epochs(cfg, data),
+    )  # fmt: skip
     log_update_steps(trainer)
     with memory.explained():
         trainer.fit(module, datamodule=data, ckpt_path=tracking.checkpoint)
@@ -249,10 +253,12 @@ def load_data(cfg: DictConfig) -> SequenceData:
     data.order_seed = cfg.seed
     if (source := source_run(cfg)) is not None:
         keep_vocabulary(data, source)
-    files = find_inputs(OmegaConf.to_container(cfg.data, resolve=True), "data")
+    files = list(find_inputs(OmegaConf.to_container(cfg.data, resolve=True), "data"))
     data.sources = {key: (str(path.absolute()), digest) for key, path, digest in files}
+    read = ", ".join(str(path) for _, path, _ in files) or f"the data {data_name(cfg.data)}"
     try:
-        data.setup()
+        with announced(f"reading {read}") if rank() == 0 else nullcontext():
+            data.setup()
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

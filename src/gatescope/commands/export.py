@@ -16,7 +16,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from gatescope.analysis.commands import UsageError
 from gatescope.commands.arguments import Text, execute, runs_dir
+from gatescope.invocation import command
+
+FILES = frozenset({".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet", ".zip", ".pt", ".ckpt"})
+"""Suffixes of files that a folder is not meant by."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +36,11 @@ def export(*, run: Text, out: Text, root: Text | None = None, trust: bool = Fals
     from gatescope.export.folder import export_folder
     from gatescope.export.graph import SUFFIXES
 
+    if (suffix := Path(out).suffix) in FILES:
+        raise UsageError(
+            f"out={out}: a model is exported to a folder, such as out={Path(out).stem}, or to a file .onnx; "
+            f"`{command('predict')} run={run} file=… out={out}` writes answers to a {suffix} file"
+        )
     trained = gatescope.load(run, root or runs_dir(), trust=trust)
     path = Path(out).expanduser()
     if path.suffix in SUFFIXES:

@@ -138,6 +138,7 @@ def write_metadata(
     record.update(
         task={
             "kind": task.kind,
+            "inputs": task.inputs,
             "metric": task.metric,
             "direction": task.direction,
             "labels": list(task.labels),

@@ -226,7 +226,7 @@ def make_logger(cfg: DictConfig, resumes: bool = False) -> WandbRunLogger | None
         mode=mode,
         group=cfg.study.name,
         job_type="train",
-        tags=[f"{name}:{value}" for name, value in tags(cfg).items()],
+        notes=notes_of(cfg),
         config=config | {"run_dir": str(run_dir(cfg))},
         # Without the flush interval, a run that was killed in its first ten seconds left 7 bytes.
         settings=wandb.Settings(
@@ -242,6 +242,14 @@ def make_logger(cfg: DictConfig, resumes: bool = False) -> WandbRunLogger | None
     logger.attempt(lambda: run.define_metric(STEP))
     logger.attempt(lambda: run.define_metric("*", step_metric=STEP, step_sync=True))
     return logger
+
+
+def notes_of(cfg: DictConfig) -> str:
+    """Return a sentence on what a run trains, and the question of its study, as W&B's notes."""
+    names = tags(cfg)
+    attention = "" if names["variant"] == names["cell"] else f", attention {names['attention']},"
+    sentence = f"Model {names['cell']}{attention} on {names['data']}, seed {names['seed']}."
+    return " ".join([sentence, *([cfg.study.question] if cfg.study.question else [])])
 
 
 def _init_run(mode: Any, **arguments: Any) -> wandb.Run:

@@ -11,16 +11,18 @@ from urllib.parse import quote
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from gatescope.analysis import words
 from gatescope.analysis.comparison import Comparison, compare
 from gatescope.analysis.figures import LOOKUP as figure_modules
 from gatescope.analysis.lookup import require_known
 from gatescope.analysis.report import errors as report_errors
 from gatescope.analysis.report import numbers, page
 from gatescope.analysis.report import tables as report_tables
-from gatescope.analysis.report.context import page_context, shared_context
+from gatescope.analysis.report.context import figures_context, page_context, shared_context
 from gatescope.analysis.report.drawings import FIGURES, draw
-from gatescope.analysis.report.findings import DEFAULT, write_findings
+from gatescope.analysis.report.findings import DEFAULT, Findings, write_findings
 from gatescope.analysis.report.findings import LOOKUP as findings_modules
+from gatescope.analysis.report.findings.headline import bars
 from gatescope.analysis.report.index import write_summary
 from gatescope.analysis.runs import Source, Tables, summary_names
 
@@ -88,11 +90,12 @@ def write_report(
     names = comparison.study.get("figures") or FIGURES
     modules = typed or [figure_modules.find(str(name), trust) for name in names]
     drawings = [draw(found, comparison, folder, paper) for found in modules]
-    shared = shared_context(comparison, written, errors, options)
-    own = page_context(comparison, drawings, folder) | {"paper": paper}
+    shared = shared_context(comparison, written, errors, options) | figures_context(written, drawings)
+    shown = [one for one in (shared["lead"], *shared["figures"]) if one is not None]
+    own = page_context(comparison, shown, folder) | {"paper": paper}
     _render("report.html.j2", folder / "report.html", shared | own)
-    _render("README.md.j2", folder / "README.md", shared | {"figures": drawings})
-    write_summary(folder, _summary(comparison, written.headline))
+    _render("README.md.j2", folder / "README.md", shared)
+    write_summary(folder, _summary(comparison, written))
     return folder / "README.md"
 
 
@@ -105,13 +108,15 @@ def runs_csv(tables: Tables) -> pd.DataFrame:
     return table.reindex(columns=columns)
 
 
-def _summary(comparison: Comparison, headline: str) -> dict[str, Any]:
+def _summary(comparison: Comparison, findings: Findings) -> dict[str, Any]:
     """Return what the list of reports shows of this one."""
     runs = comparison.recorded.runs
     return {
         "name": comparison.study["name"],
         "question": comparison.study.get("question") or "",
-        "finding": headline,
+        "title": findings.title,
+        "finding": findings.headline,
+        **bars(comparison),
         "finished": int((runs.status == "finished").sum()),
         "runs": len(runs),
     }
@@ -142,6 +147,12 @@ def _environment() -> Environment:
         page.markdown,
         page.inline,
         page.script_json,
+        words.variant,
+        words.chosen,
+        words.condition,
+        words.metric,
+        words.key,
+        words.capital,
     ):
         environment.filters[function.__name__] = function
     environment.filters["url"] = quote

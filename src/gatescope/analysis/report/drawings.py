@@ -24,6 +24,8 @@ FIGURES = (
     "learning_curves",
     "metric_by_variant",
     "paired_differences",
+    "critical_difference",
+    "expected_best",
     "pareto",
     "confusion_matrix",
     "calibration",

@@ -20,7 +20,7 @@ import pandas as pd
 from gatescope.analysis import error_tables, errors
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.statistics import Estimate
-from gatescope.analysis.units import unit_interval
+from gatescope.analysis.units import unit_metric
 from gatescope.invocation import command
 from gatescope.tracking.predictions import classes
 
@@ -211,8 +211,8 @@ def _calibration(comparison: Comparison, group: errors.Group) -> CalibrationScor
         group.variant,
         group.condition,
         int(examples.sum() if comparison.unit == "fold" else examples.max()),
-        unit_interval(table.assign(value=table.calibration_error)),
-        unit_interval(table.assign(value=table.brier)),
+        unit_metric(table.assign(value=table.calibration_error), "proportion"),
+        unit_metric(table.assign(value=table.brier), "positive"),
     )
 
 
