@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gatescope.analysis.errors import Texts
+    from gatescope.analysis.tables import Texts
     from gatescope.data.datamodule import SequenceData
 
 log = logging.getLogger(__name__)

@@ -16,6 +16,7 @@ from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures import FigureModule, failure, save, title
 from gatescope.analysis.lookup import Found, UnknownName
 from gatescope.analysis.report import interactive, page
+from gatescope.analysis.report.tables import csv
 from gatescope.analysis.tables import NoData
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Drawing:
         title: its heading.
         caption: what is drawn.
         missing: why it could not be drawn; None where it was.
+        empty: whether the runs have nothing that it shows.
         table: the numbers that it shows.
         charts: title and Vega-Lite specification of each interactive chart.
         narrow: data URL of the one-column form for narrow screens; None where the figure is one column wide.
@@ -60,6 +62,7 @@ class Drawing:
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
     charts: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     narrow: str | None = None
+    empty: bool = False
 
 
 def draw(found: Found, comparison: Comparison, folder: Path, paper: bool) -> Drawing:
@@ -80,12 +83,12 @@ def draw(found: Found, comparison: Comparison, folder: Path, paper: bool) -> Dra
         return _draw(name, found.module, comparison, folder, paper)
     except (NoData, UnknownName) as error:
         log.warning("figure %s: %s", name, error)
-        reason = str(error)
+        reason, empty = str(error), isinstance(error, NoData)
     except Exception as error:
         log.exception("figure %s raised an error", name)
-        reason = failure(name, error)
+        reason, empty = failure(name, error), False
     _remove_files(name, folder)
-    return Drawing(name, title(found), "", reason)
+    return Drawing(name, title(found), "", reason, empty=empty)
 
 
 def _draw(name: str, module: FigureModule, comparison: Comparison, folder: Path, paper: bool) -> Drawing:
@@ -94,7 +97,7 @@ def _draw(name: str, module: FigureModule, comparison: Comparison, folder: Path,
     charts = interactive.charts(table, curves) if curves is not None else []
     save(figure, folder, name, ("png", "svg"))
     (folder / "numbers").mkdir(exist_ok=True)
-    table.to_csv(folder / "numbers" / f"{name}.csv", index=False, float_format="%.8g", lineterminator="\n")
+    (folder / "numbers" / f"{name}.csv").write_text(csv(table, "%.8g"), encoding="utf-8")
 
     def at(width: float) -> Figure:
         return figure if figure.get_figwidth() == width else module.draw(comparison, width)
