@@ -315,7 +315,7 @@ def _runs(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.D
     table = pd.DataFrame(
         {name: pd.Series([row[name] for row in cells], dtype=dtype) for name, dtype in columns.items()}
     )
-    return table.assign(command=[tuple(words) for words in table.command])
+    return table.assign(command=table.command.map(tuple))
 
 
 def _read_metrics(content: bytes) -> pd.DataFrame:
