@@ -152,6 +152,18 @@ def test_a_report_warns_of_mixed_commits(tmp_path: Path) -> None:
     assert "The runs come from 2 commits (aaaaaaaaaa, bbbbbbbbbb)" in text
 
 
+def test_nothing_from_the_runs_is_markup_or_a_formula(tmp_path: Path) -> None:
+    study = {"question": "Is <img src=x> good? [a](javascript:x) `<b>`", "baseline": None}
+    write_run(tmp_path, "=1+1-none", 0, study=study)
+    write_run(tmp_path, "gru-none", 0, study=study, status="failed", reason="<script>alert(1)</script>")
+    text = text_of(tmp_path, tmp_path / "out")
+    assert r"Is &lt;img src=x> good? [a\](javascript:x) `<b>`" in text
+    assert "<script" not in text
+    table = (tmp_path / "out/toy/tables/variants.csv").read_text(encoding="utf-8")
+    assert table.splitlines()[1].startswith("'=1+1-none,")
+    assert "'=1+1-none" in (tmp_path / "out/toy/runs.csv").read_text(encoding="utf-8")
+
+
 def test_one_run_is_enough_for_a_report(tmp_path: Path) -> None:
     write_run(tmp_path, "ガウス b/c|d-none", 0, accuracy=0.7)
     text = text_of(tmp_path, tmp_path / "out")
@@ -163,8 +175,10 @@ def test_a_figure_that_cannot_be_drawn_shows_the_reason(tmp_path: Path) -> None:
     study = {"figures": ["metric_by_variant", "vanishing_curves", "pie_chart"]}
     write_run(tmp_path, "gru-none", 0, study=study)
     text = report(tmp_path, tmp_path / "out")
-    assert "Not drawn: no finished run has measurements of gradient_flow" in text
     assert "Not drawn: there is no figure 'pie_chart'." in text
+    assert text.count("Not drawn") == 1, "a figure that the runs have nothing for is left out"
+    text = report(tmp_path, tmp_path / "out", figures=["vanishing_curves"])
+    assert "Not drawn: no finished run has measurements of gradient_flow" in text, "it was asked for"
 
 
 def test_only_failed_runs_raise_an_error(tmp_path: Path) -> None:

@@ -33,7 +33,9 @@ def test_runs_of_several_rates_are_reported_whole(
     assert results(tmp_path) == [
         [f"{model}-none", f"lr={rate}", "2"] for rate in ("0.001", "0.1") for model in ("gru", "lstm")
     ]
-    assert "8 of 8 runs finished" in (tmp_path / "out/default/README.md").read_text(encoding="utf-8")
+    readme = (tmp_path / "out/default/README.md").read_text(encoding="utf-8")
+    assert "8 of 8 runs finished" in readme
+    assert "GRU and LSTM on adding, by learning rate\n" in readme
     best = {
         model: min(("0.001", "0.1"), key=lambda rate: sum(validation[model, rate]))
         for model in ("gru", "lstm")
@@ -46,6 +48,13 @@ def test_runs_of_several_rates_are_reported_whole(
         (f"{model}-none", f"lr={rate}"): pytest.approx(sum(own) / 2)
         for (model, rate), own in validation.items()
     }
+    words = ["study.primary=validation/loss", "study.reference=lstm-none", "study.margin=0.1"]
+    results(tmp_path, *words, "study.question=Which one?")
+    readme = (tmp_path / "out/default/README.md").read_text(encoding="utf-8")
+    assert "Variants are compared on `validation/loss` (lower is better)" in readme
+    assert "Each variant minus **lstm-none** on `validation/loss`" in readme
+    assert "\nWhich one?\n" in readme
+    assert f"{' '.join(words)} 'study.question=Which one?'" in readme
     assert report.main(["study=default", f"root={tmp_path}", "select=model.layers", "by=validation/mse"]) == 2
     assert "report: select: model.layers does not differ" in capsys.readouterr().err
 

@@ -21,6 +21,9 @@ def commands(tables: Tables, words: Sequence[str] = (), is_frozen: bool = False)
     study = f"study={tables.study['name']}"
     recorded = {_command(words) for words in tables.runs.command if words}
     training = sorted(recorded) or [f"{command('train')} {shlex.quote(study)}"]
+    select = tables.study.get("select")
+    if select and not any(word.startswith(("select=", "study.select")) for word in words):
+        words = [f"select={','.join(select['over'])}", f"by={select['by']}", *words]
     reporting = [[study, *words]]
     if is_frozen:
         reporting.append([study, *(word for word in words if word.startswith("out=")), "source=frozen"])

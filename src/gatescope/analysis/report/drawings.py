@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from gatescope.analysis import style
 from gatescope.analysis.comparison import Comparison
@@ -38,6 +38,8 @@ FIGURES = (
     "timescales",
 )
 """The figures of a study that does not list `study.figures`."""
+PAPER_KINDS = ("png", "svg", "pdf")
+"""Formats of the figures for a paper."""
 
 
 @dataclass(frozen=True)
@@ -99,18 +101,23 @@ def _draw(name: str, module: FigureModule, comparison: Comparison, folder: Path,
     (folder / "numbers").mkdir(exist_ok=True)
     (folder / "numbers" / f"{name}.csv").write_text(csv(table, "%.8g"), encoding="utf-8")
 
-    def at(width: float) -> Figure:
-        return figure if figure.get_figwidth() == width else module.draw(comparison, width)
+    def save_at(width: float, target: Path, stem: str, kinds: tuple[str, ...]) -> None:
+        if figure.get_figwidth() != width:
+            save(module.draw(comparison, width), target, stem, kinds)
+            return
+        save(figure, target, stem, [kind for kind in kinds if kind == "pdf"])
+        for kind in ("png", "svg"):
+            shutil.copyfile(folder / f"{name}.{kind}", target / f"{stem}.{kind}")
 
-    column, narrow = at(style.COLUMN), None
+    is_wide, narrow = figure.get_figwidth() != style.COLUMN, None
     with TemporaryDirectory() as elsewhere:
         target, stem = folder / "paper" if paper else Path(elsewhere), f"{name}_one_column"
         if paper:
-            save(column, target, stem)
-            save(at(style.TWO_COLUMNS), target, f"{name}_two_columns")
-        elif column is not figure:
-            save(column, target, stem, ("png", "svg"))
-        if column is not figure:
+            save_at(style.COLUMN, target, stem, PAPER_KINDS)
+            save_at(style.TWO_COLUMNS, target, f"{name}_two_columns", PAPER_KINDS)
+        elif is_wide:
+            save_at(style.COLUMN, target, stem, ("png", "svg"))
+        if is_wide:
             narrow = page.image(target / stem)
     return Drawing(name, str(module.TITLE), caption, None, table, charts, narrow)
 

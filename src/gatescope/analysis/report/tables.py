@@ -78,7 +78,8 @@ def captions_of(comparison: Comparison) -> dict[str, str]:
     if comparison.selection is not None:
         over = ", ".join(comparison.selection.over)
         result["selection"] = f"Candidates for {over}, chosen by {words(comparison.selection.by)}."
-    return {name: f"{question} {text}" if question else text for name, text in result.items()}
+    asks = question and (question if question.rstrip()[-1:] in ".?!" else f"{question}.")
+    return {name: f"{asks} {text}" if asks else text for name, text in result.items()}
 
 
 def variants(comparison: Comparison) -> ReportTable:
