@@ -34,6 +34,8 @@ from gatescope.analysis.runs import Source, Tables, summary_names
 from gatescope.analysis.tables import Texts
 from gatescope.analysis.varied import question
 
+log = logging.getLogger(__name__)
+
 CSV_COLUMNS = ("run_id", "variant", "condition", "seed", "fold", "status")
 CSV_COSTS = (
     "parameters",
@@ -157,8 +159,8 @@ def _write(tables: Tables, out: Path, options: Options, is_frozen: bool = False)
     comparison = compare(tables)
     folder = out / str(comparison.study["name"])
     folder.mkdir(parents=True, exist_ok=True)
-    if not is_frozen:
-        (folder / frozen.FILE).unlink(missing_ok=True)  # of another state of the runs
+    if not is_frozen and (old := folder / frozen.FILE).exists():
+        log.warning("%s belongs to an earlier report: freeze=true writes it anew", old)
     (folder / "runs.csv").write_text(report_tables.csv(runs_csv(tables)), encoding="utf-8")
     report_tables.write(comparison, folder / "tables")
     errors = report_errors.error_section(comparison)
