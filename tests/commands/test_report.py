@@ -64,7 +64,7 @@ def test_nothing_to_report_is_one_line(
     [
         (
             ["studdy=toy"],
-            "report: studdy: unknown key, did you mean study? Allowed: by, figures, findings, out",
+            "report: studdy: unknown key, did you mean study? Allowed: by, figures, findings, freeze",
         ),
         (["study=toy", "source=disk"], "source: given \"disk\", allowed: 'records', 'wandb' or 'frozen'"),
         (["toy"], "'toy' is not of the form key=value"),

@@ -66,8 +66,8 @@ def check(tables: Tables, given: dict[str, Any]) -> dict[str, Any]:
         return given
     variants = sorted(runs.runs.variant.unique())
     if (metric := given.get("primary")) is not None:
-        metrics = [name for name in summary_names(runs, "") if runs.final(name).value.notna().any()]
-        _require("study.primary", metric, [name for name in metrics if "/" in name])
+        logged = [name for name in summary_names(runs, "") if "/" in name]
+        _require("study.primary", metric, [m for m in logged if runs.final(m).value.notna().any()])
         lower = any(word in metric for word in study.LOW_IS_GOOD)
         given = {"direction": "min" if lower else "max"} | given
     if (variant := given.get("reference")) is not None:

@@ -128,7 +128,7 @@ def parse(
         else:
             text = os.path.expanduser(text) if key in PATHS else text  # the shell does not, within a word
             keywords[key] = parse_value(key, text, hints.get(key))
-    problems = list(argument_problems(function, keywords, "", partial=bool(positional)))
+    problems = list(argument_problems(function, keywords, "", bool(positional), but=groups.values()))
     if problems:
         raise UsageError(problems[0])
     return names, keywords
@@ -155,4 +155,4 @@ def parse_value(key: str, text: str, annotation: Any) -> Any:
         return value if isinstance(value, str) else text
     if any(get_origin(form) is list for form in forms):
         return [str(one) for one in (value if isinstance(value, list) else [value])]
-    return YES_OR_NO.get(value, value) if annotation is bool and isinstance(value, str) else value
+    return YES_OR_NO.get(value, value) if bool in forms and isinstance(value, str) else value
