@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from gatescope.analysis import frozen
+from gatescope.analysis import freezing, frozen
 from gatescope.analysis.frozen import FrozenSource
 from gatescope.analysis.report import write_report
 from gatescope.analysis.runs import NoRuns, RecordSource
@@ -84,7 +84,7 @@ def test_digits_are_given_up_for_size(records: Path, tmp_path: Path, monkeypatch
 
     size, digits = write(tmp_path / "exact")
     assert digits is None
-    monkeypatch.setattr(frozen, "MAX_BYTES", size - 1)
+    monkeypatch.setattr(freezing, "MAX_BYTES", size - 1)
     smaller, digits = write(tmp_path / "rounded")
     assert smaller < size
     assert digits in (9, 6)
@@ -126,7 +126,7 @@ def test_a_committed_report_follows_from_its_tables(
     own, committed = content(copy.parent), content(folder)
     assert own.keys() == committed.keys()
     drawn_with = FrozenSource(copy).drawn_with()
-    if any(version(name) != drawn_with[name] for name in frozen.DRAWS):
+    if any(version(name) != drawn_with[name] for name in freezing.DRAWS):
         images = re.compile(rb"data:image/[^\"]*|<script>.*?</script>|id=\"charts\">.*?</script>", re.DOTALL)
         own, committed = (
             {

@@ -14,11 +14,11 @@ from urllib.parse import quote
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from gatescope.analysis import frozen
+from gatescope.analysis import freezing
 from gatescope.analysis.comparison import Comparison, compare
 from gatescope.analysis.declaring import check
 from gatescope.analysis.figures import LOOKUP as figure_modules
-from gatescope.analysis.frozen import FrozenSource
+from gatescope.analysis.frozen import FILE, FrozenSource
 from gatescope.analysis.lookup import require_known
 from gatescope.analysis.report import errors as report_errors
 from gatescope.analysis.report import numbers, page
@@ -111,13 +111,13 @@ def write_report(
     require_known("findings", [findings_modules.find(options.findings)] if options.findings else [])
     tables = completed(source.tables(), find_texts, declared or {})
     if freeze:
-        traced = frozen.Traced.of(tables)
+        traced = freezing.Traced.of(tables)
         with TemporaryDirectory() as elsewhere, _quiet():
             _write(traced, Path(elsewhere), options)
         folder = Path(out) / str(tables.study["name"])
         folder.mkdir(parents=True, exist_ok=True)
-        frozen.write(folder / frozen.FILE, traced, asdict(options))
-        tables = FrozenSource(folder / frozen.FILE).tables()
+        freezing.write(folder / FILE, traced, asdict(options))
+        tables = FrozenSource(folder / FILE).tables()
     return _write(tables, Path(out), options, freeze or isinstance(source, FrozenSource))
 
 
@@ -159,7 +159,7 @@ def _write(tables: Tables, out: Path, options: Options, is_frozen: bool = False)
     comparison = compare(tables)
     folder = out / str(comparison.study["name"])
     folder.mkdir(parents=True, exist_ok=True)
-    if not is_frozen and (old := folder / frozen.FILE).exists():
+    if not is_frozen and (old := folder / FILE).exists():
         log.warning("%s belongs to an earlier report: freeze=true writes it anew", old)
     (folder / "runs.csv").write_text(report_tables.csv(runs_csv(tables)), encoding="utf-8")
     report_tables.write(comparison, folder / "tables")
