@@ -1,7 +1,7 @@
 """The frozen tables of a study: `reports/<study>/tables.zip`, from which its report can be drawn again.
 
-A report needs a small part of the records. `freezing.Traced` tables note this part while a report is drawn from the
-records, `freezing.write` puts it into one file, and `FrozenSource` reads it, so that a committed report outlives its
+A report needs a small part of the records. `freezing.Traced` tables note this part while a report is drawn,
+`freezing.write` puts it into one file, and `FrozenSource` reads it, so that a committed report outlives its
 records. The file is a ZIP archive of text files, which pandas reads:
 
     study.json              the study, its task, notes, options, digits, versions
