@@ -21,7 +21,7 @@ from gatescope.commands.report import main
 
 from .conftest import write_predictions, write_run
 
-FIGURES = ["learning_curves", "calibration", "gate_saturation", "gate_distributions", "attention"]
+FIGURES = ["learning_curves", "calibration", "attention"]
 COMMITTED = sorted(path.parent for path in (ROOT / "reports").glob(f"*/{frozen.FILE}"))
 
 
