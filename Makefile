@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test slow check docs reports bench clean
+.PHONY: demo test slow check docs reports bench audit soak clean
 
 demo: $(STAMP) ## train and compare rnn, gru and lstm, with and without attention, and write the report
 	$(BIN)/python train.py study=first_light
@@ -32,6 +32,13 @@ reports: $(STAMP) ## draw the committed reports again from their frozen tables
 bench: $(STAMP) ## measure speed and memory; writes benchmarks/results/ and reports/performance/
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.report
+
+audit: $(STAMP) ## ask which pinned versions have known vulnerabilities; needs the network
+	$(BIN)/python scripts/audit.py
+
+soak: $(STAMP) ## 200 jobs in one process and under joblib, and 40 kills; takes an hour
+	$(BIN)/python scripts/soak.py
+	$(BIN)/python scripts/kill_study.py
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

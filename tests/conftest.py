@@ -16,6 +16,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from gatescope import announce
+
 # Keras and TensorBoard bring absl, whose handler closes its stream when Hydra configures logging: made in the
 # middle of a test, that stream would be the one that pytest captures with.
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
@@ -26,6 +28,9 @@ if not torch.cuda.is_available():
 
 # A shell that runs the suite in the background leaves SIGINT ignored, for it and for all that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# On a busy machine everything takes longer than a reader wants to wait without a word.
+announce.SECONDS = 600.0
 
 ROOT = Path(__file__).parents[1]
 Compose = Callable[..., DictConfig]
@@ -49,11 +54,15 @@ FAST = (
 
 @pytest.fixture
 def config(tmp_path: Path) -> Compose:
-    """`config("model=lstm", …)`: the composed config, with its records under tmp_path."""
+    """`config("model=lstm", …)`: the composed config, with its records under tmp_path.
+
+    It has no recipe unless one is given: a test that names a setting shall have it on all data.
+    """
 
     def composed(*overrides: str) -> DictConfig:
+        own = [] if any(word.startswith("recipe=") for word in overrides) else ["recipe=none"]
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return compose("config", [f"root={tmp_path}", *overrides])
+            return compose("config", [f"root={tmp_path}", *own, *overrides])
 
     return composed
 

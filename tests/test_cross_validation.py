@@ -111,7 +111,7 @@ def test_a_fold_that_is_missing_is_named(folder: Path) -> None:
 
     tables = RecordSource(folder / "runs", "cv").tables()
     runs = tables.runs[~((tables.runs.variant == "gru-none") & (tables.runs.fold == 3))]
-    assert _missing(replace(tables, runs=runs), "test/accuracy") == ["gru-none, fold 3"]
+    assert _missing(replace(tables, runs=runs), "test/accuracy") == ["GRU, fold 3"]
 
 
 def test_the_model_of_a_fold_predicts(folder: Path) -> None:

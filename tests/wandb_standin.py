@@ -51,6 +51,7 @@ class StoredRun:
     group: str | None = None
     job_type: str | None = None
     tags: list[str] = field(default_factory=list)
+    notes: str | None = None
     state: str = "running"
     exit_code: int | None = None
     beats: int = 0
@@ -61,7 +62,7 @@ class StoredRun:
             "state": self.state, "tags": self.tags, "group": self.group, "jobType": self.job_type,
             "config": json.dumps(self.config), "summaryMetrics": self.summary, "systemMetrics": "{}",
             "sweepName": None, "commit": None, "readOnly": False, "createdAt": NOW, "description": None,
-            "heartbeatAt": f"{NOW[:-1]}.{self.beats:03d}Z", "notes": None,
+            "heartbeatAt": f"{NOW[:-1]}.{self.beats:03d}Z", "notes": self.notes,
             "historyLineCount": len(self.history), "user": {"name": ENTITY, "username": ENTITY},
             "historyKeys": self.history_keys(), "project": project(self.project),
         }  # fmt: skip
@@ -130,6 +131,7 @@ class StandIn:
         run.summary = v.get("summaryMetrics") or run.summary
         run.group, run.job_type = v.get("groupName") or run.group, v.get("jobType") or run.job_type
         run.tags = v.get("tags") or run.tags
+        run.notes = v.get("notes") or run.notes
         return {"upsertBucket": {"bucket": run.node(), "inserted": inserted}}
 
     def op_RunResumeStatus(self, v: Json) -> Json:
@@ -221,6 +223,21 @@ class StandIn:
     def op_CommitArtifact(self, v: Json) -> Json:
         self.artifacts[v["artifactID"]]["state"] = "COMMITTED"
         return {"commitArtifact": {"artifact": {"id": v["artifactID"], "digest": "d"}}}
+
+    def op_ArtifactByID(self, v: Json) -> Json:
+        stored = self.artifacts[v["id"]]
+        sequence = {
+            "__typename": "ArtifactSequence",
+            "id": f"sequence-{v['id']}",
+            "name": stored["artifactCollectionName"],
+        }
+        return {"artifact": {
+            "__typename": "Artifact", "id": v["id"], "versionIndex": 0, "description": None, "metadata": "{}",
+            "artifactSequence": sequence | {"project": project(stored["projectName"]) | {"internalId": "1"}},
+            "artifactType": {"name": stored["artifactTypeName"]}, "state": stored["state"], "tags": [],
+            "ttlDurationSeconds": -1, "ttlIsInherited": True, "historyStep": None, "size": 1, "digest": "d",
+            "commitHash": None, "fileCount": 1, "createdAt": NOW, "updatedAt": None,
+        }}  # fmt: skip
 
     def op_ProjectInternalId(self, v: Json) -> Json:
         return {"project": {"internalId": base64.b64encode(b"Project:1").decode()}}

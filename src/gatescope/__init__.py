@@ -14,8 +14,13 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 
-def load(run: str | Path, root: str | Path | None = None, device: str | torch.device = "cpu") -> Trained:
+def load(
+    run: str | Path,
+    root: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    trust: bool = False,
+) -> Trained:
     """Load a finished run as a model that predicts; see `gatescope.loading.load`."""
     from gatescope.loading import load as loaded  # imports torch
 
-    return loaded(run, root, device)
+    return loaded(run, root, device, trust)

@@ -39,12 +39,13 @@ from gatescope.composition import (
 from gatescope.config import ConfigError, check, check_files, check_structure
 from gatescope.devices import device_count
 from gatescope.distributed import refuse_foreign_torchrun, spread
-from gatescope.invocation import write
+from gatescope.invocation import command, write
 from gatescope.machine import check_machine
 from gatescope.overrides import with_quoted_paths
 from gatescope.processes import die_with_sweep
 from gatescope.run_options import with_options_of_start
 from gatescope.startup import import_libraries, imports_uncollected
+from gatescope.tracking.closing import lines_of_run
 from gatescope.tracking.directory import ensure_writable, run_lock
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import RUNNING_ELSEWHERE, SweepFailed, is_finished, monitored_value
@@ -132,7 +133,8 @@ def help_text(folder: str | None = None) -> str:
     search = add_config_dir([], folder)
     template = compose(loader, search, sweep=True).hydra.help.template
     options = [f"{group}: {', '.join(names)}" for group, names in public_options(loader, search).items()]
-    return str(template).replace("$APP_CONFIG_GROUPS", "\n".join(options) + "\n")
+    text = str(template).replace("$APP_CONFIG_GROUPS", "\n".join(options) + "\n")
+    return text.replace("python train.py", command("train"))
 
 
 def flags_parser() -> argparse.ArgumentParser:
@@ -220,6 +222,9 @@ def _run(cfg: DictConfig) -> float:
         if name.startswith("test/")
     ]
     log.info("finished: %s  %s", result.directory, "  ".join(metrics))
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        for line in lines_of_run(cfg):
+            log.info("%s", line)
     return result.monitored
 
 

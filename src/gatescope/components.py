@@ -62,7 +62,7 @@ def _target_problems(node: Mapping[str, Any], key: str) -> Iterator[str]:
         yield f"{key}._target_: {node['_target_']} has moved, write {MOVED[node['_target_']]}"
         return
     try:
-        target = _locate(str(node["_target_"]))
+        target = locate(str(node["_target_"]))
     except ImportError as error:
         yield f"{key}._target_: given {node['_target_']!r}, {error}"
         return
@@ -83,13 +83,15 @@ def import_from_working_directory() -> None:
 
 
 @cache
-def _locate(path: str) -> Any:
+def locate(path: str) -> Any:
     """Return the object of a dotted path.
 
     Raises:
         ImportError: The object does not exist; the message says which part of the path does not.
     """
     module_name, _, attribute = path.rpartition(".")
+    if not module_name or not all(part.isidentifier() for part in path.split(".")):
+        raise ImportError("which is not a dotted path to a class or function")
     try:
         module = importlib.import_module(module_name)
     except ValueError as error:

@@ -30,8 +30,11 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from gatescope.components import argument_problems, component_problems, disallowed, unknown_key
+from gatescope.conflicts import conflicts
+from gatescope.data_seed import vary_data_problems
 from gatescope.fold_keys import fold_problems
 from gatescope.moved import current_targets
+from gatescope.value_limits import limit_problems, optimizer_problems
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 OPEN = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
@@ -59,6 +62,12 @@ def _devices(value: Any) -> Any:
     if value == "auto" or (type(value) is int and (value == -1 or value > 0)):
         return value
     raise ValueError("a number from 1, or auto (CUDA_VISIBLE_DEVICES=1 in the environment selects card 1)")
+
+
+def _epochs(value: Any) -> Any:
+    if value == "auto" or (type(value) is int and value >= -1):
+        return value
+    raise ValueError("a number of epochs, -1 for no limit, or auto, the length of the recipe")
 
 
 def _batches(lowest: int) -> Callable[[Any], Any]:
@@ -110,6 +119,7 @@ def _only(allowed: Any, reason: str) -> Callable[[Any], Any]:
 
 
 TIME = "days:hours:minutes:seconds (00:01:30:00) or a mapping ({minutes: 90})"
+SomeComponent = Annotated[dict[str, Any], AfterValidator(lambda node: _named(node) if node else node)]
 Component = Annotated[dict[str, Any], AfterValidator(_named)]
 Count = Annotated[int, Field(ge=1)]
 Limit = Annotated[int, Field(ge=-1)]
@@ -136,6 +146,7 @@ class ModelConfig:
     bidirectional: bool
     dropout: Share
     embedding_size: Annotated[int, Field(ge=1, le=100_000)]
+    embedding_std: Annotated[float, Field(gt=0, le=100)] = 1.0
 
 
 @dataclass(config=STRICT)
@@ -174,7 +185,7 @@ class TrainerConfig:
 
     accelerator: Literal["cpu", "gpu", "cuda", "auto"]
     devices: Annotated[int | Literal["auto"], BeforeValidator(_devices)]
-    max_epochs: Limit
+    max_epochs: Annotated[Any, BeforeValidator(_epochs)]
     max_steps: Limit
     gradient_clip_val: Positive | None
     gradient_clip_algorithm: Literal["norm", "value"]
@@ -225,6 +236,7 @@ class TrackingConfig:
     entity: str | None
     name: str | None
     tensorboard: bool
+    finish_seconds: Annotated[float, Field(gt=0, le=86400)] = 20.0
 
 
 @dataclass(config=STRICT)
@@ -242,6 +254,69 @@ class EarlyStoppingConfig:
 
     patience: Count | None
     min_delta: Annotated[float, Field(ge=0)] = 0.0
+    min_steps: Amount = 0
+
+
+@dataclass(config=STRICT)
+class LengthConfig:
+    """The length of training: a number of epochs, with limits in updates of the weights."""
+
+    epochs: Count
+    min_steps: Amount
+    max_steps: Count | None
+
+
+@dataclass(config=STRICT)
+class RecipeConfig:
+    """The settings of a kind of data. Other groups take them over by interpolation.
+
+    Only `length` is read here, where `trainer.max_epochs` is auto.
+    """
+
+    lr: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+    dropout: Share
+    bidirectional: bool
+    embedding_std: Annotated[float, Field(gt=0, le=100)]
+    length: LengthConfig
+    patience: Count | None
+
+
+def _domain(value: Any) -> Any:
+    if value is None or (isinstance(value, list) and value and all(map(_scalar, value))):
+        return value
+    if isinstance(value, dict) and {"low", "high"} <= set(value) <= {"low", "high", "log"}:
+        low, high, log = value["low"], value["high"], value.get("log", False)
+        numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (low, high))
+        if numbers and type(log) is bool and low < high and (low > 0 or not log):
+            return value
+    raise ValueError(
+        "a list of values, or {low: 0.001, high: 0.1, log: true} with low below high, and above 0 with log; "
+        "null leaves the key out"
+    )
+
+
+def _scalar(value: Any) -> bool:
+    return value is None or isinstance(value, int | float | bool | str)
+
+
+@dataclass(config=STRICT)
+class TuneConfig:
+    """Tuning of every variant of a sweep with the same number of trials.
+
+    `stage` and `number` are set by the sweeper, for each of its runs.
+    """
+
+    sampler: Literal["random", "tpe"] | None = None
+    trials: Count = 16
+    parallel: Count = 2
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)] = field(
+        default_factory=lambda: [1000]
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    space: dict[str, Annotated[Any, BeforeValidator(_domain)]] = field(default_factory=dict)
+    stage: Literal["trial", "final"] | None = None
+    number: Amount | None = None
 
 
 @dataclass(config=OPEN)
@@ -297,6 +372,7 @@ class StudyConfig:
     margin: Annotated[float, Field(gt=0)] | None = None
     solved: SolvedConfig | None = None
     contrasts: list[Annotated[list[Name], Field(min_length=2, max_length=2)]] = field(default_factory=list)
+    vary_data: bool = False
 
 
 @dataclass(config=STRICT)
@@ -314,17 +390,19 @@ class RootConfig:
     model: AnyModel
     attention: Component
     optimizer: OptimizerConfig
-    scheduler: dict[str, Any]
+    scheduler: SomeComponent
     trainer: TrainerConfig
     instruments: InstrumentsConfig
     tracking: TrackingConfig
-    decoder: dict[str, Any] = field(default_factory=dict)
+    decoder: SomeComponent = field(default_factory=dict)
     monitor: Annotated[str, Field(min_length=1)] | None = None
     monitor_direction: Literal["max", "min"] | None = None
     loss: LossConfig = field(default_factory=LossConfig)
     start: Annotated[str | None, Field(alias="from", min_length=1)] = None
     freeze: list[Annotated[str, Field(min_length=1)]] = field(default_factory=list)
     metric: dict[str, Any] = field(default_factory=dict)
+    recipe: RecipeConfig | None = None
+    tune: TuneConfig = field(default_factory=TuneConfig)
 
 
 ALIASES = {"start": "from"}
@@ -340,9 +418,14 @@ def check(cfg: Mapping[str, Any]) -> None:
             and the nearest name.
     """
     plain = resolved(cfg)
+    if problems := list(limit_problems(plain)):
+        raise ConfigError(problems)
     problems = list(structure_problems(plain))
     reported = {problem.split(":")[0] for problem in problems}
     problems += [p for p in _all_component_problems(plain) if p.split(":")[0] not in reported]
+    if not problems:
+        problems = list(vary_data_problems(plain))
+    problems = problems or list(optimizer_problems(plain))
     if problems:
         raise ConfigError(problems)
 
@@ -359,7 +442,8 @@ def check_files(cfg: Mapping[str, Any]) -> None:
 
 def check_structure(cfg: Mapping[str, Any]) -> None:
     """Check a config as `check` does, but without importing its components."""
-    problems = list(structure_problems(resolved(cfg)))
+    plain = resolved(cfg)
+    problems = list(limit_problems(plain)) or list(structure_problems(plain))
     if problems:
         raise ConfigError(problems)
 
@@ -414,12 +498,18 @@ def _sentence(key: str, errors: list[Any], plain: Mapping[str, Any]) -> str:
         return unknown_key(key, allowed_keys(key.rpartition(".")[0], plain))
     if kinds & {"missing", "missing_argument"}:
         return f"{key}: missing, every run needs it: give {key}=…, and no ~{key}"
-    value: Any = plain
-    for part in key.split("."):
-        value = value[part]
+    value = _value_at(plain, key)
     if value == "???":
         return _needed(key)
     return disallowed(key, value, errors)
+
+
+def _value_at(node: Any, key: str) -> Any:
+    """Return the value of a dotted key; names may have dots themselves, such as those of `tune.space`."""
+    if not key:
+        return node
+    name = next(one for one in sorted(node, key=len, reverse=True) if f"{key}.".startswith(f"{one}."))
+    return _value_at(node[name], key[len(name) + 1 :])
 
 
 def _needed(key: str) -> str:
@@ -438,6 +528,7 @@ def _contradictions(plain: Mapping[str, Any]) -> Iterator[str]:
     """Yield the contradictions between several keys."""
     yield from fold_problems(plain["data"])
     yield from _data_problems(plain["data"])
+    yield from conflicts(plain)
     model, trainer, heads = plain["model"], plain["trainer"], plain["attention"].get("heads", 1)
     if "hidden_size" in model and model["parameters"] is None and isinstance(heads, int) and heads > 1:
         width = model["hidden_size"] * (2 if model["bidirectional"] else 1)
@@ -445,6 +536,8 @@ def _contradictions(plain: Mapping[str, Any]) -> Iterator[str]:
             yield f"attention.heads: given {heads}, allowed: a divisor of the width of the states, {width}"
     if "baseline" in model and (plain.get("from") or plain.get("freeze")):
         yield "from: a model without a network has no weights, leave out from and freeze"
+    if trainer["max_epochs"] == "auto" and plain.get("recipe") is None:
+        yield "trainer.max_epochs: auto needs a recipe; give a number of epochs"
     if trainer["max_epochs"] == trainer["max_steps"] == -1 and trainer.get("max_time") is None:
         yield "trainer.max_epochs: given -1, allowed: a number of epochs, or -1 with trainer.max_steps given"
     if trainer.get("limit_val_batches") == 0:
@@ -464,6 +557,16 @@ def _data_problems(data: Mapping[str, Any]) -> Iterator[str]:
     for key, most in (("batch_size", 2**31 - 1), ("seed", 2**32 - 1)):
         if type(data.get(key)) is int and data[key] > most:
             yield f"data.{key}: given {data[key]}, allowed: at most {most}"
+    for key, value in data.items():
+        if value in ("", []) and key not in ("specials", "label_separator"):
+            yield f"data.{key}: given {json.dumps(value)}, which is empty"
+    if isinstance(encoding := data.get("encoding"), str) and encoding:
+        try:
+            "a".encode(encoding)
+        except LookupError as error:
+            yield f"data.encoding: given {json.dumps(encoding)}, {error}; utf-8, latin-1 and cp1252 are some"
+    if type(data.get("workers")) is int and data["workers"] > 1000:
+        yield f"data.workers: given {data['workers']}, allowed: at most 1000"
 
 
 def _missing_files(data: Mapping[str, Any]) -> Iterator[str]:

@@ -24,6 +24,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gatescope.config import ConfigError
+from gatescope.invocation import command
 from gatescope.ranks import under_torchrun
 from gatescope.tracking.directory import write_atomically
 from gatescope.tracking.identity import run_dir, run_id
@@ -62,8 +63,8 @@ def refuse_foreign_torchrun() -> None:
     if under_torchrun():
         raise ConfigError(
             [
-                "train.py starts torchrun itself, once per run: use "
-                "`python train.py trainer=ddp trainer.devices=N`"
+                "the command starts torchrun itself, once per run: use "
+                f"`{command('train')} trainer=ddp trainer.devices=N`"
             ]
         )
 

@@ -20,6 +20,7 @@ from gatescope.config import ConfigError
 from gatescope.data.datamodule import SequenceData
 from gatescope.loading import load
 from gatescope.models.encoder import SequenceModel
+from gatescope.opening import NotTrusted, targets
 from gatescope.sequences import TaskSpec
 from gatescope.trained import LoadError, Trained
 
@@ -47,7 +48,12 @@ def source_run(cfg: Mapping[str, Any]) -> Trained | None:
     if (name := cfg.get("from")) is None:
         return None
     try:
-        return load(str(name), cfg.get("root"))
+        named = {path for section in SECTIONS for _, path in targets(cfg.get(section), section)}
+        named |= {path for _, path in targets(cfg["data"], "data")}
+        return load(str(name), cfg.get("root"), named=named)
+    except NotTrusted as error:
+        hint = "or give the same part to this command"
+        raise ConfigError([f"from={name}: {str(error).partition('; ')[0]}; {hint}"]) from error
     except (NoRuns, LoadError) as error:
         raise ConfigError([f"from={name}: {error}"]) from error
 

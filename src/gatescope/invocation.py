@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -12,9 +13,13 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 def command(name: str) -> str:
     """Return `python train.py` or `python scripts/NAME.py` in a checkout, else `gatescope NAME`.
 
+    `gatescope NAME` it is in a checkout, too, where the reader has called the console command.
+
     Args:
         name: Name of a subcommand of `gatescope`.
     """
+    if re.search(r"(^|[\\/])gatescope( \w+)?$", sys.argv[0]):
+        return f"gatescope {name}"
     script = "train.py" if name == "train" else f"scripts/{name}.py"
     in_checkout = Path.cwd() == CHECKOUT and (CHECKOUT / script).is_file()
     return f"python {script}" if in_checkout else f"gatescope {name}"

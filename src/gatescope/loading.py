@@ -7,7 +7,7 @@ predicts starts fast. Only the data of a run need them, which are loaded at the 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from gatescope.analysis.record_files import find_run
 from gatescope.building import build_network
-from gatescope.components import import_from_working_directory
 from gatescope.data.encoding.tokenizers import restore
 from gatescope.data.errors import DataError
-from gatescope.moved import current_targets
+from gatescope.opening import NotTrusted, opened_config
 from gatescope.saved_task import restored_task
 from gatescope.sequences import TaskSpec
 from gatescope.tracking.checkpoint_files import read_checkpoint, weights_path
@@ -33,16 +32,25 @@ if TYPE_CHECKING:
     from gatescope.data.datamodule import SequenceData
 
 
-def load(run: str | Path, root: str | Path | None = None, device: str | torch.device = "cpu") -> Trained:
+def load(
+    run: str | Path,
+    root: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    trust: bool = False,
+    named: Collection[str] = (),
+) -> Trained:
     """Load the best weights of a run, with vocabulary and preprocessing.
 
     Args:
         run: Id of the run, or the directory of its record.
         root: Directory in which ids are searched; default: the environment variable RUNS_DIR, else `runs`.
         device: Device of the model, such as "cuda".
+        trust: Whether the record may run code outside this package; only for records that you know.
+        named: Dotted paths of classes outside this package that it may use nevertheless.
 
     Raises:
         NoRuns: There is no such run; the message contains the nearest id.
+        NotTrusted: The record names something outside this package.
         LoadError: The run has no usable weights, they belong to another version, or there is no such device.
         DataError: The run is of a version that did not save its task, and its data are no longer available.
     """
@@ -51,16 +59,13 @@ def load(run: str | Path, root: str | Path | None = None, device: str | torch.de
     record = read_run(directory)
     if not (directory / "config.yaml").exists():
         raise LoadError(f"{directory} has no config.yaml, which is needed to build the model")
-    saved = OmegaConf.to_container(OmegaConf.load(directory / "config.yaml"))
-    cfg = OmegaConf.create(current_targets(saved))
-    assert isinstance(cfg, DictConfig)
-    if "baseline" in cfg.model:
+    saved: Any = OmegaConf.to_container(OmegaConf.load(directory / "config.yaml"))
+    if "baseline" in (saved.get("model") or {}):
         raise LoadError(f"{directory.name} is a baseline without a network: there are no weights to load")
-    checkpoint = _read_weights(directory, str(record.get("status")))
-    import_from_working_directory()
     try:
-        trained = _build(directory, cfg, checkpoint)
-    except (DataError, LoadError):
+        cfg = OmegaConf.create(opened_config(saved, directory.name, trust, named))
+        trained = _build(directory, cfg, _read_weights(directory, str(record.get("status"))))
+    except (DataError, LoadError, NotTrusted):
         raise
     except Exception as error:  # an older config or layer makes Hydra and torch raise many types
         raise LoadError(_version_message(directory, record, error)) from error

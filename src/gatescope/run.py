@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +13,14 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from gatescope.announce import announced
 from gatescope.baselines.base import Baseline, evaluate
 from gatescope.building import build_network
 from gatescope.cells.kernels.layer import kernel_of
 from gatescope.components import import_from_working_directory
 from gatescope.config import ConfigError, check, check_files
+from gatescope.conflicts import ignored
+from gatescope.data.cache import cache_folder
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.errors import DataError
 from gatescope.devices import accelerator_of, check_card, device_count
@@ -27,7 +32,7 @@ from gatescope.ranks import rank, under_torchrun
 from gatescope.tracking.checkpoint_files import read_checkpoint, weights_path
 from gatescope.tracking.checkpoint_io import AtomicCheckpointIO
 from gatescope.tracking.content import find_inputs
-from gatescope.tracking.identity import run_dir, run_id
+from gatescope.tracking.identity import data_name, run_dir, run_id
 from gatescope.tracking.lifecycle import TrackedRun, track_run, write_metadata
 from gatescope.tracking.outcomes import is_finished, monitored_value
 from gatescope.tracking.record import Record, result_json
@@ -43,6 +48,7 @@ from gatescope.training.best_checkpoint import (
 )
 from gatescope.training.class_weights import loss_options
 from gatescope.training.data_identity import check_same_data
+from gatescope.training.length import max_epochs
 from gatescope.training.memory import is_out_of_memory
 from gatescope.training.module import SequenceTask
 from gatescope.training.monitor import Monitor, choose_monitor
@@ -92,6 +98,7 @@ def run(cfg: DictConfig) -> RunResult:
             record everything that was measured before.
         NonFiniteLoss: Training diverged; the record contains everything that was measured before.
     """
+    import_from_working_directory()
     check(cfg)
     check_machine(cfg)
     devices = device_count(cfg)
@@ -138,6 +145,8 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
     if cfg.trainer.compile:
         # Documented in torch's "torch._logging"; otherwise dynamo prints each branch on lengths.
         torch._logging.set_logs(dynamo=logging.ERROR)
+        # By default compiled code is kept in, and loaded from, the shared folder of temporary files.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
         module.model.compile()
     kernel = kernel_of(module.model, training_device(cfg))
     tracking.write_metadata(data.task, sizes(module.model), kernel, module.monitor)
@@ -146,8 +155,9 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
     callbacks = [memory, *probes, tracking.checkpoints]
     directory, plugins = tracking.record.directory, [AtomicCheckpointIO()]
     trainer = make_trainer(
-        cfg, data.task, directory, tracking.loggers, callbacks, plugins, devices, module.monitor
-    )
+        cfg, data.task, directory, tracking.loggers, callbacks, plugins, devices, module.monitor,
+        max_epochs(cfg, data),
+    )  # fmt: skip
     log_update_steps(trainer)
     with memory.explained():
         trainer.fit(module, datamodule=data, ckpt_path=tracking.checkpoint)
@@ -239,15 +249,16 @@ def complete_rebuilt_record(record: Record, data: SequenceData, module: Sequence
 
 def load_data(cfg: DictConfig) -> SequenceData:
     """Return the datamodule after `setup`; the order of its batches depends on the seed of the run."""
-    import_from_working_directory()
     data: SequenceData = instantiate(cfg.data)
     data.order_seed = cfg.seed
     if (source := source_run(cfg)) is not None:
         keep_vocabulary(data, source)
-    files = find_inputs(OmegaConf.to_container(cfg.data, resolve=True), "data")
+    files = list(find_inputs(OmegaConf.to_container(cfg.data, resolve=True), "data"))
     data.sources = {key: (str(path.absolute()), digest) for key, path, digest in files}
+    read = ", ".join(str(path) for _, path, _ in files) or f"the data {data_name(cfg.data)}"
     try:
-        data.setup()
+        with announced(f"reading {read}") if rank() == 0 else nullcontext():
+            data.setup()
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -291,6 +302,8 @@ def fit_baseline(cfg: DictConfig, tracking: TrackedRun, data: SequenceData) -> R
         data: The data.
     """
     assert data.splits is not None
+    for line in ignored(cfg):
+        log.warning("%s", line)
     baseline: Baseline = instantiate(cfg.model.baseline)
     scores, predictions = evaluate(baseline, data.splits)
     tracking.write_metadata(data.task, {"total": baseline.parameters, "between": 0, "stack": 0})

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gatescope.opening import opened_config
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -19,19 +21,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def texts_of(config: Mapping[str, Any], predictions: pd.DataFrame) -> Texts | None:
+def texts_of(config: Mapping[str, Any], predictions: pd.DataFrame, trust: bool = False) -> Texts | None:
     """Return the function from example ids to texts, for the test split of a run.
 
     Args:
         config: the resolved config of the run.
         predictions: the recorded predictions of the test.
+        trust: whether the config may name datasets outside this package.
 
     Returns:
         The function; None, with a warning, where the data cannot be loaded or their targets differ from those
         in `predictions`.
     """
     try:
-        data = _data(json.dumps({"data": config["data"], "seed": config.get("seed", 0)}, sort_keys=True))
+        needed = {"data": config["data"], "seed": config.get("seed", 0)}
+        opened = opened_config(needed, "the run", trust)
+        data = _data(json.dumps(opened, sort_keys=True))
     except Exception as error:  # a dataset, its package or a missing file can raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         log.warning("errors are shown without their texts: the data cannot be loaded (%s)", reason)

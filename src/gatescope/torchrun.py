@@ -4,13 +4,19 @@
     python -m gatescope.torchrun CONFIG COMMAND…                    a rank, started by the launcher
 
 FAILURE is the file that receives the first failure. COMMAND is the command of the job, for the record.
+
+Nothing listens on an interface that other machines reach: launcher and ranks meet in files of a folder that
+only this user can read, and the ranks exchange gradients over the loopback interface. torch's stores over TCP
+(those of `--standalone`, for example) listen on all interfaces, and trust whoever connects.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
+import socket
 import sys
 import time
 import traceback
@@ -37,9 +43,12 @@ def launch(devices: str, failure: str, *rank_arguments: str) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     logging.disable()  # the job prints the failure
-    ranks = ["--standalone", f"--nproc-per-node={devices}", "--module", "gatescope.torchrun"]
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # else a TCP store is started beside the file
+    meeting = ["--rdzv-backend=c10d", "--rdzv-conf=store_type=file", "--rdzv-id=gatescope"]
+    meeting += [f"--rdzv-endpoint={Path(failure).with_name('meeting')}", "--local-addr=127.0.0.1"]
+    ranks = ["--nnodes=1", f"--nproc-per-node={devices}", "--module", "gatescope.torchrun"]
     try:
-        torchrun.main([*ranks, *rank_arguments])
+        torchrun.main([*meeting, *ranks, *rank_arguments])
     except SignalException as error:
         return 128 + error.sigval
     except ChildFailedError as error:
@@ -75,6 +84,7 @@ def train(config: str, *command: str) -> int:
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
     from gatescope.cli import INTERRUPTED, PREEMPTED
+    from gatescope.devices import accelerator_of
     from gatescope.run import run
 
     sys.argv = list(command)
@@ -82,7 +92,9 @@ def train(config: str, *command: str) -> int:
         level=logging.WARNING if rank() else logging.INFO, format="%(message)s", stream=sys.stdout
     )
     try:
-        run(DictConfig(OmegaConf.load(config)))
+        cfg = DictConfig(OmegaConf.load(config))
+        join_ranks(Path(config).with_name("ranks"), accelerator_of(cfg) == "cuda")
+        run(cfg)
     except SIGTERMException:
         return PREEMPTED
     except KeyboardInterrupt:
@@ -91,6 +103,26 @@ def train(config: str, *command: str) -> int:
         write_failure(error)
         return 1
     return 0
+
+
+def join_ranks(path: Path, on_gpu: bool) -> None:
+    """Make the process group of the ranks, which Lightning then uses instead of one over TCP.
+
+    Args:
+        path: File in which they meet.
+        on_gpu: Whether they train on GPUs.
+    """
+    from torch import distributed
+
+    loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
+    if loopback is not None:
+        for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+            os.environ.setdefault(variable, loopback)
+    ranks = int(os.environ["WORLD_SIZE"])
+    store = distributed.FileStore(str(path), ranks)
+    distributed.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=rank(), world_size=ranks)
+    if on_gpu:
+        atexit.register(distributed.destroy_process_group)  # as Lightning does; torch warns otherwise
 
 
 def write_failure(error: Exception) -> None:

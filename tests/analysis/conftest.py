@@ -153,7 +153,10 @@ def attention_readings(seed: int) -> list[dict[str, Any]]:
     values = {
         "tau/gradient_input/token": 0.3, "tau/leave_one_out/token": 0.2,
         "tau/integrated_gradients/token": 0.25,
-        "tau/null_spread": 0.2, "permutation/total_variation": 0.1, "comprehensiveness/attention": 0.7,
+        **{f"tau/{name}/token/permuted_spread": 0.02 for name in
+           ("gradient_input", "leave_one_out", "integrated_gradients")},
+        "permutation/total_variation": 0.1,
+        "comprehensiveness/attention": 0.7,
         "comprehensiveness/random": 0.4, "sufficiency/attention": 0.6, "sufficiency/random": 0.5,
     }  # fmt: skip
     rows = [

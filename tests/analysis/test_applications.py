@@ -9,6 +9,7 @@ import pytest
 
 from gatescope.analysis import study
 from gatescope.analysis.comparison import Comparison, compare
+from gatescope.analysis.figures import load
 from gatescope.analysis.report import write_report
 from gatescope.analysis.report.findings import applications
 from gatescope.analysis.runs import RecordSource
@@ -49,7 +50,7 @@ def comparison(tmp_path: Path) -> Comparison:
 
 
 def test_each_dataset_is_compared_on_its_own_metric(comparison: Comparison) -> None:
-    music, series = applications.dataset_results(comparison)
+    music, series = comparison.datasets
     assert (music.dataset, music.metric, music.higher_is_better, music.best) == (
         "chorales",
         "test/nll",
@@ -67,23 +68,47 @@ def test_each_dataset_is_compared_on_its_own_metric(comparison: Comparison) -> N
 def test_published_results_are_compared_with_measured_ones(comparison: Comparison) -> None:
     written = applications.findings(comparison)
     text = "\n".join(written.paragraphs)
-    assert "| gunpoint | accuracy | 0.810 [0.785, 0.835] | **0.930 [0.905, 0.955]** |" in text
+    assert "| gunpoint | accuracy | 0.810 [0.784, 0.834] | **0.930 [0.901, 0.951]** |" in text
     assert "GRU 0.900 (Somebody 2020)" in text
-    assert "gunpoint: gru 0.930 [0.905, 0.955], published 0.900, reached." in text
-    assert "chorales: gru 8.700" in text
-    assert "published 8.400, not reached." in text
-    assert "Mean at least as good as the baseline's: chorales (gru) and gunpoint (gru)." in text
-    assert written.headline.endswith("on 2 of 2 datasets.")
+    assert "gunpoint: GRU 0.930 [0.901, 0.951], published 0.900, reached." in text
+    assert "chorales: GRU 8.70" in text
+    assert "published 8.40, not reached." in text
+    assert "Mean at least as good as the baseline's: chorales (GRU) and gunpoint (GRU)." in text
+    assert written.title == (
+        "GRU has the best mean of the networks on 2 of 2 datasets; the network that is best on "
+        "validation reaches the model without recurrence on 2 of 2"
+    )
+    assert "Of 2 published results of these networks, 1 is reached: gunpoint (GRU)." in written.headline
+
+
+def test_a_baseline_that_wins_is_said_first(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path, "gru-none", seed, study=STUDY, accuracy=0.8 + seed / 100, data=SERIES)
+    write_run(tmp_path, "series_logistic-none", 0, study=STUDY, accuracy=0.85, data=SERIES)
+    written = applications.findings(compare(RecordSource(tmp_path, "toy").tables()))
+    assert written.title.startswith("A model without recurrence beats every network on 1 of 1 datasets")
+    assert "(Summaries + logistic regression 0.850, GRU 0.810 [" in written.headline
+
+
+def test_every_dataset_is_in_the_figure_with_its_own_metric(comparison: Comparison) -> None:
+    figure = load("metric_by_variant").draw(comparison)
+    titles = {axes.get_title(loc="left"): axes.get_xlabel() for axes in figure.axes}
+    assert titles == {
+        "chorales": "test negative log-likelihood (nats)",
+        "gunpoint": "test accuracy",
+    }
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]  # the second shares them
+    assert names == ["RNN", "GRU"], "cells: each dataset has one variant of each"
 
 
 def test_a_metric_of_another_task_is_not_missing(comparison: Comparison, tmp_path: Path) -> None:
     readme = write_report(RecordSource(tmp_path, "toy"), tmp_path / "out", paper=False).read_text()
-    assert "## Results by dataset" in readme
+    assert "# GRU has the best mean of the networks on 2 of 2 datasets;" in readme
     assert "No finite result" not in readme
-    assert "| gru-none | data=chorales | nan" not in readme
+    assert "| GRU | chorales | nan" not in readme
 
 
 def test_without_networks_there_is_no_row(tmp_path: Path) -> None:
     write_run(tmp_path, "series_logistic-none", 0, study=STUDY, accuracy=0.85, data=SERIES)
     comparison = compare(RecordSource(tmp_path, "toy").tables())
-    assert applications.findings(comparison).paragraphs == ["No network has a finite result."]
+    assert applications.findings(comparison).title == "No network has a finite result"

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from gatescope.analysis import style
 from gatescope.analysis.comparison import Comparison, compare
@@ -48,7 +49,8 @@ def toy_comparison(root: Path) -> Comparison:
 
 
 def test_every_figure_is_tested() -> None:
-    assert set(LOOKUP.names()) == {*COMPARISON, *VANISHING}
+    elsewhere = {"critical_difference", "expected_best"}  # test_datasets.py, test_trials.py
+    assert set(LOOKUP.names()) == {*COMPARISON, *VANISHING, *elsewhere}
 
 
 @pytest.mark.parametrize("name", COMPARISON)
@@ -82,6 +84,8 @@ def check_legible(figure: Figure, asked: float | None) -> None:
         assert outer.x1 <= box.x1 + 2
         sizes = [label.get_fontsize() for label in axes.get_xticklabels() + axes.get_yticklabels()]
         assert min(sizes, default=7) >= 6
+    written = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    assert min(text.get_fontsize() for text in written) >= 6.3, "9 px where a column is 340 px wide"
     for legend in figure.legends:
         inside = legend.get_window_extent()
         assert inside.x0 >= box.x0
@@ -114,7 +118,7 @@ def test_captions_count_dead_and_exploded_seeds(tmp_path: Path) -> None:
     comparison = compare(RecordSource(tmp_path, "vanishing").tables())
     for name in ("vanishing_curves", "half_life_over_training"):
         caption = load(name).caption(comparison)
-        assert "Not in the means, at the end: irnn-none 1 of 3 dead; gru-none 1 of 3 exploded." in caption
+        assert "Not in the means, at the end: IRNN 1 of 3 dead; GRU 1 of 3 exploded." in caption
     curves = load("vanishing_curves").numbers(comparison).set_index(["time", "variant"]).sort_index()
     end = curves.loc[("tested weights", "irnn-none")]
     assert set(end.n) == {2}
@@ -148,7 +152,7 @@ def test_gradient_norms_that_are_zero_or_not_finite_are_counted(tmp_path: Path) 
     for part in ("all parameters", "recurrent weights"):
         row = numbers.loc[(part, 4)]
         assert (row["mean"], row["n"], row["dead"], row["exploded"]) == (pytest.approx(2.0), 2, 1, 1)
-    assert "irnn-none 1 of 4 dead, 1 of 4 exploded" in load("gradient_norms").caption(comparison)
+    assert "IRNN 1 of 4 dead, 1 of 4 exploded" in load("gradient_norms").caption(comparison)
 
 
 def test_drawn_means_are_means_over_seeds(toy: Path) -> None:
@@ -300,7 +304,7 @@ def test_faithfulness_uses_the_last_measurement_and_the_value_by_chance(toy: Pat
     numbers = load("faithfulness").numbers(toy_comparison(toy)).set_index(["quantity", "variant"])
     # Seeds 0 to 4 add 0.01 each to every value.
     tau = numbers.loc[("τ: gradient × input", "gru-additive")]
-    assert (tau["mean"], tau["n"], tau["chance"]) == pytest.approx((0.32, 5, 0.22))
+    assert (tau["mean"], tau["n"], tau["chance"]) == pytest.approx((0.32, 5, 0.04))
     erased = numbers.loc[("comprehensiveness", "rnn-none")]
     assert (erased["mean"], erased["chance"]) == pytest.approx((0.72, 0.42))
 

@@ -43,10 +43,15 @@ def test_findings_outside_the_package_are_in_readme_page_and_list(tmp_path: Path
     assert done.returncode == 0, done.stderr
     reports = tmp_path / "reports"
     readme = (reports / "toy" / "README.md").read_text(encoding="utf-8")
-    assert "## My own title\n\nMy words: **gru-none** leads 1 other.\n" in readme
+    assert readme.startswith("# My own title\n")
+    assert "\nMy headline.\n" in readme
+    assert "\nMy words: **gru-none** leads 1 other.\n" in readme
     page = (reports / "toy" / "report.html").read_text(encoding="utf-8")
     assert "My words: <strong>gru-none</strong> leads 1 other." in page
-    assert "My headline." in (reports / "README.md").read_text(encoding="utf-8")
+    assert "<h1>My own title</h1>" in page
+    assert "**My own title.** *Which of these is better?* My headline." in (reports / "README.md").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,7 +77,7 @@ def test_findings_that_raise_are_replaced_by_the_message(
     readme = (tmp_path / "o" / "toy" / "README.md").read_text(encoding="utf-8")
     assert "The findings could not be written" in readme
     assert message in readme
-    assert "| gru-none | 0.800" in readme
+    assert "| GRU | 0.80" in readme
     assert "could not be written" in (tmp_path / "o" / "toy" / "report.html").read_text(encoding="utf-8")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from gatescope.analysis.comparison import Comparison, compare
 from gatescope.analysis.report import write_report
@@ -18,20 +19,34 @@ from .conftest import write_run
 STUDY = {"name": "toy", "findings": "interpretability", "figures": ["faithfulness"], "baseline": None}
 
 
+TAU = "attention/tau/leave_one_out/token"
+EXAMPLES = 41
+ERASED = ("attention/comprehensiveness/attention", "attention/sufficiency/attention")
+
+
 def measurements(values: dict[str, float], seed: int) -> list[dict[str, Any]]:
-    at = {"step": 40, "epoch": 4, "kind": "scalar"}
-    return [at | {"name": name, "value": value + 0.001 * seed} for name, value in values.items()]
+    """Return measurements that depend on the seed, and τ of each example around its mean."""
+    at = {"step": 40, "epoch": 4}
+    rows = [
+        at | {"name": name, "kind": "scalar", "value": value + 0.001 * seed * (2 if name in ERASED else 1)}
+        for name, value in values.items()
+    ]
+    if mean := values.get(TAU):
+        own = (mean + 0.001 * seed + np.linspace(-0.4, 0.4, EXAMPLES)).tolist()
+        columns = {"id": list(range(EXAMPLES)), "tau": own}
+        rows.append(at | {"name": f"{TAU}/examples", "kind": "points", "columns": columns})
+    return rows
 
 
 GOOD = {
-    "attention/tau/leave_one_out/token": 0.6, "attention/tau/null_spread": 0.2,
+    TAU: 0.6, f"{TAU}/permuted_spread": 0.02,
     "attention/permutation/total_variation": 0.3, "attention/comprehensiveness/attention": 0.9,
     "attention/comprehensiveness/random": 0.4, "attention/sufficiency/attention": 0.8,
     "attention/sufficiency/random": 0.4, "attention/truth/attention": 0.95, "attention/truth/chance": 0.1,
     "gate_parts/layer0/update/start": 0.7, "gate_parts/layer0/update/negation": 0.6,
 }  # fmt: skip
 BAD = GOOD | {
-    "attention/tau/leave_one_out/token": 0.1, "attention/permutation/total_variation": 0.01,
+    TAU: 0.1, "attention/permutation/total_variation": 0.01,
     "attention/comprehensiveness/attention": 0.3, "attention/sufficiency/attention": 0.3,
 }  # fmt: skip
 MIXED = GOOD | {"attention/permutation/total_variation": 0.01}
@@ -40,6 +55,7 @@ MIXED = GOOD | {"attention/permutation/total_variation": 0.01}
 def comparison(root: Path, seeds: int = 5) -> Comparison:
     rng = np.random.default_rng(0)
     given = {"gru-additive": GOOD, "lstm-additive": BAD, "rnn-additive": MIXED, "gru-uniform": {}}
+    given["lstm-frozen_random"] = {TAU: 0.1}
     for variant, values in given.items():
         for seed in range(seeds):
             accuracy = (0.8 if variant == "gru-additive" else 0.7) + 0.002 * rng.normal()
@@ -51,22 +67,42 @@ def comparison(root: Path, seeds: int = 5) -> Comparison:
 
 def test_each_variant_is_judged_by_its_tests(tmp_path: Path) -> None:
     text = findings(comparison(tmp_path)).paragraphs[0]
-    assert "By all tests in gru-additive;" in text
-    assert "; by some tests only in rnn-additive (failed: weight);" in text
-    assert "by no test in lstm-additive." in text
+    assert "By all tests in GRU with additive attention;" in text
+    assert "; by some tests only in RNN with additive attention (failed: weight);" in text
+    assert "by no test in LSTM with additive attention." in text
+
+
+def test_agreement_is_tested_against_permuted_and_frozen_weights(tmp_path: Path) -> None:
+    found = {(one.variant, one.test): one for one in comparison(tmp_path).attention_tests}
+    assert len(found) == 3 * 4 + 1, "frozen random weights exist for the LSTM alone, and are not tested"
+    one = found["gru-additive", "permuted"]
+    tau = 0.602 + np.linspace(-0.4, 0.4, EXAMPLES)
+    variance = np.var([0, 0.001, 0.002, 0.003, 0.004], ddof=1) / 5 + tau.var(ddof=1) / EXAMPLES
+    estimate = one.contrast.difference.estimate
+    assert estimate.mean == pytest.approx(0.602)
+    # The degrees of freedom are about those of the examples, which vary most; 13 tests are one family.
+    width = stats.t.ppf(1 - 0.025 / 13, EXAMPLES - 1) * np.sqrt(variance)
+    assert estimate.high - 0.602 == pytest.approx(width, rel=0.01)
+    assert one.passed
+    # Frozen random attention reaches the same 0.1.
+    frozen = found["lstm-additive", "frozen"]
+    assert frozen.contrast.difference.estimate.mean == pytest.approx(0)
+    assert not frozen.passed
 
 
 def test_the_tables_of_ablations_deciding_steps_and_gates(tmp_path: Path) -> None:
     text = "\n".join(findings(comparison(tmp_path)).paragraphs)
-    assert "| gru-additive | gru-uniform | +0.1" in text
+    assert "| GRU, additive attention | GRU, uniform weights | +0.1" in text
     assert "| 5 | ahead |" in text
     assert "| variant | attention | chance |" in text
-    assert "| gru-additive | 0.952" in text
-    assert "| gru-additive | update | 0.702" in text
+    assert "| GRU, additive attention | 0.952" in text
+    assert "| GRU, additive attention | update gate | 0.702" in text
     assert "(chance 0.402)" in text
     assert "Jain & Wallace 2019" in text
     evaluated = text.split("Ablations")[0]
-    assert "| gru-uniform |" not in evaluated, "an ablation is not evaluated"
+    assert "| GRU, uniform weights |" not in evaluated, "an ablation is not evaluated"
+    assert "| GRU, additive attention | τ: leave-one-out | its permuted weights | +0.60 [" in evaluated
+    assert "| 5 | explains more |" in evaluated
 
 
 def test_few_seeds_give_no_verdict(tmp_path: Path) -> None:
@@ -79,6 +115,14 @@ def test_a_study_without_these_measurements_is_compared(tmp_path: Path) -> None:
     written = findings(compare(RecordSource(tmp_path, "toy").tables()))
     assert written.paragraphs[0].startswith("No findings on attention")
     assert "highest mean test accuracy" in written.headline
+
+
+def test_the_title_counts_the_variants_that_pass(tmp_path: Path) -> None:
+    written = findings(comparison(tmp_path))
+    assert written.title == "Attention passes all tests as an explanation in 1 of 3 variants"
+    assert written.figure == "faithfulness"
+    assert "0.10 [" in written.headline
+    assert "(LSTM with additive attention) to 0.60 [" in written.headline
 
 
 @pytest.mark.parametrize("seeds", [1, 5])

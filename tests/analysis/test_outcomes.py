@@ -93,9 +93,9 @@ def test_a_study_counts_the_seeds_that_solve_its_task(tmp_path: Path) -> None:
     assert 20 < half.low < half.lag < half.high < 160
     text = write_report(source, tmp_path / "out", False, ["metric_by_variant"]).read_text(encoding="utf-8")
     assert "A run has solved the task where its test accuracy is at least 0.900." in text
-    assert "| gru-none | 5 of 5 [0.48, 1.00]" in text
+    assert "| GRU | 5 of 5 [0.48, 1.00]" in text
     assert "3 of 5 [0.15, 0.95]" in text
-    row = next(line for line in text.splitlines() if line.startswith("| rnn-none | 0 of 5"))
+    row = next(line for line in text.splitlines() if line.startswith("| RNN | 0 of 5"))
     assert row.split("|")[-2].strip().startswith("< ")
 
 

@@ -130,7 +130,7 @@ def test_a_study_names_a_figure_in_a_file_of_its_own(project: Path) -> None:
     assert page.index("Metric by variant") < page.index("Training losses")
     assert "The training loss, its mean over seeds." in page
     assert page.count('class="chart"') == 1, "curves without panels are one chart"
-    assert "Not drawn" not in page
+    assert "Left out" not in page
     folder = project / "reports" / "toy"
     for name in ("my_losses.png", "numbers/my_losses.csv", "paper/my_losses_one_column.pdf"):
         assert (folder / name).exists()
@@ -139,7 +139,7 @@ def test_a_study_names_a_figure_in_a_file_of_its_own(project: Path) -> None:
 def test_a_figure_that_raises_is_reported_in_its_place(project: Path) -> None:
     page, log = report(project, "failing")
     assert "An object as a figure" in page
-    found = re.findall(r"<h3[^>]*>([^<]*)</h3>\s*<p class=\"note\">Not drawn: ([^<]*)</p>", page)
+    found = re.findall(r"<b>([^<]*)</b> \(([^<]*)", page)
     reasons = dict(found)
     assert list(reasons) == [
         "Fails: draw", "Fails: numbers", "Fails: caption", "Fails: draw at a width", "Not a figure", "Absent",
@@ -161,7 +161,7 @@ def test_a_figure_that_raises_is_reported_in_its_place(project: Path) -> None:
     assert (folder / "my_figures.good.png").exists()
     assert not list(folder.rglob("my_figures.narrow*")), "no files of a figure that failed at its last step"
     readme = (folder / "README.md").read_text(encoding="utf-8")
-    assert "Not drawn: ZeroDivisionError: division by zero in draw" in readme
+    assert "(ZeroDivisionError: division by zero in draw" in readme
 
 
 @pytest.mark.parametrize(

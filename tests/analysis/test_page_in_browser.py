@@ -40,7 +40,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser, report: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
     with silent_page(browser, *request.param) as page:
         page.goto(report.as_uri())
-        for section in page.locator("details.hover").all():
+        for section in page.locator("details.section, details.hover").all():
             section.evaluate("element => { element.open = true; }")
         page.wait_for_function("[...document.querySelectorAll('.chart')].every(c => c.dataset.drawn)")
         yield page
@@ -54,12 +54,45 @@ def test_every_figure_is_shown(page: Page) -> None:
     assert len(sizes) == 3
     assert all(natural > 0 and shown > 100 for natural, shown in sizes)
     assert page.locator(".chart svg").count() == 4
-    assert "Not drawn: no finished run has measurements of gradient_flow" in page.locator("main").inner_text()
+    last = page.locator("main > p.note").last.inner_text()
+    assert last.startswith("Left out: Vanishing curves (no finished run has")
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
+def test_the_first_screen_holds_finding_figure_and_sentences(browser: Browser, report: Path) -> None:
+    with silent_page(browser, 1400, "light") as page:
+        page.goto(report.as_uri())
+        title = page.locator("h1")
+        assert "a better mean" in title.inner_text() or "beats" in title.inner_text()
+        places = [page.locator(one).first.bounding_box() for one in ("h1", "figure.lead img", "p.headline")]
+        tops = [place["y"] for place in places]
+        assert tops == sorted(tops)
+        assert places[-1]["y"] + places[-1]["height"] < 900
+        assert places[1]["width"] > 900, "the figure is as wide as the page"
+        assert page.locator("details.section[open]").count() == 0
+        page.evaluate("location.hash = 'runs'")
+        page.wait_for_function("document.getElementById('runs').open")
+
+
+def test_texts_of_figures_are_legible(page: Page) -> None:
+    """The smallest text of a figure is 6.5 points high, of figures 3.3 or 6.9 inches wide."""
+    for image in page.locator("figure picture").all():
+        shown = image.locator("img").evaluate("i => [i.currentSrc.length, i.offsetWidth]")
+        narrow = image.locator("source").count() == 1 and page.viewport_size["width"] < 640
+        inches = 3.3 if narrow or image.locator("img.column").count() else 6.9
+        assert 6.5 / 72 * shown[1] / inches >= 9, (shown, inches)
+
+
+def test_tables_scroll_under_a_fixed_first_column(page: Page) -> None:
+    box = page.locator("#variants").locator("xpath=..")
+    assert box.evaluate("b => b.scrollHeight <= b.clientHeight + 1"), "no box within the page"
+    before = page.locator("#variants tbody th").first.bounding_box()["x"]
+    box.evaluate("b => { b.scrollLeft = 200; }")
+    assert abs(page.locator("#variants tbody th").first.bounding_box()["x"] - before) < 1
+
+
 def test_tables_are_sorted_by_a_click_and_by_the_keyboard(page: Page) -> None:
-    head = page.locator("#variants th", has=page.get_by_role("button", name="test/accuracy"))
+    head = page.locator("#variants th", has=page.get_by_role("button", name="test accuracy"))
     means = page.locator("#variants tbody td[data-value]:nth-child(2)")
     values = lambda: [float(v) for v in means.evaluate_all("c => c.map(x => x.dataset.value)")]  # noqa: E731
     before = values()
@@ -90,12 +123,12 @@ def test_a_curve_is_hovered(page: Page) -> None:
     page.locator(".chart").first.locator("g.mark-symbol path").first.hover(force=True)
     tip = page.locator("#vg-tooltip-element")
     tip.wait_for(state="visible")
-    assert "gru-none" in tip.inner_text()
+    assert "GRU" in tip.inner_text()
     assert "epoch" in tip.inner_text()
 
 
 def test_the_errors_are_shown(page: Page) -> None:
-    section = page.locator("section[aria-labelledby=errors]")
+    section = page.locator("#errors")
     section.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
     assert section.locator("#calibration tbody tr").count() == 3
     assert section.locator("#classes tbody tr").count() == 9

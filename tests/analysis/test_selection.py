@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,13 @@ def test_each_variant_has_its_own_best_value_by_validation_alone(tmp_path: Path)
         ("rnn-none", "lr=0.1"): (pytest.approx(0.25), 2, True),
     }
     assert found.notes == ()
+
+
+def test_a_result_on_the_split_that_selects_is_refused(tmp_path: Path) -> None:
+    grid(tmp_path, {("gru-none", 0.01): [0.7], ("gru-none", 0.1): [0.6]})
+    tables = RecordSource(tmp_path, "toy").tables()
+    with pytest.raises(NoRuns, match=r"study\.primary: validation/accuracy is on the split"):
+        select(replace(tables, study=tables.study | {"primary": "validation/accuracy"}))
 
 
 def test_lower_is_better_where_the_task_declares_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,9 +144,9 @@ def test_every_table_shows_the_chosen_value_and_the_report_the_whole_grid(tmp_pa
     text = write_report(RecordSource(tmp_path, "toy"), tmp_path / "out", False, ["metric_by_variant"])
     readme, folder = text.read_text(encoding="utf-8"), tmp_path / "out" / "toy"
     assert "(20 of 20 runs finished)" in readme
-    assert "| gru-none | lr=0.01 |" in readme
-    assert "| gru-none | lr=0.01 against lr=0.1 |" in readme
-    assert "| rnn-none | lr=0.1 | 0.320 [0.267, 0.378] | 0.520" in readme
+    assert "| GRU | learning rate 0.01 |" in readme
+    assert "| GRU | learning rate 0.01 against learning rate 0.1 |" in readme
+    assert "| RNN | learning rate 0.1 | 0.320 [0.267, 0.378] | 0.520" in readme
     assert "select=optimizer.lr by=validation/accuracy" in readme
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert '<table id="selected">' in page

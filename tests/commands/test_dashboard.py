@@ -18,8 +18,11 @@ from analysis.conftest import flow_readings, sample_readings, write_run
 from wandb_standin import StandIn, serving
 
 from gatescope.analysis import dashboard
+from gatescope.analysis.comparison import compare
 from gatescope.analysis.dashboard.push import without_ids
 from gatescope.analysis.dashboard.workspaces import wr
+from gatescope.analysis.report.findings import LOOKUP as findings_modules
+from gatescope.analysis.report.findings import write_findings
 from gatescope.analysis.runs import RecordSource, Tables
 from gatescope.commands.dashboard import main
 
@@ -27,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).with_name("dashboard_golden.json")
 
 
-def a_study(root: Path) -> Tables:
+def a_study(root: Path, **study: Any) -> Tables:
     for cell in ("rnn", "gru"):
         for seed in (0, 1):
             attention = [
@@ -41,7 +44,9 @@ def a_study(root: Path) -> Tables:
                 },
             ]
             seen = [*sample_readings(cell, seed, units=3), *flow_readings((-0.3, -0.1), 20, seed), *attention]
-            write_run(root, f"{cell}-additive", seed, measurements=seen, accuracy=0.7 + seed / 10)
+            write_run(
+                root, f"{cell}-additive", seed, measurements=seen, accuracy=0.7 + seed / 10, study=study
+            )
     return RecordSource(root, "toy").tables()
 
 
@@ -76,11 +81,17 @@ def test_the_spec_does_not_depend_on_chance(tables: Tables) -> None:
 
 def test_sections_hold_what_was_logged(tables: Tables) -> None:
     built = dashboard.build(tables)
-    assert list(built.panels) == ["outcome", "gradients", "gates", "attention", "cost"]
-    lines = [p for s in built.workspace.sections for p in s.panels if isinstance(p, wr.LinePlot)]
-    drawn = {name for panel in lines for name in panel.y}
-    assert {"validation/accuracy", "gradient_norm/before_clip", "attention/entropy"} <= drawn
-    assert "attention/reach" not in drawn
+    assert list(built.panels) == ["Findings", "Internals"]
+    findings, internals = (
+        {name for panel in section.panels if isinstance(panel, wr.LinePlot) for name in panel.y}
+        for section in built.workspace.sections
+    )
+    assert {"validation/accuracy", "gradient_norm/before_clip", "attention/entropy"} <= findings
+    assert {"attention/distance", "gradient_norm/clipped_share"} <= internals
+    assert not findings & internals
+    assert "attention/reach" not in findings | internals
+    assert len(built.workspace.sections[0].panels) <= 14
+    assert not built.workspace.sections[1].is_open
     assert [key.name for key in built.workspace.runset_settings.groupby] == ["record.tags.variant"]
 
 
@@ -88,35 +99,62 @@ def test_without_readings_their_sections_are_left_out(tmp_path: Path) -> None:
     write_run(tmp_path, "gru-none", 0, measurements=[])
     assert main(["study=toy", f"root={tmp_path}", f"out={tmp_path / 'o'}"]) == 0
     text = (tmp_path / "o" / "summary.md").read_text(encoding="utf-8")
-    assert "- attention: nothing logged, left out" in text
+    assert "- Swept keys: nothing logged, left out" in text
     assert "| gru-none |  | 1 | 0.7 | one run |" in text
 
 
-def test_specs_and_summary_are_written_beside_the_records(
+def test_specs_figures_and_summary_are_written_beside_the_records(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    expected = specs(a_study(tmp_path))
+    expected = specs(a_study(tmp_path, figures=["metric_by_variant", "calibration"]))
     assert main(["study=toy", f"root={tmp_path}"]) == 0
     folder = tmp_path / "toy" / "dashboard"
     assert capsys.readouterr().out.strip() == str(folder / "summary.md")
-    for name, spec in expected.items():
-        assert json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) == spec
+    written = {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in expected}
+    assert written["workspace"] == expected["workspace"]
+    assert [path.name for path in folder.glob("*.png")] == ["metric_by_variant.png"], "the other has no data"
+    assert '"mediaKeys": ["metric_by_variant"]' in json.dumps(written["report"])
+
+
+def test_swept_keys_have_coordinates_and_importance(tmp_path: Path) -> None:
+    for rate in (0.1, 0.01):
+        write_run(
+            tmp_path, "gru-none", 0, measurements=[], config={"optimizer": {"lr": rate}}, suffix=f"{rate}"
+        )
+    built = dashboard.build(RecordSource(tmp_path, "toy").tables())
+    (swept,) = [one for one in built.workspace.sections if one.name == "Swept keys"]
+    coordinates, importance = swept.panels
+    assert isinstance(coordinates, wr.ParallelCoordinatesPlot)
+    shown = [getattr(column.metric, "name", column.metric) for column in coordinates.columns]
+    assert shown == ["record.tags.variant", "optimizer.lr", "test/accuracy"]
+    assert importance.with_respect_to == "test/accuracy"
+
+
+def test_the_report_has_the_sentences_of_the_findings(tables: Tables) -> None:
+    report = dashboard.build(tables).report
+    texts = [block.text for block in report.blocks if isinstance(block, wr.MarkdownBlock)]
+    findings = write_findings(compare(tables), findings_modules.find("comparison"))
+    assert texts[: len(findings.paragraphs)] == list(findings.paragraphs)
+    assert report.blocks[0].text == findings.headline
 
 
 def test_a_push_arrives_and_the_next_one_updates_it(
     tmp_path: Path, server: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tables = a_study(tmp_path)
+    tables = a_study(tmp_path, figures=["metric_by_variant"])
     command = ["study=toy", f"root={tmp_path}", "--push"]
     assert main(command) == 0
     urls = capsys.readouterr().out.split()
     kept = json.loads((tmp_path / "toy" / "dashboard.json").read_text())
     assert [kept["workspace"], kept["report"]] == urls
     assert {view["type"] for view in server.views.values()} == {"project-view", "runs"}
+    figures = server.runs["figures-toy"]
+    assert (figures.group, figures.job_type) == (None, "report")
+    assert any("metric_by_variant" in row for row in figures.history)
     sent = {view["type"]: without_ids(json.loads(view["spec"])) for view in server.views.values()}
     assert sent["project-view"] == specs(tables)["workspace"]
 
-    write_run(tmp_path, "lstm-none", 0, measurements=[])
+    write_run(tmp_path, "lstm-none", 0, measurements=[], study={"figures": ["metric_by_variant"]})
     assert main(command) == 0
     assert capsys.readouterr().out.split() == urls
     assert len(server.views) == 2
@@ -127,7 +165,7 @@ def test_a_push_arrives_and_the_next_one_updates_it(
 
 
 def test_a_deleted_dashboard_is_made_anew(tmp_path: Path, server: StandIn) -> None:
-    write_run(tmp_path, "gru-none", 0)
+    write_run(tmp_path, "gru-none", 0, study={"figures": ["metric_by_variant"]})
     assert main(["study=toy", f"root={tmp_path}", "--push"]) == 0
     server.views.clear()
     assert main(["study=toy", f"root={tmp_path}", "--push"]) == 0
@@ -136,7 +174,7 @@ def test_a_deleted_dashboard_is_made_anew(tmp_path: Path, server: StandIn) -> No
 
 def test_another_project_gets_its_own(tmp_path: Path, server: StandIn) -> None:
     server.projects.add("second")
-    write_run(tmp_path, "gru-none", 0)
+    write_run(tmp_path, "gru-none", 0, study={"figures": ["metric_by_variant"]})
     assert main(["study=toy", f"root={tmp_path}", "--push"]) == 0
     assert main(["study=toy", f"root={tmp_path}", "project=tester/second", "--push"]) == 0
     assert len(server.views) == 4
@@ -165,7 +203,7 @@ def test_wrong_arguments_are_one_line(
 def test_the_missing_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_run(tmp_path, "gru-none", 0)
+    write_run(tmp_path, "gru-none", 0, study={"figures": ["metric_by_variant"]})
     for name in [name for name in sys.modules if name.startswith("gatescope.analysis.dashboard")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr("gatescope.analysis.dashboard")

@@ -32,7 +32,12 @@ def test_an_example_to_a_place_of_one_s_own(
     out = tmp_path / "deep" / "page.html"
     assert main([f"run={directory}", "index=3", "split=validation", f"out={out}"]) == 0
     assert "(truth: " in capsys.readouterr().out
-    assert "validation 3" in out.read_text(encoding="utf-8")
+    text = out.read_text(encoding="utf-8")
+    assert "example validation 3" in text
+    title = re.search(r"<h1>(.*)</h1>", text)
+    assert title is not None
+    tokens = re.findall(r'<span class="word[^>]*title="[^>]*>([^<]*)</span>', text)
+    assert title[1].split() == tokens[: len(title[1].split())], "the title is the text of the example"
 
 
 @pytest.mark.parametrize(

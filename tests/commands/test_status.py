@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import Compose
+from omegaconf import OmegaConf
 
 from gatescope.commands import status
 from gatescope.tracking.directory import is_locked, run_lock
@@ -81,6 +82,36 @@ def test_a_study_is_the_grid_that_train_runs(tmp_path: Path, capsys: pytest.Capt
     out = capsys.readouterr().out
     assert out.splitlines()[-1] == "6 runs: 6 missing; time left: unknown until a run is finished"
     assert "lstm-additive" in out
+
+
+def test_the_folder_of_a_sweep_without_a_file_has_its_runs_in_the_order_of_the_report(
+    config: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for model, seed, rate in (
+        ("lstm", 0, 0.1),
+        ("gru", 1, 0.01),
+        ("gru", 0, 0.1),
+        ("rnn", 0, 0.1),
+        ("gru", 0, 0.01),
+    ):
+        cfg = config(f"model={model}", f"seed={seed}", f"optimizer.lr={rate}", "study.name=mine")
+        directory = run_dir(cfg)
+        directory.mkdir(parents=True)
+        (directory / "run.json").write_text(json.dumps({"status": "finished", "seconds": 1.0}))
+        (directory / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+    assert status.main(["study=mine", f"root={tmp_path}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:3] for line in lines[1:-1]] == [
+        ["gru-none", "lr=0.01", "0"],
+        ["gru-none", "lr=0.01", "1"],
+        ["rnn-none", "lr=0.1", "0"],
+        ["gru-none", "lr=0.1", "0"],
+        ["lstm-none", "lr=0.1", "0"],
+    ]
+    assert lines[-1] == "5 runs: 5 finished"
+    assert status.main(["study=mien", f"root={tmp_path}"]) == 2
+    assert "studies with runs in" in (error := capsys.readouterr().err)
+    assert error.rstrip().endswith(": mine")
 
 
 def test_wrong_words_are_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

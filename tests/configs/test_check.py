@@ -34,7 +34,8 @@ DEFAULTS = OmegaConf.to_container(compose(LOADER, []))
 def problems(*overrides: str) -> list[str]:
     """What is wrong with the config of these overrides."""
     try:
-        check(compose(LOADER, list(overrides)))
+        own = [] if any(word.startswith("recipe") for word in overrides) else ["recipe=none"]
+        check(compose(LOADER, [*own, *overrides]))
     except ConfigError as error:
         return error.problems
     return []

@@ -83,7 +83,8 @@ def test_help_explains_each_group_without_torch(tmp_path: Path) -> None:
     groups = folders - {"sweeps"}  # files for `wandb sweep`
     explained = done.stdout.split("Groups")[1].split("Options")[0].splitlines()[1:]
     assert {line.split()[0] for line in explained if line} == groups
-    commands = [line for line in done.stdout.splitlines() if line.startswith("  python train.py")]
+    assert "python train.py" not in done.stdout, "the working directory has no train.py"
+    commands = [line for line in done.stdout.splitlines() if line.startswith("  gatescope train")]
     assert len(commands) == 7  # the form of a command, and six that are worked out
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert "gatescope.cli" in imported

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 import sys
 import time
@@ -76,14 +77,23 @@ def rows(text: str) -> list[list[str]]:
     """The lines of the table below its head, as words."""
     lines = text.splitlines()
     head = next(i for i, line in enumerate(lines) if line.startswith("variant"))
-    return [line.split() for line in lines[head + 1 :]]
+    end = next(i for i, line in enumerate(lines) if line.startswith("next: "))
+    return [line.split() for line in lines[head + 1 : end]]
 
 
 def test_every_job_of_the_grid_runs_once_and_stands_in_the_table(
-    sweep: Sweep, capsys: pytest.CaptureFixture[str]
+    sweep: Sweep, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert sweep("model=rnn,gru", "seed=0,1") == ["rnn 0", "rnn 1", "gru 0", "gru 1"]
-    assert rows(capsys.readouterr().out) == [
+    out = capsys.readouterr().out
+    started = [line for line in out.splitlines() if re.match(r"run \d of", line)]
+    assert [line.split(" (about")[0] for line in started] == [
+        f"run {place} of 4: {name}"
+        for place, name in enumerate(("rnn-none s0", "rnn-none s1", "gru-none s0", "gru-none s1"), 1)
+    ]
+    assert started[1].endswith(" (about 0:00:04 left)"), "three runs of 1.25 seconds"
+    assert out.splitlines()[-1].endswith("study=default root=" + str(tmp_path))
+    assert rows(out) == [
         [f"{model}-none", str(seed), "finished", "test/accuracy", "0.7500", "1.2"]
         for model in ("rnn", "gru")
         for seed in (0, 1)

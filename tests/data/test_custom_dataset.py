@@ -56,7 +56,7 @@ def test_the_example_trains_and_its_examples_are_shown(
         )
     result = run(cfg)
     assert "test/accuracy" in result.summary
-    trained = gatescope.load(result.directory)
+    trained = gatescope.load(result.directory, trust=True)
     batch = trained.example(0)
     ids = [str(i) for i in batch.inputs[0].tolist()]
     assert trained.data.tokens(batch) == [ids]
@@ -66,16 +66,16 @@ def test_the_example_trains_and_its_examples_are_shown(
         trained.predict(["1 2 3"])
     path = predictions.find(result.directory)
     assert path is not None
-    texts = texts_of(read_config(result.directory), predictions.read(path))
+    texts = texts_of(read_config(result.directory), predictions.read(path), trust=True)
     assert texts is not None
     assert texts([0]) == [" ".join(ids)]
 
     # The commands import the module from the current folder.
     sys.path.remove(str(example))
     monkeypatch.delitem(sys.modules, "shift")
-    assert explain.main([f"run={result.directory}", "index=0", "colour=false"]) == 0
+    assert explain.main([f"run={result.directory}", "index=0", "colour=false", "trust=true"]) == 0
     assert "leave-one-out" in capsys.readouterr().out
-    assert errors.main([f"run={result.directory}"]) == 0
+    assert errors.main([f"run={result.directory}", "trust=true"]) == 0
     assert re.search(r"Worst errors\n.*text\n.* \d \d \d \d \d \d \d \d\n", capsys.readouterr().out)
 
 

@@ -12,7 +12,8 @@ from trained_runs import SERIES, TEXTS, trained_run
 import gatescope
 from gatescope.data.errors import DataError
 from gatescope.explain import Explanation, Row, explain, page, strip
-from gatescope.explain.page import number, shares
+from gatescope.explain.numbers import texts
+from gatescope.explain.page import shares
 from gatescope.models.encoder import Encoder
 from gatescope.sequences import Batch
 from gatescope.trained import Trained
@@ -135,7 +136,7 @@ def test_the_strip_is_readable_without_colour_and_fits(explanation: Explanation)
     assert max(map(len, text.splitlines())) <= 40
     assert explanation.prediction in text
     weights = row(explanation, "attention")
-    assert f"{max(weights):.2f}" in text
+    assert f"{max(weights):.3f}" in text
     lines = text.split("\nattention\n")[1].splitlines()
     assert lines[1].split()[:2] == ["the", "day"]
     assert "█" in text.split("\nattention\n")[1].split("\n\n")[0], "the greatest weight has a full bar"
@@ -145,9 +146,9 @@ def test_the_strip_is_readable_without_colour_and_fits(explanation: Explanation)
 def test_wide_characters_stand_below_their_bars(explanation: Explanation) -> None:
     wide = replace(explanation, steps=["好"] * len(explanation.steps))
     bars, steps, numbers = strip(wide, width=200).split("\nattention\n")[1].splitlines()[:3]
-    assert {len(number) for number in numbers.split()} == {4}
-    # Four cells each: a character of two, and two spaces.
-    assert steps == ("  " + " ".join(["好  "] * len(wide.steps))).rstrip()
+    assert {len(number) for number in numbers.split()} == {5}
+    # Five cells each: a character of two, and three spaces.
+    assert steps == ("  " + " ".join(["好   "] * len(wide.steps))).rstrip()
     assert len(bars) <= len(numbers)
 
 
@@ -155,7 +156,13 @@ def test_cells_are_filled_relative_to_their_row() -> None:
     assert shares(Row("x", [0.5, -1.0, None], "")) == [0.5, 1.0, 0.0]
     assert shares(Row("layer0: update gate", [0.5, 0.25], "")) == [0.5, 0.25], "a gate is a share of 1"
     assert shares(Row("x", [0.0, 0.0], "")) == [0.0, 0.0]
-    assert [number(v) for v in (None, 0.0, -0.25, 0.001)] == ["–", "0.00", "−0.25", "1e−03"]
+
+
+def test_the_numbers_of_a_row_have_the_decimals_of_the_largest() -> None:
+    assert texts([None, 0.0, -0.25, 0.001]) == ["–", "0.000", "−0.250", "0.001"]
+    assert texts([12.34, -1.0]) == ["12.3", "−1.0"]
+    assert texts([0.00042, -0.0000001], signed=True) == ["+0.000420", "0.000000"]
+    assert texts([0.0, None]) == ["0.00", "–"]
 
 
 def test_a_page_escapes_the_input(explanation: Explanation) -> None:

@@ -21,8 +21,8 @@ UNITS = {
 
 def text_explanation() -> Explanation:
     rows = [
-        Row("attention", list(ATTENTION), "Weights."),
-        Row("gradient × input", [0.2, -1.3, None, 0.01], "Credit."),
+        Row("attention", list(ATTENTION), "Weights.", about_input=True),
+        Row("gradient × input", [0.2, -1.3, None, 0.01], "Credit.", about_input=True),
         Row("layer0: update gate", [0.3, 0.7, 0.2, 0.65], "Share written."),
     ]
     probabilities = {"negative": 0.2, "positive": 0.8}
@@ -69,11 +69,11 @@ def test_a_text_can_be_read_by_pointer_and_keyboard(opened: tuple[Page, Path]) -
     assert [float(text) for text in numbers.all_inner_texts()] == ATTENTION, "readable without colour"
     numbers.nth(1).hover()
     readout = shown.locator("#readout")
-    assert readout.inner_text() == "attention: 0.3000 at step 1, “<bad>”; rank 2 of 4"
+    assert readout.inner_text() == "attention: 0.300 at step 1, “<bad>”; rank 2 of 4"
     numbers.nth(0).focus()
     for key in ("ArrowDown", "ArrowRight"):
         shown.keyboard.press(key)
-    assert readout.inner_text() == "gradient × input: −1.300 at step 1, “<bad>”; rank 1 of 4"
+    assert readout.inner_text() == "gradient × input: −1.30 at step 1, “<bad>”; rank 1 of 4"
     shown.keyboard.press("ArrowRight")
     assert readout.inner_text() == "gradient × input: no value at step 2, “at”"
     shown.keyboard.press("End")
@@ -89,6 +89,17 @@ def test_cells_are_filled_by_their_values(opened: tuple[Page, Path]) -> None:
     assert [minus for _, minus in filled] == [False, True, False, False]
 
 
+def test_the_text_is_coloured_by_a_measure_with_its_sign(opened: tuple[Page, Path]) -> None:
+    shown = show(opened, text_explanation())
+    words = shown.locator(".sentence:visible .words")
+    assert words.inner_text() == " ".join(TOKENS)
+    minus = "words => words.map(word => word.matches('.minus'))"
+    assert words.locator(".word").evaluate_all(minus) == [False, True, False, False]
+    assert "−1.30 against “positive”" in shown.locator(".sentence:visible .legend").inner_text()
+    shown.locator("#measure").select_option(label="attention")
+    assert "against" not in shown.locator(".sentence:visible .legend").inner_text()
+
+
 def test_a_unit_can_be_selected(opened: tuple[Page, Path]) -> None:
     shown = show(opened, text_explanation())
     row = shown.locator("#unit-row")
@@ -97,10 +108,10 @@ def test_a_unit_can_be_selected(opened: tuple[Page, Path]) -> None:
     )
     shown.locator("#unit").fill("0")
     shown.wait_for_function("document.getElementById('unit-row').dataset.shown === 'layer0: update 0'")
-    assert row.locator("td").all_inner_texts() == ["0.50"] * 4
+    assert row.locator("td").all_inner_texts() == ["0.500"] * 4
     shown.locator("#gate").select_option("layer0: state")
     shown.wait_for_function("document.getElementById('unit-row').dataset.shown === 'layer0: state 0'")
-    assert row.locator("td").first.inner_text() == "−0.50"
+    assert row.locator("td").first.inner_text() == "−0.500"
     assert shown.locator("#unit-chart g.mark-line path").count() == 1
     assert shown.locator("#unit-chart g.mark-symbol path").count() == 4
     shown.locator("#unit").fill("99")
@@ -113,7 +124,7 @@ def test_features_are_lines_and_an_alignment_is_a_matrix(opened: tuple[Page, Pat
     assert shown.locator("#alignment tbody tr").count() == 2
     last = shown.locator("#alignment tbody tr").nth(1).locator("td").last
     last.focus()
-    assert shown.locator("#readout").inner_text() == "9: 0.04000 at step 49, “49”; rank 1 of 50"
+    assert shown.locator("#readout").inner_text() == "9: 0.0400 at step 49, “49”; rank 1 of 50"
     assert shown.evaluate("document.documentElement.scrollWidth") <= shown.viewport_size["width"]
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import os
 import signal
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 import pytest
 import torch
 from conftest import Compose
@@ -144,3 +147,18 @@ def test_a_bug_in_a_rank_is_printed_with_its_traceback(
     with pytest.raises(RankFailed, match=r"^rank [01]: ZeroDivisionError: "):
         spread(cfg, 2)
     assert "Traceback" in capfd.readouterr().err
+
+
+def test_nothing_listens_on_an_interface_that_others_reach(tmp_path: Path) -> None:
+    """torch's stores trust whoever connects: launcher and ranks listen on the loopback address at most."""
+    process = start(*TWO, "trainer.max_epochs=8", runs=tmp_path)
+    addresses: set[str] = set()
+    deadline = time.monotonic() + 240
+    while process.poll() is None and time.monotonic() < deadline:
+        for one in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
+            with suppress(psutil.Error):  # it has ended
+                addresses |= {c.laddr.ip for c in one.net_connections("inet") if c.status == "LISTEN"}
+        time.sleep(0.02)
+    code, _, errors = ended(process)
+    assert code == 0, errors
+    assert addresses == {"127.0.0.1"}

@@ -58,7 +58,7 @@ def test_an_online_run_is_received_completely(small: Compose, server: StandIn) -
     stored = server.runs[name]
     assert (stored.project, stored.group, stored.job_type) == ("gatescope", "default", "train")
     assert (stored.state, stored.exit_code) == ("finished", 0)
-    assert {"cell:gru", "attention:none", "data:adding", "seed:0"} <= set(stored.tags)
+    assert (stored.tags, stored.notes) == ([], "Model gru, attention none, on adding, seed 0.")
     assert arrived(server, name) == recorded(result.directory)
     assert stored.config["model"]["value"]["name"] == "gru"
     kept = json.loads((result.directory / "run.json").read_text())

@@ -1,7 +1,7 @@
 """Records of runs -> tidy tables -> comparison and figures -> report. Imports no torch.
 
     tables = RecordSource(root="runs", study="first_light").tables()     # runs.py
-    statistics.mean_interval(tables.final("test/accuracy").value)        # statistics.py
+    statistics.mean_interval(tables.final("test/accuracy").value)        # statistics/
     compare(tables).contrasts                                            # comparison.py
     figures.save(learning_curves.draw(tables), "out", "learning_curves") # figures/, a figure a file
 

@@ -10,6 +10,7 @@ docs/statistics.md defines the estimates, the tests and the verdicts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,9 +18,19 @@ from typing import Any
 
 import pandas as pd
 
-from gatescope.analysis import contrasts, faithfulness, gradient_flow, signal_reach, style
+from gatescope.analysis import (
+    contrasts,
+    data_variance,
+    faithfulness,
+    gradient_flow,
+    signal_reach,
+    style,
+)
 from gatescope.analysis import study as declared
+from gatescope.analysis.attention_tests import AttentionTest, attention_tests
 from gatescope.analysis.contrasts import Contrast, Leader, Rules, Scores, VariantSummary
+from gatescope.analysis.data_variance import baseline_values
+from gatescope.analysis.datasets import AcrossDatasets, DatasetResult, across_datasets, dataset_results
 from gatescope.analysis.intervals import scale_of
 from gatescope.analysis.items import Items, item_contributions, variance_of, variance_of_difference
 from gatescope.analysis.outcomes import Outcomes, study_outcomes
@@ -110,6 +121,25 @@ class Comparison:
         """
         return tuple(faithfulness.evaluations(self.tables))
 
+    @cached_property
+    def attention_tests(self) -> tuple[AttentionTest, ...]:
+        """The tests of attention as an explanation; empty without measurements."""
+        return tuple(attention_tests(self.tables))
+
+    @cached_property
+    def datasets(self) -> tuple[DatasetResult, ...]:
+        """The results by dataset, each on the metric of its task."""
+        return tuple(dataset_results(self))
+
+    @cached_property
+    def across_datasets(self) -> AcrossDatasets:
+        """The architectures compared over datasets.
+
+        Raises:
+            NoData: there are too few datasets, or the study compares other conditions.
+        """
+        return across_datasets(self)
+
     @property
     def unit(self) -> str:
         """What runs are paired by: "seed", or "fold" in a cross-validation."""
@@ -136,7 +166,7 @@ class Comparison:
             return "folds"
         known = {(variant, condition) for metric, variant, condition in self.items if metric == self.primary}
         groups = set(zip(self.contenders.runs.variant, self.contenders.runs.condition, strict=True))
-        return "seeds and test items" if groups and groups <= known else "seeds"
+        return data_variance.covers(self.contenders, has_items=bool(groups) and groups <= known)
 
     def rules(self, metric: str | None = None) -> Rules:
         """Return how contrasts of a metric are judged.
@@ -186,6 +216,10 @@ def _compare(recorded: Tables, tables: Tables, selection: Selection | None) -> C
     rules = _rules(tables, items, primary)
     leaders = _leaders(tables, scores, items)
     baselines = {c: own for c in conditions if (own := declared.baseline(tables, c)) is not None}
+    bars: dict[str, float | pd.Series] = {c: own.value for c, own in baselines.items()}
+    for condition, own in baselines.items():
+        if (by_seed := baseline_values(tables, condition, own.name, primary)) is not None:
+            bars[condition] = by_seed
     return Comparison(
         study=tables.study,
         recorded=recorded,
@@ -209,7 +243,7 @@ def _compare(recorded: Tables, tables: Tables, selection: Selection | None) -> C
         ahead_of_all=dict(_ahead_of_all(tables, finals, leaders)),
         baselines=baselines,
         baseline_contrasts={
-            c: contrasts.contrasts_with_value(c, scores[primary][c], own.name, own.value, rules)
+            c: contrasts.contrasts_with_value(c, scores[primary][c], own.name, bars[c], rules)
             for c, own in baselines.items()
         },
         outcomes=study_outcomes(contenders),
@@ -241,7 +275,8 @@ def _rules(tables: Tables, items: Mapping[tuple[str, str, str], Items], metric: 
 
     margin = tables.study.get("margin") if metric == declared.primary(tables) else None
     overlaps = {str(condition): overlap(own) for condition, own in tables.runs.groupby("condition")}
-    return Rules(declared.higher_is_better(tables, metric), margin, items_of, overlaps)
+    largest = 1.0 if scale_of(metric) == "proportion" else math.inf
+    return Rules(declared.higher_is_better(tables, metric), margin, items_of, overlaps, largest)
 
 
 def _leaders(

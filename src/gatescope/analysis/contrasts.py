@@ -6,8 +6,9 @@ a cross-validation, the fold. The contrasts of one call form a family, with simu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -42,12 +43,14 @@ class Rules:
         margin: largest difference that does not matter (`study.margin`); None if none is declared.
         items: the variance over test items of a pair.
         overlaps: by condition, the correction for the folds of a cross-validation; 0 where it has none.
+        largest: largest possible difference, at which intervals end: 1 for proportions.
     """
 
     higher_is_better: bool
     margin: float | None = None
     items: ItemsOfPair = lambda condition, a, b: None
     overlaps: Mapping[str, float] = field(default_factory=dict)
+    largest: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -153,9 +156,9 @@ def contrasts_with(
 
 
 def contrasts_with_value(
-    condition: str, scores: Scores, name: str, value: float, rules: Rules
+    condition: str, scores: Scores, name: str, value: float | pd.Series, rules: Rules
 ) -> tuple[Contrast, ...]:
-    """Compare every variant with a constant, such as the value of a baseline."""
+    """Compare every variant with a baseline: a constant, or a value for each unit."""
     pairs = [
         (condition, scores[variant], (scores[variant] * 0 + value).rename(name))
         for variant in style.order(scores)
@@ -206,5 +209,10 @@ def _family(
         judged = verdict(one, family.tests, rules.higher_is_better, rules.margin)
         needed = seeds_to_decide(one, family.tests, rules.margin) if judged == UNDECIDED else None
         p = float(np.minimum(1.0, one.p * family.tests))  # NaN stays NaN
-        found.append(Contrast(condition, str(a.name), str(b.name), one, p, judged, needed))
+        ends = [
+            float(np.clip(end, -rules.largest, rules.largest))
+            for end in (one.estimate.low, one.estimate.high)
+        ]
+        shown = replace(one, estimate=replace(one.estimate, low=ends[0], high=ends[1]))
+        found.append(Contrast(condition, str(a.name), str(b.name), shown, p, judged, needed))
     return tuple(found)

@@ -17,9 +17,11 @@ import pandas as pd
 from scipy.spatial.distance import jensenshannon
 
 from gatescope.analysis import study, style
+from gatescope.analysis.intervals import Scale
+from gatescope.analysis.items import Items, variance_of
 from gatescope.analysis.statistics import Estimate
 from gatescope.analysis.tables import NoData, Tables
-from gatescope.analysis.units import unit_interval
+from gatescope.analysis.units import unit_metric
 
 TAU = {
     "gradient_input/token": "τ: gradient × input",
@@ -44,9 +46,9 @@ class AttentionEvaluation:
         quantity: one of `QUANTITIES`.
         variant: the variant.
         estimate: mean over seeds.
-        reference: what the estimate is judged by. For τ, the standard deviation of one example's τ under
-            independence; for erasure, the value of a random ranking; for the difference between seeds, its
-            upper bound ln 2; NaN for permutation.
+        reference: what the estimate is judged by. For τ, the standard deviation of the mean over examples
+            if the weights are permuted within each; for erasure, the value of a random ranking; for the
+            difference between seeds, its upper bound ln 2; NaN for permutation.
     """
 
     condition: str
@@ -72,7 +74,7 @@ def evaluations(tables: Tables) -> list[AttentionEvaluation]:
 
 def _scalar_evaluations(tables: Tables) -> Iterator[AttentionEvaluation]:
     scalars = [
-        *((f"tau/{name}", label, "tau/null_spread") for name, label in TAU.items()),
+        *((f"tau/{name}", label, f"tau/{name}/permuted_spread") for name, label in TAU.items()),
         ("permutation/total_variation", PERMUTED, None),
         *((f"{name}/attention", label, f"{name}/random") for name, label in ERASURE.items()),
     ]
@@ -85,8 +87,11 @@ def _scalar_evaluations(tables: Tables) -> Iterator[AttentionEvaluation]:
                     part[(part.variant == variant) & (part.condition == condition)]
                     for part in (table, references)
                 )
+                scale: Scale = "correlation" if label in TAU.values() else "proportion"
+                items = variance_of(example_items(tables, name.removeprefix("tau/"), condition).get(variant))
+                estimate = unit_metric(own, scale, items)
                 yield AttentionEvaluation(
-                    condition, label, variant, unit_interval(own), float(own_reference.value.mean())
+                    condition, label, variant, estimate, float(own_reference.value.mean())
                 )
 
 
@@ -94,6 +99,27 @@ def tested_measurements(tables: Tables, pattern: str) -> pd.DataFrame:
     """Return the measurements `attention/<pattern>` of the tested weights of every run that is compared."""
     table = study.contenders(tables).of_tested(f"attention/{pattern}")
     return table[table.kind != "undefined"]
+
+
+def example_items(tables: Tables, measure: str, condition: str) -> dict[str, Items]:
+    """Return τ of each example, a mean over seeds, of every variant whose runs recorded it.
+
+    Runs of different folds have none: they share no example.
+
+    Args:
+        tables: the runs.
+        measure: measure of importance, such as "leave_one_out/token".
+        condition: the condition.
+    """
+    table = tested_measurements(tables, f"tau/{measure}/examples")
+    table = table[(table.condition == condition) & (table.overlap == 0)]
+    found = {}
+    for variant, own in table.groupby("variant"):
+        rows = [pd.Series(one["columns"]["tau"], one["columns"]["id"]) for one in own.payload]
+        mean = pd.concat(rows, axis=1).dropna().mean(axis=1).sort_index()
+        if len(mean) > 1:
+            found[str(variant)] = Items(mean.index.to_numpy(), mean.to_numpy())
+    return found
 
 
 def seed_differences(tables: Tables) -> Iterator[AttentionEvaluation]:

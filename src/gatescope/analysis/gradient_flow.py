@@ -12,7 +12,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from gatescope.analysis import study, style
+from gatescope.analysis import study, style, words
 from gatescope.analysis.statistics import geometric_intervals, mean_intervals
 from gatescope.analysis.tables import NoData, Tables
 from gatescope.analysis.units import mean_by_unit, overlap
@@ -123,7 +123,7 @@ def lost_by_variant(table: pd.DataFrame) -> str:
     by = [name for name in ("tested", "step") if name in table]
     last = table.sort_values(by, kind="stable").drop_duplicates("run_id", keep="last")
     parts = [
-        f"{variant} {lost}"
+        f"{words.variant(variant)} {lost}"
         for variant in style.order(last.variant)
         if (lost := format_lost(last[last.variant == variant]))
     ]

@@ -5,6 +5,7 @@ not say how far another test set would lie. Both are handled here:
 
 - A proportion (accuracy, F1) is between 0 and 1. Its interval is computed on logits by the delta method.
 - A loss is positive. Its interval is computed on logarithms by the delta method.
+- A correlation is between −1 and 1. Its interval is computed on Fisher's z by the delta method.
 - Where the predictions are known, the variance of the mean over the items of the test set is added to that
   over seeds; the degrees of freedom follow from Satterthwaite's formula (1946).
 - At 0, at 1 and without any spread, a proportion has the interval of Clopper & Pearson (1934).
@@ -34,8 +35,8 @@ from gatescope.analysis.statistics import (
 
 Values = Any
 """A number or an array of them."""
-Scale = Literal["proportion", "positive", "real"]
-"""Where a metric can vary: between 0 and 1, above 0, or anywhere."""
+Scale = Literal["proportion", "positive", "correlation", "real"]
+"""Where a metric can vary: between 0 and 1, above 0, between −1 and 1, or anywhere."""
 
 PROPORTIONS = ("accuracy", "f1", "exact_match", "solved", "precision", "recall")
 POSITIVE = (
@@ -55,6 +56,7 @@ POSITIVE = (
 BOUNDS: dict[Scale, tuple[float, float]] = {
     "proportion": (0.0, 1.0),
     "positive": (0.0, math.inf),
+    "correlation": (-1.0, 1.0),
     "real": (-math.inf, math.inf),
 }
 
@@ -100,7 +102,7 @@ def metric_interval(
     variance = of_seeds + of_items
     if scale == "proportion" and (variance == 0 or mean in (low, high)):
         return _without_spread(mean, items, n, level)
-    if variance == 0 or (scale == "positive" and mean == 0):
+    if variance == 0 or mean in (low, high):
         return Estimate(mean, math.nan, math.nan, n)
     error, degrees = standard_error(of_seeds * n, n, items, overlap)
     error *= float(stats.t.ppf((1 + level) / 2, degrees))
@@ -115,6 +117,9 @@ def _bounds(mean: Values, error: Values, scale: Scale) -> tuple[Values, Values]:
         return special.expit(around - width), special.expit(around + width)
     if scale == "positive":
         return mean * np.exp(-error / mean), mean * np.exp(error / mean)
+    if scale == "correlation":
+        around, width = np.arctanh(mean), error / (1 - mean**2)
+        return np.tanh(around - width), np.tanh(around + width)
     return mean - error, mean + error
 
 

@@ -47,20 +47,27 @@ class Lookup:
     required: tuple[str, ...]
     shared: tuple[str, ...] = ()
 
-    def load(self, name: str) -> Any:
+    def load(self, name: str, own: bool = True) -> Any:
         """Return the module or object of a name.
 
         Args:
             name: A module of the package ("pareto"), or the dotted path of a module ("my_figure",
                 "my_package.my_figure") or of an object in a module. Paths outside the package are looked up
                 as Python imports them, and last in the working directory.
+            own: Whether a path outside the package may be imported, which runs it.
 
         Raises:
-            UnknownName: There is none of this name, or it lacks a required attribute.
+            UnknownName: There is none of this name (or none in the package, if `own` is false), or it lacks a
+                required attribute.
         """
         module = None
         if is_dotted_path(name):
             module = self._import(f"{self.package}.{name}")
+            if module is None and not own:
+                raise UnknownName(
+                    f"{name} is no {self.noun} of this package, and a report does not run what its records "
+                    f"name: give trust=true if you know who made them. {self._allowed()}"
+                )
             if module is None:
                 import_from_working_directory()
                 module = self._import(name)
@@ -74,10 +81,10 @@ class Lookup:
             )
         return module
 
-    def find(self, name: str) -> Found:
-        """Return the module of a name, or the error that prevents its import."""
+    def find(self, name: str, own: bool = True) -> Found:
+        """Return the module of a name, or the error that prevents its import; see `load`."""
         try:
-            return Found(name, self.load(name))
+            return Found(name, self.load(name, own))
         except Exception as error:
             return Found(name, error=error)
 

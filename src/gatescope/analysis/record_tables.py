@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from gatescope.analysis.data_variance import split_digests
 from gatescope.analysis.record_files import RunRecord
 from gatescope.analysis.tables import MEASUREMENT_COLUMNS, METRIC_COLUMNS, RUN_COLUMNS, Tables
 from gatescope.instruments.measurements import TESTED
@@ -121,7 +122,8 @@ def _fold(record: RunRecord, identity: variants.Run, seed: int) -> dict[str, flo
     """
     data = identity.result.get("data")
     fold = data.get("fold") if isinstance(data, Mapping) else None
-    if not isinstance(data, Mapping) or type(fold) is not int:
+    # Without `folds`, `fold` is an argument of the dataset with another meaning.
+    if not isinstance(data, Mapping) or data.get("folds") is None or type(fold) is not int:
         return {"fold": float("nan"), "unit": seed, "overlap": 0.0}
     notes = (record.run.get("task") or {}).get("notes") or {}
     counts = [count for count in (notes.get("folds"), data.get("folds")) if type(count) is int]
@@ -143,25 +145,29 @@ def _run_row(record: RunRecord) -> dict[str, Any]:
         for name, value in (run.get("summary") or {}).items()
         if value is None or isinstance(value, int | float)
     }
-    return summary | {
-        "run_id": record.run_id,
-        "cell": str(tags.get("cell", "")),
-        "attention": str(tags.get("attention", "")),
-        "data": str(tags.get("data", "")),
-        "seed": int(tags.get("seed", 0)),
-        "status": run.get("status", "unknown"),
-        "reason": run.get("reason"),
-        "started": record.started,
-        "seconds": run.get("seconds"),
-        "parameters": parameters.get("total"),
-        "between_parameters": parameters.get("between"),
-        "stack_parameters": parameters.get("stack"),
-        "hidden_size": parameters.get("hidden_size"),
-        "commit": git.get("commit"),
-        "dirty": git.get("dirty"),
-        "command": tuple(str(word) for word in run.get("command") or ()),
-        "directory": str(record.directory),
-    }
+    return (
+        summary
+        | split_digests(run)
+        | {
+            "run_id": record.run_id,
+            "cell": str(tags.get("cell", "")),
+            "attention": str(tags.get("attention", "")),
+            "data": str(tags.get("data", "")),
+            "seed": int(tags.get("seed", 0)),
+            "status": run.get("status", "unknown"),
+            "reason": run.get("reason"),
+            "started": record.started,
+            "seconds": run.get("seconds"),
+            "parameters": parameters.get("total"),
+            "between_parameters": parameters.get("between"),
+            "stack_parameters": parameters.get("stack"),
+            "hidden_size": parameters.get("hidden_size"),
+            "commit": git.get("commit"),
+            "dirty": git.get("dirty"),
+            "command": tuple(str(word) for word in run.get("command") or ()),
+            "directory": str(record.directory),
+        }
+    )
 
 
 def _metrics_table(records: Sequence[RunRecord], notes: list[str]) -> pd.DataFrame:

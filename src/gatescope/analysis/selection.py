@@ -88,6 +88,11 @@ def select(tables: Tables) -> Selection | None:
     if not declared:
         return None
     over, by = _checked(tables, declared)
+    if study.primary(tables).startswith("validation/"):
+        raise SelectionError(
+            f"study.primary: {study.primary(tables)} is on the split that study.select chooses by, which "
+            "favours the chosen values: name a metric on test/"
+        )
     values = tables.final(f"best/{by}").value.where(tables.runs.status == "finished")
     if not values.map(math.isfinite).any():
         known = sorted(
@@ -97,7 +102,7 @@ def select(tables: Tables) -> Selection | None:
             f"study.select.by: no finished run has a best value of {by}; "
             f"available: {', '.join(known) or 'none, as no run has finished'}"
         )
-    higher = _higher_is_better(tables, by)
+    higher = study.higher_is_better(tables, by)
     split = [_split(tables.axes.get(run, {}), over) for run in tables.runs.run_id]
     table = tables.runs[["run_id", "variant", "unit", "overlap", "status"]].assign(
         condition=[rest for _, rest in split],
@@ -135,14 +140,6 @@ def _checked(tables: Tables, declared: Any) -> tuple[tuple[str, ...], str]:
                 f"keys that differ: {', '.join(axes) or 'none besides seed and variant'}"
             )
     return tuple(over), by
-
-
-def _higher_is_better(tables: Tables, by: str) -> bool:
-    """Return the direction of the metric of the task, or of the study, or the one its name implies."""
-    for task in tables.tasks.values():
-        if by == f"validation/{task.get('metric')}":
-            return str(task.get("direction", "max")).startswith("max")
-    return study.higher_is_better(tables, by)
 
 
 def _split(axes: dict[str, str], over: tuple[str, ...]) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from gatescope.analysis.statistics import (
     compare_family,
 )
 from gatescope.analysis.tables import Tables
-from gatescope.analysis.units import overlap, unit_interval, unit_values
+from gatescope.analysis.units import overlap, unit_interval, unit_metric, unit_values
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def signal_reach(rates: pd.DataFrame, reaches: pd.DataFrame, censored: pd.DataFr
     alive = set(rates.run_id[rates.status == ALIVE])
     own = reaches[reaches.run_id.isin(alive)]
     at_bound = int((censored.value[censored.run_id.isin(alive)] == 1).sum())
-    reach = unit_interval(own)
+    reach = unit_metric(own, "positive")
     if at_bound:
         reach = replace(reach, low=math.nan, high=math.nan)
     values = tuple(sorted(own.value.dropna()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +10,9 @@ import pandas as pd
 
 from gatescope.analysis import style
 from gatescope.analysis.tables import Tables
+from gatescope.tracking.variants import natural
 
-LOW_IS_GOOD = ("loss", "mse", "mae", "error", "nats", "perplexity", "seconds")
+LOW_IS_GOOD = ("loss", "nll", "bpc", "mse", "mae", "error", "brier", "nats", "perplexity", "seconds")
 """Words in the names of metrics for which lower is better."""
 
 
@@ -56,9 +56,13 @@ def higher_is_better(tables: Tables, metric: str | None = None) -> bool:
     Args:
         tables: the study.
         metric: default: the primary metric, whose direction is `study.direction` where the study declares
-            `study.primary`, else the task's. The direction of any other metric follows from its name.
+            `study.primary`, else the task's. The direction of any other metric is that of a task whose metric
+            it is, or follows from its name.
     """
     if metric not in (None, primary(tables)):
+        for task in tables.tasks.values():
+            if task.get("metric") and str(metric).rpartition("/")[2] == task["metric"]:
+                return str(task.get("direction", "max")).startswith("max")
         return not any(word in str(metric) for word in LOW_IS_GOOD)
     source: dict[str, Any] = tables.study if tables.study.get("primary") else tables.task
     return str(source.get("direction", "max")).lower().startswith("max")
@@ -102,6 +106,13 @@ def baseline(tables: Tables, condition: str, metric: str | None = None) -> Basel
     return None
 
 
+def published(tables: Tables, condition: str) -> list[dict[str, Any]]:
+    """Return what others report on the data of a condition (`study.published`): model, value and source."""
+    run_ids = tables.runs.run_id[tables.runs.condition == condition]
+    nodes = (tables.configs.get(run_id, {}).get("study") or {} for run_id in run_ids)
+    return next((list(found) for node in nodes if (found := node.get("published"))), [])
+
+
 def valid_under(tables: Tables, condition: str) -> pd.Series:
     """Return a mask of the runs that are valid under a condition.
 
@@ -131,9 +142,3 @@ def reference(tables: Tables) -> str:
 def conditions(table: pd.DataFrame) -> list[str]:
     """Return the distinct values of the column `condition`, numbers within them in numeric order."""
     return sorted(table.condition.unique(), key=natural)
-
-
-def natural(text: str) -> list[tuple[int, float, str]]:
-    """Return a sort key that puts "lag=9" before "lag=10", and "lr=1e-05" before "lr=0.001"."""
-    parts = re.findall(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?|\D+", text)
-    return [(0, float(p), "") if p[0].isdigit() else (1, 0.0, p) for p in parts]

@@ -33,9 +33,9 @@ CELLS: dict[str, tuple[str, str, str]] = {
     "rglru": ("RG-LRU", "#2e7d32", "H"),
     "lru": ("LRU", "#a3195b", "d"),
     "tfidf_logistic": ("TF-IDF + logistic regression", "#555555", "x"),
-    "series_logistic": ("summaries + logistic regression", "#6b6b6b", "+"),
-    "series_ridge": ("summaries + ridge regression", "#828282", "1"),
-    "majority": ("majority", "#a0a0a0", "_"),
+    "series_logistic": ("Summaries + logistic regression", "#6b6b6b", "+"),
+    "series_ridge": ("Summaries + ridge regression", "#828282", "1"),
+    "majority": ("Majority", "#a0a0a0", "_"),
 }
 """Label, colour and marker by cell."""
 
@@ -53,6 +53,9 @@ ATTENTIONS: dict[str, tuple[str, LineStyle, Fill]] = {
     "frozen_random": ("frozen random weights", (0, (1.0, 2.4)), "bottom"),
 }
 """Label, line style and filled part of the marker, by attention."""
+
+DECODERS = {"recurrent": "recurrent decoder", "input_feeding": "decoder with input feeding"}
+"""Label by decoder, where a study compares several."""
 
 FALLBACK_COLORS = ("#4a2f8f", "#9a6a00", "#b03a6a", "#6f8f2a", "#2a6f6f", "#9aa5c9")
 FALLBACK_MARKERS = ("X", "d", "*", "H", "p", "8")
@@ -128,8 +131,17 @@ def style_of(variant: str) -> VariantStyle:
     cell, attention = split(variant)
     attention_label, linestyle, fill = ATTENTIONS[attention]
     name, color, marker = CELLS.get(cell) or (cell, *_fallback_styles(cell)[0])
-    label = f"{name}, {attention_label}" if attention_label else name
+    label = f"{name}, {attention_label}" if attention_label else _with_decoder(name)
     return VariantStyle(escape(label), color, linestyle, marker, fill)
+
+
+def _with_decoder(name: str) -> str:
+    """Return the label of a name such as "gru-additive-recurrent", which ends in a decoder."""
+    variant, _, decoder = name.rpartition("-")
+    cell, attention = split(variant)
+    if decoder not in DECODERS or cell not in CELLS:
+        return name
+    return ", ".join(filter(None, [CELLS[cell][0], ATTENTIONS[attention][0], DECODERS[decoder]]))
 
 
 def styles_of(variants: Iterable[str]) -> dict[str, VariantStyle]:

@@ -4,20 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gatescope.analysis import style
+from gatescope.analysis import style, words
 from gatescope.analysis.tables import Tables
 
-WORDS = {
-    "optimizer.lr": "learning rate",
-    "optimizer": "optimizer",
-    "scheduler": "schedule",
-    "data.lag": "lag",
-    "data.batch_size": "batch size",
-    "model.hidden_size": "hidden size",
-    "model.layers": "number of layers",
-    "trainer.max_epochs": "number of epochs",
-}
-"""Keys of which the last part is no word."""
 MAX_NAMED = 6
 """Most models or datasets that are named; more are counted."""
 
@@ -26,10 +15,10 @@ def question(tables: Tables) -> str:
     """Return what the runs compare, such as "GRU and LSTM on tweets, by learning rate"."""
     runs = tables.runs
     cells = dict.fromkeys(style.split(variant)[0] for variant in style.order(runs.variant))
-    labels = [style.style_of(cell).label.replace(r"\$", "$") for cell in cells]
+    labels = [words.variant(cell) for cell in cells]
     data = sorted({str(name).replace("_", " ") for name in runs.data if name})
     by = [
-        _words(key)
+        words.key(key)
         for key in dict.fromkeys(k for axes in tables.axes.values() for k in axes)
         if key != "data"
     ]
@@ -38,10 +27,6 @@ def question(tables: Tables) -> str:
     text = _listed(labels, "models")
     text += f" on {_listed(data, 'datasets')}" if data else ""
     return f"{text}, by {_listed(by, 'settings')}" if by else text
-
-
-def _words(key: str) -> str:
-    return WORDS.get(key) or key.rpartition(".")[2].replace("_", " ")
 
 
 def _listed(names: Iterable[str], noun: str) -> str:

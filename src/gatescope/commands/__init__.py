@@ -16,6 +16,7 @@ COMMANDS = {
     "predict": ("gatescope.commands.predict", "predict the texts of a file, or one text, with a run"),
     "evaluate": ("gatescope.commands.evaluate", "score a run on another file, with intervals"),
     "export": ("gatescope.commands.export", "write a run as a folder to take away, or as an ONNX graph"),
+    "upload": ("gatescope.commands.upload", "send a trained model to W&B as an artifact"),
     "explain": ("gatescope.commands.explain", "explain one prediction of a run"),
     "errors": ("gatescope.commands.errors", "list what a run predicts wrongly on its test split"),
     "data": ("gatescope.commands.data", "describe a dataset"),

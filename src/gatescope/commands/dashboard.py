@@ -7,8 +7,8 @@
     out=PATH         where the specifications are written (default: <root>/<study>/dashboard)
     --push           save it on W&B, which needs an account; the same dashboard is updated the next time
 
-Without --push nothing is sent: workspace.json, report.json and summary.md are written. Exit code: 0 done, 1
-there is nothing to show or W&B refuses, 2 wrong arguments.
+Without --push nothing is sent: workspace.json, report.json, summary.md and the figures are written. Exit
+code: 0 done, 1 there is nothing to show or W&B refuses, 2 wrong arguments.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def dashboard(
 def write(tables: Tables, out: Path) -> Path:
     """Write the specifications and a summary, and return the path of the summary."""
     module = _module()
-    built = module.build(tables)
+    built = module.build(tables, figures=module.draw_figures(tables, out))
     out.mkdir(parents=True, exist_ok=True)
     for name in ("workspace", "report"):
         text = json.dumps(module.spec(getattr(built, name)), indent=1, ensure_ascii=False)
@@ -64,7 +64,7 @@ def write(tables: Tables, out: Path) -> Path:
     missing = [
         f"- {title}: nothing logged, left out" for title in module.SECTIONS if title not in built.panels
     ]
-    summary = [f"# {tables.study['name']}", "", *counts, *missing, "", built.report.blocks[0].text]
+    summary = [f"# {tables.study['name']}", "", *counts, *missing, "", built.numbers]
     (out / "summary.md").write_text("\n".join(summary) + "\n", encoding="utf-8")
     return out / "summary.md"
 

@@ -4,6 +4,7 @@
     n=20             how many of the worst errors
     texts=false      without the texts of the errors, which are read from the data (default: true)
     root=PATH        where ids are searched (default: the environment variable RUNS_DIR, else runs)
+    trust=true       let the record run code outside this package; only for records that you know
     out=PATH         also write to this file: everything as Markdown (.md), or the errors as a table (.csv)
 
 Prints scores, confusion matrix, precision, recall and F1 of each class, calibration, and the worst errors.
@@ -35,7 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def errors(
-    *, run: Text, n: Natural = 20, texts: bool = True, root: Text | None = None, out: Text | None = None
+    *,
+    run: Text,
+    n: Natural = 20,
+    texts: bool = True,
+    root: Text | None = None,
+    out: Text | None = None,
+    trust: bool = False,
 ) -> str:
     """Return the errors of a run as text, and write them if `out` is given.
 
@@ -60,7 +67,7 @@ def errors(
     if texts:
         from gatescope.texts import texts_of  # loads the data, and torch
 
-        inputs = texts_of(tables.configs[run_id], predictions)
+        inputs = texts_of(tables.configs[run_id], predictions, trust)
     parts = error_tables.error_tables(predictions, n, inputs)
     text = f"{run_id}\n\n{error_tables.terminal(parts)}"
     if out is None:

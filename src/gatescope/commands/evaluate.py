@@ -15,6 +15,7 @@
     batch_size=N     texts that the model reads at once (default: 256)
     device=NAME      device of the model, such as cuda (default: cpu)
     root=PATH        where ids are searched (default: the environment variable RUNS_DIR, else runs)
+    trust=true       let the record run code outside this package; only for records that you know
 
 Prints the scores of the task with 95 % intervals over the examples of the file, and for a classification
 precision, recall and F1 of each class or label, and the confusion matrix of classes. Every row counts, also
@@ -79,6 +80,7 @@ def evaluate(
     batch_size: Annotated[int, Field(ge=1)] = 256,
     device: Text = "cpu",
     root: Text | None = None,
+    trust: bool = False,
 ) -> str:
     """Return the scores as text, and write them if `out` is given.
 
@@ -88,7 +90,7 @@ def evaluate(
     """
     import gatescope
 
-    trained = gatescope.load(run, root or runs_dir(), device)
+    trained = gatescope.load(run, root or runs_dir(), device, trust)
     if trained.task.kind == "next_step":
         raise UsageError(f"{trained.directory.name} predicts the next step: its own test is what scores it")
     path = Path(file).expanduser()

@@ -5,6 +5,7 @@
     index=N          an example of the data that the run was trained on
     split=NAME       the split that the index counts in: train, validation, test (default: test)
     root=PATH        where ids are searched (default: the environment variable RUNS_DIR, else runs)
+    trust=true       let the record run code outside this package; only for records that you know
     out=PATH         the HTML page (default: <run>/explain/<the input>.html)
     colour=false     without colours (default: colours on a terminal, unless NO_COLOR is set)
 
@@ -43,6 +44,7 @@ def explain(
     root: Text | None = None,
     out: Text | None = None,
     colour: bool = True,
+    trust: bool = False,
 ) -> Path:
     """Print the prediction, write the page, and return its path."""
     if (text is None) == (index is None):
@@ -51,7 +53,7 @@ def explain(
     from gatescope.explain import explain as explanation_of
     from gatescope.explain import page, strip
 
-    trained = gatescope.load(run, root or runs_dir())
+    trained = gatescope.load(run, root or runs_dir(), trust=trust)
     if index is None:
         name = str(text)
         batch = trained.encode([name])

@@ -15,6 +15,7 @@
     batch_size=N     texts that the model reads at once (default: 256)
     device=NAME      device of the model, such as cuda (default: cpu)
     root=PATH        where ids are searched (default: the environment variable RUNS_DIR, else runs)
+    trust=true       let the record run code outside this package; only for records that you know
 
 The answers are the rows of the file (of series: their index) with the new columns prediction, p(CLASS) for
 each class or label, and warning; of several outputs prediction(NAME) for each. Several labels are separated
@@ -91,6 +92,7 @@ def predict(
     batch_size: Annotated[int, Field(ge=1)] = 256,
     device: Text = "cpu",
     root: Text | None = None,
+    trust: bool = False,
 ) -> str | None:
     """Write the answers, and return what is printed last; None for nothing.
 
@@ -106,7 +108,7 @@ def predict(
         table_suffix(Path(out), WRITTEN)  # an unknown one is reported before anything is computed
     import gatescope
 
-    trained = gatescope.load(run, root or runs_dir(), device)
+    trained = gatescope.load(run, root or runs_dir(), device, trust)
     if trained.task.kind == "tagging" and file is not None and Path(file).suffix.lower() != ".csv":
         source = _sentences(trained, Path(file).expanduser(), column, encoding)
     elif trained.task.inputs == "features" and file is not None:

@@ -16,6 +16,7 @@
     study.KEY=VALUE  a key of the study in place of that of the runs: study.primary=validation/loss,
                      study.reference=gru-none, study.margin=0.01, study.contrasts=[[gru-none,lstm-none]]
     freeze=true      also write <out>/<study>/tables.zip, all that the report needs of the records
+    trust=true       let the records name figures, findings and datasets outside this package, which runs them
 
 Exit code: 0 written, 1 nothing to report, 2 wrong arguments.
 """
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,6 +70,7 @@ def report(
     by: Text | None = None,
     study_keys: list[str] | None = None,
     freeze: bool = False,
+    trust: bool = False,
 ) -> Path:
     """Write the report of a study and the list of reports, and return the path of its README."""
     if bool(select) != bool(by):
@@ -86,13 +89,15 @@ def report(
         "select": select and ",".join(select),
         "by": by,
         "freeze": "true" if freeze else None,
+        "trust": "true" if trust else None,
     }
     words = [f"{key}={value}" for key, value in given.items() if value not in (None, DEFAULTS.get(key))]
+    words += study_keys or []
     names = FIGURES if figures == ["all"] else figures or []
-    runs = _source(given | {"study": study})
+    runs, find_texts = _source(given | {"study": study}), partial(texts_of, trust=trust)
     try:
         readme = write_report(
-            runs, out, paper, names, texts_of, keys, findings, [*words, *(study_keys or [])], freeze
+            runs, out, paper, names, find_texts, keys, findings, words, freeze=freeze, trust=trust
         )
     except UnknownName as error:
         raise UsageError(str(error)) from error

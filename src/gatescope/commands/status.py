@@ -1,10 +1,12 @@
 """List how far the runs of a study are: gatescope status study=first_light
 
-    study=NAME   and any other words of the `gatescope train` that runs it (seed=0,1,2,3,4, root=PATH)
+    study=NAME   a study of conf/study, with any other words of the `gatescope train` that runs it
+                 (seed=0,1,2,3,4, root=PATH); or the folder of any other study: all runs that it holds
     --watch      show a progress bar until all runs are finished; Ctrl-C ends it
 
-Lists each run as finished, running, stale (killed), failed, preempted, interrupted or missing, with the
-reason if it ended early, and estimates the time left. Exit code: 0, or 2 for wrong arguments.
+Lists each run, in the order of the report, as finished, running, stale (killed), failed, preempted,
+interrupted or missing, with the reason if it ended early, and estimates the time left. Exit code: 0, or 2 for
+wrong arguments.
 """
 
 from __future__ import annotations
@@ -12,14 +14,20 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from tqdm import tqdm
 
+from gatescope.analysis.style import order
 from gatescope.cli import USAGE, flags_parser
-from gatescope.composition import add_config_dir, make_loader
+from gatescope.commands.arguments import runs_dir
+from gatescope.composition import add_config_dir, make_loader, public_options
 from gatescope.config import ConfigError
 from gatescope.invocation import write
-from gatescope.tracking.progress import Job, Progress, jobs, read_progress, report, summary
+from gatescope.tracking.progress import Job, Progress, jobs, read_progress, recorded_jobs, report, summary
+from gatescope.tracking.run_names import split_overrides
+from gatescope.tracking.runfile import CONFIG
+from gatescope.tracking.variants import natural
 
 EVERY_SECONDS = 2.0
 
@@ -33,12 +41,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write(__doc__)
         return 0
     try:
-        listed = jobs(make_loader(), add_config_dir(args.overrides, args.config_dir))
+        listed = in_order(jobs_of(add_config_dir(args.overrides, args.config_dir)))
     except ConfigError as error:
         print(f"status: {error}", file=sys.stderr)
         return USAGE
     write(report(watch(listed) if args.watch else [read_progress(job) for job in listed]))
     return 0
+
+
+def jobs_of(words: list[str]) -> list[Job]:
+    """Return the runs of a command, or those in the folder of a study that no file describes.
+
+    Raises:
+        ConfigError: The words cannot be composed, and there is no such folder.
+    """
+    given = dict(split_overrides(words))
+    loader, name = make_loader(), given.get("study", "")
+    if name and given.keys() <= {"study", "root"} and name not in public_options(loader)["study"]:
+        root = Path(given.get("root") or runs_dir()).expanduser()
+        if found := recorded_jobs(root / name):
+            return found
+        studies = sorted({path.parent.parent.name for path in root.glob(f"*/*/{CONFIG}")})
+        names = f"; studies with runs in {root}: {', '.join(studies)}" if studies else ""
+        try:
+            return jobs(loader, words)
+        except ConfigError as error:
+            raise ConfigError([f"{problem}{names}" for problem in error.problems]) from error
+    return jobs(loader, words)
+
+
+def in_order(listed: Sequence[Job]) -> list[Job]:
+    """Return the runs in the order of the report: by condition, variant and seed."""
+    variants = {name: place for place, name in enumerate(order(job.variant for job in listed))}
+    return sorted(
+        listed, key=lambda job: (natural(job.condition), variants[job.variant], int(job.cfg["seed"]))
+    )
 
 
 def watch(listed: Sequence[Job]) -> list[Progress]:

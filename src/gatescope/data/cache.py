@@ -5,7 +5,8 @@ settings. A file is written under a temporary name and renamed, so that a killed
 absent. It is read to its end, which verifies zip's checksums; a damaged entry is computed again. A lock file
 makes processes that need the same entry wait for one another.
 
-The folder is the environment variable GATESCOPE_CACHE, or gatescope/ in the user's cache folder.
+The folder is the environment variable GATESCOPE_CACHE, or gatescope/ in the user's cache folder. Entries that
+another user could have written are not read.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import numpy as np
 import platformdirs
 from filelock import FileLock
 
+from gatescope.private import close_to_others, make_private, private_folder, writable_by_others
+
 log = logging.getLogger(__name__)
 
 Arrays = dict[str, np.ndarray]
@@ -31,7 +34,8 @@ Arrays = dict[str, np.ndarray]
 
 def cache_folder() -> Path:
     """Return the folder of the cache."""
-    return Path(os.environ.get("GATESCOPE_CACHE") or platformdirs.user_cache_dir("gatescope"))
+    folder = Path(os.environ.get("GATESCOPE_CACHE") or platformdirs.user_cache_dir("gatescope"))
+    return private_folder(folder.expanduser())
 
 
 def cached(name: str, source: str, settings: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
@@ -48,7 +52,7 @@ def cached(name: str, source: str, settings: Mapping[str, Any], compute: Callabl
     path = cache_folder() / f"{name}-{digest}.npz"
     lock = FileLock(path.with_suffix(".lock"))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         lock.acquire()
     except OSError as error:
         log.warning("nothing is cached in %s (%s); set GATESCOPE_CACHE to another folder", path.parent, error)
@@ -64,7 +68,10 @@ def cached(name: str, source: str, settings: Mapping[str, Any], compute: Callabl
 
 
 def _read(path: Path) -> Arrays | None:
-    """Read an entry; None if there is none, or if it is damaged."""
+    """Read an entry; None if there is none, if it is damaged, or if another user could have written it."""
+    if (reason := writable_by_others(path)) is not None:
+        log.warning("%s is not read (%s) and is computed again", path, reason)
+        return None
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as entry:
             return {name: entry[name] for name in entry.files}
@@ -84,6 +91,7 @@ def _write(path: Path, arrays: Arrays) -> None:
             file.write(buffer.getbuffer())
             file.flush()
             os.fsync(file.fileno())
+        close_to_others(temporary)
         temporary.replace(path)
     except OSError as error:
         log.warning("%s cannot be written (%s); set GATESCOPE_CACHE to another folder", path, error)

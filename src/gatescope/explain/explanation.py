@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from gatescope.data.encoding.tokenizers import join_tokens
 from gatescope.data.errors import DataError
 from gatescope.instruments import ablation, attribution
 from gatescope.instruments.probe import undisturbed
@@ -19,6 +20,8 @@ from gatescope.trained import Trained
 
 MAIN_GATES = ("update", "forget")
 """The gate that controls how much of the state is kept; a cell without either has no such row."""
+SIGNED = ("gradient × input", "integrated gradients")
+"""Names of rows whose sign says whether a step speaks for or against the prediction."""
 NO_LABEL = "no label"
 """What is shown where none of several labels is predicted or true."""
 
@@ -31,11 +34,19 @@ class Row:
         name: name of the row.
         values: the numbers; None where undefined.
         description: what the numbers are, in a sentence.
+        about_input: whether the numbers say what each step of the input contributes, so that they can colour
+            the text.
     """
 
     name: str
     values: list[float | None]
     description: str
+    about_input: bool = False
+
+    @property
+    def signed(self) -> bool:
+        """Whether the numbers speak for (positive) or against (negative) the prediction."""
+        return self.name in SIGNED
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,7 @@ class Explanation:
 
     Attributes:
         run: id of the run.
-        title: the text, or the name of the example.
+        title: the text, or the name of the example if it is no text.
         prediction: the predicted class, value or symbols.
         steps: the tokens, or the index of each step.
         rows: numbers by step.
@@ -61,6 +72,8 @@ class Explanation:
         target: the true target, where it is known.
         features: a row for each feature and a column for each step; empty for tokens.
         alignment: attention weights of a decoder.
+        example: split and index of an example of the data, "test 3"; "" for a text that was given.
+        spaces: for each token, whether a space precedes it in the text.
     """
 
     run: str
@@ -73,6 +86,8 @@ class Explanation:
     target: str | None = None
     features: list[list[float]] = field(default_factory=list)
     alignment: Alignment | None = None
+    example: str = ""
+    spaces: list[bool] = field(default_factory=list)
 
 
 @torch.no_grad()
@@ -82,7 +97,7 @@ def explain(trained: Trained, batch: Batch, title: str, has_target: bool = False
     Args:
         trained: a finished run.
         batch: a batch of one example, which is moved to the device of the model.
-        title: the text, or the name of the example.
+        title: the text, or the name of the example, "test 3".
         has_target: whether the batch has the true target.
 
     Raises:
@@ -115,9 +130,12 @@ def explain(trained: Trained, batch: Batch, title: str, has_target: bool = False
         text = ", ".join(answer.labels) or NO_LABEL
     text = " ".join(answer.tags) if answer.tags else text
     text = _outputs(answer.values) if answer.values else text
+    written, spaces = _as_text(trained, tokens[0] if tokens else [])
     return Explanation(
         run=trained.directory.name,
-        title=title,
+        title=written if has_target and written else title,
+        example=title if has_target else "",
+        spaces=spaces,
         prediction=text,
         steps=tokens[0] if tokens else [str(t) for t in range(batch.inputs.shape[1])],
         rows=rows,
@@ -127,6 +145,13 @@ def explain(trained: Trained, batch: Batch, title: str, has_target: bool = False
         features=[] if tokens else _rounded(batch.inputs[0].T),
         alignment=_alignment(trained, prediction),
     )
+
+
+def _as_text(trained: Trained, tokens: list[str]) -> tuple[str, list[bool]]:
+    """Return tokens as a text, and for each whether a space precedes it."""
+    name = str(trained.task.tokenizer.get("name", ""))
+    spaces = [place > 0 and " " in join_tokens(["x", token], name)[1:2] for place, token in enumerate(tokens)]
+    return join_tokens(tokens, name), spaces
 
 
 def _attention_rows(prediction: Prediction) -> Iterator[Row]:
@@ -141,6 +166,7 @@ def _attention_rows(prediction: Prediction) -> Iterator[Row]:
         weights,
         "Attention weight of the state at this step, averaged over heads and, for a decoder, over target "
         "symbols. A state also contains information on earlier steps.",
+        about_input=True,
     )
 
 
@@ -157,6 +183,7 @@ def _attribution_rows(
         "gradient × input",
         attribution.gradient_times_input(gradients.inputs, embedded)[0],
         f"First-order contribution of the input at this step to {output_name}.",
+        about_input=True,
     )
     if not isinstance(model, Encoder) or trained.task.every_step:
         return
@@ -166,6 +193,7 @@ def _attribution_rows(
         "integrated gradients",
         attribution.integrated_gradients(model, embedded, lengths, output)[0],
         f"Contribution of this step to the difference of {output_name} from that of an input of zeros.",
+        about_input=True,
     )
     steps = torch.ones_like(batch.inputs[:, :, 0] if batch.inputs.dim() == 3 else batch.inputs).bool()
     without = ablation.leave_one_out(model, batch.inputs, lengths, steps)
@@ -174,6 +202,7 @@ def _attribution_rows(
         "leave-one-out",
         attribution.prediction_change(trained.task, values[:, None], without)[0],
         f"Change of the prediction when this step is removed ({distance}).",
+        about_input=True,
     )
 
 
@@ -240,9 +269,10 @@ def _outputs(values: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
-def _row(name: str, values: Tensor, description: str) -> Row:
+def _row(name: str, values: Tensor, description: str, about_input: bool = False) -> Row:
     """Return a row; NaN becomes None."""
-    return Row(name, [value if value == value else None for value in values.tolist()], description)
+    numbers = [value if value == value else None for value in values.tolist()]
+    return Row(name, numbers, description, about_input)
 
 
 def _rounded(values: Tensor) -> list[list[float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -12,11 +13,46 @@ from markupsafe import Markup
 from gatescope.analysis.report.page import asset as report_asset
 from gatescope.analysis.report.page import library, script_json
 from gatescope.explain.explanation import Explanation, Row
+from gatescope.explain.numbers import texts
 
 MOST_LABELS = 60
 """Largest number of labelled steps on an axis; longer sequences have a label at every n-th step."""
 LINE_COLOURS = ("#1f5fa8", "#c8500a", "#1b1b1b", "#4fc7a6", "#7b1f5c", "#e8a33d")
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
+
+
+@dataclass(frozen=True)
+class Word:
+    """A token of a text in colour.
+
+    Attributes:
+        text: the token.
+        number: its number.
+        share: how strong the colour is, 0 to 1.
+        minus: whether the number is negative.
+        space: whether a space precedes it.
+    """
+
+    text: str
+    number: str
+    share: float
+    minus: bool
+    space: bool
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A text in the colours of one measure.
+
+    Attributes:
+        row: the measure.
+        words: the tokens.
+        largest: the number of the strongest colour.
+    """
+
+    row: Row
+    words: list[Word]
+    largest: str
 
 
 def page(explanation: Explanation) -> str:
@@ -28,7 +64,7 @@ def page(explanation: Explanation) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"script_json": script_json, "number": number}
+    environment.filters["script_json"] = script_json
     environment.globals |= {
         "asset": _asset,
         "report_css": lambda: report_asset("page.css"),
@@ -36,7 +72,8 @@ def page(explanation: Explanation) -> str:
     }
     return environment.get_template("explain.html.j2").render(
         explanation=explanation,
-        rows=[(row, shares(row)) for row in explanation.rows],
+        rows=[(row, shares(row), texts(row.values, row.signed)) for row in explanation.rows],
+        sentences=sentences(explanation),
         alignment=_alignment_rows(explanation),
         data={
             "steps": explanation.steps,
@@ -48,30 +85,60 @@ def page(explanation: Explanation) -> str:
     )
 
 
+def sentences(explanation: Explanation) -> list[Sentence]:
+    """Return the text in the colours of each measure on its tokens; signed measures come first."""
+    if explanation.features:
+        return []
+    spaces = explanation.spaces or [place > 0 for place in range(len(explanation.steps))]
+    rows = sorted((row for row in explanation.rows if row.about_input), key=preference)
+    return [
+        Sentence(
+            row,
+            [
+                Word(step, text, share, value is not None and value < 0, space)
+                for step, text, share, value, space in zip(
+                    explanation.steps,
+                    texts(row.values, row.signed),
+                    shares(row),
+                    row.values,
+                    spaces,
+                    strict=True,
+                )
+            ],
+            texts([largest_of(row)])[0],
+        )
+        for row in rows
+    ]
+
+
+def preference(row: Row) -> int:
+    """Return the place of a measure: integrated gradients first, since they add up to the prediction."""
+    order = ("integrated gradients", "gradient × input", "leave-one-out", "attention")
+    return order.index(row.name) if row.name in order else len(order)
+
+
+def largest_of(row: Row) -> float:
+    """Return the largest absolute value of a row."""
+    return max((abs(value) for value in row.values if value is not None), default=0.0)
+
+
 def shares(row: Row) -> list[float]:
     """Return how far each cell is filled, 0 to 1: relative to the largest value of the row, gates to 1."""
-    largest = max((abs(value) for value in row.values if value is not None), default=0.0)
+    largest = largest_of(row)
     if row.name.endswith(" gate"):
         largest = 1.0
     return [0.0 if value is None or not largest else round(abs(value) / largest, 4) for value in row.values]
 
 
-def _alignment_rows(explanation: Explanation) -> list[tuple[str, list[float]]]:
-    """Return each target symbol with its weights."""
-    if explanation.alignment is None:
+def _alignment_rows(explanation: Explanation) -> list[tuple[str, list[float], list[str]]]:
+    """Return each target symbol with its weights, as numbers and as text."""
+    found = explanation.alignment
+    if found is None:
         return []
-    return list(zip(explanation.alignment.symbols, explanation.alignment.weights, strict=True))
-
-
-def number(value: float | None) -> str:
-    """Format a value with two digits; a dash for None."""
-    if value is None:
-        return "–"
-    return (
-        f"{value:.2f}".replace("-", "−")
-        if value == 0 or abs(value) >= 0.01
-        else f"{value:.0e}".replace("-", "−")
-    )
+    return [
+        (symbol, weights, texts(weights))
+        for symbol, weights in zip(found.symbols, found.weights, strict=True)
+    ]
 
 
 def most_variable_unit(rows: list[list[float]]) -> int:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 from gatescope.explain.explanation import Explanation, Row
+from gatescope.explain.numbers import texts
 from gatescope.terminal import cells, pad
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -43,9 +44,8 @@ def _row_lines(steps: list[str], row: Row, colour: bool, width: int) -> Iterator
     """Yield lines of bars, steps and numbers, wrapped at the width."""
     largest = max((abs(value) for value in row.values if value is not None), default=0.0) or 1.0
     columns = []
-    for step, value in zip(steps, row.values, strict=True):
+    for step, value, number in zip(steps, row.values, texts(row.values, row.signed), strict=True):
         share = 0.0 if value is None else abs(value) / largest
-        number = "–" if value is None else f"{value:.2f}" if largest >= 0.01 else f"{value:.0e}"
         size = max(cells(step), len(number))
         level = math.ceil(share * (len(BARS) - 1))
         label = pad(step, size)

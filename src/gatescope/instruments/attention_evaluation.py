@@ -16,12 +16,14 @@ from gatescope.instruments.measurements import (
     Undefined,
     scalar,
 )
-from gatescope.instruments.rank_correlation import kendall_tau, null_spread
+from gatescope.instruments.rank_correlation import dense_ranks, kendall_tau, permuted_variance
 from gatescope.models.encoder import Encoder
 from gatescope.sequences import Batch, valid_mask
 
 NORMAL_975 = 1.96
 """97.5 % quantile of the standard normal distribution."""
+ROUNDING = 4
+"""Differences of values up to this many units of rounding of the model's outputs are rounding errors."""
 RANDOM_RANKINGS = 5
 """Number of random rankings that comprehensiveness and sufficiency are compared with."""
 NO_TRUTH = "no example has a known deciding step among the compared steps"
@@ -49,6 +51,7 @@ class AttentionEvaluation:
         mean_weights: (B, T), averaged over heads.
         subset: (B, T) bool, the compared steps.
         left_out: (B, T, K), the prediction without each step of the subset.
+        noise: (B,), rounding error of the outputs, by which measures of importance may differ by chance.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class AttentionEvaluation:
         self.gradients = attribution.gradients(model, self.embedded, self.lengths, self.output)
         self.subset = random_subset(self.valid, steps, self.generator)
         self.left_out = ablation.leave_one_out(model, self.inputs, self.lengths, self.subset)
+        self.noise = ROUNDING * torch.finfo(self.values.dtype).eps * self.values.abs().amax(1).clamp(min=1)
 
     def random(self, *shape: int) -> Tensor:
         """Draw uniform random numbers (*shape, B, T)."""
@@ -100,6 +104,8 @@ class AttentionEvaluation:
     def agreement(self, nodes: int) -> Measurements:
         """Measure Kendall's τ_b between the weights and every measure of importance.
 
+        Values are tied where their difference is within the rounding errors of the model's numbers.
+
         Args:
             nodes: nodes of the quadrature of integrated gradients; 0 to leave them out.
         """
@@ -114,12 +120,32 @@ class AttentionEvaluation:
             measurements["integrated_gradients/completeness_error"] = (
                 scalar(error.mean().item() / scale) if scale else Undefined("all attributions are 0")
             )
-        spread = null_spread(self.subset.sum(1))
-        measurements["tau/null_spread"] = scalar(spread.square().mean().sqrt().item())
         for name, measure in measures.items():
-            tau = kendall_tau(self.mean_weights, measure, self.subset & measure.isfinite())
-            measurements |= _tau_measurements(f"tau/{name}", tau, spread)
+            measurements |= self._tau(f"tau/{name}", measure)
         return measurements
+
+    def _tau(self, name: str, measure: Tensor) -> Measurements:
+        """Measure τ of one measure of importance, and its spread over permutations of the weights."""
+        mask = self.subset & measure.isfinite()
+        ones = torch.ones_like(self.noise)
+        weights = dense_ranks(self.mean_weights, mask, ones * ROUNDING * torch.finfo(self.values.dtype).eps)
+        ranks = dense_ranks(measure, mask, self.noise)
+        tau, variance = kendall_tau(weights, ranks, mask), permuted_variance(weights, ranks, mask)
+        defined = tau.isfinite()
+        if not bool(defined.any()):
+            why = Undefined(
+                "all weights, or all values of the measure, are equal: there is no order to agree on"
+            )
+            return {name: why, f"{name}/beyond_chance": why}
+        tau, variance = tau[defined], variance[defined]
+        beyond = (tau.abs() > NORMAL_975 * variance.sqrt()).double().mean()
+        columns = {"id": self.ids[defined].tolist(), "tau": tau.tolist()}
+        return {
+            name: scalar(tau.mean().item()),
+            f"{name}/beyond_chance": scalar(beyond.item()),
+            f"{name}/permuted_spread": scalar(variance.sum().sqrt().item() / len(tau)),
+            f"{name}/examples": Points(columns),
+        }
 
     def truth(self, known: Tensor) -> Measurements:
         """Measure how often the highest step of each measure is a deciding step.
@@ -199,16 +225,6 @@ class AttentionEvaluation:
             return {}
         steps, ids = range(self.mean_weights.shape[1]), self.ids[subset].tolist()
         return {"weights": Heatmap(rows, [str(t) for t in steps], [str(i) for i in ids], "step", "id")}
-
-
-def _tau_measurements(name: str, tau: Tensor, spread: Tensor) -> Measurements:
-    """Return the mean τ and the share beyond chance, over the examples with a defined τ."""
-    defined = tau.isfinite()
-    if not bool(defined.any()):
-        why = Undefined("all weights, or all values of the measure, are equal: there is no order to agree on")
-        return {name: why, f"{name}/beyond_chance": why}
-    beyond = (tau[defined].abs() > NORMAL_975 * spread[defined]).double().mean()
-    return {name: scalar(tau[defined].mean().item()), f"{name}/beyond_chance": scalar(beyond.item())}
 
 
 def random_subset(valid: Tensor, limit: int, generator: torch.Generator) -> Tensor:

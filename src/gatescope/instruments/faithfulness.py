@@ -2,7 +2,8 @@
 
 See docs/instruments.md, "Attention". Three kinds of evidence:
 
-- agreement of the weights with other measures of importance: Kendall's τ_b, beside its spread by chance;
+- agreement of the weights with other measures of importance: Kendall's τ_b, beside its spread over
+  permutations of the weights;
 - the change of the prediction when the weights are permuted (Jain & Wallace 2019);
 - the change of the prediction when the steps with the largest weights are removed or kept (`erasure`).
 
@@ -37,9 +38,10 @@ class Faithfulness(ProbeInstrument):
     - `tau/<measure>/<level>`: mean over examples of Kendall's τ_b (−1 to 1) between the weights, averaged
       over heads, and a measure of importance: `gradient_input` (absolute gradient × input) and
       `leave_one_out` (total variation distance; for a regression the absolute change), each at the levels
-      `token` and `state`, and `integrated_gradients/token` (absolute). `…/beyond_chance`: share of examples
-      with |τ| > 1.96 standard deviations under independence.
-    - `tau/null_spread`: standard deviation of one example's τ under independence, root mean square.
+      `token` and `state`, and `integrated_gradients/token` (absolute). Differences within the rounding
+      errors of the outputs are ties. Over permutations of the weights within an example τ has mean 0;
+      `…/permuted_spread` is the standard deviation of the mean over examples under such permutations, and
+      `…/beyond_chance` the share of examples with |τ| > 1.96 of their own. `…/examples`: id and τ.
     - `permutation/total_variation`: mean over examples of the median, over permutations of the weights, of
       the total variation distance (0 to 1); `permutation/examples`: it and the largest weight, a point for
       each example.

@@ -13,7 +13,7 @@ projected to the decoder's width where the widths differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from gatescope.cells.layer import RecurrentLayer
 from gatescope.cells.state import State
 from gatescope.models.attention import Attention, AttentionMemory, Pooling, Readout, last_state
+from gatescope.models.embedding import scaled
 from gatescope.models.encoder import AttentionFactory
 from gatescope.models.stack import CellFactory
 from gatescope.sequences import END, TaskSpec
@@ -49,7 +50,7 @@ class Decoding:
         max_length: largest number of symbols generated.
     """
 
-    cell: Any = None
+    cell: Callable[..., Any] | None = None
     layers: Annotated[int, Field(ge=1)] = 1
     input_feeding: bool = False
     tied: bool = False
@@ -119,6 +120,7 @@ class Decoder(nn.Module):
         hidden_size: hidden units of each layer.
         embedding_size: width of the symbol embeddings.
         dropout: dropout probability on embeddings, between layers and before the output layer.
+        embedding_std: standard deviation of new symbol embeddings that are not tied to the output layer.
     """
 
     def __init__(
@@ -132,12 +134,13 @@ class Decoder(nn.Module):
         hidden_size: int,
         embedding_size: int,
         dropout: float,
+        embedding_std: float = 1.0,
     ) -> None:
         super().__init__()
         self.bidirectional = bidirectional
         self.input_feeding = options.input_feeding
         width = embedding_size if options.tied else hidden_size
-        self.embedding = nn.Embedding(task.output_size, embedding_size)
+        self.embedding = scaled(nn.Embedding(task.output_size, embedding_size), embedding_std)
         input_size = embedding_size + (width if self.input_feeding else 0)
         self.layers = nn.ModuleList(
             (options.cell or cell)(input_size if depth == 0 else hidden_size, hidden_size)

@@ -50,6 +50,7 @@ class SequenceModel(nn.Module, ABC):
         bidirectional: whether each layer has a backward direction.
         dropout: dropout probability on the embedding, between layers and before the head.
         embedding_size: width of token embeddings; unused for features and for pretrained vectors.
+        embedding_std: standard deviation of new token embeddings.
         readout_modules: returns the modules besides the stack that the budget counts; by default none.
     """
 
@@ -63,6 +64,7 @@ class SequenceModel(nn.Module, ABC):
         bidirectional: bool = False,
         dropout: float = 0.0,
         embedding_size: int = 100,
+        embedding_std: float = 1.0,
         readout_modules: Callable[[RecurrentStack], Iterable[nn.Module]] = lambda stack: (),
     ) -> None:
         super().__init__()
@@ -70,7 +72,7 @@ class SequenceModel(nn.Module, ABC):
         self.embedding: nn.Embedding | None = None
         size = task.input_size
         if task.inputs == "tokens":
-            self.embedding = make_embedding(task, embedding_size)
+            self.embedding = make_embedding(task, embedding_size, embedding_std)
             size = self.embedding.embedding_dim
         self.embedding_dropout = nn.Dropout(dropout)
         if parameters is not None:

@@ -30,6 +30,7 @@ class Seq2Seq(SequenceModel):
         attention: builds the decoder's pooling or attention from (size, bidirectional).
         decoding: settings of the decoder.
         embedding_size: width of the embeddings of tokens and of symbols.
+        embedding_std: standard deviation of the new embeddings.
         **options: further arguments of `SequenceModel`.
     """
 
@@ -43,6 +44,7 @@ class Seq2Seq(SequenceModel):
         attention: AttentionFactory,
         decoding: Decoding | None = None,
         embedding_size: int = 100,
+        embedding_std: float = 1.0,
         **options: Any,
     ) -> None:
         decoding = decoding or Decoding()
@@ -58,12 +60,14 @@ class Seq2Seq(SequenceModel):
                 stack.hidden_size,
                 embedding_size,
                 dropout,
+                embedding_std,
             )
 
         super().__init__(
             task,
             cell,
             embedding_size=embedding_size,
+            embedding_std=embedding_std,
             **options,
             readout_modules=lambda stack: build_decoder(stack).budget_modules(),
         )

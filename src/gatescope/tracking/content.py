@@ -13,8 +13,11 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
+
+from gatescope.announce import announced
 
 PATH_KEYS = ("path", "file", "folder", "vectors", "manifest")
 PATH_SUFFIXES = ("_path", "_file", "_folder", "_dir")
@@ -28,6 +31,9 @@ CLOCK_RESOLUTION = 50_000_000
 """Nanoseconds after which another write changes a file's times, whose clock may be coarse."""
 RESCAN_FACTOR = 20
 """A folder is scanned again only after this multiple of the duration of the last scan."""
+
+LARGE = 10_000_000
+"""Bytes of a file that may take long to read; a timer for each small file of a folder would take longer."""
 
 _file_digests: dict[str, tuple[tuple[int, ...], str]] = {}
 _folder_digests: dict[str, tuple[float, str]] = {}
@@ -99,11 +105,16 @@ def _file_digest(path: Path) -> str:
     if cached is not None and cached[0] == state:
         return cached[1]
     started = time.time_ns()
-    with path.open("rb") as file:
+    with path.open("rb") as file, _announced_if_large(path, stat.st_size):
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
     if started - max(stat.st_mtime_ns, stat.st_ctime_ns) > CLOCK_RESOLUTION:
         _file_digests[name] = state, digest
     return digest
+
+
+def _announced_if_large(path: Path, size: int) -> AbstractContextManager[None]:
+    """Return a block that says that it reads a file, if that takes long."""
+    return announced(f"reading {path}") if size >= LARGE else nullcontext()
 
 
 def _folder_digest(path: Path) -> str:

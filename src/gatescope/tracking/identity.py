@@ -16,10 +16,11 @@ from gatescope.tracking.content import replace_paths
 
 EXCLUDED_SECTIONS = frozenset(
     {"root", "study", "force", "kernel", "checkpoint", "instruments", "tracking", "launcher", "hydra"}
+    | {"recipe", "tune"}
 )
 """Sections that cannot change a result: paths, names, measurements, checkpoint intervals. A value that
 another section takes over by interpolation counts there: `kernel` in `model.cell.kernel`, `study.parameters`
-in `model.parameters`."""
+in `model.parameters`, most of `recipe`."""
 
 EXCLUDED_KEYS: dict[str, frozenset[str]] = {
     "data": frozenset({"name", "workers"}),
@@ -46,7 +47,8 @@ NEUTRAL: dict[str, Any] = {
     "from": None,
     "freeze": [],
     "monitor_direction": None,
-    "early_stopping": {"min_delta": 0.0},
+    "early_stopping": {"min_delta": 0.0, "min_steps": 0},
+    "model": {"embedding_std": 1.0},
     "data": {"target_scale": "none", "delimiter": "auto", "quoting": True}
     | {"folds": None, "fold": None, "group": None, "label_separator": ",", "threshold": 0.5},
     "scheduler": {"warmup": 0},
@@ -67,6 +69,7 @@ def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
     if "baseline" in (cfg.get("model") or {}):
         sections &= BASELINE_SECTIONS
     resolved = {name: _resolve(cfg[name]) for name in sorted(sections)}
+    resolved = _with_length(resolved, _resolve(cfg.get("recipe")))
     if isinstance(data := resolved.get("data"), dict) and data.get("kind") in (
         "classification",
         "multilabel",
@@ -80,6 +83,18 @@ def result_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
             resolved[name] = {key: value for key, value in resolved[name].items() if key not in keys}
     result: dict[str, Any] = replace_paths(original_targets(resolved))
     return result
+
+
+def _with_length(resolved: dict[str, Any], recipe: Any) -> dict[str, Any]:
+    """Return sections with the length of the recipe where `trainer` uses it, without limits of no effect."""
+    trainer, stopping = resolved.get("trainer"), resolved.get("early_stopping")
+    changed: dict[str, Any] = {}
+    if isinstance(trainer, Mapping) and trainer.get("max_epochs") == "auto" and isinstance(recipe, Mapping):
+        given = trainer.get("max_steps", -1) != -1
+        changed["trainer"] = {**trainer, "max_epochs": -1 if given else recipe["length"]}
+    if isinstance(stopping, Mapping) and stopping.get("patience") is None:
+        changed["early_stopping"] = {key: value for key, value in stopping.items() if key != "min_steps"}
+    return resolved | changed
 
 
 def _id_of(run: str) -> str:
@@ -192,9 +207,15 @@ def run_dir(cfg: Mapping[str, Any]) -> Path:
     return Path(cfg["root"]) / cfg["study"]["name"] / run_id(cfg)
 
 
+def data_seed(cfg: Any) -> int:
+    """Return the seed of the data: 0, or that of the run in a study with `study.vary_data`."""
+    return int(cfg.seed) if OmegaConf.select(cfg, "study.vary_data", default=False) else 0
+
+
 def register() -> None:
-    """Register the resolver `${run_id:}` for configs."""
+    """Register the resolvers `${run_id:}` and `${data_seed:}` for configs."""
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: run_id(_root_), replace=True)
+    OmegaConf.register_new_resolver("data_seed", lambda *, _root_: data_seed(_root_), replace=True)
 
 
 register()

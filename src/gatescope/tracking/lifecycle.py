@@ -138,6 +138,7 @@ def write_metadata(
     record.update(
         task={
             "kind": task.kind,
+            "inputs": task.inputs,
             "metric": task.metric,
             "direction": task.direction,
             "labels": list(task.labels),
@@ -172,9 +173,7 @@ def track_run(cfg: DictConfig) -> Iterator[TrackedRun]:
         boards.append(make_tensorboard(record.directory, None if resumed is None else resumed.step))
     logger = None
     if is_owner and cfg.tracking.mode != "disabled":
-        from gatescope.tracking.wandb import make_logger  # imports wandb
-
-        logger = make_logger(cfg, resumes=exists and not cfg.force)
+        logger = _wandb_logger(cfg, resumes=exists and not cfg.force)
     logs_same_rows = is_owner and _logs_same_rows(read_config(record.directory), cfg)
     _open_record(record, cfg, resumed)
     if is_owner:
@@ -204,6 +203,24 @@ def track_run(cfg: DictConfig) -> Iterator[TrackedRun]:
         for board in boards:
             board.finalize(status)
         _close(cfg, record, logger, status, exit_code, reason)
+
+
+def _wandb_logger(cfg: DictConfig, resumes: bool) -> WandbRunLogger | None:
+    """Return the W&B logger of a run; None, with a warning, if W&B cannot even write to disk.
+
+    Raises:
+        CredentialsError: Online tracking without credentials.
+    """
+    from gatescope.tracking.wandb import CredentialsError, make_logger  # imports wandb
+
+    try:
+        return make_logger(cfg, resumes)
+    except CredentialsError:
+        raise
+    except Exception as error:  # a service that cannot start makes wandb raise many types
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        log.warning("the run continues without W&B, which cannot start (%s); its record is complete", reason)
+        return None
 
 
 def _open_record(record: Record, cfg: DictConfig, resumed: SavedCheckpoint | None) -> None:
@@ -260,6 +277,6 @@ def _close(
         if status == "finished" and not isinstance(record, NullRecord):
             delete_checkpoints(record.directory, cfg.checkpoint.keep)
     if logger is not None:
-        finish_upload(record, logger, exit_code)
+        finish_upload(record, logger, exit_code, cfg.tracking.get("finish_seconds", 20.0))
         if logger.lost and status == "finished":
             complete_upload(cfg, record)

@@ -74,13 +74,16 @@ def sweep_table(configs: Sequence[Mapping[str, Any]], reasons: Mapping[str, str]
 
 
 def primary_metric(cfg: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[str, float | None]:
-    """Return name and value of the metric that a study compares, or of the task's metric on the test split.
+    """Return name and value on the test split of the metric that a run is judged by.
+
+    It is the one that the study compares, else the one that the run monitors, else that of the task.
 
     Args:
         cfg: Config of the run.
         run: Content of its run.json.
     """
-    name = cfg["study"]["primary"] or f"test/{run.get('task', {}).get('metric', '')}"
+    task = run.get("task", {})
+    name = cfg["study"]["primary"] or f"test/{(task.get('monitor') or task).get('metric', '')}"
     value = run.get("summary", {}).get(name)
     return str(name), float(value) if isinstance(value, int | float) else None
 

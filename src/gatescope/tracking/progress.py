@@ -21,7 +21,7 @@ from gatescope.composition import JobConfigs, compose, grid
 from gatescope.tracking.directory import is_locked
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import align_columns, primary_metric
-from gatescope.tracking.runfile import read_run
+from gatescope.tracking.runfile import CONFIG, read_config, read_run
 from gatescope.tracking.sweep_checks import check_sweep
 from gatescope.tracking.variants import labels_of
 
@@ -40,11 +40,15 @@ class Job:
         label: Its variant and conditions.
         cfg: Its config.
         directory: Its directory.
+        variant: Its variant.
+        condition: Its conditions.
     """
 
     label: str
     cfg: Mapping[str, Any]
     directory: Path
+    variant: str = ""
+    condition: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,23 @@ def jobs(loader: ConfigLoader, words: Sequence[str]) -> list[Job]:
     by_directory = {run_dir(cfg): cfg for cfg in configs}
     labels = labels_of(list(by_directory.values()))
     return [
-        Job(label.text, cfg, directory)
+        Job(label.text, cfg, directory, label.variant, label.condition)
         for label, (directory, cfg) in zip(labels, by_directory.items(), strict=True)
+    ]
+
+
+def recorded_jobs(folder: Path) -> list[Job]:
+    """Return the runs that have a record in the folder of a study, whoever started them.
+
+    Args:
+        folder: The folder of the study; one that does not exist has no runs.
+    """
+    configs = {path.parent: read_config(path.parent) for path in sorted(folder.glob(f"*/{CONFIG}"))}
+    configs = {directory: cfg for directory, cfg in configs.items() if cfg}
+    labels = labels_of(list(configs.values()))
+    return [
+        Job(label.text, cfg, directory, label.variant, label.condition)
+        for label, (directory, cfg) in zip(labels, configs.items(), strict=True)
     ]
 
 
@@ -154,11 +173,12 @@ def summary(progress: Sequence[Progress]) -> str:
     left = seconds_left(progress)
     if counts["finished"] == len(progress):
         return f"{len(progress)} runs: {by_status}"
-    estimate = "unknown until a run is finished" if left is None else f"about {_clock(left)}"
+    estimate = "unknown until a run is finished" if left is None else f"about {clock(left)}"
     return f"{len(progress)} runs: {by_status}; time left: {estimate}"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return a duration as hours, minutes and seconds."""
     return str(timedelta(seconds=round(seconds)))
 
 

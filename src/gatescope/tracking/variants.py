@@ -29,6 +29,8 @@ ORDER = {name: place for place, name in enumerate(COMPONENTS)}
 REPLICATES = ("seed", "data.fold")
 """Keys by which runs of one label may differ in a report: the fold of a cross-validation and the seed."""
 
+DATA_SEED = "data.seed"
+
 ABSENT = object()
 """Value of a key that a run's config does not have."""
 
@@ -50,7 +52,20 @@ class Run:
     @classmethod
     def of(cls, cfg: Mapping[str, Any]) -> Run:
         """Return the identity of the run of a config."""
-        return cls(tags(cfg), result_config(cfg))
+        return cls(tags(cfg), compared_config(cfg, result_config(cfg)))
+
+
+def compared_config(cfg: Mapping[str, Any], result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the config by which a run is compared with others: without keys that were tuned for its variant.
+
+    Args:
+        cfg: Config of the run.
+        result: The part of it that defines the result.
+    """
+    tune = cfg.get("tune") or {}
+    if tune.get("stage") != "final":
+        return result
+    return _without(result, [key for key, domain in tune["space"].items() if domain is not None])
 
 
 @dataclass(frozen=True)
@@ -87,18 +102,40 @@ def labels(runs: Mapping[Key, Run], replicates: Collection[str] = ("seed",)) -> 
 
     Args:
         runs: The runs.
-        replicates: Dotted keys that are no part of a label; by default the seed.
+        replicates: Dotted keys that are no part of a label; by default the seed. The seed of the data is one
+            of them where it is that of the run in all runs (`study.vary_data`).
     """
+    if _data_follow_seed(runs.values()):
+        replicates = {*replicates, DATA_SEED}
     by_data: dict[str, dict[Key, Run]] = defaultdict(dict)
     for key, run in runs.items():
         by_data[str(run.tags.get("data", ""))][key] = run
-    flat = {key: {k: v for k, v in leaves(run.result) if k not in replicates} for key, run in runs.items()}
+    own = {key: _replicates(run, replicates) for key, run in runs.items()}
+    flat = {key: {k: v for k, v in leaves(run.result) if k not in own[key]} for key, run in runs.items()}
     names = short_names({name for values in flat.values() for name in values} | {"seed"})
     by_run: dict[Key, Label] = {}
     for data, subset in by_data.items():
         common = {"data": f"data={data}"} if len(by_data) > 1 else {}
         by_run |= _labels_within_dataset(subset, {key: flat[key] for key in subset}, names, common)
-    return _separate(runs, {key: by_run[key] for key in runs}, replicates)
+    return _separate(runs, {key: by_run[key] for key in runs}, own)
+
+
+def _replicates(run: Run, replicates: Collection[str]) -> set[str]:
+    """Return the keys that are no part of the label of a run.
+
+    `data.fold` is one of them only in a cross-validation; elsewhere it is an argument of the dataset.
+    """
+    data = run.result.get("data")
+    has_folds = isinstance(data, Mapping) and data.get("folds") is not None
+    return {key for key in replicates if key != "data.fold" or has_folds}
+
+
+def _data_follow_seed(runs: Iterable[Run]) -> bool:
+    """Return whether the seed of the data is that of the run in all runs."""
+    return all(
+        isinstance(data := run.result.get("data"), Mapping) and data.get("seed") == run.result.get("seed")
+        for run in runs
+    )
 
 
 def _labels_within_dataset(
@@ -159,12 +196,12 @@ def _differing_keys(
 
 
 def _separate(
-    runs: Mapping[Key, Run], by_run: dict[Key, Label], replicates: Collection[str]
+    runs: Mapping[Key, Run], by_run: dict[Key, Label], replicates: Mapping[Key, Collection[str]]
 ) -> dict[Key, Label]:
     """Add a digest of the config to the labels of different runs that would have the same label."""
     groups: dict[tuple[str, str], dict[Key, str]] = defaultdict(dict)
     for key, label in by_run.items():
-        groups[label.variant, label.condition][key] = digest(_without(runs[key].result, replicates))
+        groups[label.variant, label.condition][key] = digest(_without(runs[key].result, replicates[key]))
     for group in groups.values():
         if len(set(group.values())) > 1:
             for key, config in group.items():
@@ -241,3 +278,9 @@ def value_text(value: Any) -> str:
         file_digest = re.match("sha256:([0-9a-f]{8})", value)
         return file_digest[1] if file_digest else value
     return json.dumps(value, separators=(",", ":"), default=str)
+
+
+def natural(text: str) -> list[tuple[int, float, str]]:
+    """Return a sort key that puts "lag=9" before "lag=10", and "lr=1e-05" before "lr=0.001"."""
+    parts = re.findall(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?|\D+", text)
+    return [(0, float(p), "") if p[0].isdigit() else (1, 0.0, p) for p in parts]

@@ -33,12 +33,17 @@ from gatescope.tracking.run_names import run_name
 from gatescope.tracking.runfile import ROW_KEYS
 from gatescope.tracking.steps import UpdateStepLogger
 from gatescope.tracking.wandb_charts import measurement_row, prediction_row
+from gatescope.tracking.wandb_outage import is_dead, note_dead, time_limit
 
 log = logging.getLogger(__name__)
 
-INIT_SECONDS, FINISH_SECONDS = 20.0, 60.0
-"""Time limits for W&B's server to accept a new run, and to receive the rest of one that has ended."""
+INIT_SECONDS = 20.0
+"""Time limit for W&B's server to accept a new run; `tracking.finish_seconds` limits the end of one."""
+FINISH_SHARE = 0.7
+"""Share of `tracking.finish_seconds` in which W&B's server receives the rest; then its service has to end."""
 
+TEARDOWN_SECONDS = 3.0
+"""Time in which W&B's service has to end after it has failed."""
 STEP = "trainer/global_step"
 RECORD_KEY, READING_MARK, READINGS = "record", "_reading", "readings.jsonl"
 """Key of W&B's config with run.json, mark of the history's rows of measurements, and the file of all of them,
@@ -78,12 +83,13 @@ class WandbRunLogger(UpdateStepLogger, WandbLogger):
             call()
         except Exception as error:  # a broken connection makes wandb raise many types
             self.lost = True
+            note_dead(f"{type(error).__name__}: {error}")
             log.warning(
                 "W&B failed (%s: %s); the run continues and its record is complete",
                 type(error).__name__,
                 error,
             )
-            with suppress(Exception):
+            with suppress(Exception), time_limit(TEARDOWN_SECONDS):
                 wandb.teardown()  # the next run of this process then starts its own service
 
     def log_row(self, row: dict[str, Any]) -> None:
@@ -220,7 +226,7 @@ def make_logger(cfg: DictConfig, resumes: bool = False) -> WandbRunLogger | None
         mode=mode,
         group=cfg.study.name,
         job_type="train",
-        tags=[f"{name}:{value}" for name, value in tags(cfg).items()],
+        notes=notes_of(cfg),
         config=config | {"run_dir": str(run_dir(cfg))},
         # Without the flush interval, a run that was killed in its first ten seconds left 7 bytes.
         settings=wandb.Settings(
@@ -228,25 +234,41 @@ def make_logger(cfg: DictConfig, resumes: bool = False) -> WandbRunLogger | None
             silent=True,
             console="off",
             init_timeout=INIT_SECONDS,
-            finish_timeout=FINISH_SECONDS,
+            finish_timeout=max(1.0, FINISH_SHARE * cfg.tracking.get("finish_seconds", 20.0)),
+            finish_timeout_raises=True,
         ),
     )
-    run.define_metric(STEP)
-    run.define_metric("*", step_metric=STEP, step_sync=True)
-    return WandbRunLogger(run, received=0 if run.offline else run.starting_step)
+    logger = WandbRunLogger(run, received=0 if run.offline else run.starting_step)
+    logger.attempt(lambda: run.define_metric(STEP))
+    logger.attempt(lambda: run.define_metric("*", step_metric=STEP, step_sync=True))
+    return logger
+
+
+def notes_of(cfg: DictConfig) -> str:
+    """Return a sentence on what a run trains, and the question of its study, as W&B's notes."""
+    names = tags(cfg)
+    attention = "" if names["variant"] == names["cell"] else f", attention {names['attention']},"
+    sentence = f"Model {names['cell']}{attention} on {names['data']}, seed {names['seed']}."
+    return " ".join([sentence, *([cfg.study.question] if cfg.study.question else [])])
 
 
 def _init_run(mode: Any, **arguments: Any) -> wandb.Run:
-    """Call wandb.init, in offline mode if the server cannot be reached."""
+    """Call wandb.init, in offline mode if the server cannot be used, for whatever reason."""
+    offline = {"mode": "offline", "resume": None}
+    if mode == "online" and (reason := is_dead()) is not None:
+        log.warning("W&B is not waited for again (%s); recorded offline, `wandb sync` sends it later", reason)
+        return wandb.init(**arguments | offline)
     try:
         return wandb.init(mode=mode, **arguments)
-    except wandb.errors.CommError as error:
-        if mode != "online" or isinstance(error, wandb.errors.AuthenticationError):
+    except Exception as error:  # a server that answers with something else makes wandb raise many types
+        if mode != "online":
             raise
-        reason = str(error).splitlines()[0]
-        log.warning("W&B cannot be reached (%s); recorded offline, `wandb sync` sends it later", reason)
-    wandb.teardown()  # its service keeps the id of the run that could not start
-    return wandb.init(mode="offline", **arguments | {"resume": None})
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    note_dead(reason)
+    log.warning("W&B cannot be used (%s); recorded offline, `wandb sync` sends it later", reason)
+    with suppress(Exception), time_limit(TEARDOWN_SECONDS):
+        wandb.teardown()  # its service keeps the id of the run that could not start
+    return wandb.init(**arguments | offline)
 
 
 def require_credentials() -> None:

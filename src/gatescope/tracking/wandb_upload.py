@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from gatescope.tracking.directory import RecordError
 from gatescope.tracking.record import Record
+from gatescope.tracking.wandb_outage import time_limit
 
 if TYPE_CHECKING:
     from gatescope.tracking.wandb import WandbRunLogger
@@ -29,20 +30,22 @@ def start_upload(record: Record, logger: WandbRunLogger) -> None:
     record.update(wandb={"id": run.id, "dir": str(run.dir), "url": url, "closed": False})
     logger.update_config(record)
     logger.replay(record)
-    logger.delete_earlier_files()
+    logger.attempt(logger.delete_earlier_files)
 
 
-def finish_upload(record: Record, logger: WandbRunLogger, exit_code: int) -> None:
+def finish_upload(record: Record, logger: WandbRunLogger, exit_code: int, seconds: float = 20.0) -> None:
     """Upload the files of an ended run, and note in the record whether W&B has received everything.
 
     Args:
         record: Record of the run.
         logger: Logger of the W&B run.
         exit_code: Exit code of the command.
+        seconds: Time that all of this may take.
     """
-    record.run["wandb"] |= {"closed": True}
-    logger.upload_files(record)
-    logger.close(record.summary, exit_code)
+    record.run["wandb"] = (record.run.get("wandb") or {}) | {"closed": True}
+    with time_limit(seconds):
+        logger.upload_files(record)
+        logger.close(record.summary, exit_code)
     record.run["wandb"] |= {"closed": not logger.lost}
     with suppress(RecordError):  # a full disk was reported at the end of the record
         record.save()
@@ -66,4 +69,4 @@ def complete_upload(cfg: DictConfig, record: Record) -> None:
         return
     if logger is not None:
         start_upload(record, logger)
-        finish_upload(record, logger, 0)
+        finish_upload(record, logger, 0, cfg.tracking.get("finish_seconds", 20.0))

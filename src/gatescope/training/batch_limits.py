@@ -43,7 +43,7 @@ def _problems(cfg: DictConfig, data: SequenceData) -> Iterator[str]:
                 f"give a number of batches, or a share from {1 / count:.3g}"
             )
         if split == "train":
-            batches = _limited(count, limit)
+            batches = limited(count, limit)
     interval = trainer.get("val_check_interval")
     counts_epochs = trainer.get("check_val_every_n_epoch", 1) is not None
     if type(interval) is int and counts_epochs and 0 < batches < interval:
@@ -53,7 +53,7 @@ def _problems(cfg: DictConfig, data: SequenceData) -> Iterator[str]:
         )
 
 
-def _limited(count: int, limit: Any) -> int:
+def limited(count: int, limit: Any) -> int:
     """Return the number of batches that training uses."""
     if limit is None:
         return count

@@ -23,6 +23,7 @@ from gatescope.sequences import Batch
 from gatescope.startup import workarounds_enabled
 from gatescope.training.buffered_metrics import BufferedMetrics
 from gatescope.training.data_identity import check_same_data, vocabularies
+from gatescope.training.display import EpochLoss
 from gatescope.training.finite_loss import FiniteLossCheck, NonFiniteLoss, Place
 from gatescope.training.gradients import clip_grad_norm, global_mean, max_abs_grad
 from gatescope.training.lightning_internals import (
@@ -54,6 +55,7 @@ class SequenceTask(pl.LightningModule):
         predictions: Predictions of the last test, see `gatescope.tracking.predictions`; on rank 0, those of
             all ranks.
         recent_norms: Gradient norms of the last steps before clipping, for the message of `NonFiniteLoss`.
+        epoch_loss: Mean training loss of the current epoch so far.
         clipped_steps: Number of clipped steps; a tensor, so that no step waits for the device.
     """
 
@@ -88,6 +90,7 @@ class SequenceTask(pl.LightningModule):
         self._test_columns: list[Columns] = []
         self.recent_norms: deque[Tensor] = deque(maxlen=5)
         self.clipped_steps: Tensor | int = 0
+        self.epoch_loss = EpochLoss()
         self._finite = FiniteLossCheck()
         self._accumulated_losses: list[tuple[Tensor, int]] = []
         """Mean loss and number of examples of each batch of the current update."""
@@ -134,6 +137,7 @@ class SequenceTask(pl.LightningModule):
             # The loss is equal on all ranks, so that averaging it over ranks does not change it.
             self.log(f"{stage}/loss", loss, batch_size=size, on_step=False, on_epoch=True, sync_dist=True)
         else:
+            self.epoch_loss.add(loss, size)
             self._log_update(loss, size, batch_idx)
         outcome = self._outcome(values.detach(), batch, stage)
         metrics.update(*outcome)
@@ -203,6 +207,10 @@ class SequenceTask(pl.LightningModule):
         if stage == "train":
             return self.objective.training_outcome(values, batch.targets)
         return self.objective.outcome(self.objective.answer(self.model, batch, values, stage), batch.targets)
+
+    def on_train_epoch_start(self) -> None:
+        """Start the mean loss of a new epoch."""
+        self.epoch_loss.reset()
 
     def on_train_epoch_end(self) -> None:
         """Check the losses, and log the training metrics of the epoch."""

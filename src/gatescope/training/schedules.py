@@ -30,9 +30,10 @@ START = 0.01
 """Factor of the learning rate at the start of a warm-up; not 0, so that the first update is not lost."""
 
 Warmup = Annotated[float, Field(ge=0)]
+Lowest = Annotated[float, Field(ge=0)]
 
 
-def cosine(optimizer: Optimizer, progress: Progress, eta_min: float = 0.0, warmup: Warmup = 0) -> LambdaLR:
+def cosine(optimizer: Optimizer, progress: Progress, eta_min: Lowest = 0.0, warmup: Warmup = 0) -> LambdaLR:
     """Lower the learning rate to `eta_min` along half a cosine (Loshchilov & Hutter 2017).
 
     Args:
@@ -44,7 +45,7 @@ def cosine(optimizer: Optimizer, progress: Progress, eta_min: float = 0.0, warmu
     return _decay(optimizer, progress, lambda share: (1 + math.cos(math.pi * share)) / 2, eta_min, warmup)
 
 
-def linear(optimizer: Optimizer, progress: Progress, eta_min: float = 0.0, warmup: Warmup = 0) -> LambdaLR:
+def linear(optimizer: Optimizer, progress: Progress, eta_min: Lowest = 0.0, warmup: Warmup = 0) -> LambdaLR:
     """Lower the learning rate to `eta_min` in a straight line.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
+from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 from pytorch_lightning.loggers import Logger
 
 from gatescope.devices import accelerator_of
@@ -21,6 +20,8 @@ from gatescope.ranks import under_torchrun
 from gatescope.sequences import TaskSpec
 from gatescope.startup import workarounds_enabled
 from gatescope.training.best_checkpoint import BestCheckpoint
+from gatescope.training.display import display_callback
+from gatescope.training.early_stopping import EarlyStoppingAfter
 from gatescope.training.lightning_internals import (
     NullProfiler,
     keep_freed_pages,
@@ -66,6 +67,7 @@ def make_trainer(
     plugins: Sequence[Any] = (),
     devices: int = 1,
     monitor: Monitor | None = None,
+    max_epochs: int | None = None,
 ) -> pl.Trainer:
     """Return a Trainer that keeps the checkpoint with the best validation metric.
 
@@ -78,9 +80,11 @@ def make_trainer(
         plugins: Lightning plugins.
         devices: Number of processes.
         monitor: The metric of which the best checkpoint is kept; None for that of the task.
+        max_epochs: Number of epochs; None for that of the config.
     """
     keep_freed_pages()
     options = _trainer_options(cfg, devices)
+    options["max_epochs"] = options["max_epochs"] if max_epochs is None else max_epochs
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in IGNORED_WARNINGS:
@@ -95,18 +99,23 @@ def make_trainer(
         save_on_train_epoch_end=False,  # after each validation, of which an epoch may have several
         **observed,
     )
-    all_callbacks: list[pl.Callback] = [best, EpochTimer(), *callbacks]
+    given = {name: _components(cfg.trainer.get(name)) for name in ("logger", "callbacks", "plugins")}
+    has_bar = any(isinstance(one, ProgressBar) for one in given["callbacks"])
+    display = None if has_bar else display_callback(cfg.trainer.enable_progress_bar, chosen)
+    options["enable_progress_bar"] = has_bar or isinstance(display, ProgressBar)
+    shown = [] if display is None else [display]
+    all_callbacks: list[pl.Callback] = [best, EpochTimer(), *shown, *callbacks]
     if cfg.early_stopping.patience is not None:
         # Not strict: a run may end before its first validation. `patience` counts validations.
         stopping: dict[str, Any] = {"strict": False, "check_on_train_epoch_end": False}
         stopping |= {
             "patience": cfg.early_stopping.patience,
             "min_delta": cfg.early_stopping.get("min_delta", 0.0),
+            "min_steps": cfg.early_stopping.get("min_steps", 0),
         }
-        all_callbacks.append(EarlyStopping(**stopping, **observed))
+        all_callbacks.append(EarlyStoppingAfter(**stopping, **observed))
     if options.get("enable_checkpointing") is False:
         all_callbacks = [one for one in all_callbacks if not isinstance(one, Checkpoint)]
-    given = {name: _components(cfg.trainer.get(name)) for name in ("logger", "callbacks", "plugins")}
     defaults: dict[str, Any] = {
         "default_root_dir": directory,
         "num_sanity_val_steps": 0,
@@ -157,8 +166,6 @@ def _trainer_options(cfg: DictConfig, devices: int) -> dict[str, Any]:
         options["profiler"] = NullProfiler()
     if devices == 1 and not under_torchrun():
         options.pop("strategy", None)  # DDP with one process only adds overhead
-    if options.get("enable_progress_bar") is None:
-        options["enable_progress_bar"] = sys.stdout.isatty()
     return options
 
 

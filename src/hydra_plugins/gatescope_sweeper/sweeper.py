@@ -19,15 +19,17 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gatescope.composition import JobConfigs, grid
 from gatescope.config import ConfigError, check, check_files, check_structure
 from gatescope.devices import device_count
+from gatescope.jobs import Job
 from gatescope.machine import check_machine
 from gatescope.overrides import quoted
 from gatescope.processes import die_with_sweep
 from gatescope.startup import import_libraries
+from gatescope.tracking.closing import lines_of_sweep
 from gatescope.tracking.directory import is_locked
 from gatescope.tracking.identity import run_dir
 from gatescope.tracking.outcomes import (
@@ -39,6 +41,7 @@ from gatescope.tracking.outcomes import (
     sweep_table,
 )
 from gatescope.tracking.sweep_checks import check_sweep
+from gatescope.tracking.sweep_progress import SweepProgress
 from gatescope.tracking.variants import labels_of
 
 log = logging.getLogger(__name__)
@@ -62,15 +65,6 @@ class SweeperConfig:
 
 
 ConfigStore.instance().store("gatescope", SweeperConfig, group="hydra/sweeper", provider="gatescope")
-
-
-@dataclass
-class Job:
-    """A job of a sweep: its overrides, its resolved config, and whether its run is finished."""
-
-    overrides: list[str]
-    cfg: dict[str, Any]
-    finished: bool
 
 
 class StudySweeper(Sweeper):
@@ -105,7 +99,11 @@ class StudySweeper(Sweeper):
             ConfigError: A job's config is wrong; no job was started.
             SweepFailed: A job failed; all others were run.
         """
-        jobs = self.check(self.expand(arguments))
+        words = self.expand(arguments)
+        assert self.config is not None
+        if self.config.tune.sampler is not None:
+            words = self.tuned(words)
+        jobs = self.check(words)
         missing = [job for job in jobs if not job.finished]
         log.info("%d runs, %d finished already, %d to run", len(jobs), len(jobs) - len(missing), len(missing))
         returns: dict[str, JobReturn] = {}
@@ -124,11 +122,39 @@ class StudySweeper(Sweeper):
             ) from error
         finally:  # also when the sweep is interrupted
             print(sweep_table([job.cfg for job in jobs], reasons))
+            print(*lines_of_sweep([job.cfg for job in jobs]), sep="\n")
         if reasons:
             raise SweepFailed(
                 f"{len(reasons)} of {len(missing)} runs failed; the same command runs them again"
             )
         return [returns.get(str(run_dir(job.cfg))) or recorded(job) for job in jobs]
+
+    def tuned(self, words: list[list[str]]) -> list[list[str]]:
+        """Run the trials of `tune`, and return the overrides of the final runs with the chosen settings.
+
+        Args:
+            words: Overrides of the jobs without tuning.
+
+        Raises:
+            ConfigError: A job or the space is wrong; no job was started.
+            SweepFailed: Trials failed.
+        """
+        try:
+            from gatescope.tuning.stage import TrialsFailed, tuned
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                [f"tune: needs {error.name}; pip install -c constraints.txt -e '.[tune]'"]
+            ) from error
+        assert self.config is not None
+        tune: Any = OmegaConf.to_container(self.config.tune, resolve=True)
+
+        def run(jobs: Sequence[Job]) -> Iterator[tuple[Job, BaseException | None]]:
+            return ((job, error_of(result)) for job, result in self.launch(list(jobs), jobs))
+
+        try:
+            return tuned(self.check(words), tune, self.check, run)
+        except TrialsFailed as error:
+            raise SweepFailed(str(error)) from error
 
     def launch(self, pending: list[Job], jobs: Sequence[Job]) -> Iterator[tuple[Job, JobReturn]]:
         """Run jobs and yield their results.
@@ -143,14 +169,15 @@ class StudySweeper(Sweeper):
         if isinstance(options := getattr(self.launcher, "joblib", None), dict):
             options["initializer"] = die_with_sweep  # also for workers that never get a job
             logging.getLogger("hydra_plugins.hydra_joblib_launcher._core").addFilter(_is_for_users)
+        words = dict(zip(map(id, pending), named(jobs, pending), strict=True))
+        progress = SweepProgress([job.cfg for job in jobs]) if pending else None
         logged = False
-        while pending:
+        while pending and progress is not None:
             free = [job for job in pending if not is_locked(run_dir(job.cfg))]
-            if free:
-                results = self.launcher.launch(named(jobs, free), initial_job_idx=0)
-                done = [pair for pair in zip(free, results, strict=True) if not _is_under_way(pair[1])]
-                yield from done
-                pending = [job for job in pending if all(job is not other for other, _ in done)]
+            for job, result in self.launch_free(free, words, progress):
+                if not _is_under_way(result):
+                    pending = [other for other in pending if other is not job]
+                    yield job, result
             if pending:
                 if not logged:
                     log.info("%d runs are under way in another process: waiting until they end", len(pending))
@@ -159,6 +186,30 @@ class StudySweeper(Sweeper):
                 ended = [job for job in pending if is_finished(job.cfg)]
                 yield from ((job, recorded(job)) for job in ended)
                 pending = [job for job in pending if all(job is not other for other in ended)]
+
+    def launch_free(
+        self, free: list[Job], words: dict[int, list[str]], progress: SweepProgress
+    ) -> Iterator[tuple[Job, JobReturn]]:
+        """Run jobs, one after another or all by a launcher of several processes, and yield their results.
+
+        Args:
+            free: Jobs that no other process executes.
+            words: Overrides by the id of the job.
+            progress: Says which run starts, or how many have ended.
+        """
+        assert self.launcher is not None
+        assert self.config is not None
+        if not str(self.config.hydra.launcher._target_).endswith("BasicLauncher"):
+            if free:
+                with progress.watched():
+                    results = self.launcher.launch([words[id(job)] for job in free], initial_job_idx=0)
+                yield from zip(free, results, strict=True)
+            return
+        for place, job in enumerate(free):
+            progress.say_start(job.cfg)
+            (result,) = self.launcher.launch([words[id(job)]], initial_job_idx=place)
+            progress.say_end(job.cfg)
+            yield job, result
 
     @property
     def runs_here(self) -> bool:

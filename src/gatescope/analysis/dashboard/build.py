@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gatescope.analysis import study, style
-from gatescope.analysis.dashboard.panels import SECTIONS, STEP, group_keys, section_panels
+from gatescope.analysis.dashboard.figures import Figure, figure_blocks, findings_of
+from gatescope.analysis.dashboard.panels import (
+    FINDINGS,
+    INTERNALS,
+    SECTIONS,
+    STEP,
+    group_keys,
+    section_panels,
+)
 from gatescope.analysis.dashboard.workspaces import And, wr, ws
 from gatescope.analysis.intervals import scale_of
 from gatescope.analysis.report.tables import markdown
@@ -25,14 +34,16 @@ class Dashboard:
         workspace: W&B workspace.
         report: W&B report with the same sections.
         panels: Number of panels by section; a section for which nothing was logged is left out.
+        numbers: Question and table of the variants, in Markdown.
     """
 
     workspace: ws.Workspace
     report: wr.Report
     panels: dict[str, int]
+    numbers: str
 
 
-def build(tables: Tables, entity: str = "", project: str = "") -> Dashboard:
+def build(tables: Tables, entity: str = "", project: str = "", figures: Sequence[Figure] = ()) -> Dashboard:
     """Build the dashboard of the runs of a study.
 
     Args:
@@ -40,21 +51,26 @@ def build(tables: Tables, entity: str = "", project: str = "") -> Dashboard:
         entity: W&B account. With an entity and a project, wandb-workspaces looks the project up on the
             server; without them nothing is sent.
         project: W&B project.
+        figures: Figures of the study's report, which the report on W&B shows.
     """
     name, keys = str(tables.study["name"]), group_keys(tables)
-    sections = {title: panels for title in SECTIONS if (panels := list(section_panels(title, tables)))}
+    sections = {title: panels for title in SECTIONS if (panels := section_panels(title, tables))}
     workspace = ws.Workspace(
         entity=entity,
         project=project,
         name=name,
         sections=[
-            ws.Section(name=title, panels=panels, is_open=title != "gates")
+            ws.Section(name=title, panels=panels, is_open=title != INTERNALS, pinned=title == FINDINGS)
             for title, panels in sections.items()
         ],
         settings=ws.WorkspaceSettings(x_axis=STEP, max_runs=max(10, _group_count(tables))),
         runset_settings=ws.RunsetSettings(filters=_filters(name), groupby=[ws.Config(key) for key in keys]),
     )
-    blocks: list[Any] = [wr.MarkdownBlock(_summary(tables))]
+    found = findings_of(tables)
+    headline = [wr.H1(found.headline)] if found.headline else []
+    blocks: list[Any] = [*headline, *(wr.MarkdownBlock(text) for text in found.paragraphs)]
+    blocks += [wr.H2("Numbers"), wr.MarkdownBlock(_summary(tables))]
+    blocks += figure_blocks(figures, name, entity, project)
     for title, panels in sections.items():
         runs = wr.Runset(
             entity=entity,
@@ -63,12 +79,15 @@ def build(tables: Tables, entity: str = "", project: str = "") -> Dashboard:
             filters=_filters(name),
             groupby=[f"config.{key}" for key in keys],
         )
-        blocks += [wr.H2(title.capitalize()), wr.PanelGrid(runsets=[runs], panels=panels)]
+        grid = wr.PanelGrid(runsets=[runs], panels=panels)
+        blocks += [wr.H2(title, collapsed_blocks=[grid])] if title == INTERNALS else [wr.H2(title), grid]
     question = str(tables.study.get("question") or "")
     report = wr.Report(
         entity=entity, project=project, title=name, description=question, blocks=blocks, width="fluid"
     )
-    return Dashboard(workspace, report, {title: len(panels) for title, panels in sections.items()})
+    return Dashboard(
+        workspace, report, {title: len(panels) for title, panels in sections.items()}, _summary(tables)
+    )
 
 
 def _filters(name: str) -> And:

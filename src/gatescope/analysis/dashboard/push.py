@@ -9,6 +9,7 @@ from typing import Any
 import wandb
 
 from gatescope.analysis.dashboard.build import build
+from gatescope.analysis.dashboard.figures import draw_figures, upload_figures
 from gatescope.analysis.dashboard.workspaces import wr, ws
 from gatescope.analysis.tables import Tables
 
@@ -33,7 +34,9 @@ def push(tables: Tables, project: str, path: Path) -> dict[str, str]:
     earlier = _read_addresses(path)
     if earlier.get("project") != full_name:
         earlier = {}
-    new = build(tables, entity, name)
+    folder = path.parent / "dashboard"
+    figures = draw_figures(tables, folder)
+    new = build(tables, entity, name, figures)
     workspace = _load(ws.Workspace, earlier.get("workspace"))
     if workspace is None:
         workspace = new.workspace
@@ -46,6 +49,7 @@ def push(tables: Tables, project: str, path: Path) -> dict[str, str]:
     else:
         for part in ("title", "description", "blocks", "width"):
             setattr(report, part, getattr(new.report, part))
+    upload_figures(figures, str(tables.study["name"]), entity, name, folder)
     workspace.save()
     report.save()
     addresses = {"project": full_name, "workspace": workspace.url, "report": report.url}

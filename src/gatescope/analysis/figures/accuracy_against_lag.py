@@ -1,18 +1,20 @@
-"""The primary metric against the lag of the task, and beside it the reach of the gradient against lag."""
+"""How many seeds solve the task, or the metric, against its lag, and beside it the reach of the gradient."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, ScalarFormatter
 
-from gatescope.analysis import style
+from gatescope.analysis import style, words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures.base import Curves
-from gatescope.analysis.figures.drawing import canvas, legend, per_row
-from gatescope.analysis.figures.summaries import means, readable_name, seed_text
+from gatescope.analysis.figures.drawing import canvas, format_log_axis, frame, legend, per_row
+from gatescope.analysis.figures.summaries import readable_name, seed_text
 from gatescope.analysis.gradient_flow import (
     ALIVE,
     END,
@@ -21,80 +23,149 @@ from gatescope.analysis.gradient_flow import (
     lost_by_variant,
     measurements,
 )
-from gatescope.analysis.intervals import Scale, scale_of
+from gatescope.analysis.intervals import scale_of
+from gatescope.analysis.outcomes import solved_share
 from gatescope.analysis.tables import NoData
 from gatescope.analysis.units import unit_metric
 
 TITLE = "Metric and reach against lag"
 CURVES = Curves("lag", "lag of the task (steps)", "", ("quantity",), log_x=True)
-REACH = "reach (steps)"
+REACH = "reach of the gradient (steps)"
+SOLVED = "seeds that solve the task"
+DODGE = 1.03
+"""Factor between the places of two variants at the same lag."""
 
 
 def caption(comparison: Comparison) -> str:
     """Describe both panels and the reach."""
     metric, _ = _metric_and_reach(comparison)
+    if found := comparison.outcomes:
+        first = (
+            f"First panel: number of seeds whose {words.metric(found.metric)} reaches {found.at:g}; bars: "
+            f"95 % interval of that share (Clopper–Pearson) among {seed_text(metric)}. "
+        )
+    else:
+        first = (
+            f"First panel: {words.metric(comparison.primary)}; small points: runs; lines and bars: mean and "
+            f"95 % interval over {seed_text(metric)}. "
+        )
     return (
-        f"First panel: {readable_name(comparison.primary)} against lag. Second panel: reach at the tested "
-        "weights, the largest lag at which the norm of the gradient is more than 1 % of its norm at lag 0 "
-        "(loss-free, top layer), bounded by the length of the sequences; dashed: reach = lag. Mean and 95 % "
-        f"t interval over {seed_text(metric)}; the axes cover the values of all runs, and bars may extend "
-        f"beyond them.{_exploded_seeds(comparison)}"
+        f"{first}Second panel: reach at the tested weights, the largest lag at which the norm of the "
+        "gradient is more than 1 % of its norm at lag 0 (loss-free, top layer), at most the length of the "
+        "sequences; lines and bars: median, least and largest value of the seeds; dashed: reach = lag. "
+        f"Variants are drawn side by side.{_exploded_seeds(comparison)}"
     )
 
 
 def numbers(comparison: Comparison) -> pd.DataFrame:
-    """Return mean and interval of both quantities by variant and lag."""
-    metric, reach = _metric_and_reach(comparison)
-    parts = {comparison.primary: metric, REACH: reach}
-    table = pd.concat([own.assign(quantity=name) for name, own in parts.items()])
-    return means(table, ["quantity"], "lag", scale=_scale)[
-        ["quantity", "variant", "lag", "mean", "low", "high", "n"]
+    """Return the quantity of the first panel and the reach by variant and lag."""
+    points = [(quantity, point) for quantity, part in _panels(comparison).items() for point in part]
+    rows = [
+        {"quantity": quantity, "variant": one.variant, "lag": one.lag}
+        | {"mean": one.middle, "low": one.low, "high": one.high, "n": len(one.values)}
+        for quantity, one in points
     ]
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A quantity of one variant at one lag.
+
+    Attributes:
+        variant: the variant.
+        lag: the lag.
+        middle: what the line goes through.
+        low: lower end of the bar.
+        high: upper end of the bar.
+        values: the values of the runs.
+    """
+
+    variant: str
+    lag: float
+    middle: float
+    low: float
+    high: float
+    values: tuple[float, ...]
 
 
 def draw(comparison: Comparison, width: float | None = None) -> Figure:
-    """Draw the metric against lag, and beside it the reach against lag."""
-    metric, reach = _metric_and_reach(comparison)
+    """Draw the seeds that solve the task, or the metric, against lag, and beside it the reach against lag."""
+    metric, _ = _metric_and_reach(comparison)
     width = width or style.TWO_COLUMNS
     columns = min(2, per_row(width, 2.0))
-    with canvas(width, 2.75 if columns > 1 else 4.6) as figure:
-        left, right = figure.subplots(3 - columns, columns, sharex=columns > 1).flat
-        _panel(left, metric, scale_of(comparison.primary))
-        _panel(right, reach, "positive")
-        lags = sorted(metric.lag.unique())
-        left.set_xscale("log")
-        for axes in (left, right):
+    lags = sorted(metric.lag.unique())
+    with canvas(width, 2.9 if columns > 1 else 4.8) as figure:
+        grid = list(figure.subplots(3 - columns, columns).flat)
+        for axes, (quantity, points) in zip(grid, _panels(comparison).items(), strict=True):
+            axes.set_xscale("log")
+            _panel(axes, points, runs=quantity not in (SOLVED, REACH))
             axes.set_xticks(lags)
             axes.xaxis.set_major_formatter(ScalarFormatter())
             axes.xaxis.set_minor_locator(NullLocator())
             axes.set_xlabel("lag of the task (steps)")
+            axes.set_ylabel(quantity if quantity in (SOLVED, REACH) else readable_name(quantity))
+        left, right = grid
+        if comparison.outcomes:
+            most = max(share.seeds for share in comparison.outcomes.shares.values())
+            left.set_ylim(-0.15, most + 0.15)
+            left.yaxis.set_major_locator(FixedLocator(list(range(most + 1))))
+            left.yaxis.set_major_formatter(FuncFormatter(lambda k, _: f"{k:.0f} of {most}"))
+        else:
+            frame([left], scale_of(comparison.primary))
+        if min(point.low for point in _panels(comparison)[REACH]) > 0:
+            right.set_yscale("log")
+            frame([right], "positive")
+            format_log_axis(right.yaxis)
+        else:  # the gradient of a dead seed reaches no step
+            right.set_yscale("symlog", linthresh=1)
+            right.set_ylim(bottom=0)
+            right.yaxis.set_major_formatter(ScalarFormatter())
         along = np.geomspace(lags[0], lags[-1], 100)
-        right.plot(along, along, color="#888888", linewidth=0.8, linestyle=(0, (4.0, 2.0)), zorder=0)
-        right.set_ylim(bottom=0)
-        left.set_ylabel(readable_name(comparison.primary))
-        right.set_ylabel("reach (steps)")
+        right.plot(along, along, color="#888888", linewidth=0.8, linestyle=(0, (4.0, 2.0)), zorder=4)
         legend(figure, metric.variant)
     return figure
 
 
-def _scale(quantity: str) -> Scale:
-    return "positive" if quantity == REACH else scale_of(quantity)
+def _panels(comparison: Comparison) -> dict[str, list[Point]]:
+    """Return the points of both panels by their quantity."""
+    metric, reach = _metric_and_reach(comparison)
+    by = ["variant", "lag"]
+    variants = {name: place for place, name in enumerate(style.order(metric.variant))}
+
+    def groups(table: pd.DataFrame) -> list[tuple[tuple[str, float], pd.DataFrame]]:
+        parts = {(str(variant), float(str(lag))): own for (variant, lag), own in table.groupby(by)}
+        return sorted(parts.items(), key=lambda part: (variants.get(part[0][0], 0), part[0][1]))
+
+    first = []
+    for (variant, lag), own in groups(metric):
+        values = tuple(own.value)
+        if found := comparison.outcomes:
+            share = solved_share(values, found.at, comparison.higher_is_better)
+            bounds = (share.low * share.seeds, share.high * share.seeds)
+            first.append(Point(variant, lag, share.solved, *bounds, values))
+        else:
+            mean = unit_metric(own, scale_of(comparison.primary))
+            first.append(Point(variant, lag, mean.mean, mean.low, mean.high, values))
+    second = [
+        Point(variant, lag, float(own.value.median()), own.value.min(), own.value.max(), tuple(own.value))
+        for (variant, lag), own in groups(reach)
+    ]
+    return {SOLVED if comparison.outcomes else comparison.primary: first, REACH: second}
 
 
-def _panel(axes: Axes, table: pd.DataFrame, scale: Scale) -> None:
-    styles = style.styles_of(table.variant)
-    for position, (variant, variant_style) in enumerate(styles.items()):
-        own = table[table.variant == variant]
-        by_lag = pd.Series({lag: unit_metric(part, scale) for lag, part in own.groupby("lag")})
+def _panel(axes: Axes, points: list[Point], runs: bool) -> None:
+    styles = style.styles_of(one.variant for one in points)
+    for position, (variant, own) in enumerate(styles.items()):
+        mine = [one for one in points if one.variant == variant]
         # Points of the same lag are drawn side by side, so that their bars can be distinguished.
-        at = by_lag.index * 1.025 ** (position - (len(styles) - 1) / 2)
-        axes.plot(at, [e.mean for e in by_lag], **(variant_style.points | variant_style.line))
-        axes.vlines(
-            at, [e.low for e in by_lag], [e.high for e in by_lag], color=variant_style.color, linewidth=0.9
-        )
-    low, high = table.value.min(), table.value.max()
-    margin = 0.15 * (high - low) or 0.1
-    axes.set_ylim(low - margin, high + margin)
+        at = [one.lag * DODGE ** (position - (len(styles) - 1) / 2) for one in mine]
+        axes.plot(at, [one.middle for one in mine], **(own.points | own.line), clip_on=False)
+        for place, one in zip(at, mine, strict=True):
+            axes.plot([place, place], [one.low, one.high], color=own.color, linewidth=0.9)
+            if runs:
+                small = own.points | {"markersize": 2, "alpha": 0.5}
+                axes.plot([place] * len(one.values), one.values, **small, clip_on=False)
 
 
 def _exploded_seeds(comparison: Comparison) -> str:

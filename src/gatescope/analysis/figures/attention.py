@@ -5,12 +5,14 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from gatescope.analysis import study, style
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures.base import Curves
-from gatescope.analysis.figures.drawing import band, canvas, legend, panel_title, per_row
+from gatescope.analysis.figures.drawing import band, canvas, frame, legend, panel_title, per_row
 from gatescope.analysis.figures.summaries import condition_text, mean_over_seeds, means, seed_text
+from gatescope.analysis.intervals import Scale
 from gatescope.analysis.tables import NoData
 
 TITLE = "Attention over training"
@@ -35,7 +37,11 @@ def caption(comparison: Comparison) -> str:
 
 def numbers(comparison: Comparison) -> pd.DataFrame:
     """Return mean and interval of each quantity by variant and step."""
-    return means(_measurements(comparison), ["quantity"], "step")
+    return means(_measurements(comparison), ["quantity"], "step", scale=_scale)
+
+
+def _scale(quantity: str) -> Scale:
+    return "proportion" if quantity == QUANTITIES["entropy"] else "positive"
 
 
 def draw(comparison: Comparison, width: float | None = None) -> Figure:
@@ -47,18 +53,19 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
     with canvas(width, 0.75 + 1.6 * len(names) / columns) as figure:
         grid = list(figure.subplots(len(names) // columns, columns, sharex=True, squeeze=False).flat)
         for axes, name in zip(grid, names, strict=True):
-            _panel(axes, table[table.quantity == name])
+            _panel(axes, table[table.quantity == name], _scale(name))
             panel_title(axes, name)
-        for axes in grid[-columns:]:
-            axes.set_xlabel("step")
-        grid[0].set_ylim(0, 1.03)
+        for axes, name in zip(grid, names, strict=True):
+            axes.set_xlabel("step" if axes in grid[-columns:] else "")
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+            frame([axes], _scale(name))
         legend(figure, table.variant)
     return figure
 
 
-def _panel(axes: Axes, table: pd.DataFrame) -> None:
+def _panel(axes: Axes, table: pd.DataFrame, scale: Scale) -> None:
     for variant, variant_style in style.styles_of(table.variant).items():
-        mean = mean_over_seeds(table[table.variant == variant], "step")
+        mean = mean_over_seeds(table[table.variant == variant], "step", scale=scale)
         axes.plot(
             mean.index, mean["mean"], **(variant_style.points | variant_style.line), markevery=(0.0, 0.25)
         )

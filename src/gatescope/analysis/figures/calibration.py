@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gatescope.analysis import errors, study, style
+from gatescope.analysis import errors, study, style, words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures.drawing import canvas, legend, panel_title, panels, per_row
 from gatescope.analysis.tables import NoData
@@ -45,7 +45,7 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
     with canvas(width, 0.7 + rows * min(2.6, 0.95 * width / columns)) as figure:
         for axes, condition in zip(panels(figure, len(conditions), columns), conditions, strict=True):
             _panel(axes, table[table.condition == condition])
-            panel_title(axes, condition)
+            panel_title(axes, words.condition(condition))
         figure.supxlabel("confidence", fontsize=style.RC["axes.labelsize"])
         figure.supylabel("accuracy", fontsize=style.RC["axes.labelsize"])
         ideal = Line2D([], [], color="#777777", linestyle=":", label="confidence = accuracy")

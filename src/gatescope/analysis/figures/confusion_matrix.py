@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from gatescope.analysis import errors, style
+from gatescope.analysis import errors, style, words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.errors import Group, confused_pairs, confusion, confusion_cells, seed_text
 from gatescope.analysis.figures.drawing import canvas, panel_title, per_row
@@ -67,8 +67,8 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
         grid = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes, group in zip(grid, groups, strict=False):
             _panel(axes, confusion(group.pooled))
-            condition = f" ({group.condition})" if several else ""
-            panel_title(axes, f"{style.style_of(group.variant).label}{condition}".replace(r"\$", "$"))
+            place = words.place(group.variant, group.condition if several else "")
+            panel_title(axes, place)
         for axes in grid[len(groups) :]:
             axes.remove()
         figure.supxlabel("predicted class", fontsize=style.RC["axes.labelsize"])

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -19,6 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from gatescope.analysis import fonts, style
+from gatescope.analysis.intervals import Scale
 
 METADATA: dict[str, dict[str, None]] = {
     "png": {"Software": None},
@@ -146,10 +148,62 @@ def band(axes: Axes, mean: pd.DataFrame, color: str) -> None:
         axes.add_collection(shade, autolim=False)
 
 
+def frame(grid: Iterable[Axes], scale: Scale = "real") -> None:
+    """Set the vertical limits of axes so that lines, bars and bands lie within, and no impossible value.
+
+    A band is cut where it is more than twice as wide as all lines together: it would flatten them.
+
+    Args:
+        grid: Axes with a common vertical scale, which gets one pair of limits.
+        scale: Where the values can vary.
+    """
+    grid = list(grid)
+    is_log = grid[0].get_yscale() == "log"
+    lines = np.concatenate([_heights(axes.lines) for axes in grid] or [np.zeros(0)])
+    bands = np.concatenate([_heights(axes.collections) for axes in grid])
+    lines, bands = (np.log10(y[y > 0]) if is_log else y for y in (lines, bands))
+    if not len(lines):
+        return
+    low, high = float(lines.min()), float(lines.max())
+    room = 2 * (high - low) or 0.1 * abs(high) or 0.1
+    if len(bands):
+        low, high = max(low - room, min(low, bands.min())), min(high + room, max(high, bands.max()))
+    margin = 0.05 * (high - low) or 0.05
+    low, high = low - margin, high + margin
+    if not is_log:
+        low = max(low, 0.0) if scale != "real" else low
+        high = min(high, 1.0) if scale == "proportion" else high
+    for axes in grid:
+        axes.set_ylim(*((10**low, 10**high) if is_log else (low, high)))
+
+
+def _heights(artists: Iterable[Any]) -> np.ndarray:
+    """Return the finite vertical coordinates of lines, and of the paths of collections, in data."""
+    found = [np.zeros(0)]
+    for artist in artists:
+        if isinstance(artist, Line2D):
+            if artist.axes and artist.get_transform().contains_branch(artist.axes.transData):
+                found.append(np.asarray(artist.get_ydata(), dtype=float).ravel())
+        else:
+            found += [path.vertices[:, 1] for path in artist.get_paths() if len(path.vertices)]
+    y = np.concatenate(found)
+    return y[np.isfinite(y)]
+
+
 def format_log_axis(axis: Axis) -> None:
     """Label a logarithmic axis 0.1, 0.2, 0.5, 1, … where it spans few decades, else in powers of ten."""
     low, high = axis.get_view_interval()
     if high < 1e3 * low:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    else:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: power_text(value)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def power_text(value: float) -> str:
+    """Return the label of a power of ten: 0.01, 1, 100, and outside these 10⁻⁷."""
+    if not value or 1e-2 <= abs(value) <= 1e4:
+        return f"{value:g}"
+    exponent = round(math.log10(abs(value)))
+    return "10" + f"{exponent}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

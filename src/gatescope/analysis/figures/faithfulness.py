@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gatescope.analysis import study, style
+from gatescope.analysis import study, style, words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.faithfulness import ERASURE, LN_2, SEEDS, TAU, AttentionEvaluation
 from gatescope.analysis.figures.drawing import canvas, panel_title, per_row
@@ -28,15 +28,16 @@ def caption(comparison: Comparison) -> str:
     table = comparison.tables.runs[
         comparison.tables.runs.variant.isin(variants) & (comparison.tables.runs.condition == condition)
     ]
+    place = f" ({words.condition(condition)})" if condition else ""
     return (
-        f"At the tested weights, on the fixed batch of the probe{f' ({condition})' if condition else ''}. τ: "
+        f"At the tested weights, on the fixed batch of the probe{place}. τ: "
         "Kendall's τ_b between attention weights and another measure of the importance of a token, mean over "
-        "examples; shaded: ± one standard deviation of the τ of an example under independence. Permutation: "
+        "examples; shaded: where it is in 95 % of permutations of the weights within examples. Permutation: "
         "median total variation of the prediction over permutations of the weights. Comprehensiveness and "
         "sufficiency: effect of removing, or of keeping only, the tokens with the largest weights, between "
         "the limits of the model; 1 is best, the grey bar is a random ranking. Between seeds: Jensen-Shannon "
-        f"divergence of the weights, in nats, at most ln 2. Points and lines: mean and {LEVEL_TEXT} t "
-        f"interval over {seed_text(table)}."
+        f"divergence of the weights, in nats, at most ln 2. Points and lines: mean and {LEVEL_TEXT} "
+        f"interval over {seed_text(table)}, for τ also over examples."
     )
 
 
@@ -82,7 +83,8 @@ def _panel(axes: Axes, rows: list[AttentionEvaluation], variants: list[str]) -> 
     for row in rows:
         variant_style, height, estimate = styles[row.variant], variants.index(row.variant), row.estimate
         if row.quantity in TAU.values():
-            axes.fill_betweenx([height - 0.5, height + 0.5], -row.reference, row.reference, color="#ececec")
+            spread = 1.96 * row.reference
+            axes.fill_betweenx([height - 0.5, height + 0.5], -spread, spread, color="#ececec")
         if row.quantity in ERASURE.values():
             axes.plot([row.reference], [height], **CHANCE)  # type: ignore[arg-type]
         axes.plot([estimate.low, estimate.high], [height, height], color=variant_style.color, linewidth=1.2)

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gatescope.analysis import study, style
+from gatescope.analysis import study, style, words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures.drawing import canvas, panel_title, per_row
 from gatescope.analysis.figures.summaries import (
@@ -22,7 +22,7 @@ from gatescope.analysis.tables import NoData
 
 TITLE = "Gate distributions over training"
 LEVELS = (0.1, 0.5, 0.9)
-MAX_TICKS = 4
+MAX_TICKS = 3
 
 
 def caption(comparison: Comparison) -> str:
@@ -32,8 +32,8 @@ def caption(comparison: Comparison) -> str:
         f"Shade: number of units and valid positions of the batch of the probe{condition_text(table)} at "
         "which a gate of the first layer has this value, relative to the most frequent value of the column; "
         f"lines: 10, 50 and 90 % quantiles. Histograms of {seed_text(table)} are pooled; one variant per "
-        "cell. `update` is the share of the candidate that is written, `keep` the share of the old state "
-        "that is kept (the forget gate of an LSTM); candidates and states lie between −1 and 1."
+        "cell. The update gate is the share of the candidate that is written, “share kept” that of the old "
+        "state (the forget gate of an LSTM); candidates and states lie between −1 and 1."
     )
 
 
@@ -60,7 +60,7 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
         for axes_row, (variant, own) in zip(grid, rows, strict=True):
             for axes, (gate, part) in zip(axes_row, own, strict=False):
                 _panel(axes, part)
-                panel_title(axes, f"{style.style_of(style.split(variant)[0]).label}: {gate}")
+                panel_title(axes, f"{words.variant(style.split(variant)[0])}: {words.gate(gate)}")
             for axes in axes_row[len(own) :]:
                 axes.remove()
         figure.supxlabel("step", fontsize=style.RC["axes.labelsize"])

@@ -5,12 +5,14 @@ Source: Karpathy et al. 2015, "Visualizing and Understanding Recurrent Networks"
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gatescope.analysis import study, style
+from gatescope.analysis import study, style, words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures.drawing import canvas, legend, panel_title, per_row
 from gatescope.analysis.figures.summaries import without_duplicate_gates
@@ -24,14 +26,15 @@ MIN_SIDE = 1.1
 def caption(comparison: Comparison) -> str:
     """Describe points and axes."""
     table = _points(comparison)
-    condition = f", {table.condition.iloc[0]}" if table.condition.iloc[0] else ""
+    place = words.condition(table.condition.iloc[0])
+    condition = f", {place}" if place else ""
     return (
         "Each point is a unit of the first layer at the tested weights, on the fixed batch of the probe "
         f"(seed {table.seed.iloc[0]}{condition}): share of positions at which the gate is above 0.9 against "
-        "the share at which it is below 0.1 (candidate and state: below −0.9). `update` is the share of the "
-        "new candidate that is written, `keep` the share of the old state that is kept (the forget gate of "
-        "an LSTM). Units on the dotted line are always saturated. For a cell without gates, the state is "
-        "shown."
+        "the share at which it is below 0.1 (candidate and state: below −0.9). The update gate is the share "
+        "of the new candidate that is written, “share kept” that of the old state (the forget gate of an "
+        "LSTM). On the dotted line, where in view, units are always saturated. For a cell without gates, the "
+        "state is shown. The axes of a row end at its largest share."
     )
 
 
@@ -63,18 +66,28 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
     ]
     size = min(1.4, ((width or style.TWO_COLUMNS) - 0.5) / columns)
     width = width or max(style.COLUMN, 0.5 + size * columns)
-    with canvas(width, 0.7 + (size + 0.1) * len(rows)) as figure:
-        grid = figure.subplots(len(rows), columns, sharex=True, sharey=True, squeeze=False)
+    limits = {cell: _limit(table[table.cell_name == cell]) for cell in cells}
+    with canvas(width, 0.7 + (size + 0.25) * len(rows)) as figure:
+        grid = figure.subplots(len(rows), columns, sharex="row", sharey="row", squeeze=False)
         for axes_row, (cell, names) in zip(grid, rows, strict=True):
             for axes, gate in zip(axes_row, names, strict=False):
                 _panel(axes, table[(table.cell_name == cell) & (table.gate == gate)])
-                panel_title(axes, f"{style.style_of(cell).label}: {gate}")
+                axes.set(xlim=(0, limits[cell]), ylim=(0, limits[cell]), aspect="equal")
+                axes.tick_params(labelbottom=True)
+                axes.locator_params(nbins=3)
+                panel_title(axes, f"{words.variant(cell)}: {words.gate(gate)}")
             for axes in axes_row[len(names) :]:
                 axes.remove()
         figure.supxlabel("share of positions above 0.9", fontsize=style.RC["axes.labelsize"])
         figure.supylabel("share of positions below 0.1", fontsize=style.RC["axes.labelsize"])
         legend(figure, table.variant, lines=False)
     return figure
+
+
+def _limit(table: pd.DataFrame) -> float:
+    """Return where the axes end: a little above the largest share, and at most at 1."""
+    largest = max(max(payload["columns"][side]) for payload in table.payload for side in ("right", "left"))
+    return min(1.0, max(0.05, math.ceil(1.05 * largest * 20) / 20))
 
 
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
@@ -84,7 +97,6 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
         columns = payload["columns"]
         points = styles[variant].points | {"markersize": 2.8, "alpha": 0.65, "markeredgewidth": 0.6}
         axes.plot(columns["right"], columns["left"], **points, clip_on=False)
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
 
 
 def _points(comparison: Comparison) -> pd.DataFrame:

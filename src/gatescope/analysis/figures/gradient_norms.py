@@ -9,12 +9,21 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
-from gatescope.analysis import study, style
+from gatescope.analysis import study, style, words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures.base import Curves
-from gatescope.analysis.figures.drawing import band, canvas, format_log_axis, legend, panel_title, per_row
-from gatescope.analysis.figures.summaries import evenly_spaced, seed_text
+from gatescope.analysis.figures.drawing import (
+    band,
+    canvas,
+    format_log_axis,
+    frame,
+    legend,
+    panel_title,
+    per_row,
+)
+from gatescope.analysis.figures.summaries import evenly_spaced, mean_over_seeds, seed_text
 from gatescope.analysis.gradient_flow import ALIVE, DEAD, EXPLODED, lost_by_variant, over_seeds
 from gatescope.analysis.tables import NoData
 
@@ -43,9 +52,7 @@ def caption(comparison: Comparison) -> str:
 def numbers(comparison: Comparison) -> pd.DataFrame:
     """Return mean and interval of each quantity by condition, variant and step."""
     parts = [
-        over_seeds(own, "step", name != CLIPPED)
-        .reset_index()
-        .assign(quantity=name, condition=condition, variant=variant)
+        _means(own, name).reset_index().assign(quantity=name, condition=condition, variant=variant)
         for name, part in _parts(comparison)
         for condition in study.conditions(part)
         for variant in style.order(part.variant)
@@ -71,17 +78,20 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
         norms = [axes for axes, (_, name, _) in zip(grid, shown, strict=True) if name != CLIPPED]
         for axes, (condition, name, part) in zip(grid, shown, strict=True):
             _panel(axes, part, name)
-            panel_title(axes, ", ".join(filter(None, [name, condition])))
+            panel_title(axes, ", ".join(filter(None, [name, words.condition(condition)])))
             axes.set_ylabel("share" if name == CLIPPED else "norm")
             if axes in norms[1:]:
                 axes.sharey(norms[0])
             if name == ALL:
                 for threshold in _thresholds(comparison):
                     axes.axhline(threshold, **CLIP)
+        frame(norms)
         for axes in norms:
+            axes.tick_params(labelleft=True)
             format_log_axis(axes.yaxis)
         for axes in grid[-columns:]:
             axes.set_xlabel("step")
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         clip = [Line2D([], [], **CLIP, label="clipping threshold")] if _thresholds(comparison) else []
         legend(figure, parts[0][1].variant, markers=False, extra=clip)
     return figure
@@ -89,13 +99,20 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
 
 def _panel(axes: Axes, table: pd.DataFrame, name: str) -> None:
     if name == CLIPPED:
-        axes.set_ylim(-0.03, 1.03)
+        axes.set_ylim(0, 1)
     else:
         axes.set_yscale("log")
     for variant, variant_style in style.styles_of(table.variant).items():
-        mean = over_seeds(table[table.variant == variant], "step", geometric=name != CLIPPED)
+        mean = _means(table[table.variant == variant], name)
         axes.plot(mean.index, mean["mean"], **variant_style.line)
         band(axes, mean, variant_style.color)
+
+
+def _means(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return mean and interval over seeds by step: geometric for norms, within 0 and 1 for the share."""
+    if name != CLIPPED:
+        return over_seeds(table, "step", geometric=True)
+    return mean_over_seeds(table, "step", scale="proportion").assign(**{DEAD: 0, EXPLODED: 0})
 
 
 def _parts(comparison: Comparison) -> list[tuple[str, pd.DataFrame]]:

@@ -9,20 +9,23 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
-from gatescope.analysis import study, style
+from gatescope.analysis import study, style, words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures.base import Curves
 from gatescope.analysis.figures.drawing import (
     band,
     canvas,
     format_log_axis,
+    frame,
     legend,
     panel_title,
     panels,
     per_row,
+    power_text,
 )
-from gatescope.analysis.figures.summaries import evenly_spaced, seed_text
+from gatescope.analysis.figures.summaries import evenly_spaced, omitted_conditions, seed_text
 from gatescope.analysis.gradient_flow import (
     ALIVE,
     DEAD,
@@ -34,7 +37,8 @@ from gatescope.analysis.gradient_flow import (
 from gatescope.analysis.tables import NoData
 
 TITLE = "Half-life over training"
-PANELS_PER_ROW = 3
+MAX_PANELS = 6
+"""Most conditions that are drawn; of more, evenly spaced ones are."""
 CURVES = Curves("step", "step", "half-life (steps)", ("condition",), log_x=True, log_y=True)
 
 
@@ -47,7 +51,7 @@ def caption(comparison: Comparison) -> str:
         "interval of λ, where it is below 0. A marker on the upper edge: the mean rate is 0 or more, so the "
         "gradient does not vanish. A cross on the lower edge: for some seed the gradient is exactly 0 "
         "(dead); on the upper edge: it overflows (exploded). Such seeds are excluded from the "
-        f"mean.{lost_by_variant(longest(table))}"
+        f"mean.{lost_by_variant(longest(table))}" + omitted_conditions(study.conditions(table), MAX_PANELS)
     )
 
 
@@ -68,14 +72,14 @@ def numbers(comparison: Comparison) -> pd.DataFrame:
 def draw(comparison: Comparison, width: float | None = None) -> Figure:
     """Draw one panel per condition."""
     table = _rates(comparison)
-    conditions = evenly_spaced(study.conditions(table), PANELS_PER_ROW)
+    conditions = evenly_spaced(study.conditions(table), MAX_PANELS)
     width = width or (style.COLUMN if len(conditions) == 1 else style.TWO_COLUMNS)
-    columns = min(len(conditions), per_row(width, 2.0))
+    columns = min(2 if len(conditions) == 4 else 3, len(conditions), per_row(width, 2.0))
     with canvas(width, 0.75 + 2.0 * math.ceil(len(conditions) / columns)) as figure:
         grid = panels(figure, len(conditions), columns)
         for position, (axes, condition) in enumerate(zip(grid, conditions, strict=True)):
             _panel(axes, table[table.condition == condition])
-            panel_title(axes, condition)
+            panel_title(axes, words.condition(condition))
             if position >= len(conditions) - columns:
                 axes.set_xlabel("step")
             if position % columns == 0:
@@ -83,7 +87,10 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
         grid[0].set_yscale("log")
         grid[0].set_xscale("symlog", linthresh=1)
         grid[0].set_xlim(-0.2, 1.3 * table.step.max())
-        format_log_axis(grid[0].yaxis)
+        frame(grid)
+        for axes in grid:
+            format_log_axis(axes.yaxis)
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: power_text(step)))
         legend(figure, table.variant)
     return figure
 

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gatescope.analysis import study, style
+from gatescope.analysis import study, style, words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures.base import Curves
-from gatescope.analysis.figures.drawing import band, canvas, legend, panel_title, panels, per_row
+from gatescope.analysis.figures.drawing import band, canvas, frame, legend, panel_title, panels, per_row
 from gatescope.analysis.figures.summaries import (
     evenly_spaced,
     mean_over_seeds,
@@ -61,6 +61,8 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
         for axes, (title, part) in zip(grid, parts.items(), strict=True):
             _panel(axes, part, scale_of(name))
             panel_title(axes, title)
+        for own in [[axes] for axes in grid] if several else [grid]:
+            frame(own, scale_of(name))
         figure.supxlabel("epoch", fontsize=style.RC["axes.labelsize"])
         figure.supylabel(readable_name(name), fontsize=style.RC["axes.labelsize"])
         legend(figure, table.variant)
@@ -107,6 +109,6 @@ def _parts(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     conditions = study.conditions(table)
     if len(conditions) > 1:
         drawn = evenly_spaced(conditions, MAX_PANELS)
-        return {condition: table[table.condition == condition] for condition in drawn}
+        return {words.condition(c): table[table.condition == c] for c in drawn}
     cells = dict.fromkeys(style.split(variant)[0] for variant in style.order(table.variant))
-    return {style.style_of(cell).label: table[table.cell_name == cell] for cell in cells}
+    return {words.variant(cell): table[table.cell_name == cell] for cell in cells}

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gatescope.analysis import style
+from gatescope.analysis import style, words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.contrasts import Contrast
 from gatescope.analysis.figures.drawing import canvas, panel_title, panels, per_row
@@ -68,7 +68,7 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
         grid = panels(figure, len(conditions), columns, common_x=False)
         for axes, condition in zip(grid, conditions, strict=True):
             _panel(axes, [one for one in contrasts if one.condition == condition], variants)
-            panel_title(axes, condition)
+            panel_title(axes, words.condition(condition))
         name = f"{readable_name(comparison.primary)}, minus {_reference(comparison)}"
         figure.supxlabel(name, fontsize=style.RC["axes.labelsize"])
     return figure

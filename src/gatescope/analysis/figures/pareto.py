@@ -1,35 +1,43 @@
-"""The primary metric against training time and number of parameters, with the Pareto front."""
+"""The metric against training time and number of parameters, with the Pareto front and the baseline."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from gatescope.analysis import study, style
+from gatescope.analysis import study, style, words
 from gatescope.analysis.comparison import Comparison
-from gatescope.analysis.figures.drawing import canvas, legend, panel_title, per_row
+from gatescope.analysis.figures.drawing import canvas, frame, legend, panel_title, per_row
 from gatescope.analysis.figures.summaries import evenly_spaced, readable_name, seed_text
+from gatescope.analysis.intervals import scale_of
 from gatescope.analysis.tables import NoData
 from gatescope.analysis.units import unit_metric
 
 TITLE = "Metric against cost"
 MAX_ROWS = 3
 COSTS = {"seconds": "training time (s)", "parameters": "parameters"}
-FRONT: Any = {"color": "#888888", "linewidth": 0.9, "linestyle": (0, (4.0, 2.0)), "zorder": 0}
+FRONT: Any = {"color": "#4a4a4a", "linewidth": 1.4, "linestyle": (0, (4.0, 2.0)), "zorder": 1.5}
+CLOSE = 1.08
+"""On a logarithmic axis, costs that differ by less are drawn side by side, at this factor."""
+WIDE = 5.0
+"""Factor between the largest and the smallest cost from which the axis is logarithmic."""
 
 
 def caption(comparison: Comparison) -> str:
     """Describe both costs and the Pareto front."""
+    table = _values(comparison)
+    networks = table[~table.variant.isin(study.baseline_variants(comparison.tables))]
     return (
-        f"{readable_name(comparison.primary).capitalize()} against the duration of a run, with evaluation "
-        "and instruments, and against the number of parameters, with embedding and head. Mean and 95 % t "
-        f"interval over {seed_text(_values(comparison))}. Dashed: Pareto front of the means; no variant is "
-        "both cheaper and better than a variant on it."
+        f"{words.capital(words.metric(comparison.primary))} against the duration of a run, with evaluation "
+        "and instruments, and against the number of parameters, with embedding and head. Mean and 95 % "
+        f"interval over {seed_text(networks)}. Dashed: Pareto front of the means; no variant is "
+        "both cheaper and better than a variant on it. Variants of almost equal cost are drawn side by side."
     )
 
 
@@ -53,35 +61,67 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
     conditions = evenly_spaced(list(dict.fromkeys(rows.condition)), MAX_ROWS if columns > 1 else 1)
     shown = [(condition, cost) for condition in conditions for cost in COSTS]
     with canvas(width, 0.75 + 1.9 * len(shown) / columns) as figure:
-        grid = list(figure.subplots(len(shown) // columns, columns, sharey=True, squeeze=False).flat)
+        grid = list(figure.subplots(len(shown) // columns, columns, squeeze=False).flat)
         for axes, (condition, cost) in zip(grid, shown, strict=True):
             part = rows[rows.condition == condition]
-            _panel(axes, part, cost, _front(part, cost, comparison.higher_is_better))
-            panel_title(axes, condition)
+            _panel(axes, part, cost, comparison.higher_is_better)
+            panel_title(axes, words.condition(condition))
             axes.set_xlabel(COSTS[cost])
             axes.set_ylabel(readable_name(comparison.primary))
-            axes.xaxis.set_major_locator(MaxNLocator(4))
-            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         for position, axes in enumerate(grid):
             if position % columns:
                 axes.set_ylabel("")
+        for condition in conditions:
+            own = [axes for axes, (c, _) in zip(grid, shown, strict=True) if c == condition]
+            frame(own, scale_of(comparison.primary))
         legend(figure, rows.variant, lines=False, extra=[Line2D([], [], **FRONT, label="Pareto front")])
     return figure
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, cost: str, front: pd.DataFrame) -> None:
+def _panel(axes: Axes, rows: pd.DataFrame, cost: str, higher_is_better: bool) -> None:
     styles = style.styles_of(rows.variant)
-    axes.plot(front[cost], front["mean"], **FRONT, drawstyle="steps-post")
-    for row in rows.to_dict("records"):
-        variant_style = styles[row["variant"]]
-        axes.vlines(row[cost], row["low"], row["high"], color=variant_style.color, linewidth=0.9)
-        if cost == "seconds":
-            axes.hlines(
-                row["mean"], row["seconds_low"], row["seconds_high"], color=variant_style.color, linewidth=0.9
-            )
-        axes.plot([row[cost]], [row["mean"]], **variant_style.points | {"markersize": 5})
+    is_wide = rows[cost].min() > 0 and rows[cost].max() > WIDE * rows[cost].min()
+    axes.set_xscale("log" if is_wide else "linear")
+    places = _side_by_side(rows[cost], CLOSE if is_wide else 1 + (CLOSE - 1) / 8)
+    for place, row in zip(places, rows.to_dict("records"), strict=True):
+        own = styles[row["variant"]]
+        if np.isfinite([row["low"], row["high"]]).all():
+            axes.plot([place, place], [row["low"], row["high"]], color=own.color, linewidth=0.9)
+        if cost == "seconds" and np.isfinite([row["seconds_low"], row["seconds_high"]]).all():
+            bounds = [row["seconds_low"], row["seconds_high"]]
+            axes.plot(bounds, [row["mean"]] * 2, color=own.color, linewidth=0.9)
+        axes.plot([place], [row["mean"]], **own.points | {"markersize": 5}, clip_on=False)
     low, high = axes.get_xlim()
-    axes.set_xlim(max(low, 0.0), high)
+    axes.set_xlim(low if is_wide else max(low, 0.0), high)
+    front = _front(rows, cost, higher_is_better)
+    at = list(pd.Series(places, rows.index)[front.index])
+    # The front goes on to the right: what is dearer than its last variant is no better.
+    axes.plot(
+        [*at, axes.get_xlim()[1]], [*front["mean"], front["mean"].iloc[-1]], **FRONT, drawstyle="steps-post"
+    )
+    if is_wide:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0) if high < 100 * low else (1.0,)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(EngFormatter(sep="", places=None))
+
+
+def _side_by_side(costs: pd.Series, close: float) -> list[float]:
+    """Return where each cost is drawn: almost equal ones at a factor of `close` from each other."""
+    places = costs.to_numpy(dtype=float).copy()
+    order = np.argsort(places, kind="stable")
+    groups: list[list[int]] = []
+    for index in order:
+        if groups and costs.iloc[index] < close * costs.iloc[groups[-1][0]]:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    for group in groups:
+        middle = (len(group) - 1) / 2
+        for position, index in enumerate(group):
+            places[index] *= close ** (position - middle)
+    return list(places)
 
 
 def _front(rows: pd.DataFrame, cost: str, higher_is_better: bool) -> pd.DataFrame:
@@ -93,18 +133,18 @@ def _front(rows: pd.DataFrame, cost: str, higher_is_better: bool) -> pd.DataFram
 
 
 def _estimates(comparison: Comparison) -> pd.DataFrame:
-    """Return mean and interval of the metric, and both costs, by condition and variant."""
+    """Return metric and costs with their intervals by condition and variant, baselines included."""
     table = _values(comparison)
     rows = []
-    for condition in study.conditions(table):
-        for variant in style.order(table.variant):
-            own = table[(table.variant == variant) & (table.condition == condition)]
-            if own.empty:
-                continue
-            metric = comparison.summary(variant, condition).metrics[comparison.primary]
+    for condition in comparison.conditions:
+        valid = study.valid_under(comparison.tables, condition)
+        part = table[table.run_id.isin(comparison.tables.runs.run_id[valid])]
+        for variant in style.order(part.variant):
+            own = part[part.variant == variant]
+            summary = comparison.summary(variant, str(own.condition.iloc[0]))
             time = unit_metric(own.assign(value=own.seconds), "positive")
             rows.append(
-                {"condition": condition, "variant": variant, **vars(metric)}
+                {"condition": condition, "variant": variant, **vars(summary.metrics[comparison.primary])}
                 | {"seconds": time.mean, "seconds_low": time.low, "seconds_high": time.high}
                 | {"parameters": own.parameters.mean()}
             )
@@ -113,9 +153,9 @@ def _estimates(comparison: Comparison) -> pd.DataFrame:
 
 def _values(comparison: Comparison) -> pd.DataFrame:
     """Return the metric and both costs of each run."""
-    name, contenders = comparison.primary, comparison.contenders
-    costs = {cost: pd.to_numeric(contenders.runs[cost], errors="coerce") for cost in COSTS}
-    table = contenders.final(name).assign(**costs).dropna(subset=["value", *COSTS])
-    if table.empty:
+    name, tables = comparison.primary, comparison.tables
+    costs = {cost: pd.to_numeric(tables.runs[cost], errors="coerce") for cost in COSTS}
+    table = tables.final(name).assign(**costs).dropna(subset=["value", *COSTS])
+    if not table.run_id.isin(comparison.contenders.runs.run_id).any():
         raise NoData(f"no finished run has a finite {name} with its seconds and parameters")
     return table

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
-from gatescope.analysis import study, style
+from gatescope.analysis import study, style, words
 from gatescope.analysis.intervals import Scale, metric_intervals, scale_of
 from gatescope.analysis.statistics import geometric_intervals
 from gatescope.analysis.tables import count_text
@@ -105,7 +104,7 @@ def omitted_conditions(conditions: list[str], most: int = MAX_CONDITIONS) -> str
 
 def condition_text(table: pd.DataFrame) -> str:
     """Return the condition of a table with one condition, in parentheses; "" where it is empty."""
-    condition = table.condition.iloc[0]
+    condition = words.condition(table.condition.iloc[0])
     return f" ({condition})" if condition else ""
 
 
@@ -119,5 +118,5 @@ def seed_text(table: pd.DataFrame) -> str:
 
 
 def readable_name(name: str) -> str:
-    """Return the name of a metric as text: "validation macro f1" for "validation/macro_f1"."""
-    return style.escape(re.sub(r"[/_]+", " ", name))
+    """Return the name of a metric as the text of an axis: "validation macro F1" for "validation/macro_f1"."""
+    return style.escape(words.metric(name))

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from gatescope.analysis import style
 from gatescope.analysis.comparison import Comparison
-from gatescope.analysis.figures.drawing import canvas, legend, panel_title, panels, per_row
+from gatescope.analysis.figures.drawing import canvas, format_log_axis, legend, panel_title, panels, per_row
 from gatescope.analysis.figures.summaries import condition_text, seed_text
 from gatescope.analysis.gradient_flow import ends, longest
 from gatescope.analysis.tables import NoData
@@ -56,6 +56,8 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
             axes.label_outer()
         grid[0].set_xscale("log")
         grid[0].set_ylim(0, 1)
+        for axes in grid:
+            format_log_axis(axes.xaxis)
         legend(figure, table.variant)
     return figure
 

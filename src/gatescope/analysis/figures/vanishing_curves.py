@@ -10,7 +10,15 @@ from matplotlib.figure import Figure
 from gatescope.analysis import style
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures.base import Curves
-from gatescope.analysis.figures.drawing import band, canvas, legend, panel_title, panels, per_row
+from gatescope.analysis.figures.drawing import (
+    band,
+    canvas,
+    format_log_axis,
+    legend,
+    panel_title,
+    panels,
+    per_row,
+)
 from gatescope.analysis.figures.summaries import condition_text, seed_text
 from gatescope.analysis.gradient_flow import (
     ALIVE,
@@ -90,6 +98,7 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
         highest = max(np.max(line.get_ydata(), initial=1.0) for axes in grid for line in axes.lines)
         grid[0].set_ylim(max(low, FLOOR), min(3 * highest, 1 / FLOOR))
         for axes in grid:
+            format_log_axis(axes.yaxis)
             _guides(axes)
         legend(figure, table.variant)
     return figure
@@ -117,6 +126,6 @@ def _guides(axes: Axes) -> None:
         axes.plot(lag, rho**lag, color="#888888", linewidth=0.7, linestyle=(0, (1.0, 1.5)), zorder=0)
         at = min(right * 0.97, np.log(bottom * 3) / np.log(rho))
         axes.annotate(
-            f"{rho:g}$^k$", (at, rho**at), fontsize=6.5, color="#555555", ha="right", va="bottom", zorder=4
+            f"{rho:g}ᵏ", (at, rho**at), fontsize=6.5, color="#555555", ha="right", va="bottom", zorder=4
         )
     axes.set(xlim=(left, right), ylim=(bottom, top))

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from gatescope.analysis import freezing
+from gatescope.analysis import freezing, words
 from gatescope.analysis.comparison import Comparison, compare
 from gatescope.analysis.declaring import check
 from gatescope.analysis.figures import LOOKUP as figure_modules
@@ -24,10 +24,11 @@ from gatescope.analysis.report import errors as report_errors
 from gatescope.analysis.report import numbers, page
 from gatescope.analysis.report import tables as report_tables
 from gatescope.analysis.report.commands import commands
-from gatescope.analysis.report.context import page_context, shared_context
+from gatescope.analysis.report.context import figures_context, page_context, shared_context
 from gatescope.analysis.report.drawings import FIGURES, draw
-from gatescope.analysis.report.findings import DEFAULT, write_findings
+from gatescope.analysis.report.findings import DEFAULT, Findings, write_findings
 from gatescope.analysis.report.findings import LOOKUP as findings_modules
+from gatescope.analysis.report.findings.headline import bars
 from gatescope.analysis.report.index import write_summary
 from gatescope.analysis.report.links import safe_markdown
 from gatescope.analysis.runs import Source, Tables, summary_names
@@ -74,8 +75,9 @@ def write_report(
     find_texts: report_errors.FindTexts | None = None,
     declared: Mapping[str, Any] | None = None,
     findings: str | None = None,
-    words: Sequence[str] = (),
+    options: Sequence[str] = (),
     freeze: bool = False,
+    trust: bool = False,
 ) -> Path:
     """Write the report of a study.
 
@@ -89,8 +91,9 @@ def write_report(
             such as `gatescope.texts.texts_of`. Without it errors are shown by their ids.
         declared: keys of `study` that replace those of the runs, such as primary or select.
         findings: see `Options`.
-        words: see `Options`.
+        options: see `Options.words`.
         freeze: whether to write `frozen.FILE` as well, from which the report is then drawn.
+        trust: whether `study.figures` and `study.findings` of the runs may name modules outside this package.
 
     Returns:
         The path of the README.
@@ -101,24 +104,26 @@ def write_report(
         UsageError: `declared` names a metric or a variant that no finished run has. Nothing has been written.
     """
     earlier = Options(**source.options()) if isinstance(source, FrozenSource) else Options()
-    options = Options(
+    drawn = Options(
         paper=earlier.paper if paper is None else paper,
         figures=tuple(figures or ()) or earlier.figures,
         findings=findings or earlier.findings,
-        words=_with_words(earlier.words, words) if isinstance(source, FrozenSource) else tuple(words),
+        words=_with_words(earlier.words, options) if isinstance(source, FrozenSource) else tuple(options),
     )
-    require_known("figures", map(figure_modules.find, options.figures))
-    require_known("findings", [findings_modules.find(options.findings)] if options.findings else [])
+    require_known("figures", [figure_modules.find(name) for name in figures or ()])
+    require_known("findings", [findings_modules.find(findings)] if findings else [])
+    typed = [*(figures or ()), findings]
     tables = completed(source.tables(), find_texts, declared or {})
     if freeze:
         traced = freezing.Traced.of(tables)
         with TemporaryDirectory() as elsewhere, _quiet():
-            _write(traced, Path(elsewhere), options)
+            _write(traced, Path(elsewhere), drawn, trust=trust, typed=typed)
         folder = Path(out) / str(tables.study["name"])
         folder.mkdir(parents=True, exist_ok=True)
-        freezing.write(folder / FILE, traced, asdict(options))
+        freezing.write(folder / FILE, traced, asdict(drawn))
         tables = FrozenSource(folder / FILE).tables()
-    return _write(tables, Path(out), options, freeze or isinstance(source, FrozenSource))
+    is_frozen = freeze or isinstance(source, FrozenSource)
+    return _write(tables, Path(out), drawn, is_frozen, trust, typed)
 
 
 def _with_words(earlier: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
@@ -154,8 +159,24 @@ def _quiet() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _write(tables: Tables, out: Path, options: Options, is_frozen: bool = False) -> Path:
-    """Write the report and return the path of its README."""
+def _write(
+    tables: Tables,
+    out: Path,
+    options: Options,
+    is_frozen: bool = False,
+    trust: bool = False,
+    typed: Sequence[str | None] = (),
+) -> Path:
+    """Write the report and return the path of its README.
+
+    Args:
+        tables: the study.
+        out: the folder of all reports.
+        options: how it is drawn.
+        is_frozen: whether it is drawn from frozen tables.
+        trust: whether modules outside this package may be imported.
+        typed: names that may be, as the user typed them.
+    """
     comparison = compare(tables)
     folder = out / str(comparison.study["name"])
     folder.mkdir(parents=True, exist_ok=True)
@@ -165,19 +186,20 @@ def _write(tables: Tables, out: Path, options: Options, is_frozen: bool = False)
     report_tables.write(comparison, folder / "tables")
     errors = report_errors.error_section(comparison)
     report_errors.write(errors, folder / "tables")
+    named = str(comparison.study.get("findings") or DEFAULT)
     written = write_findings(
-        comparison,
-        findings_modules.find(options.findings or str(comparison.study.get("findings") or DEFAULT)),
+        comparison, findings_modules.find(options.findings or named, trust or options.findings in typed)
     )
     names = options.figures or comparison.study.get("figures") or FIGURES
-    drawings = [draw(figure_modules.find(name), comparison, folder, options.paper) for name in names]
-    if not options.figures:
-        drawings = [one for one in drawings if not one.empty]
-    shared = shared_context(comparison, written, errors, commands(tables, options.words, is_frozen))
-    own = page_context(comparison, drawings, folder) | {"paper": options.paper}
+    found = [figure_modules.find(str(name), trust or name in typed) for name in names]
+    drawings = [draw(one, comparison, folder, options.paper) for one in found]
+    repeating = commands(tables, options.words, is_frozen)
+    shared = shared_context(comparison, written, errors, repeating) | figures_context(written, drawings)
+    shown = [one for one in (shared["lead"], *shared["figures"]) if one is not None]
+    own = page_context(comparison, shown, folder) | {"paper": options.paper}
     _render("report.html.j2", folder / "report.html", shared | own)
-    _render("README.md.j2", folder / "README.md", shared | {"figures": drawings})
-    write_summary(folder, _summary(comparison, written.headline))
+    _render("README.md.j2", folder / "README.md", shared)
+    write_summary(folder, _summary(comparison, written))
     return folder / "README.md"
 
 
@@ -190,13 +212,15 @@ def runs_csv(tables: Tables) -> pd.DataFrame:
     return table.reindex(columns=columns)
 
 
-def _summary(comparison: Comparison, headline: str) -> dict[str, Any]:
+def _summary(comparison: Comparison, findings: Findings) -> dict[str, Any]:
     """Return what the list of reports shows of this one."""
     runs = comparison.recorded.runs
     return {
         "name": comparison.study["name"],
         "question": comparison.study.get("question") or "",
-        "finding": headline,
+        "title": findings.title,
+        "finding": findings.headline,
+        **bars(comparison),
         "finished": int((runs.status == "finished").sum()),
         "runs": len(runs),
     }
@@ -228,6 +252,12 @@ def _environment() -> Environment:
         page.markdown,
         page.inline,
         page.script_json,
+        words.variant,
+        words.chosen,
+        words.condition,
+        words.metric,
+        words.key,
+        words.capital,
     ):
         environment.filters[function.__name__] = function
     environment.filters["url"] = quote

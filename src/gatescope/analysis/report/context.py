@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gatescope.analysis import study
+from gatescope.analysis import study, words
 from gatescope.analysis.comparison import Comparison
+from gatescope.analysis.contrasts import Contrast
 from gatescope.analysis.report import page
 from gatescope.analysis.report.drawings import Drawing
 from gatescope.analysis.report.errors import ErrorSection
 from gatescope.analysis.report.findings import Findings
+from gatescope.analysis.report.findings.headline import published
 from gatescope.analysis.report.numbers import join_words
 from gatescope.analysis.statistics import LEVEL_TEXT, missing_combinations
 from gatescope.analysis.tables import Tables
@@ -41,6 +43,8 @@ def shared_context(
         "correction": correction(comparison.contenders.runs),
         "direction": "higher" if comparison.higher_is_better else "lower",
         "findings": findings,
+        "bars": _bars(comparison),
+        "published": published(comparison),
         "errors": errors,
         "commands": commands,
         "unfinished": _unfinished(recorded),
@@ -52,15 +56,37 @@ def shared_context(
     }
 
 
+def figures_context(findings: Findings, drawings: Sequence[Drawing]) -> dict[str, Any]:
+    """Return the figures of the report: the one at the top, the others, and those that were not drawn.
+
+    Args:
+        findings: the findings, which name the figure at the top; else it is the first one.
+        drawings: the figures.
+    """
+    figures = [one for one in drawings if one.missing is None]
+    lead = next((one for one in figures if one.name == findings.figure), next(iter(figures), None))
+    return {
+        "lead": lead,
+        "figures": [one for one in figures if one is not lead],
+        "left_out": [one for one in drawings if one.missing is not None],
+    }
+
+
+def _bars(comparison: Comparison) -> dict[tuple[str, str], Contrast]:
+    """Return by variant and condition the comparison with the baseline."""
+    found = [one for judged in comparison.baseline_contrasts.values() for one in judged]
+    return {(one.variant, one.condition): one for one in found}
+
+
 def page_context(comparison: Comparison, drawings: Sequence[Drawing], folder: Path) -> dict[str, Any]:
     """Return what the page shows in addition.
 
     Args:
         comparison: the comparison.
-        drawings: the figures of the report.
+        drawings: the figures of the report, the one at the top first.
         folder: the folder of the report.
     """
-    images = {one.name: page.image(folder / one.name) for one in drawings if one.missing is None}
+    images = {one.name: page.image(folder / one.name) for one in drawings}
     specs: list[dict[str, Any]] = []
     figures: list[dict[str, Any]] = []
     for drawing in drawings:
@@ -73,16 +99,15 @@ def page_context(comparison: Comparison, drawings: Sequence[Drawing], folder: Pa
                 "name": drawing.name,
                 "title": drawing.title,
                 "caption": drawing.caption.replace(r"\$", "$"),
-                "missing": drawing.missing,
                 "charts": panels,
                 "numbers": page.thinned(drawing.table),
             }
         )
     configs = {run_id: comparison.tables.configs.get(run_id, {}) for run_id in comparison.tables.runs.run_id}
     return {
-        "figures": figures,
+        "lead": figures[0] if figures else None,
+        "figures": figures[1:],
         "charts": specs,
-        "opened": next((one["name"] for one in figures if one["charts"]), None),
         "images": images,
         "narrow": {one.name: one.narrow for one in drawings if one.narrow},
         "variants": page.variants(comparison.variants),
@@ -94,7 +119,7 @@ def page_context(comparison: Comparison, drawings: Sequence[Drawing], folder: Pa
 
 
 def _missing(recorded: Tables, primary: str) -> list[str]:
-    """Return the seeds without a finite result by variant and condition, such as "gru-none, seeds 1 and 2".
+    """Return the seeds without a finite result by variant and condition, such as "GRU, seeds 1 and 2".
 
     Only seeds that others of the study have are missing. A baseline needs no seeds. In a cross-validation
     these are folds, with the seed of each if there are several.
@@ -119,7 +144,7 @@ def _missing(recorded: Tables, primary: str) -> list[str]:
     for variant, condition, seed in missing_combinations(runs, values):
         if len(variants_of[condition]) == 1 and variant not in variants_of[condition]:
             continue
-        seeds.setdefault(", ".join(filter(None, [variant, condition])), []).append(str(seed))
+        seeds.setdefault(words.place(variant, condition), []).append(str(seed))
     return [f"{name}, {unit}{'s' * (len(s) > 1)} {join_words(s)}" for name, s in seeds.items()]
 
 

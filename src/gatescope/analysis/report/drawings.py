@@ -25,6 +25,8 @@ FIGURES = (
     "learning_curves",
     "metric_by_variant",
     "paired_differences",
+    "critical_difference",
+    "expected_best",
     "pareto",
     "confusion_matrix",
     "calibration",
@@ -51,7 +53,6 @@ class Drawing:
         title: its heading.
         caption: what is drawn.
         missing: why it could not be drawn; None where it was.
-        empty: whether the runs have nothing that it shows.
         table: the numbers that it shows.
         charts: title and Vega-Lite specification of each interactive chart.
         narrow: data URL of the one-column form for narrow screens; None where the figure is one column wide.
@@ -64,7 +65,6 @@ class Drawing:
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
     charts: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     narrow: str | None = None
-    empty: bool = False
 
 
 def draw(found: Found, comparison: Comparison, folder: Path, paper: bool) -> Drawing:
@@ -85,12 +85,12 @@ def draw(found: Found, comparison: Comparison, folder: Path, paper: bool) -> Dra
         return _draw(name, found.module, comparison, folder, paper)
     except (NoData, UnknownName) as error:
         log.warning("figure %s: %s", name, error)
-        reason, empty = str(error), isinstance(error, NoData)
+        reason = str(error)
     except Exception as error:
         log.exception("figure %s raised an error", name)
-        reason, empty = failure(name, error), False
+        reason = failure(name, error)
     _remove_files(name, folder)
-    return Drawing(name, title(found), "", reason, empty=empty)
+    return Drawing(name, title(found), "", reason)
 
 
 def _draw(name: str, module: FigureModule, comparison: Comparison, folder: Path, paper: bool) -> Drawing:

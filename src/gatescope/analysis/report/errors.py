@@ -22,7 +22,7 @@ from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.report.tables import csv
 from gatescope.analysis.statistics import Estimate
 from gatescope.analysis.tables import Texts
-from gatescope.analysis.units import unit_interval
+from gatescope.analysis.units import unit_metric
 from gatescope.invocation import command
 from gatescope.tracking.predictions import classes
 
@@ -210,8 +210,8 @@ def _calibration(comparison: Comparison, group: errors.Group) -> CalibrationScor
         group.variant,
         group.condition,
         int(examples.sum() if comparison.unit == "fold" else examples.max()),
-        unit_interval(table.assign(value=table.calibration_error)),
-        unit_interval(table.assign(value=table.brier)),
+        unit_metric(table.assign(value=table.calibration_error), "proportion"),
+        unit_metric(table.assign(value=table.brier), "positive"),
     )
 
 

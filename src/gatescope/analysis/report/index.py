@@ -13,7 +13,8 @@ from gatescope.invocation import command
 
 SUMMARY = "summary.json"
 """A file in the folder of a report. Keys: name, question, finding (one line); for a report that is made of
-runs, finished and runs (counts); for a report that is outdated, notice (one line)."""
+runs, title (the finding in a sentence), finished and runs (counts), and with one condition the metric and its
+values: best, baseline, published; for a report that is outdated, notice (one line)."""
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
@@ -33,10 +34,12 @@ def write_index(out: str | Path) -> Path:
         question = f"*{summary['question']}* " if summary["question"] else ""
         question = f"**{summary['notice']}** {question}" if "notice" in summary else question
         runs = f"{summary['finished']} of {summary['runs']}" if "runs" in summary else NOTHING
-        lines.append([link, f"{question}{summary['finding']}", runs])
+        title = f"**{summary['title']}.** " if "title" in summary else ""
+        bars = [summary.get(name, NOTHING) for name in ("best", "baseline", "published")]
+        lines.append([link, f"{title}{question}{summary['finding']}", *bars, runs])
     body = f"No report yet: `{command('report')} study=first_light` writes one."
     if lines:
-        body = markdown(["study", "finding", "runs"], lines)
+        body = markdown(["study", "finding", "best network", "baseline", "published", "runs"], lines)
     about = "`gatescope report` generates the reports and this list from the records of runs."
     readme = root / "README.md"
     readme.write_text(f"# Reports\n\n{about}\n\n{body}\n", encoding="utf-8")

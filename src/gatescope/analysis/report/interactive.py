@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gatescope.analysis import style
+from gatescope.analysis import style, words
 from gatescope.analysis.figures.base import Curves
 
 MAX_POINTS = 60
@@ -58,8 +57,10 @@ def charts(numbers: pd.DataFrame, curves: Curves) -> list[tuple[str, dict[str, A
     result = []
     for place in places:
         names, part = groups[place]
-        title = ", ".join(str(name) for name in names if str(name))
-        label = curves.y_label or re.sub(r"[/_]+", " ", part["quantity"].iloc[0])
+        readers = {"quantity": words.metric, "condition": words.condition}
+        given = zip(curves.panels, names, strict=True)
+        title = ", ".join(filter(None, (readers.get(by, str)(str(name)) for by, name in given)))
+        label = curves.y_label or words.metric(part["quantity"].iloc[0])
         result.append((title, _chart(part, curves, label, title, styles)))
     return result
 
@@ -87,7 +88,7 @@ def _chart(
     y_scale = alt.Scale(type="log", domainMin=lowest) if log_y else alt.Scale(zero=False)
     y = alt.Y("mean:Q", title=label, scale=y_scale, axis=alt.Axis(labelExpr=PLAIN, tickCount=6))
     tips = [
-        "variant:N",
+        alt.Tooltip("label:N", title="variant"),
         f"{curves.x}:Q",
         *(alt.Tooltip(f"{c}:Q", format=".4g") for c in ("mean", "low", "high")),
     ]
@@ -128,7 +129,10 @@ def _horizontal(values: pd.Series, log: bool) -> dict[str, Any]:
 
     if not log:
         whole = bool((values % 1 == 0).all())
-        ticks = {"axis": alt.Axis(tickMinStep=1, format="d")} if whole else {}
+        steps = sorted(values.unique())
+        # Ticks that Vega chooses between whole numbers would be rounded to the same label.
+        few = {"values": steps} if len(steps) <= MAX_MARKED_POINTS else {"tickMinStep": 1, "tickCount": 8}
+        ticks = {"axis": alt.Axis(format="d", **few)} if whole else {}
         return {"scale": alt.Scale(zero=False, nice=False), **ticks}
     if values.min() > 0:
         return {"scale": alt.Scale(type="log", nice=False), "axis": alt.Axis(labelExpr=PLAIN, tickCount=4)}
@@ -144,10 +148,11 @@ def dashes(variant: style.VariantStyle) -> list[float]:
 def _rows(table: pd.DataFrame, x: str, log_y: bool) -> list[dict[str, Any]]:
     """Return the points of all curves as JSON."""
     rows: list[dict[str, Any]] = []
-    for _, part in table.groupby("variant", sort=False):
+    for name, part in table.groupby("variant", sort=False):
         kept = np.unique(np.linspace(0, len(part) - 1, min(len(part), MAX_POINTS)).round().astype(int))
         points = part.iloc[kept][["variant", x, "mean", "low", "high", "n"]].to_dict("records")
-        rows += [{str(name): value for name, value in row.items()} for row in points]
+        label = {"label": words.variant(str(name))}
+        rows += [label | {str(column): value for column, value in row.items()} for row in points]
     return [
         {
             name: value if isinstance(value, str) else _json(value, log_y and name != x)

@@ -6,7 +6,8 @@ import re
 from urllib.parse import urlsplit
 
 CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
-TAG = re.compile(r"(?<!\\)<(?=[A-Za-z/!?])")
+TAG = re.compile(r"(?<!\\)<(?!/?(?:details|summary)>)(?=[A-Za-z/!?])")
+"""The start of HTML, apart from what folds a section."""
 OTHER_SCHEME = re.compile(r"\](?=\(\s*(?!https?:)[A-Za-z][A-Za-z0-9+.-]*:)", re.IGNORECASE)
 
 

@@ -13,7 +13,7 @@ NOTHING = "–"
 
 
 def number(value: float | None) -> str:
-    """Format a number with three decimals near 1 and as many significant digits elsewhere."""
+    """Format a number without an interval: three significant digits, three decimals between 0.1 and 1."""
     return NOTHING if value is None else _format(value, abs(value))
 
 
@@ -23,7 +23,7 @@ def count(value: float) -> str:
 
 
 def interval(estimate: Estimate, sign: bool = False) -> str:
-    """Format a mean with its interval to the same decimals, such as "0.712 [0.700, 0.724]".
+    """Format a mean with its interval, to two significant digits of its width: "0.746 [0.740, 0.751]".
 
     Args:
         estimate: an estimate; one without an interval is formatted without brackets.
@@ -31,19 +31,46 @@ def interval(estimate: Estimate, sign: bool = False) -> str:
     """
     values = (estimate.mean, estimate.low, estimate.high)
     scale = max((abs(v) for v in values if math.isfinite(v)), default=math.nan)
-    mean, low, high = (("+" if sign and v > 0 else "") + _format(v, scale) for v in values)
+    decimals = _decimals(estimate)
+    mean, low, high = (
+        ("+" if sign and 0 < v < math.inf else "") + _format(v, scale, decimals) for v in values
+    )
     return mean if math.isnan(estimate.low) else f"{mean} [{low}, {high}]"
 
 
-def _format(value: float, scale: float) -> str:
-    """Format a number to the decimals of numbers as large as `scale`."""
+def _decimals(estimate: Estimate) -> int | None:
+    """Return the decimals that show two significant digits of an interval's width; None without an interval.
+
+    Where the interval excludes 0, at least two significant digits of the mean and one of its bound nearest to
+    0 are shown: 0.0031 [0.0008, 0.0543].
+    """
+    mean, low, high = estimate.mean, estimate.low, estimate.high
+    widths = [width for width in (high - low, 2 * (mean - low), 2 * (high - mean)) if math.isfinite(width)]
+    if not widths or max(widths) <= 0:
+        return None
+    decimals = 1 - _exponent(widths[0])
+    if low * high > 0:
+        nearest = min(abs(low), abs(high))
+        decimals = max(decimals, 1 - _exponent(mean), -_exponent(nearest) if nearest > 1e-4 else 0)
+    return max(0, decimals)
+
+
+def _exponent(value: float) -> int:
+    return math.floor(math.log10(abs(value))) if value else 0
+
+
+def _format(value: float, scale: float, decimals: int | None = None) -> str:
+    """Format a number to given decimals, or to three significant digits of numbers as large as `scale`."""
     if not math.isfinite(value):
         return NOTHING if math.isnan(value) else "−∞" if value < 0 else "∞"
-    exponent = 0 if scale == 0 else math.floor(math.log10(scale))
-    if not -4 <= exponent <= 6:
-        return f"{value:.2e}".replace("-", "−")
-    decimals = min(3, 3 - exponent) if exponent >= 0 else 2 - exponent
-    return f"{value:.{max(0, decimals)}f}".replace("-", "−")
+    if scale and not -4 <= _exponent(scale) <= 6:
+        return f"{value:.1e}".replace("-", "−")
+    if decimals is None:
+        if scale == 0:
+            return "0"
+        decimals = 3 if scale >= 0.1 and scale <= 1 else max(0, 2 - _exponent(scale))
+    text = f"{value:,.{decimals}f}".replace("-", "−")
+    return text.removeprefix("−") if not text.strip("−0.,") else text
 
 
 def p_value(p: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -15,7 +15,7 @@ import pandas as pd
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from gatescope.analysis import style
+from gatescope.analysis import style, words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.report import interactive, numbers
 from gatescope.analysis.report.links import web_address
@@ -25,6 +25,16 @@ MAX_ROWS = 120
 MAX_SVG = 60_000
 """Bytes of an embedded SVG; a larger figure is embedded as PNG if that is smaller, to keep the page small."""
 KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
+
+
+NAMES: dict[str, Callable[[Any], str]] = {
+    "variant": words.variant,
+    "minus": words.variant,
+    "condition": words.condition,
+    "quantity": words.metric,
+    "gate": words.gate,
+}
+"""How the values of a column of numbers are written; other columns as numbers."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +85,11 @@ def thinned(table: pd.DataFrame) -> ThinnedTable:
         groups = [part for _, part in table.groupby(by, sort=False)]
         most = max(2, MAX_ROWS // len(groups))
         table = pd.concat([part.iloc[_evenly(len(part), most)] for part in groups])
-    rows = [[_text(value) for value in row] for row in table.itertuples(index=False)]
-    return ThinnedTable([str(c).replace("_", " ") for c in table.columns], rows, total)
+    write = [NAMES.get(str(column), _text) for column in table.columns]
+    rows = [
+        [name(value) for name, value in zip(write, row, strict=True)] for row in table.itertuples(index=False)
+    ]
+    return ThinnedTable([words.column(str(c)) for c in table.columns], rows, total)
 
 
 def _evenly(count: int, most: int) -> np.ndarray:

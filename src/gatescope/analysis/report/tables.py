@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from gatescope.analysis import style
+from gatescope.analysis import words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.contrasts import Contrast
 from gatescope.analysis.report import numbers
-from gatescope.analysis.report.latex import latex, words
+from gatescope.analysis.report.latex import latex
 from gatescope.analysis.statistics import LEVEL_TEXT, Estimate
 from gatescope.tracking.predictions import escape_formula
 
@@ -66,8 +66,12 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
 
 def captions_of(comparison: Comparison) -> dict[str, str]:
     """Return the caption of each table in LaTeX."""
-    primary, unit, question = words(comparison.primary), comparison.unit, comparison.study.get("question")
-    reference = style.style_of(comparison.reference).label
+    primary, unit, question = (
+        words.metric(comparison.primary),
+        comparison.unit,
+        comparison.study.get("question"),
+    )
+    reference = words.variant(comparison.reference)
     better = "higher" if comparison.higher_is_better else "lower"
     bold = f"Bold: significantly ahead of every other variant ({better} is better)."
     result = {
@@ -76,8 +80,8 @@ def captions_of(comparison: Comparison) -> dict[str, str]:
         f"intervals of {LEVEL_TEXT} and adjusted p. Bold: the verdict holds.",
     }
     if comparison.selection is not None:
-        over = ", ".join(comparison.selection.over)
-        result["selection"] = f"Candidates for {over}, chosen by {words(comparison.selection.by)}."
+        over = ", ".join(map(words.key, comparison.selection.over))
+        result["selection"] = f"Candidates for {over}, chosen by {words.metric(comparison.selection.by)}."
     asks = question and (question if question.rstrip()[-1:] in ".?!" else f"{question}.")
     return {name: f"{asks} {text}" if asks else text for name, text in result.items()}
 

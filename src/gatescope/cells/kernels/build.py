@@ -1,6 +1,7 @@
 """Compilation of the native kernel at first use.
 
-The library is stored per version of torch, processor, compiler and source.
+The library is stored per version of torch, processor, compiler and source, in a folder that nobody else may
+write: whoever writes it decides what this process runs.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import ninja
 import platformdirs
 import torch
 from filelock import FileLock
+
+from gatescope.private import close_to_others, make_private, private_folder, writable_by_others
 
 log = logging.getLogger(__name__)
 
@@ -74,11 +77,10 @@ def compiler() -> str:
 def directory() -> Path:
     """Return the directory of the library for this torch, processor, compiler and source."""
     root = os.environ.get("TORCH_EXTENSIONS_DIR") or os.environ.get("GATESCOPE_CACHE")
-    return (
-        Path(root or platformdirs.user_cache_dir("gatescope"))
-        / "kernels"
-        / f"{NAME}-{fingerprint(compiler())}"
-    )
+    folder = Path(root or platformdirs.user_cache_dir("gatescope")).expanduser()
+    place = Path("kernels", f"{NAME}-{fingerprint(compiler())}")
+    private = private_folder(folder / place)
+    return private if private == folder / place else private / place
 
 
 def fingerprint(compiler: str) -> str:
@@ -108,15 +110,17 @@ def _processor() -> str:
 def built(directory: Path) -> Path:
     """Return the shared library in `directory`, compiled if it is missing; safe for concurrent processes."""
     path = directory / f"{NAME}.so"
-    if path.exists():
+    if path.exists() and writable_by_others(path) is None:
         return path
-    directory.mkdir(parents=True, exist_ok=True)
+    make_private(directory)
     with FileLock(directory / "gatescope.lock"):
-        if not path.exists():
+        if not path.exists() or writable_by_others(path) is not None:
             # A killed build leaves torch's own lock file, for which the next build would wait forever.
             (directory / "build" / "lock").unlink(missing_ok=True)
             log.info("compiling the native kernel, once: about 15 s")
-            os.replace(compile_into(directory / "build"), path)
+            made = compile_into(directory / "build")
+            close_to_others(made)
+            os.replace(made, path)
     return path
 
 

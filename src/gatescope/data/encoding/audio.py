@@ -14,6 +14,8 @@ from scipy.signal import resample_poly
 
 from gatescope.data.errors import DataError
 
+RATES = (1000, 768_000)
+"""The rates of sounds, in Hz; a damaged file has any."""
 WINDOW_MS, SHIFT_MS = 25.0, 10.0
 """Length of a window, and distance between windows, in milliseconds."""
 
@@ -44,11 +46,16 @@ def read_wav(file: BinaryIO | bytes) -> Sound:
             rate, samples = wavfile.read(io.BytesIO(file) if isinstance(file, bytes) else file)
         except Exception as error:  # scipy raises many kinds of errors on a damaged file
             raise ValueError(f"not a readable WAV file: {error}") from error
+    if not RATES[0] <= rate <= RATES[1]:
+        raise ValueError(f"not a readable WAV file: a rate of {rate} Hz, expected {RATES[0]} to {RATES[1]}")
+    if not samples.size:
+        raise ValueError("no samples")
     if samples.dtype == np.uint8:
         samples = (samples.astype(np.float32) - 128) / 128
     elif samples.dtype.kind == "i":
         samples = samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
-    samples = samples.astype(np.float32)
+    with np.errstate(over="ignore"):  # it becomes infinity, which is refused later
+        samples = samples.astype(np.float32)
     return Sound(samples.mean(axis=1) if samples.ndim == 2 else samples, rate)
 
 

@@ -245,12 +245,15 @@ def require_jieba() -> Any:
         raise _missing("chinese", "jieba") from error
     jieba.setLogLevel(logging.WARNING)  # otherwise four lines on its dictionary
     from gatescope.data.cache import cache_folder
+    from gatescope.private import make_private, writable_by_others
 
     tokenizer = jieba.Tokenizer()
     folder = cache_folder()
     # By default jieba reads a prepared dictionary from the shared folder of temporary files.
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
+        if writable_by_others(folder / "jieba.cache") is not None:
+            (folder / "jieba.cache").unlink()
         tokenizer.tmp_dir = str(folder)
         tokenizer.initialize()
     except OSError as error:

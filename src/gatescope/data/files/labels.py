@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,10 @@ from gatescope.data.files.sources import PARTS
 
 log = logging.getLogger(__name__)
 
+LARGEST = float(np.finfo(np.float32).max)
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
+"""A number that is 1000 times as large where a point separates thousands."""
+
 
 class Labels:
     """The label or target value of each example of all files.
@@ -33,6 +38,7 @@ class Labels:
     def __init__(self, files: Mapping[str, Path], kind: TaskKind, column: str) -> None:
         self.files, self.kind, self.column = dict(files), kind, column
         self._parts, self._values = array("b"), array("d")
+        self._thousands: str | bool | None = None
         self._index: dict[str, int] = {}
         self._occurrences: dict[tuple[str, str], list[Any]] = {}
         """By part and label: the place of its first occurrence, and the number of occurrences."""
@@ -63,7 +69,21 @@ class Labels:
     def _append(self, part: str, value: Any, where: str) -> None:
         """Store a valid label."""
         is_number = self.kind == "regression"
+        self._note_thousands(value)
         self._values.append(float(value) if is_number else self._index_of(part, label_text(value), where))
+
+    def _note_thousands(self, value: Any) -> None:
+        """Remember whether every number may have a point between thousands, as 750.000 in German."""
+        if isinstance(value, str) and self._thousands is not False:
+            self._thousands = value if THOUSANDS.fullmatch(value.strip()) else False
+
+    def _warn_of_thousands(self) -> None:
+        if isinstance(self._thousands, str) and len(self) > 2:
+            log.warning(
+                "%s, column %s: every number has a point before its last three digits, such as %s, which is "
+                "read as %g; if the point separates thousands, write the numbers without it",
+                self.files["train"], self.column, self._thousands.strip(), float(self._thousands),
+            )  # fmt: skip
 
     def _index_of(self, part: str, label: str, where: str) -> int:
         """Return the index of a label by order of occurrence, and count the occurrence."""
@@ -83,6 +103,8 @@ class Labels:
         number = to_number(value)
         if number is None:
             return f"{shorten(value)} is not a number"
+        if math.isfinite(number) and abs(number) > LARGEST:
+            return f"{shorten(value)} is larger than the largest number of float32, {LARGEST:.2g}"
         return "" if math.isfinite(number) else "NaN or infinity"
 
     def targets(self) -> tuple[Tensor, tuple[str, ...]]:
@@ -96,8 +118,11 @@ class Labels:
         """
         values = np.frombuffer(self._values, dtype=np.float64)
         if self.kind == "regression":
+            self._warn_of_thousands()
             return torch.from_numpy(values.astype(np.float32)), ()
         names = sort_labels([label for part, label in self._occurrences if part == "train"])
+        if not names:
+            raise DataError(f"{self.files['train']}, column {self.column}: no row")
         if len(names) < 2:
             count = self._occurrences["train", names[0]][1]
             raise DataError(
@@ -179,7 +204,9 @@ class Labels:
 
 
 def to_number(value: Any) -> float | None:
-    """Return a value as a number, or None if it is not one."""
+    """Return a value as a number, or None if it is not one: 1_000 is one in Python, and not in a file."""
+    if isinstance(value, str) and "_" in value:
+        return None
     try:
         return float(value)
     except (TypeError, ValueError):

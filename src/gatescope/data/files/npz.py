@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -45,7 +47,19 @@ class Arrays:
         if header.dtype.hasobject:
             hint = "store series of different lengths as one padded array (N, T, F), with lengths (N,)"
             raise DataError(f"{self.path}: an array of Python objects: {hint}")
+        self._check_size(name, header)
         return header
+
+    def _check_size(self, name: str, header: Header) -> None:
+        """Refuse an array before memory is asked for that it does not fill, or that there is not."""
+        needed = math.prod(header.shape) * header.dtype.itemsize
+        stored = self.archive.getinfo(f"{name}.npy").file_size
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if min(header.shape, default=0) < 0 or needed > stored:
+            raise DataError(f"{self.path}: array {name!r} is cut off: {header.shape} needs {needed} bytes")
+        if needed > memory:
+            size = f"{needed / 2**30:.0f} GiB, and this machine has {memory / 2**30:.0f} GiB"
+            raise DataError(f"{self.path}: array {name!r} {header.shape} has {size}")
 
     def read(self, name: str) -> np.ndarray:
         """Return an array."""
@@ -93,14 +107,16 @@ def open_npz(path: Path) -> Iterator[Arrays]:
             yield Arrays(path, archive)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         if _is_single_array(path):
             what = "one array without a name; save it by np.savez(path, x=…, y=…)"
             raise DataError(f"{path}: {what}") from error
         raise DataError(f"{path}: cannot be decompressed: {error}") from error
     except DataError:
         raise
-    except ValueError as error:
+    except OSError as error:  # a damaged directory of the archive names a place outside the file
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, OverflowError, SyntaxError, TypeError, UnicodeError) as error:  # of a damaged header
         raise DataError(f"{path}: {error}") from error
 
 

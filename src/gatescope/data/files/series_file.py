@@ -258,7 +258,8 @@ def _fill(sources: Sequence[_Source], rows: Sequence[np.ndarray]) -> list[Ragged
             _check_finite(block, valid, source.name, number, problems)
             chosen = starts[first : first + len(block)] >= 0
             taken = np.flatnonzero(chosen) + first
-            values = block[valid & chosen[:, None]].astype(np.float32)
+            with np.errstate(over="ignore"):  # `_check_finite` reports what becomes infinity
+                values = block[valid & chosen[:, None]].astype(np.float32)
             flat.numpy()[ranges(starts[taken], lengths[taken])] = values
             number, first = number + len(block), first + len(block)
         problems.check()
@@ -268,9 +269,12 @@ def _fill(sources: Sequence[_Source], rows: Sequence[np.ndarray]) -> list[Ragged
 
 
 def _check_finite(block: np.ndarray, valid: np.ndarray, name: str, first: int, problems: Problems) -> None:
-    """Add a problem for each value within a series that is NaN or infinite."""
-    if np.isfinite(block).all():
+    """Add a problem for each value within a series that is NaN, infinite, or too large for float32."""
+    with np.errstate(over="ignore"):
+        is_finite = np.isfinite(block.astype(np.float32, copy=False))
+    if is_finite.all():
         return
-    bad = np.argwhere(~np.isfinite(block) & valid[..., None])
+    bad = np.argwhere(~is_finite & valid[..., None])
     places = [f"{name}[{first + i}], step {t}, feature {f}" for i, t, f in bad[:MAX_SHOWN]]
-    problems.add_all(places, len(bad), "NaN or infinity")
+    what = "too large for float32" if len(bad) and np.isfinite(block[tuple(bad[0])]) else "NaN or infinity"
+    problems.add_all(places, len(bad), what)

@@ -154,6 +154,8 @@ class NumberColumns(Labels):
 
     def _append(self, part: str, value: Any, where: str) -> None:
         self._values.extend([float(one) for one in value])
+        for one in value:
+            self._note_thousands(one)
 
     def targets(self) -> tuple[Tensor, tuple[str, ...]]:
         """Return the targets (N, K) float32 of all examples, and the names of the outputs."""

@@ -8,8 +8,7 @@ function showCell(cell) {
   if (!cell.dataset.value) { readout.value = `${row.cells[0].textContent}: no value at step ${place}, “${steps[place]}”`; return; }
   const values = [...row.cells].slice(1).map(one => Math.abs(Number(one.dataset.value || 0)));
   const rank = values.filter(value => value > values[place]).length + 1;
-  const value = Number(cell.dataset.value).toPrecision(4).replace("-", "−");
-  readout.value = `${row.cells[0].textContent}: ${value} at step ${place}, “${steps[place]}”; rank ${rank} of ${values.length}`;
+  readout.value = `${row.cells[0].textContent}: ${cell.textContent} at step ${place}, “${steps[place]}”; rank ${rank} of ${values.length}`;
 }
 
 // One cell of each grid is focusable; the arrow keys, Home and End move the focus.
@@ -49,15 +48,22 @@ const gate = document.getElementById("gate"), unit = document.getElementById("un
 const row = document.getElementById("unit-row");
 let view = null;
 
+// As many decimals as the largest number of a row needs for three significant digits, as in the other rows.
+function decimals(values) {
+  const largest = Math.max(...values.map(Math.abs));
+  return largest ? Math.min(8, Math.max(0, 2 - Math.floor(Math.log10(largest)))) : 2;
+}
+
 async function showUnit() {
   const rows = units[gate.value];
   unit.max = rows.length - 1;
   const selected = Math.min(Math.max(0, Number(unit.value) || 0), rows.length - 1);
   const values = rows[selected], largest = Math.max(...values.map(Math.abs), 1);
+  const places = decimals(values);
   row.cells[0].textContent = `${gate.value} of unit ${selected}`;
   values.forEach((value, t) => {
     const cell = row.cells[t + 1];
-    cell.textContent = value.toFixed(2).replace("-", "−");
+    cell.textContent = value.toFixed(places).replace(/^-(0\.?0*)$/, "$1").replace("-", "−");
     cell.dataset.value = value;
     cell.classList.toggle("minus", value < 0);
     cell.style.setProperty("--share", Math.abs(value) / largest);
@@ -66,6 +72,10 @@ async function showUnit() {
   row.dataset.shown = `${gate.value} ${selected}`;
 }
 
+const measure = document.getElementById("measure");
+if (measure) measure.addEventListener("change", () => {
+  for (const one of document.querySelectorAll(".sentence")) one.hidden = one.id !== measure.value;
+});
 gate.addEventListener("change", () => { unit.value = most_variable[gate.value]; showUnit(); });
 unit.addEventListener("input", showUnit);
 document.getElementById("most-variable").addEventListener("click", () => { unit.value = most_variable[gate.value]; showUnit(); });

@@ -2,92 +2,82 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from gatescope.analysis import study, style
+from gatescope.analysis import study, style, words
 from gatescope.analysis.comparison import Comparison
+from gatescope.analysis.datasets import AcrossDatasets, DatasetResult
 from gatescope.analysis.report.findings import Findings
-from gatescope.analysis.report.numbers import NOTHING, interval, join_words, number
+from gatescope.analysis.report.numbers import NOTHING, interval, join_words, number, p_value
 from gatescope.analysis.report.tables import markdown
-from gatescope.analysis.statistics import LEVEL_TEXT, MIN_SEEDS, Estimate
-from gatescope.analysis.units import unit_interval
+from gatescope.analysis.statistics import LEVEL_TEXT, MIN_SEEDS, NO_SPREAD, TOO_FEW_SEEDS
+from gatescope.analysis.statistics.ranks import ENOUGH_DATASETS, RankComparison
+from gatescope.analysis.tables import NoData
 
-TITLE = "Results by dataset"
-
-
-@dataclass(frozen=True)
-class DatasetResult:
-    """The results on one dataset.
-
-    Attributes:
-        dataset: name of the dataset.
-        metric: the metric of its task.
-        higher_is_better: direction of the metric.
-        estimates: by cell, the mean over seeds.
-        baseline: the baseline on this dataset.
-        published: what others report, each with model, value and source.
-    """
-
-    dataset: str
-    metric: str
-    higher_is_better: bool
-    estimates: dict[str, Estimate]
-    baseline: study.Baseline | None
-    published: list[dict[str, Any]]
-
-    @property
-    def best(self) -> str:
-        """The cell with the best mean."""
-        sign = 1 if self.higher_is_better else -1
-        return max(self.estimates, key=lambda name: sign * self.estimates[name].mean)
-
-    def reaches(self, name: str, value: float) -> bool:
-        """Return whether a cell's mean is at least as good as a value."""
-        mean = self.estimates[name].mean
-        return mean >= value if self.higher_is_better else mean <= value
+FIGURE = "metric_by_variant"
+"""The figure that shows the finding."""
 
 
 def findings(comparison: Comparison) -> Findings:
     """Write the findings on a study with several datasets."""
-    results = dataset_results(comparison)
+    results = comparison.datasets
     if not results:
-        return Findings(TITLE, _headline(results), ["No network has a finite result."])
-    paragraphs = [_table(results), _method(results), *_against_baselines(results)]
-    return Findings(TITLE, _headline(results), [*paragraphs, *_against_published(results)])
+        return Findings("No network has a finite result", "No network has a finite result.", [])
+    paragraphs = [_table(results), _method(comparison), *_across(comparison), *_against_baselines(results)]
+    paragraphs += _against_published(results)
+    return Findings(_title(results), _headline(comparison), paragraphs, FIGURE)
 
 
-def dataset_results(comparison: Comparison) -> list[DatasetResult]:
-    """Return a result per condition in which a network has a finite value."""
-    results = (_dataset_result(comparison, condition) for condition in comparison.conditions)
-    return [one for one in results if one.estimates]
-
-
-def _dataset_result(comparison: Comparison, condition: str) -> DatasetResult:
-    tables, networks = comparison.tables, comparison.contenders.runs
-    metric, higher = study.own_metric(tables, condition)
-    own = networks[networks.condition == condition]
-    values = tables.final(metric)
-    estimates = {
-        name: unit_interval(values.loc[own.index[own.cell == name]]) for name in style.order(own.cell)
-    }
-    nodes = [tables.configs.get(run_id, {}).get("study") or {} for run_id in own.run_id]
-    published: list[dict[str, Any]] = next((node["published"] for node in nodes if node.get("published")), [])
-    return DatasetResult(
-        condition.removeprefix("data="),
-        metric,
-        higher,
-        {name: estimate for name, estimate in estimates.items() if estimate.n},
-        study.baseline(tables, condition, metric),
-        published,
-    )
-
-
-def _headline(results: Sequence[DatasetResult]) -> str:
+def _title(results: Sequence[DatasetResult]) -> str:
     judged = [one for one in results if one.baseline]
-    better = sum(one.reaches(one.best, one.baseline.value) for one in judged if one.baseline)
-    return f"A recurrent network is at least as good as the baseline on {better} of {len(judged)} datasets."
+    worse = sum(not one.reaches(one.best, one.baseline.value) for one in judged if one.baseline)
+    wins = Counter(one.best for one in results)
+    cell, count = wins.most_common(1)[0]
+    place = f"on {count} of {len(results)} datasets" if len(results) > 1 else f"on {results[0].dataset}"
+    best = f"{words.variant(cell)} has the best mean of the networks {place}"
+    if not judged:
+        return best
+    bar = f"a model without recurrence beats every network on {worse} of {len(judged)} datasets"
+    if 2 * worse > len(judged):
+        return f"{words.capital(bar)}; {best}"
+    # Which network is judged may not depend on the results that it is judged by.
+    better = sum(one.reaches(one.chosen, one.baseline.value) for one in judged if one.baseline)
+    bar = f"the model without recurrence on {better} of {len(judged)}"
+    reached = f"the network that is best on validation reaches {bar}"
+    return f"{best}; {reached}"
+
+
+def _headline(comparison: Comparison) -> str:
+    """Return the ranks, the datasets on which the baseline is better, and those with published results."""
+    results, parts = comparison.datasets, list[str]()
+    if (across := _across_datasets(comparison)) is not None:
+        parts.append(_ranks(across.ranks))
+    worse = [
+        f"{one.dataset} ({words.variant(one.baseline.name)} {number(one.baseline.value)}, "
+        f"{words.variant(one.best)} {interval(one.estimates[one.best])})"
+        for one in results
+        if one.baseline and not one.reaches(one.best, one.baseline.value)
+    ]
+    parts.append(f"The model without recurrence is better on {join_words(worse)}." if worse else "")
+    published = [
+        (f"{one.dataset} ({words.variant(name)})", one.reaches(name, float(entry["value"])))
+        for one in results
+        for entry in one.published
+        if (name := str(entry["model"])) in one.estimates
+    ]
+    if published:
+        reached = [text for text, good in published if good]
+        parts.append(
+            f"Of {len(published)} published results of these networks, {len(reached)} "
+            f"{'is' if len(reached) == 1 else 'are'} reached"
+            + (f": {join_words(reached)}." if reached else ".")
+        )
+    seeds = min(estimate.n for one in results for estimate in one.estimates.values())
+    if seeds < MIN_SEEDS:
+        parts.append(f"Means are over {seeds} seeds, too few for a verdict between networks.")
+    return " ".join(filter(None, parts))
 
 
 def _table(results: Sequence[DatasetResult]) -> str:
@@ -96,10 +86,16 @@ def _table(results: Sequence[DatasetResult]) -> str:
     lines = []
     for one in results:
         estimates = [_estimate(one, name) for name in cells]
-        baseline = f"{number(one.baseline.value)} ({one.baseline.name})" if one.baseline else NOTHING
+        baseline = _bar(one.baseline) if one.baseline else NOTHING
         published = "; ".join(_published(entry) for entry in one.published) or NOTHING
-        lines.append([one.dataset, one.metric.removeprefix("test/"), *estimates, baseline, published])
+        lines.append(
+            [one.dataset, words.metric(one.metric.removeprefix("test/")), *estimates, baseline, published]
+        )
     return markdown(head, lines)
+
+
+def _bar(baseline: study.Baseline) -> str:
+    return f"{number(baseline.value)} ({words.variant(baseline.name)})"
 
 
 def _estimate(result: DatasetResult, name: str) -> str:
@@ -113,27 +109,85 @@ def _published(entry: dict[str, Any]) -> str:
     return f"{style.style_of(str(entry['model'])).label} {number(float(entry['value']))} ({entry['source']})"
 
 
-def _method(results: Sequence[DatasetResult]) -> str:
+def _method(comparison: Comparison) -> str:
+    results = comparison.datasets
     seeds = min(estimate.n for one in results for estimate in one.estimates.values())
-    low = sorted({one.metric.removeprefix("test/") for one in results if not one.higher_is_better})
-    text = f"Test split; mean over seeds and {LEVEL_TEXT} t interval. Bold: best mean of a row, not tested."
+    low = sorted(
+        {words.metric(one.metric.removeprefix("test/")) for one in results if not one.higher_is_better}
+    )
+    text = (
+        f"Test split; mean and {LEVEL_TEXT} interval over {comparison.unit}s, and over test items where "
+        "their predictions are recorded. Bold: best mean of a row, not tested."
+    )
     if low:
         text += f" Lower is better for {join_words(low)}."
     if seeds < MIN_SEEDS:
-        text += f" {seeds} seeds are not enough seeds for verdicts between architectures."
+        text += f" {seeds} {comparison.unit}s are not enough for verdicts on one dataset."
+    return text
+
+
+def _across_datasets(comparison: Comparison) -> AcrossDatasets | None:
+    try:
+        return comparison.across_datasets
+    except NoData:
+        return None
+
+
+def _across(comparison: Comparison) -> Iterator[str]:
+    """Yield the ranks over datasets with their tests, and the interquartile means."""
+    if (across := _across_datasets(comparison)) is None:
+        return
+    mean_ranks = across.ranks.ranks
+    yield _ranks(across.ranks)
+    rows = [
+        [*map(words.variant, (a, b)), number(mean_ranks[b] - mean_ranks[a]), *map(p_value, values)]
+        for a, b, *values in across.ranks.pairs.to_numpy()
+    ]
+    head = ["better mean rank", "other", "difference of ranks", "p (Nemenyi)", "p (Wilcoxon, Holm)"]
+    yield markdown(head, rows)
+    if across.interquartile:
+        means = (f"{words.variant(name)} {interval(one)}" for name, one in across.interquartile.items())
+        yield (
+            f"Interquartile mean of the scores on {len(across.normalised)} datasets, where 0 is guessing "
+            f"and 1 is perfect, with a {LEVEL_TEXT} bootstrap interval over {comparison.unit}s: "
+            f"{join_words(means)}."
+        )
+
+
+def _ranks(ranks: RankComparison) -> str:
+    means = join_words(f"{words.variant(str(name))} {rank:.2f}" for name, rank in ranks.ranks.items())
+    differing = ranks.pairs[ranks.pairs.nemenyi < 1 - ranks.level]
+    pairs = differing[["a", "b"]].map(words.variant).to_numpy()
+    found = join_words(f"{a} ranks before {b}" for a, b in pairs)
+    text = f"Mean rank over {ranks.datasets} datasets: {means}. {found or 'No pair of ranks differs'} "
+    text += f"(Nemenyi's test, critical difference {number(ranks.critical_difference)})."
+    if ranks.datasets < ENOUGH_DATASETS:
+        text += f" {ranks.datasets} datasets are few: only large differences would be found."
     return text
 
 
 def _against_baselines(results: Sequence[DatasetResult]) -> Iterator[str]:
-    """Yield the datasets on which a network is at least as good as the baseline, and the others."""
+    """Yield the datasets by the verdict on the network that is best on validation, against the baseline."""
     judged = [(one, one.baseline) for one in results if one.baseline]
     groups = {
-        "Mean at least as good as the baseline's": [r for r, b in judged if r.reaches(r.best, b.value)],
-        "Mean worse than the baseline's": [r for r, b in judged if not r.reaches(r.best, b.value)],
+        "Mean at least as good as the baseline's": [r for r, b in judged if r.reaches(r.chosen, b.value)],
+        "Mean worse than the baseline's": [r for r, b in judged if not r.reaches(r.chosen, b.value)],
     }
     for phrase, group in groups.items():
         if group:
-            yield f"{phrase}: {join_words(f'{one.dataset} ({one.best})' for one in group)}."
+            names = (f"{one.dataset} ({words.variant(one.chosen)}{_verdict(one)})" for one in group)
+            yield f"{phrase}: {join_words(names)}."
+    if any(one.validation for one in results):
+        yield (
+            "In brackets: the architecture that is best on validation. Its verdict, where there are enough "
+            "seeds, is from an interval that holds for all architectures of a dataset together."
+        )
+
+
+def _verdict(result: DatasetResult) -> str:
+    """Return ", ahead" or another verdict on the chosen architecture; "" where there are too few seeds."""
+    found = result.against_baseline.get(result.chosen)
+    return "" if found is None or found.verdict in (TOO_FEW_SEEDS, NO_SPREAD) else f", {found.verdict}"
 
 
 def _against_published(results: Sequence[DatasetResult]) -> Iterator[str]:
@@ -144,6 +198,7 @@ def _against_published(results: Sequence[DatasetResult]) -> Iterator[str]:
             name, value = entry["model"], float(entry["value"])
             if name in one.estimates:
                 reached = "reached" if one.reaches(name, value) else "not reached"
-                parts.append(f"{name} {interval(one.estimates[name])}, published {number(value)}, {reached}")
+                mean = f"{words.variant(name)} {interval(one.estimates[name])}"
+                parts.append(f"{mean}, published {number(value)}, {reached}")
         if parts:
             yield f"{one.dataset}: {'; '.join(parts)}."

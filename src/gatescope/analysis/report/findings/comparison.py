@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterable
 
 from gatescope.analysis import study as declared
+from gatescope.analysis import words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.contrasts import Contrast
-from gatescope.analysis.figures.summaries import readable_name
 from gatescope.analysis.outcomes import HalfLag, Outcomes
 from gatescope.analysis.report.findings import Findings
+from gatescope.analysis.report.findings.headline import sentences, title
+from gatescope.analysis.report.findings.headline_conditions import extreme
 from gatescope.analysis.report.numbers import NOTHING, interval, join_words, number, p_value
 from gatescope.analysis.report.tables import markdown
 from gatescope.analysis.statistics import (
@@ -24,12 +26,13 @@ from gatescope.analysis.statistics import (
     UNDECIDED,
 )
 
-TITLE = "Summary"
+FIGURE = "metric_by_variant"
+"""The figure that shows the finding of a comparison."""
 
 
 def findings(comparison: Comparison) -> Findings:
     """Write the findings of a comparison of variants."""
-    return Findings(TITLE, headline(comparison), paragraphs(comparison))
+    return Findings(title(comparison), sentences(comparison), paragraphs(comparison), FIGURE)
 
 
 def paragraphs(comparison: Comparison) -> list[str]:
@@ -49,11 +52,12 @@ def _asked(comparison: Comparison) -> list[str]:
     head = ["variant", "minus", *condition, "difference", "p", "verdict"]
     rows = []
     for one in comparison.asked_contrasts:
-        place = [one.condition] if condition else []
+        place = [words.condition(one.condition)] if condition else []
         result = [_difference(one), p_value(one.adjusted_p), one.judgement]
-        rows.append([one.variant, one.reference, *place, *result])
+        names = [words.variant(one.variant), words.variant(one.reference)]
+        rows.append([*names, *place, *result])
     return [
-        f"Pairs that the study asks for, on {readable_name(comparison.primary)}; the intervals are "
+        f"Pairs that the study asks for, on {words.metric(comparison.primary)}; the intervals are "
         f"simultaneous for them:\n\n{markdown(head, rows)}"
     ]
 
@@ -63,14 +67,15 @@ def _outcomes(comparison: Comparison) -> list[str]:
     if (found := comparison.outcomes) is None:
         return []
     conditions = [c for c in comparison.conditions if any(key[1] == c for key in found.shares)]
-    head = ["variant", *(c or "seeds" for c in conditions)]
+    head = ["variant", *(words.condition(c) or "seeds" for c in conditions)]
     rows = [[variant, *(_share(found, variant, c) for c in conditions)] for variant in comparison.variants]
     if found.half_lags:
         head.append("half of the seeds (lag)")
         rows = [[*row, _half_lag(found.half_lags.get(row[0]))] for row in rows]
+    rows = [[words.variant(row[0]), *row[1:]] for row in rows]
     bound = "at least" if declared.higher_is_better(comparison.tables, found.metric) else "at most"
     return [
-        f"A run has solved the task where its {readable_name(found.metric)} is {bound} {number(found.at)}. "
+        f"A run has solved the task where its {words.metric(found.metric)} is {bound} {number(found.at)}. "
         f"Solved seeds, with the {LEVEL_TEXT} interval of the probability that a seed does "
         "(Clopper–Pearson), and the median number of steps to that value on validation"
         + (
@@ -103,48 +108,36 @@ def _half_lag(found: HalfLag | None) -> str:
     return f"{found.lag:.3g} [{found.low:.3g}, {high}]"
 
 
-def headline(comparison: Comparison) -> str:
-    """Return the best mean under the last condition, and how many other variants it is ahead of."""
-    condition = comparison.conditions[-1] if comparison.conditions else ""
-    if condition not in comparison.leaders:
-        return _no_value(comparison, condition)
-    contrasts = comparison.leaders[condition].contrasts
-    text = _best_mean(comparison, condition)
-    if not contrasts:
-        return f"{text}."
-    if any(one.verdict == TOO_FEW_SEEDS for one in contrasts):
-        return f"{text}; not enough {comparison.unit}s for a verdict."
-    ahead = sum(one.verdict == AHEAD for one in contrasts)
-    undecided = sum(one.verdict == UNDECIDED for one in contrasts)
-    rest = f", undecided against {undecided}" if undecided else ""
-    return f"{text}; ahead of {ahead} of {len(contrasts)} others{rest}."
-
-
 def _best(comparison: Comparison, condition: str) -> str:
     if condition not in comparison.leaders:
         return _no_value(comparison, condition)
     leader = comparison.leaders[condition]
     n = comparison.summary(leader.variant, condition).n
-    text = f"{_best_mean(comparison, condition, bold=True)} (n = {n})."
+    text = f"{_best_mean(comparison, condition)} (n = {n})."
     return " ".join([text, *_contrast_sentences(leader.contrasts, comparison.unit)])
 
 
-def _best_mean(comparison: Comparison, condition: str, bold: bool = False) -> str:
-    """Return "gru-none has the highest mean test accuracy under lag=5: 0.712 [0.700, 0.724]"."""
+def _best_mean(comparison: Comparison, condition: str) -> str:
+    """Return "GRU has the highest mean test accuracy with lag 5 steps: 0.712 [0.700, 0.724]"."""
     variant = comparison.leaders[condition].variant
     mean = interval(comparison.summary(variant, condition).metrics[comparison.primary])
-    extreme = "highest" if comparison.higher_is_better else "lowest"
-    name = f"**{variant}**" if bold else variant
-    return f"{name} has the {extreme} mean {readable_name(comparison.primary)}{under(condition)}: {mean}"
+    name, metric = words.prose(variant), words.metric(comparison.primary)
+    return f"**{name}** has the {extreme(comparison)} mean {metric}{under(condition)}: {mean}"
+
+
+def _names(baseline: object) -> str:
+    """Return the name of the baseline that a study declares, or the names of several."""
+    names = [baseline] if isinstance(baseline, str) else baseline if isinstance(baseline, list) else []
+    return join_words(words.prose(str(name)) for name in names)
 
 
 def _no_value(comparison: Comparison, condition: str) -> str:
-    return f"No run has a finite {readable_name(comparison.primary)}{under(condition)}."
+    return f"No run has a finite {words.metric(comparison.primary)}{under(condition)}."
 
 
 def under(condition: str) -> str:
-    """Return " under lag=5", or "" without a condition."""
-    return f" under {condition}" if condition else ""
+    """Return " with lag 5 steps", or "" without a condition."""
+    return f" with {words.condition(condition)}" if condition else ""
 
 
 def _contrast_sentences(contrasts: Iterable[Contrast], unit: str) -> list[str]:
@@ -176,7 +169,7 @@ def _seeds(contrasts: Iterable[Contrast]) -> str:
 
 
 def _references(contrasts: Iterable[Contrast]) -> str:
-    return join_words(f"{one.reference} ({_difference(one)})" for one in contrasts)
+    return join_words(f"{words.prose(one.reference)} ({_difference(one)})" for one in contrasts)
 
 
 def _difference(contrast: Contrast) -> str:
@@ -187,12 +180,12 @@ def _baseline(comparison: Comparison, condition: str) -> str:
     baseline = comparison.baselines.get(condition)
     if baseline is None:
         named = comparison.study.get("baseline")
-        missing = (
-            f"The baseline, {named}, has no finished run{under(condition)}: nothing is compared with it."
-        )
+        place = under(condition)
+        missing = f"The baseline, {_names(named)}, has no finished run{place}: nothing is compared with it."
         return missing if named else ""
     source = f" ({baseline.source})" if baseline.source else ""
-    text = f"The baseline, {baseline.name}{source}, reaches {number(baseline.value)}{under(condition)}."
+    name = words.prose(baseline.name)
+    text = f"The baseline, {name}{source}, reaches {number(baseline.value)}{under(condition)}."
     better, worse = ("above", "below") if comparison.higher_is_better else ("below", "above")
     phrases = {
         AHEAD: f"{better.capitalize()} it",
@@ -204,7 +197,9 @@ def _baseline(comparison: Comparison, condition: str) -> str:
     }
     contrasts = comparison.baseline_contrasts[condition]
     for verdict, phrase in phrases.items():
-        group = [f"{one.variant} ({_difference(one)})" for one in contrasts if one.verdict == verdict]
+        group = [
+            f"{words.prose(one.variant)} ({_difference(one)})" for one in contrasts if one.verdict == verdict
+        ]
         if group:
             text += f" {phrase}: {join_words(group)}."
     return text

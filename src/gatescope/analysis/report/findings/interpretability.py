@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from gatescope.analysis import contrasts, study, style
+from gatescope.analysis import contrasts, study, style, words
+from gatescope.analysis.attention_tests import (
+    ABLATIONS,
+    FAILED,
+    MIN_CHANGE,
+    NULLS,
+    QUANTITY,
+    AttentionTest,
+)
 from gatescope.analysis.comparison import Comparison
-from gatescope.analysis.faithfulness import ERASURE, PERMUTED, TAU, AttentionEvaluation
+from gatescope.analysis.faithfulness import ERASURE, TAU, AttentionEvaluation
 from gatescope.analysis.report.findings import Findings
 from gatescope.analysis.report.findings import comparison as variants
 from gatescope.analysis.report.findings.comparison import under
+from gatescope.analysis.report.findings.headline import sentences, title
 from gatescope.analysis.report.numbers import interval, join_words, number
 from gatescope.analysis.report.tables import markdown
-from gatescope.analysis.statistics import MIN_SEEDS
+from gatescope.analysis.statistics import AHEAD, BEHIND, MIN_SEEDS, TOO_FEW_SEEDS
 from gatescope.analysis.tables import NoData
-from gatescope.analysis.units import unit_interval
+from gatescope.analysis.units import unit_metric
 
-TITLE = "Gates by part of the input, and attention as an explanation"
-ABLATIONS = ("uniform", "frozen_random", "mean", "max", "none")
-"""Attentions whose weights are not learned."""
-MIN_CHANGE = 0.1
-"""Least median total variation under permutation at which weights matter for a prediction.
-
-Jain & Wallace 2019 draw their conclusions from such medians."""
+FIGURE = "faithfulness"
+"""The figure that shows the finding."""
+PHRASES = {AHEAD: "explains more", BEHIND: "explains less"}
 PUBLISHED = (
     "For comparison, Jain & Wallace 2019 found, with a BiLSTM, a mean τ with gradients of 0.34 and 0.36 (two "
     "classes) on SST and of 0.44 and 0.43 on IMDB; their gradients do not flow through attention, ours do."
@@ -43,16 +48,55 @@ def findings(comparison: Comparison) -> Findings:
             "No findings on attention: no finished run has measurements of the faithfulness of attention "
             "(choose instruments=interpretability)."
         )
-        return Findings(TITLE, variants.headline(comparison), [missing, *general])
+        own_figure = variants.FIGURE
+        return Findings(title(comparison), sentences(comparison), [missing, *general], own_figure)
     paragraphs: list[str] = []
-    headline = ""
+    headline: list[str] = []
     for condition in study.conditions(pd.DataFrame({"condition": [one.condition for one in learned]})):
         own = [one for one in learned if one.condition == condition]
-        verdict = _verdict(own, condition)
-        headline = verdict.replace("**", "").split(". ")[0].removesuffix(".") + "."
+        if not (tests := [one for one in comparison.attention_tests if one.condition == condition]):
+            paragraphs.append(_table(own, condition))
+            continue
+        headline.append(_headline(own, condition))
         optional = (_ablations(comparison, condition), _truth(comparison, condition))
-        paragraphs += [verdict, _table(own, condition), *filter(None, optional)]
-    return Findings(TITLE, headline, [*paragraphs, PUBLISHED, *general])
+        paragraphs += [_verdict(tests, condition), _tests(tests, condition), _table(own, condition)]
+        paragraphs += filter(None, optional)
+    return Findings(
+        _title(comparison.attention_tests), " ".join(headline), [*paragraphs, PUBLISHED, *general], FIGURE
+    )
+
+
+def _title(tests: Sequence[AttentionTest]) -> str:
+    """Return in how many variants attention passes all tests, by condition."""
+    if any(one.contrast.verdict == TOO_FEW_SEEDS for one in tests):
+        seeds = min(one.contrast.difference.estimate.n for one in tests)
+        return f"Whether attention explains predictions is not decided by {seeds} seeds"
+    parts = []
+    for condition in dict.fromkeys(one.condition for one in tests):
+        results: dict[str, list[bool]] = {}
+        for one in tests:
+            if one.condition == condition:
+                results.setdefault(one.variant, []).append(one.passed)
+        passed = sum(map(all, results.values()))
+        parts.append(f"in {passed} of {len(results)} variants{under(condition)}")
+    if not parts:
+        return "No test of attention as an explanation was measured"
+    return f"Attention passes all tests as an explanation {join_words(parts)}"
+
+
+def _headline(evaluations: Evaluations, condition: str) -> str:
+    """Return the agreement of attention with leave-one-out, from the lowest to the highest variant."""
+    name = TAU["leave_one_out/token"]
+    own = [one for one in evaluations if one.quantity == name and not math.isnan(one.estimate.mean)]
+    if not own:
+        return ""
+    ordered = sorted(own, key=lambda one: one.estimate.mean)
+    ends = [
+        f"{interval(one.estimate)} ({words.prose(one.variant)})"
+        for one in dict.fromkeys([ordered[0], ordered[-1]])
+    ]
+    place = f"On {words.condition(condition)}, k" if condition else "K"
+    return f"{place}endall's τ of attention with leave-one-out is {' to '.join(ends)}."
 
 
 def _learned(comparison: Comparison) -> list[AttentionEvaluation]:
@@ -63,35 +107,17 @@ def _learned(comparison: Comparison) -> list[AttentionEvaluation]:
         return []
 
 
-def passed_tests(evaluations: Evaluations, variant: str) -> dict[str, bool]:
-    """Return for each test whether the interval of a variant lies wholly on the good side.
-
-    "agreement": τ with leave-one-out exceeds one standard deviation of the null. "weight": permutation
-    changes predictions by more than `MIN_CHANGE`. "erasure": both measures exceed those of a random ranking.
-    A test that was not measured is left out.
-    """
-    own = {one.quantity: one for one in evaluations if one.variant == variant}
-    result: dict[str, bool] = {}
-    if one := own.get(TAU["leave_one_out/token"]):
-        result["agreement"] = one.estimate.low > one.reference
-    if one := own.get(PERMUTED):
-        result["weight"] = one.estimate.low > MIN_CHANGE
-    erasure = [own[name] for name in ERASURE.values() if name in own]
-    if erasure:
-        result["erasure"] = all(one.estimate.low > one.reference for one in erasure)
-    return result
-
-
-def _verdict(evaluations: Evaluations, condition: str) -> str:
+def _verdict(tests: Sequence[AttentionTest], condition: str) -> str:
     question = f"**Does attention explain predictions{under(condition)}?**"
-    if any(not one.estimate.has_enough_seeds for one in evaluations):
+    if any(one.contrast.verdict == TOO_FEW_SEEDS for one in tests):
         return f"{question} Not enough seeds for a verdict (fewer than {MIN_SEEDS} for some variant)."
     groups: dict[str, list[str]] = {"all": [], "some": [], "none": []}
-    for variant in style.order(one.variant for one in evaluations):
-        passed = passed_tests(evaluations, variant)
-        failed = [name for name, good in passed.items() if not good]
-        key = "all" if not failed else "none" if len(failed) == len(passed) else "some"
-        groups[key].append(variant if key != "some" else f"{variant} (failed: {join_words(failed)})")
+    for variant in style.order(one.variant for one in tests):
+        own = [one for one in tests if one.variant == variant]
+        failed = list(dict.fromkeys(FAILED[one.test] for one in own if not one.passed))
+        key = "all" if not failed else "none" if not any(one.passed for one in own) else "some"
+        why = f" (failed: {join_words(failed)})" if key == "some" else ""
+        groups[key].append(words.prose(variant) + why)
     phrases = {
         "all": "by all tests in",
         "some": "by some tests only in",
@@ -100,12 +126,30 @@ def _verdict(evaluations: Evaluations, condition: str) -> str:
     text = "; ".join(f"{phrases[key]} {join_words(names)}" for key, names in groups.items() if names)
     return (
         f"{question} {text[0].upper()}{text[1:]}. "
-        "A test is passed where the whole interval over seeds passes it. Agreement: τ with leave-one-out "
-        "exceeds one standard deviation of an example's τ under independence. Weight: the median change of "
-        f"the prediction exceeds {number(MIN_CHANGE)} when weights are permuted. Erasure: comprehensiveness "
-        "and sufficiency exceed those of a random ranking. τ compares the order of all steps: where a single "
-        "step decides, τ is near 0 for any weights."
+        f"A test is passed where its interval is above 0; the intervals hold together for all "
+        f"{len(tests)} tests{under(condition)}. Agreement: τ with leave-one-out exceeds that of the same "
+        "weights permuted within each example, which is 0 on average, and that of frozen random attention. "
+        f"Weight: the median change of the prediction exceeds {number(MIN_CHANGE)} if weights are permuted. "
+        "Erasure: comprehensiveness and sufficiency exceed those of a random ranking. τ compares the order "
+        "of all steps: where a single step decides, τ is near 0 for any weights."
     )
+
+
+def _tests(tests: Sequence[AttentionTest], condition: str) -> str:
+    """Return a table of the tests: what a variant is compared with, the difference and the verdict."""
+    rows = [
+        [
+            words.variant(one.variant),
+            QUANTITY[one.test],
+            NULLS[one.test],
+            interval(one.contrast.difference.estimate, sign=True),
+            str(one.contrast.difference.estimate.n),
+            PHRASES.get(one.contrast.verdict, one.contrast.judgement),
+        ]
+        for one in tests
+    ]
+    head = ["variant", "quantity", "minus that of", "difference", "pairs", "verdict"]
+    return f"Attention against its nulls{under(condition)}:\n\n{markdown(head, rows)}"
 
 
 def _table(evaluations: Evaluations, condition: str) -> str:
@@ -114,8 +158,8 @@ def _table(evaluations: Evaluations, condition: str) -> str:
     for variant in style.order(one.variant for one in evaluations):
         own = {one.quantity: one for one in evaluations if one.variant == variant}
         n = min(one.estimate.n for one in own.values())
-        rows.append([variant, *(_cell(own.get(name)) for name in quantities), str(n)])
-    place = f"**{condition}**\n\n" if condition else ""
+        rows.append([words.variant(variant), *(_cell(own.get(name)) for name in quantities), str(n)])
+    place = f"**{words.capital(words.condition(condition))}**\n\n" if condition else ""
     return place + markdown(["variant", *quantities, "n"], rows)
 
 
@@ -140,15 +184,16 @@ def _ablations(comparison: Comparison, condition: str) -> str:
         return ""
     rows = [
         [
-            one.variant,
-            one.reference,
+            words.variant(one.variant),
+            words.variant(one.reference),
             interval(one.difference.estimate, sign=True),
             str(one.difference.estimate.n),
             one.verdict,
         ]
         for one in contrasts.paired_contrasts({condition: scores}, pairs, comparison.rules())
     ]
-    about = f"Ablations: learned minus fixed weights on `{comparison.primary}`{under(condition)}:\n\n"
+    metric = words.metric(comparison.primary)
+    about = f"Ablations: learned minus fixed weights, {metric}{under(condition)}:\n\n"
     return about + markdown(["variant", "minus", "difference", "pairs", "verdict"], rows)
 
 
@@ -160,7 +205,7 @@ def _truth(comparison: Comparison, condition: str) -> str:
         return ""
     names = list(dict.fromkeys(table.name))
     rows = [
-        [variant, *(interval(unit_interval(own[own.name == name])) for name in names)]
+        [words.variant(variant), *(_share(own[own.name == name]) for name in names)]
         for variant in style.order(table.variant)
         for own in [table[table.variant == variant]]
     ]
@@ -172,6 +217,11 @@ def _truth(comparison: Comparison, condition: str) -> str:
     return about + markdown(["variant", *measures], rows)
 
 
+def _share(table: pd.DataFrame) -> str:
+    """Return the mean over seeds of a share with its interval."""
+    return interval(unit_metric(table, "proportion"))
+
+
 def _gates(comparison: Comparison) -> list[str]:
     """Return a table of gates by part of the input, of every gated variant and condition."""
     table = comparison.contenders.of_tested("gate_parts/[^/]+/[^/]+/[^/]+").dropna(subset=["value"])
@@ -181,9 +231,9 @@ def _gates(comparison: Comparison) -> list[str]:
     table = table.assign(layer=names[1], gate=names[2], part=names[3])
     parts = [part for part in ("start", "negation", "elsewhere", "end") if part in set(table.part)]
     about = (
-        f"Gates by part of the input: mean over units and positions, then over {comparison.unit}s. `update` "
-        "is the share of the new candidate that is written, `keep` the share of the previous state that is "
-        "kept (the forget gate of an LSTM)."
+        f"Gates by part of the input: mean over units, positions and then {comparison.unit}s. The update "
+        "gate is the share of the new candidate that is written; “share kept” is that of the previous state "
+        "(the forget gate of an LSTM)."
     )
     return [about, markdown(["variant", "gate", *parts], _gate_rows(table, parts))]
 
@@ -193,10 +243,11 @@ def _gate_rows(table: pd.DataFrame, parts: list[str]) -> Iterable[list[str]]:
         for variant in style.order(table.variant[table.condition == condition]):
             own = table[(table.condition == condition) & (table.variant == variant)]
             for (layer, gate), rows in own.groupby(["layer", "gate"], sort=False):
-                values = [interval(unit_interval(rows[rows.part == part])) for part in parts]
-                name = f"{variant}, {condition}" if condition else variant
+                values = [_share(rows[rows.part == part]) for part in parts]
+                name = ", ".join(filter(None, [words.variant(variant), words.condition(condition)]))
                 yield [name, _gate_name(str(layer), str(gate)), *values]
 
 
 def _gate_name(layer: str, gate: str) -> str:
-    return gate if layer == "layer0" else f"{re.sub(r'^layer', 'layer ', layer)}: {gate}"
+    """Return "update gate", and above the first layer "layer 2: update gate"."""
+    return words.gate(gate) if layer == "layer0" else f"{words.layer(layer)}: {words.gate(gate)}"

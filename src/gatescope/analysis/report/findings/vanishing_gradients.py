@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
+from gatescope.analysis import words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.gradient_flow import END, START
 from gatescope.analysis.report.findings import Findings
 from gatescope.analysis.report.findings import comparison as variants
+from gatescope.analysis.report.findings.headline import sentences, title
 from gatescope.analysis.report.numbers import interval, join_words, number
 from gatescope.analysis.report.tables import markdown
 from gatescope.analysis.signal_reach import GradientFlow, RateChange, SignalReach
 from gatescope.analysis.statistics import MIN_SEEDS, Estimate
 from gatescope.analysis.tables import NoData
 
-TITLE = "How far gradients reach back in time"
+FIGURES = ("accuracy_against_lag", "vanishing_curves")
+"""The figures that show the finding: with several lags, and with one."""
 
 ByVariant = dict[str, dict[str, SignalReach]]
 """Estimates by variant and time."""
@@ -27,16 +31,63 @@ def findings(comparison: Comparison) -> Findings:
         flow = comparison.gradient_flow
     except NoData as why:
         missing = f"No findings on gradient flow: {why}."
-        return Findings(TITLE, variants.headline(comparison), [missing, *general])
+        return Findings(title(comparison), sentences(comparison), [missing, *general], variants.FIGURE)
     paragraphs = [_method(flow.seeds)]
-    headline = variants.headline(comparison)
-    for condition, reach in flow.reach.items():
-        if reach:
-            sentences = _sentences(flow, condition)
-            paragraphs += [_table(reach, condition), " ".join(sentences)]
-            place = f" ({condition})" if condition else ""
-            headline = sentences[0].replace("**", "").replace(" (λ", f"{place} (λ", 1)
-    return Findings(TITLE, headline, [*paragraphs, *general])
+    known = [condition for condition, reach in flow.reach.items() if reach]
+    for condition in known:
+        table = _table(flow.reach[condition], condition)
+        paragraphs += [table, " ".join(_sentences(flow, condition))]
+    if not known:
+        return Findings(title(comparison), sentences(comparison), [*paragraphs, *general], variants.FIGURE)
+    figure = FIGURES[comparison.contenders.runs.lag.nunique() < 2]
+    last = known[-1]
+    headline = f"{_headline(flow, last)} {sentences(comparison)}"
+    return Findings(_title(flow, last), headline, [*paragraphs, *general], figure)
+
+
+def _title(flow: GradientFlow, condition: str) -> str:
+    """Return which gradients vanish fastest and slowest, and which explode."""
+    after = {variant: own[END] for variant, own in flow.reach[condition].items()}
+    ranked = _ranked(after)
+    growing = [words.prose(v) for v, one in after.items() if one.grows]
+    place = variants.under(condition)
+    clauses = []
+    if len(ranked) > 1:
+        clauses.append(
+            f"gradients vanish fastest in {words.prose(ranked[-1])} and most slowly in "
+            f"{words.prose(ranked[0])}{place}"
+        )
+    elif ranked:
+        clauses.append(f"the gradient vanishes in {words.prose(ranked[0])}{place}")
+    if growing:
+        clauses.append(f"{'they explode' if ranked else 'gradients explode'} in {join_words(growing)}")
+    if not clauses:
+        clauses.append(f"every gradient is dead or has exploded in some seed{place}")
+    if flow.seeds < MIN_SEEDS:
+        clauses.append(f"too few seeds for a verdict ({flow.seeds})")
+    return words.capital("; ".join(clauses))
+
+
+def _headline(flow: GradientFlow, condition: str) -> str:
+    """Return the half-lives of the slowest and the fastest decay, and how much the others grow."""
+    after = {variant: own[END] for variant, own in flow.reach[condition].items()}
+    ranked = _ranked(after)
+    shown = dict.fromkeys([*ranked[:1], *ranked[-1:]])
+    parts = [f"{_half_life(after[v].half_life)} steps in {words.prose(v)}" for v in shown]
+    text = f"After training{variants.under(condition)}, a gradient halves in {join_words(parts)}. "
+    growth = [f"×{_factor(one)} a step in {words.prose(v)}" for v, one in after.items() if one.grows]
+    return (text if parts else "") + (f"It grows by {join_words(growth)}." if growth else "")
+
+
+def _factor(one: SignalReach) -> str:
+    """Return the factor by which a gradient grows in a step back in time: "1.32"."""
+    return f"{math.exp(one.rate.mean):.3g}"
+
+
+def _ranked(after: dict[str, SignalReach]) -> list[str]:
+    """Return the variants whose gradient decays, the slowest first; without those with a lost seed."""
+    decaying = [v for v, one in after.items() if not one.lost and not one.grows]
+    return sorted(decaying, key=lambda v: abs(after[v].rate.mean))
 
 
 def _method(seeds: int) -> str:
@@ -61,13 +112,13 @@ def _table(reach: ByVariant, condition: str) -> str:
     ]
     lines = []
     for variant, own in reach.items():
-        cells = [variant]
+        cells = [words.variant(variant)]
         cells += [interval(own[time].rate, sign=True) for time in (START, END)]
         cells += [_half_life(own[time].half_life) for time in (START, END)]
         cells += [_reach(own[time]) for time in (START, END)]
         cells.append(_seed_count(own))
         lines.append(cells)
-    place = f"**{condition}**\n\n" if condition else ""
+    place = f"**{words.capital(words.condition(condition))}**\n\n" if condition else ""
     return place + markdown(head, lines)
 
 
@@ -110,12 +161,12 @@ def _ranking(after: dict[str, SignalReach]) -> list[str]:
 
     Variants with a lost seed, and those whose gradient grows, are not ranked.
     """
+    ranked = _ranked(after)
     unranked = {
-        variant: one.lost or f"explodes, ×{math.exp(one.rate.mean):.3g} a step"
+        words.prose(variant): one.lost or f"explodes, ×{_factor(one)} a step"
         for variant, one in after.items()
-        if one.lost or one.grows
+        if variant not in ranked
     }
-    ranked = sorted((v for v in after if v not in unranked), key=lambda v: abs(after[v].rate.mean))
     others = f"Not ranked: {join_words(f'{variant} ({why})' for variant, why in unranked.items())}."
     if not ranked:
         text = "After training, the gradient of every variant explodes, or is dead or exploded in some seed."
@@ -123,10 +174,14 @@ def _ranking(after: dict[str, SignalReach]) -> list[str]:
     first, last = ranked[0], ranked[-1]
     rate = after[first].rate
     text = (
-        f"After training, the gradient decays most slowly in **{first}** "
+        f"After training, the gradient decays most slowly in **{words.prose(first)}** "
         f"(λ = {interval(rate, sign=True)}, n = {rate.n})"
     )
-    text += f" and fastest in {last} ({interval(after[last].rate, sign=True)})." if last != first else "."
+    text += (
+        f" and fastest in {words.prose(last)} ({interval(after[last].rate, sign=True)})."
+        if last != first
+        else "."
+    )
     return [text, others] if unranked else [text]
 
 
@@ -141,19 +196,20 @@ def _reach_and_lag(reach: ByVariant, lag: float) -> list[str]:
     beyond = [v for v, one in after.items() if one.reach.low >= lag]
     short = [v for v, one in after.items() if one.reach.high < lag]
     undecided = [v for v in after if v not in (*beyond, *short, *constant, *counted)]
-    phrases = {
-        "the gradient reaches over it in": beyond,
-        "it does not in": short,
-        "the intervals do not decide in": undecided,
+    phrases: dict[str, Iterable[str]] = {
+        "the gradient reaches over it in": map(words.prose, beyond),
+        "it does not in": map(words.prose, short),
+        "the intervals do not decide in": map(words.prose, undecided),
         "as some seeds reach the end of the sequences, their number counts: it reaches over the lag in": [
-            f"{v} ({sum(reach >= lag for reach in after[v].reaches)} of {len(after[v].reaches)})"
+            f"{words.prose(v)} ({sum(reach >= lag for reach in reaches)} of {len(reaches)})"
             for v in counted
+            for reaches in [after[v].reaches]
         ],
         "there is no interval, as all seeds agree, in": [
-            f"{v} ({_reach(after[v])} in all {after[v].reach.n})" for v in constant
+            f"{words.prose(v)} ({_reach(after[v])} in all {after[v].reach.n})" for v in constant
         ],
     }
-    parts = [f"{phrase} {join_words(names)}" for phrase, names in phrases.items() if names]
+    parts = [f"{phrase} {text}" for phrase, names in phrases.items() if (text := join_words(names))]
     return [f"The task's lag is {lag:g} steps: {'; '.join(parts)}."] if parts else []
 
 
@@ -170,9 +226,8 @@ def _changes(changes: tuple[RateChange, ...]) -> list[str]:
         "The change is undecided in": [one for one in changes if one.tested and not one.significant],
         "No test, as the change is the same in all seeds, in": untested,
     }
-    return [
-        f"{phrase} "
-        f"{join_words(f'{c.variant} ({interval(c.difference.estimate, sign=True)})' for c in group)}."
-        for phrase, group in groups.items()
-        if group
-    ]
+
+    def text(change: RateChange) -> str:
+        return f"{words.prose(change.variant)} ({interval(change.difference.estimate, sign=True)})"
+
+    return [f"{phrase} {join_words(map(text, group))}." for phrase, group in groups.items() if group]

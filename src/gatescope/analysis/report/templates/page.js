@@ -35,8 +35,10 @@ async function draw(section) {
 }
 
 for (const section of document.querySelectorAll("details.hover")) {
-  section.addEventListener("toggle", () => { if (section.open) draw(section); });
-  if (section.open) draw(section);
+  section.addEventListener("toggle", () => {
+    document.querySelector(".switches").hidden = !document.querySelector("details.hover[open]");
+    if (section.open) draw(section);
+  });
 }
 
 for (const box of boxes) {
@@ -45,3 +47,14 @@ for (const box of boxes) {
     document.querySelector(".switches output").value = `${shown().length} of ${boxes.length} shown`;
   });
 }
+
+// A link to a folded section opens it; printing opens all.
+function reveal() {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (target && target.tagName === "DETAILS") target.open = true;
+}
+addEventListener("hashchange", reveal);
+reveal();
+addEventListener("beforeprint", () => {
+  for (const section of document.querySelectorAll("details.section")) section.open = true;
+});

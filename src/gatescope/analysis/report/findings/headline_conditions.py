@@ -1,0 +1,134 @@
+"""The title and sentences of a comparison under several conditions, or of a sweep over other keys."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from gatescope.analysis import words
+from gatescope.analysis.comparison import Comparison
+from gatescope.analysis.contrasts import Contrast
+from gatescope.analysis.report.numbers import interval, join_words, number
+from gatescope.analysis.statistics import AHEAD, NO_SPREAD, TOO_FEW_SEEDS
+
+
+def clauses(comparison: Comparison, known: Sequence[str]) -> list[str]:
+    """Return the clauses of the title: the baseline where it wins, then the leaders."""
+    return [_bars_over(comparison, known), _leaders_over(comparison, known)]
+
+
+def sentences(comparison: Comparison, known: Sequence[str]) -> list[str]:
+    """Return the best mean, the counts of verdicts, and the baseline."""
+    return [_best_overall(comparison, known), _verdicts_over(comparison, known), *_bar_over(comparison)]
+
+
+def is_worse(comparison: Comparison, one: Contrast) -> bool:
+    """Return whether the mean of a variant is worse than what it is compared with."""
+    mean = one.difference.estimate.mean
+    return mean < 0 if comparison.higher_is_better else mean > 0
+
+
+def extreme(comparison: Comparison) -> str:
+    """Return "highest" or "lowest", whichever is better."""
+    return "highest" if comparison.higher_is_better else "lowest"
+
+
+def _bars_over(comparison: Comparison, conditions: Sequence[str]) -> str:
+    """Return the clause on the number of conditions on which the baseline has the best mean."""
+    found = [comparison.baseline_contrasts[c] for c in conditions if comparison.baseline_contrasts.get(c)]
+    worse = sum(all(is_worse(comparison, one) for one in judged) for judged in found)
+    if not worse:
+        return ""
+    return f"the baseline has a better mean than every network under {worse} of {len(found)} conditions"
+
+
+def _leaders_over(comparison: Comparison, conditions: Sequence[str]) -> str:
+    """Return the clause on the variants that are ahead of all others under some conditions."""
+    leaders = {c: comparison.leaders[c] for c in conditions}
+    if not any(one.contrasts for one in leaders.values()):
+        best = _best_condition(comparison, conditions)
+        return (
+            f"{words.condition(best)} has the {extreme(comparison)} mean {words.metric(comparison.primary)}"
+        )
+    if all(any(one.verdict == TOO_FEW_SEEDS for one in leader.contrasts) for leader in leaders.values()):
+        counts = Counter(leader.variant for leader in leaders.values())
+        variant, wins = counts.most_common(1)[0]
+        return (
+            f"{words.prose(variant)} has the best mean under {wins} of {len(leaders)} conditions, with too "
+            f"few {comparison.unit}s for a verdict"
+        )
+    won = Counter(leader.variant for leader in leaders.values() if leader.ahead_of_all)
+    if not won:
+        return _ahead_of_reference(comparison, len(leaders))
+    parts = [
+        f"{words.prose(variant)} is ahead of all others under {n} of {len(leaders)} conditions"
+        for variant, n in won.items()
+    ]
+    rest = len(leaders) - sum(won.values())
+    return "; ".join(parts) + (f", no winner under {rest}" if rest else "")
+
+
+def _ahead_of_reference(comparison: Comparison, count: int) -> str:
+    """Return the clause on the variants that are ahead of the reference under all conditions."""
+    others = list(dict.fromkeys(one.variant for one in comparison.contrasts))
+    always = [
+        name
+        for name in others
+        if all(one.verdict == AHEAD for one in comparison.contrasts if one.variant == name)
+    ]
+    if not always:
+        return f"no variant is ahead of all others under any of {count} conditions"
+    names = words.group(always, comparison.variants)
+    them = "" if len(always) == 1 else f"; no winner {'between' if len(always) == 2 else 'among'} them"
+    reference = words.prose(comparison.reference)
+    return (
+        f"{join_words(names)} {'is' if len(always) == 1 else 'are'} ahead of {reference} under all {count} "
+        f"conditions{them}"
+    )
+
+
+def _best_condition(comparison: Comparison, conditions: Sequence[str]) -> str:
+    sign = 1 if comparison.higher_is_better else -1
+
+    def mean(condition: str) -> float:
+        leader = comparison.leaders[condition].variant
+        value = comparison.summary(leader, condition).metrics[comparison.primary].mean
+        return -math.inf if math.isnan(value) else sign * value
+
+    return max(conditions, key=mean)
+
+
+def _best_overall(comparison: Comparison, conditions: Sequence[str]) -> str:
+    best = _best_condition(comparison, conditions)
+    leader = comparison.leaders[best].variant
+    mean = interval(comparison.summary(leader, best).metrics[comparison.primary])
+    return (
+        f"The {extreme(comparison)} mean {words.metric(comparison.primary)} of {len(conditions)} conditions "
+        f"is {mean}, of {words.prose(leader)} with {words.condition(best)}; it was chosen among "
+        f"{len(comparison.summaries)} means, and that choice is not tested."
+    )
+
+
+def _verdicts_over(comparison: Comparison, conditions: Sequence[str]) -> str:
+    """Return the sentence on how the comparisons of all conditions with the reference ended."""
+    if not comparison.contrasts:
+        return ""
+    counts = Counter(one.verdict for one in comparison.contrasts)
+    verbs = {TOO_FEW_SEEDS: "have", NO_SPREAD: "have"}
+    parts = [
+        f"{n} {verbs.get(verdict, 'is' if n == 1 else 'are')} {verdict}" for verdict, n in counts.items()
+    ]
+    return (
+        f"Of {len(comparison.contrasts)} comparisons with {words.prose(comparison.reference)} under "
+        f"{len(conditions)} conditions, {join_words(parts)}."
+    )
+
+
+def _bar_over(comparison: Comparison) -> list[str]:
+    values = {baseline.name for baseline in comparison.baselines.values()}
+    if len(values) != 1:
+        return []
+    numbers = sorted({baseline.value for baseline in comparison.baselines.values()})
+    span = number(numbers[0]) if len(numbers) == 1 else f"{number(numbers[0])} to {number(numbers[-1])}"
+    return [f"{words.prose(values.pop())} reaches {span}."]

@@ -1,0 +1,1 @@
+"""Tuning of the variants of a study at equal budgets: Optuna proposes settings, the sweeper runs them."""

@@ -1,0 +1,204 @@
+"""The stages of a tuned sweep: trials of every variant, then the best setting of each on other seeds."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from gatescope.config import ConfigError
+from gatescope.jobs import Job
+from gatescope.tracking.identity import digest, result_config, run_dir
+from gatescope.tracking.outcomes import first_line
+from gatescope.tracking.runfile import read_run
+from gatescope.tracking.variants import labels_of, value_text
+from gatescope.tuning.space import overrides
+from gatescope.tuning.trials import Trial, Trials
+
+log = logging.getLogger(__name__)
+
+FOLDER = "tune"
+"""Folder of the journals, in the folder of the study."""
+
+
+Check = Callable[[list[list[str]]], Sequence[Job]]
+"""Returns the checked jobs of these overrides, one for each run."""
+Run = Callable[[Sequence[Job]], Iterable[tuple[Job, BaseException | None]]]
+"""Runs jobs that are not finished, and yields each with its error."""
+
+
+class TrialsFailed(RuntimeError):
+    """Trials failed for a reason that another try may not have."""
+
+
+@dataclass
+class Arm:
+    """A variant under one condition, with its trials.
+
+    Attributes:
+        name: Its label, such as "gru-none data=tweets".
+        words: Its overrides, without the seed.
+        trials: Its trials.
+    """
+
+    name: str
+    words: list[str]
+    trials: Trials
+
+
+def tuned(jobs: Sequence[Job], tune: Mapping[str, Any], check: Check, run: Run) -> list[list[str]]:
+    """Run the trials of every variant, and return the overrides of the final runs.
+
+    Args:
+        jobs: The jobs of the sweep without tuning. Those that differ in their seeds alone are one variant.
+        tune: The config group `tune`.
+        check: Checks overrides and returns jobs.
+        run: Runs jobs.
+
+    Raises:
+        ConfigError: The space does not fit the sweep; no job was started.
+        TrialsFailed: Trials failed. The same command runs them again.
+    """
+    _check_seeds(jobs, tune)
+    arms = _arms(jobs, tune)
+    log.info("tuning: %d variants, %d trials each (%s)", len(arms), tune["trials"], tune["sampler"])
+    while batch := [(arm, trial) for arm in arms.values() for trial in arm.trials.open(tune["parallel"])]:
+        _run_batch(batch, tune, check, run)
+    for arm in arms.values():
+        log.info("%s: %s", arm.name, _chosen(arm, tune))
+    return [_final(job, arms.get(_arm_key(job.overrides))) for job in jobs]
+
+
+def _check_seeds(jobs: Sequence[Job], tune: Mapping[str, Any]) -> None:
+    if shared := sorted({job.cfg["seed"] for job in jobs} & set(tune["seeds"])):
+        raise ConfigError(
+            [f"tune.seeds: given {shared[0]}, a seed of the final runs; give seeds that they lack"]
+        )
+
+
+def _arm_key(words: Sequence[str]) -> tuple[str, ...]:
+    return tuple(word for word in words if not word.startswith("seed="))
+
+
+def _arms(jobs: Sequence[Job], tune: Mapping[str, Any]) -> dict[tuple[str, ...], Arm]:
+    """Return the variants that are tuned, by their overrides; a baseline has nothing to tune."""
+    by_key: dict[tuple[str, ...], Job] = {}
+    for job in jobs:
+        if "baseline" not in job.cfg["model"]:
+            by_key.setdefault(_arm_key(job.overrides), job)
+    labels = labels_of([job.cfg for job in by_key.values()])
+    arms = {}
+    for (key, job), label in zip(by_key.items(), labels, strict=True):
+        space = _space_of(job, tune, label.text)
+        folder = run_dir(job.cfg).parent / FOLDER
+        arms[key] = Arm(label.text, list(key), _trials(job, tune, space, folder))
+    return arms
+
+
+def _space_of(job: Job, tune: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the part of the space whose keys this variant has."""
+    space = {key: domain for key, domain in tune["space"].items() if domain is not None}
+    swept = {word.split("=", 1)[0] for word in job.overrides}
+    if both := sorted(swept & set(space)):
+        raise ConfigError(
+            [f"tune.space: {both[0]} is also given on the command line or by the study; leave one out"]
+        )
+    own = {key: domain for key, domain in space.items() if _has(job.cfg, key)}
+    if not own:
+        raise ConfigError([f"tune.space: {name} has none of the keys {', '.join(space)}"])
+    if left_out := [key for key in space if key not in own]:
+        log.info("tuning: %s has no %s, which is left out", name, ", ".join(left_out))
+    return own
+
+
+def _has(cfg: Mapping[str, Any], key: str) -> bool:
+    node: Any = cfg
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return False
+        node = node[part]
+    return True
+
+
+def _trials(job: Job, tune: Mapping[str, Any], space: Mapping[str, Any], folder: Path) -> Trials:
+    """Return the trials of a variant; another space, sampler or config has other trials."""
+    result = result_config(job.cfg)
+    result.pop("seed", None)
+    what = {name: tune[name] for name in ("sampler", "seeds", "seed")} | {
+        "space": dict(space),
+        "result": result,
+    }
+    name = digest(what)
+    return Trials(folder / f"{name}.journal", name, tune["sampler"], tune["trials"], space, tune["seed"])
+
+
+def _run_batch(batch: Sequence[tuple[Arm, Trial]], tune: Mapping[str, Any], check: Check, run: Run) -> None:
+    """Run trials of all variants and record their results."""
+    first: dict[str, int] = {}  # equal settings are one run
+    for arm, trial in batch:
+        first.setdefault(f"{id(arm)} {trial.params}", trial.number)
+    words = {
+        (id(arm), trial.number, seed): [
+            *arm.words, *overrides(trial.params), f"seed={seed}",
+            "tune.stage=trial", f"tune.number={first[f'{id(arm)} {trial.params}']}",
+        ]
+        for arm, trial in batch
+        for seed in tune["seeds"]
+    }  # fmt: skip
+    jobs = {str(run_dir(job.cfg)): job for job in check(list(words.values()))}
+    by_words = {tuple(job.overrides): path for path, job in jobs.items()}
+    missing = [job for job in jobs.values() if not job.finished]
+    log.info("trials: %d runs, %d finished already", len(jobs), len(jobs) - len(missing))
+    errors = {str(run_dir(job.cfg)): error for job, error in run(missing)}
+    failed: list[str] = []
+    for arm, trial in batch:
+        paths = [by_words[tuple(words[id(arm), trial.number, seed])] for seed in tune["seeds"]]
+        lost = [error for path in paths if (error := errors.get(path)) is not None and not _diverged(error)]
+        if lost:
+            failed.append(f"{arm.name}, trial {trial.number}: {first_line(lost[0])}")
+            continue
+        arm.trials.tell(trial.number, _value([Path(path) for path in paths]))
+    if failed:
+        raise TrialsFailed(
+            f"{len(failed)} trials failed; the same command runs them again\n" + "\n".join(failed)
+        )
+
+
+def _diverged(error: BaseException) -> bool:
+    return type(error).__name__ == "NonFiniteLoss"
+
+
+def _value(paths: Sequence[Path]) -> float | None:
+    """Return the mean over seeds of the monitored metric, larger is better; None where one has none."""
+    values = [_signed(path) for path in paths]
+    return fmean(values) if all(map(math.isfinite, values)) else None
+
+
+def _signed(path: Path) -> float:
+    record = read_run(path)
+    task = record.get("task") or {}
+    task = task.get("monitor") or task
+    value = (record.get("summary") or {}).get(f"best/validation/{task.get('metric', '')}")
+    if record.get("status") != "finished" or not isinstance(value, int | float):
+        return math.nan
+    return float(value) if str(task.get("direction", "max")).startswith("max") else -float(value)
+
+
+def _chosen(arm: Arm, tune: Mapping[str, Any]) -> str:
+    """Return a sentence on the setting that was chosen."""
+    if (best := arm.trials.best) is None:
+        raise TrialsFailed(f"{arm.name}: none of {tune['trials']} trials has a result on validation")
+    settings = ", ".join(f"{key}={value_text(value)}" for key, value in best.params.items())
+    return f"best of {arm.trials.results} trials is number {best.number}: {settings}"
+
+
+def _final(job: Job, arm: Arm | None) -> list[str]:
+    """Return the overrides of a final run; a baseline keeps its own."""
+    best = None if arm is None else arm.trials.best
+    if best is None:
+        return job.overrides
+    return [*job.overrides, *overrides(best.params), "tune.stage=final", f"tune.number={best.number}"]
