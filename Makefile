@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test slow check docs bench audit soak clean
+.PHONY: demo test slow check docs reports bench audit soak clean
 
 demo: $(STAMP) ## train and compare rnn, gru and lstm, with and without attention, and write the report
 	$(BIN)/python train.py study=first_light
@@ -24,6 +24,10 @@ check: $(STAMP) ## check lint, format and types
 
 docs: $(STAMP) ## build the documentation into build/docs; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+reports: $(STAMP) ## draw the committed reports again from their frozen tables
+	for study in $(notdir $(patsubst %/,%,$(dir $(wildcard reports/*/tables.zip)))); do \
+		$(BIN)/python scripts/report.py study=$$study source=frozen || exit 1; done
 
 bench: $(STAMP) ## measure speed and memory; writes benchmarks/results/ and reports/performance/
 	$(BIN)/python -m benchmarks

@@ -19,18 +19,19 @@ from gatescope.analysis.runs import RecordSource, Tables
 
 QUESTION = (
     "a report with its page and the figures for a paper, on synthetic runs of 2,000 metric rows each. "
-    "tables: processor seconds from records to tables, relative to 10; seconds: relative to 60; memory: peak "
-    "resident set, relative to 1,000 MB; page: relative to 5 MB; growth: seconds per run with the most runs "
-    "over those with the fewest"
+    "tables: processor seconds from records to tables, relative to 10; seconds: relative to 30, and with the "
+    "most runs to 60; memory: peak resident set, relative to 800 MB; page: relative to 5 MB; growth: seconds "
+    "per run with the most runs over those with the fewest"
 )
 TARGETS = {
     "tables": Target(at_most=1.0),
     "seconds": Target(at_most=1.0),
+    "seconds, many": Target(at_most=1.0),
     "memory": Target(at_most=1.0),
     "page": Target(at_most=1.0),
     "growth": Target(at_most=1.2),
 }
-"""Seconds and memory have targets for the smallest number of runs; with more runs only their growth has."""
+"""Memory has a target for the smallest number of runs."""
 CELLS, ATTENTIONS = ("rnn", "gru", "lstm", "mingru", "minlstm"), ("none", "additive")
 GATES = {"rnn": ("state",), "gru": ("update", "reset"), "mingru": ("update",)}
 MEASURED_STEPS = (0, 1, 4, 16, 64, 256, 1024, 1999)
@@ -52,11 +53,10 @@ def measure(
         has_target = count == counts[0]
         name = "tables" if has_target else "tables, many"
         result.add_value(f"{count} runs", name, tables / 10, seconds=tables)
-        result.add_value(
-            f"{count} runs", "seconds" if has_target else "seconds, many", seconds / 60, seconds=seconds
-        )
+        name, most = ("seconds", 30) if has_target else ("seconds, many", 60)
+        result.add_value(f"{count} runs", name, seconds / most, seconds=seconds)
         name = "memory" if has_target else "memory, many"
-        result.add_value(f"{count} runs", name, megabytes / 1000, megabytes=megabytes)
+        result.add_value(f"{count} runs", name, megabytes / 800, megabytes=megabytes)
         result.add_value(f"{count} runs", "page", page / 5, megabytes=page)
     result.add_value(f"{counts[0]} to {counts[-1]} runs", "growth", per_run[-1] / per_run[0])
     return result

@@ -15,7 +15,7 @@ from gatescope.opening import opened_config
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gatescope.analysis.errors import Texts
+    from gatescope.analysis.tables import Texts
     from gatescope.data.datamodule import SequenceData
 
 log = logging.getLogger(__name__)

@@ -149,6 +149,18 @@ def test_a_report_warns_of_mixed_commits(tmp_path: Path) -> None:
     assert "The runs come from 2 commits (aaaaaaaaaa, bbbbbbbbbb)" in text
 
 
+def test_nothing_from_the_runs_is_markup_or_a_formula(tmp_path: Path) -> None:
+    study = {"question": "Is <img src=x> good? [a](javascript:x) `<b>`", "baseline": None}
+    write_run(tmp_path, "=1+1-none", 0, study=study)
+    write_run(tmp_path, "gru-none", 0, study=study, status="failed", reason="<script>alert(1)</script>")
+    text = text_of(tmp_path, tmp_path / "out")
+    assert r"Is &lt;img src=x> good? [a\](javascript:x) `<b>`" in text
+    assert "<script" not in text
+    table = (tmp_path / "out/toy/tables/variants.csv").read_text(encoding="utf-8")
+    assert table.splitlines()[1].startswith("'=1+1-none,")
+    assert "'=1+1-none" in (tmp_path / "out/toy/runs.csv").read_text(encoding="utf-8")
+
+
 def test_one_run_is_enough_for_a_report(tmp_path: Path) -> None:
     write_run(tmp_path, "ガウス b/c|d-none", 0, accuracy=0.7)
     text = text_of(tmp_path, tmp_path / "out")

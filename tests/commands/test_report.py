@@ -64,14 +64,16 @@ def test_nothing_to_report_is_one_line(
     [
         (
             ["studdy=toy"],
-            "report: studdy: unknown key, did you mean study? Allowed: by, figures, findings, out",
+            "report: studdy: unknown key, did you mean study? Allowed: by, figures, findings, freeze",
         ),
-        (["study=toy", "source=disk"], "source: given \"disk\", allowed: 'records' or 'wandb'"),
+        (["study=toy", "source=disk"], "source: given \"disk\", allowed: 'records', 'wandb' or 'frozen'"),
         (["toy"], "'toy' is not of the form key=value"),
         (["study="], 'study: given "", allowed: String should have at least 1 character'),
         ([], "study: missing, report needs it: give study=…"),
         (["study=toy", "select=optimizer.lr"], "select=KEY and by=METRIC are given together"),
         (["study=toy", "figures=["], "figures=[: "),
+        (["study=toy", "study.primery=a"], "study.primery: unknown key, did you mean study.primary? Allowed"),
+        (["study=toy", "study.margin=-1"], "study.margin: given -1, allowed: "),
     ],
 )
 def test_wrong_arguments_name_the_right_ones(
@@ -134,6 +136,29 @@ def test_a_wrong_selection_names_the_argument(tmp_path: Path, capsys: pytest.Cap
     assert main([*arguments, "select=foo", "by=validation/accuracy"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("report: select: foo does not differ among the runs of toy; keys that differ: ")
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        (
+            "study.primary=test/acuracy",
+            "has test/acuracy, did you mean test/accuracy?",
+        ),
+        ("study.reference=gru", "study.reference: no finished run has gru, did you mean gru-none?"),
+        (
+            "study.contrasts=[[gru-none,lstm]]",
+            "no finished run has lstm. There are: gru-none",
+        ),
+    ],
+)
+def test_what_a_report_declares_must_be_in_its_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str, said: str
+) -> None:
+    record(tmp_path)
+    assert main(["study=toy", f"root={tmp_path}", f"out={tmp_path / 'o'}", word]) == 2
+    assert said in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
 
 

@@ -11,8 +11,9 @@ import pandas as pd
 from gatescope.analysis import errors
 from gatescope.analysis.report import numbers
 from gatescope.analysis.report.tables import markdown as markdown_table
+from gatescope.analysis.tables import Texts
 from gatescope.tracking.outcomes import align_columns
-from gatescope.tracking.predictions import classes, escape_formula, labels
+from gatescope.tracking.predictions import classes, labels
 
 MAX_CLASSES = 12
 """Classes up to which the confusion matrix is shown; with more, the most frequent confusions are."""
@@ -31,7 +32,7 @@ class TitledTable:
     note: str = ""
 
 
-def error_tables(predictions: pd.DataFrame, count: int, texts: errors.Texts | None) -> list[TitledTable]:
+def error_tables(predictions: pd.DataFrame, count: int, texts: Texts | None) -> list[TitledTable]:
     """Return all tables on a run's predictions.
 
     Args:
@@ -93,16 +94,6 @@ def markdown(name: str, tables: Sequence[TitledTable]) -> str:
             lines = [[numbers.literal(cell) for cell in row] for row in rows(one.table)]
             text.append(markdown_table(lines[0], lines[1:]))
     return "\n\n".join(text) + "\n"
-
-
-def csv(table: pd.DataFrame) -> str:
-    """Format a table as CSV in which a spreadsheet takes no name or text for a formula."""
-    texts = {str(name): table[name].map(_safe) for name in table if table[name].dtype.kind not in "iufb"}
-    return str(table.assign(**texts).to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-
-
-def _safe(value: Any) -> Any:
-    return escape_formula(value) if isinstance(value, str) else value
 
 
 def rows(table: pd.DataFrame, width: int | None = None) -> list[tuple[str, ...]]:

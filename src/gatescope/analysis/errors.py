@@ -12,7 +12,7 @@ ones. For two classes that is twice the (p − y)² of scikit-learn.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,15 +21,12 @@ import pandas as pd
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 from gatescope.analysis import study, style
-from gatescope.analysis.tables import Tables, count_text
+from gatescope.analysis.tables import Tables, Texts, count_text
 from gatescope.analysis.units import unit_name
 from gatescope.tracking.predictions import badness, classes, flags, labels, outputs, worst
 
 BINS = 15
 CALIBRATION = ["low", "high", "n", "confidence", "accuracy"]
-
-Texts = Callable[[Sequence[int]], list[str]]
-"""Returns the texts of examples of the test split, given their ids."""
 
 
 def confusion(predictions: pd.DataFrame) -> pd.DataFrame:

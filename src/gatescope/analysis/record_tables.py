@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -56,6 +56,7 @@ def build_tables(study: str, records: Sequence[RunRecord], notes: Sequence[str] 
         axes={run_id: label.conditions for run_id, label in labels.items()},
         identities=identities,
         notes=tuple(notes),
+        place=records[0].directory.parent.as_posix(),
     )
     for note in notes:
         log.warning(note)
@@ -182,9 +183,19 @@ def _metrics_table(records: Sequence[RunRecord], notes: list[str]) -> pd.DataFra
 
 
 def _measurements_table(records: Sequence[RunRecord], notes: list[str]) -> pd.DataFrame:
-    rows = [
+    rows = ((record.run_id, row) for record in records for row in record.rows("readings.jsonl", notes))
+    return _last_of_each_step(measurements_table(rows))
+
+
+def measurements_table(rows: Iterable[tuple[str, dict[str, Any]]]) -> pd.DataFrame:
+    """Return the table of measurements, `MEASUREMENT_COLUMNS`.
+
+    Args:
+        rows: Run id, and a line of the run's readings.jsonl.
+    """
+    cells = [
         (
-            record.run_id,
+            run_id,
             row["step"],
             row.get("epoch"),
             str(row["name"]).removeprefix(TESTED),
@@ -193,11 +204,10 @@ def _measurements_table(records: Sequence[RunRecord], notes: list[str]) -> pd.Da
             row,
             str(row["name"]).startswith(TESTED),
         )
-        for record in records
-        for row in record.rows("readings.jsonl", notes)
+        for run_id, row in rows
         if "name" in row
     ]
-    table = _last_of_each_step(pd.DataFrame(rows, columns=MEASUREMENT_COLUMNS))
+    table = pd.DataFrame(cells, columns=MEASUREMENT_COLUMNS)
     return table.astype({"epoch": float, "value": float, "name": str, "tested": bool})
 
 

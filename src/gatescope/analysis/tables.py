@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,10 @@ RUN_COLUMNS = [
 ]  # fmt: skip
 METRIC_COLUMNS = ["run_id", "step", "epoch", "time", "name", "value"]
 MEASUREMENT_COLUMNS = ["run_id", "step", "epoch", "name", "kind", "value", "payload", "tested"]
+
+
+Texts = Callable[[Sequence[int]], list[str]]
+"""Returns the texts of examples of the test split, given their ids."""
 
 
 class NoData(Exception):
@@ -52,6 +56,10 @@ class Tables:
         axes: Parts of the condition by run id, `key=value` by the full name of the key.
         identities: What the labels were derived from, by run id.
         notes: Remarks on the records for the reader (damaged lines, superseded runs, ...).
+        place: Where the records of the runs are, for the reader; "" if that is not known.
+        read_predictions: Returns the predictions of a run by its id; default: from the directory of the run.
+        find_texts: Returns the lookup of the texts of a run's test examples by the id of the run, or None
+            where the texts are not available; without it texts are not looked for.
     """
 
     study: dict[str, Any]
@@ -66,6 +74,9 @@ class Tables:
     axes: dict[str, dict[str, str]] = field(default_factory=dict)
     identities: dict[str, variants.Run] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    place: str = ""
+    read_predictions: Callable[[str], pd.DataFrame | None] | None = None
+    find_texts: Callable[[str], Texts | None] | None = None
 
     def finished(self) -> Tables:
         """Return the tables of the finished runs, which are the ones that may be compared."""
@@ -95,21 +106,20 @@ class Tables:
         Args:
             name: Regular expression that the whole name matches.
         """
-        return self._with_run(
-            self.measurements[self.measurements.name.str.fullmatch(name) & ~self.measurements.tested]
-        )
+        table = self._measured(name)
+        return self._with_run(table[~table.tested])
 
     def with_tested(self, name: str) -> pd.DataFrame:
         """Return the measurements during training and of the tested weights; see `measurement`."""
-        return self._with_run(self.measurements[self.measurements.name.str.fullmatch(name)])
+        return self._with_run(self._measured(name))
 
     def of_tested(self, name: str) -> pd.DataFrame:
         """Return the measurements of the tested weights, one row per run and name; see `measurement`.
 
         A run without measurements of the tested weights is represented by its last ones during training.
         """
-        table = self.with_tested(name).sort_values(["tested", "step"], kind="stable")
-        return table.drop_duplicates(["run_id", "name"], keep="last")
+        table = self._measured(name).sort_values(["tested", "step"], kind="stable")
+        return self._with_run(table.drop_duplicates(["run_id", "name"], keep="last"))
 
     def final(self, name: str) -> pd.DataFrame:
         """Return the final value of a metric: one row per run with variant, condition, unit and value.
@@ -129,8 +139,15 @@ class Tables:
         The table is cached and must not be changed in place. It is None for a record without a file of
         predictions, or with one that cannot be read.
         """
+        if self.read_predictions is not None:
+            return self.read_predictions(run_id)
         directory = self.runs.directory[self.runs.run_id == run_id]
         return _read_predictions(Path(directory.iloc[0])) if len(directory) else None
+
+    def _measured(self, name: str) -> pd.DataFrame:
+        """Return the measurements whose whole name matches a regular expression."""
+        names = pd.Index(self.measurements.name.unique())
+        return self.measurements[self.measurements.name.isin(names[names.str.fullmatch(name)])]
 
     def _with_run(self, table: pd.DataFrame) -> pd.DataFrame:
         columns = ["run_id", "variant", "cell", "attention", "condition", "seed", "fold", "unit", "overlap"]

@@ -19,7 +19,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -79,8 +79,8 @@ class WandbSource:
             WandbUnreachable: No account is configured, the project is unknown, or the server does not answer.
             NoRuns: The project has no run of this study.
         """
-        root = self.fetch()
-        return RecordSource(root, self.study).tables()
+        tables = RecordSource(self.fetch(), self.study).tables()
+        return replace(tables, place=f"W&B, project {self.project}")
 
     def fetch(self) -> Path:
         """Update the cache and return the folder in it that contains `<study>/<run id>/`."""

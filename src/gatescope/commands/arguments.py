@@ -11,9 +11,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -42,7 +42,11 @@ def runs_dir() -> str:
 
 
 def execute(
-    function: Callable[..., object], text: str | None, arguments: Sequence[str] | None, positional: int = 0
+    function: Callable[..., object],
+    text: str | None,
+    arguments: Sequence[str] | None,
+    positional: int = 0,
+    groups: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
     """Call a function with the arguments of a command line, print its result, report errors.
 
@@ -53,6 +57,7 @@ def execute(
         text: The help text.
         arguments: The words after the name of the command; by default those of this process.
         positional: How many words before `key=value` the command takes at most.
+        groups: Prefixes of keys ("study.") whose words one parameter takes as a list, and its name.
 
     Returns:
         The exit code: 0, 1 if the command failed, 2 if the arguments are wrong.
@@ -64,7 +69,7 @@ def execute(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     keywords: dict[str, Any] = {}
     try:
-        names, keywords = parse(words, function, positional)
+        names, keywords = parse(words, function, positional, groups)
         result = function(*names, **keywords)
         if result is not None:
             write(str(result))
@@ -99,7 +104,10 @@ def _report(function: Callable[..., object], error: Exception, code: int) -> int
 
 
 def parse(
-    words: Sequence[str], function: Callable[..., object], positional: int = 0
+    words: Sequence[str],
+    function: Callable[..., object],
+    positional: int = 0,
+    groups: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[list[str], dict[str, Any]]:
     """Return the positional and the keyword arguments of a function.
 
@@ -115,10 +123,12 @@ def parse(
             names.append(word)
         elif not equals:
             raise UsageError(f"{word!r} is not of the form key=value")
+        elif group := next((groups[start] for start in groups if key.startswith(start)), None):
+            keywords.setdefault(group, []).append(word)
         else:
             text = os.path.expanduser(text) if key in PATHS else text  # the shell does not, within a word
             keywords[key] = parse_value(key, text, hints.get(key))
-    problems = list(argument_problems(function, keywords, "", partial=bool(positional)))
+    problems = list(argument_problems(function, keywords, "", bool(positional), but=groups.values()))
     if problems:
         raise UsageError(problems[0])
     return names, keywords
@@ -145,4 +155,4 @@ def parse_value(key: str, text: str, annotation: Any) -> Any:
         return value if isinstance(value, str) else text
     if any(get_origin(form) is list for form in forms):
         return [str(one) for one in (value if isinstance(value, list) else [value])]
-    return YES_OR_NO.get(value, value) if annotation is bool and isinstance(value, str) else value
+    return YES_OR_NO.get(value, value) if bool in forms and isinstance(value, str) else value

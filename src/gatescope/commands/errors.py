@@ -22,6 +22,7 @@ from pydantic import Field
 from gatescope.analysis import error_tables
 from gatescope.analysis.commands import UsageError
 from gatescope.analysis.record_files import find_run
+from gatescope.analysis.report.tables import csv
 from gatescope.analysis.runs import NoRuns, RunSource
 from gatescope.commands.arguments import Text, execute, runs_dir
 from gatescope.tracking.directory import is_locked
@@ -71,9 +72,7 @@ def errors(
     text = f"{run_id}\n\n{error_tables.terminal(parts)}"
     if out is None:
         return text
-    content = (
-        error_tables.csv(parts[-1].table) if out.endswith(".csv") else error_tables.markdown(run_id, parts)
-    )
+    content = csv(parts[-1].table, "%.6g") if out.endswith(".csv") else error_tables.markdown(run_id, parts)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_text(content, encoding="utf-8")
     return f"{text}\n\n{out}"

@@ -38,8 +38,10 @@ not import torch.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import re
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
 
 FILE, PACKED = "predictions.csv", "predictions.csv.gz"
 FILES = (FILE, PACKED)
+DIGITS = 6
+"""Significant digits of losses and probabilities."""
 
 MAX_PLAIN_BYTES = 64 << 20
 """Measured: 0.2 MB for 3,544 test texts of tweets in three classes, 4.4 MB for 11,005 examples in 35 classes,
@@ -80,22 +84,32 @@ def unescape_formula(cell: str) -> str:
 
 def encode(columns: Columns) -> tuple[str, bytes]:
     """Return the name of the file and its content."""
-    names = [name for name in columns if name != "also" or any(columns[name])]
-    rows = zip(*(_cells(name, columns[name]) for name in names), strict=True)
-    text = "".join(",".join(row) + "\n" for row in (map(_quote, names), *rows))
-    data = text.encode("utf-8" if text.isascii() else "utf-8-sig")
+    data = content(columns)
     return (FILE, data) if len(data) <= MAX_PLAIN_BYTES else (PACKED, gzip.compress(data, mtime=0))
 
 
-def _cells(name: str, values: Any) -> Iterable[str]:
+def content(columns: Columns, digits: int = DIGITS) -> bytes:
+    """Return the content of the file, not compressed.
+
+    Args:
+        columns: The predictions.
+        digits: Significant digits of losses and probabilities.
+    """
+    names = [name for name in columns if name != "also" or any(columns[name])]
+    rows = zip(*(_cells(name, columns[name], digits) for name in names), strict=True)
+    text = "".join(",".join(row) + "\n" for row in (map(_quote, names), *rows))
+    return text.encode("utf-8" if text.isascii() else "utf-8-sig")
+
+
+def _cells(name: str, values: Any, digits: int) -> Iterable[str]:
     """Return the cells of a column."""
     if not isinstance(values, np.ndarray):
         return (_quote(escape_formula(value)) for value in values)
     if values.dtype.kind in "iub":
         return map(str, values.tolist())
-    # The shortest text that gives the same float of this width, or six digits.
+    # The shortest text that gives the same float of this width, or so many digits.
     is_exact = name.partition("(")[0] in ("target", "prediction")
-    return map(str, values) if is_exact else (f"{value:.6g}" for value in values.tolist())
+    return map(str, values) if is_exact else (f"{value:.{digits}g}" for value in values.tolist())
 
 
 def _quote(cell: str) -> str:
@@ -114,24 +128,34 @@ def read(path: Path) -> Any:
     Raises:
         ValueError: The file is not a file of predictions.
     """
-    import pandas as pd  # a training run does not need it
-
     try:
-        names = [str(name) for name in pd.read_csv(path, nrows=0, encoding="utf-8-sig")]
-        texts = text_columns(names)
-        dtypes: dict[str, Any] = {
-            name: str if name in texts else np.int64 if name in COUNTS else np.float64 for name in names
-        }
-        table = pd.read_csv(
-            path, dtype=dtypes, na_values={n: ["nan"] for n in names if n not in texts},
-            keep_default_na=False, encoding="utf-8-sig",
-        )  # fmt: skip
-        if "id" not in table or "loss" not in table:
-            raise ValueError("no columns id and loss")
-    except (ValueError, OSError, EOFError) as error:
+        content = path.read_bytes()
+        return decode(gzip.decompress(content) if path.suffix == ".gz" else content)
+    except (ValueError, OSError, EOFError, zlib.error) as error:
         raise ValueError(
             f"{path} is not a file of predictions ({error}): run it again, force=true"
         ) from error
+
+
+def decode(content: bytes) -> Any:
+    """Return the DataFrame of a file's content; see `read`.
+
+    Raises:
+        ValueError: It is not the content of a file of predictions.
+    """
+    import pandas as pd  # a training run does not need it
+
+    names = [str(name) for name in pd.read_csv(io.BytesIO(content), nrows=0, encoding="utf-8-sig")]
+    texts = text_columns(names)
+    dtypes: dict[str, Any] = {
+        name: str if name in texts else np.int64 if name in COUNTS else np.float64 for name in names
+    }
+    table = pd.read_csv(
+        io.BytesIO(content), dtype=dtypes, na_values={n: ["nan"] for n in names if n not in texts},
+        keep_default_na=False, encoding="utf-8-sig", float_precision="round_trip",
+    )  # fmt: skip
+    if "id" not in table or "loss" not in table:
+        raise ValueError("no columns id and loss")
     # The copy is one block: columns of different types are read into separate blocks.
     return table.assign(**{name: table[name].map(unescape_formula) for name in texts}).copy()
 

@@ -49,12 +49,15 @@ def save(
 ) -> list[Path]:
     """Write `<directory>/<name>.<kind>` for each kind and return the paths.
 
-    The same figure gives the same bytes.
+    The same figure gives the same bytes. It is laid out once, for all files: this takes as long as drawing.
     """
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     paths = {kind: folder / f"{name}.{kind}" for kind in kinds}
     with matplotlib.rc_context(fonts.settings()), fonts.missing_letters_reported():
+        if figure.get_layout_engine() is not None:
+            figure.draw_without_rendering()
+            figure.set_layout_engine(None)
         for kind, path in paths.items():
             figure.savefig(path, metadata=METADATA[kind])
     return list(paths.values())

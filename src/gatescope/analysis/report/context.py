@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +19,10 @@ from gatescope.analysis.report.numbers import join_words
 from gatescope.analysis.statistics import LEVEL_TEXT, missing_combinations
 from gatescope.analysis.tables import Tables
 from gatescope.analysis.units import correction, unit_name
-from gatescope.invocation import command
 
 
 def shared_context(
-    comparison: Comparison, findings: Findings, errors: ErrorSection | None, options: Sequence[str] = ()
+    comparison: Comparison, findings: Findings, errors: ErrorSection | None, commands: Sequence[str]
 ) -> dict[str, Any]:
     """Return what README and page both show.
 
@@ -32,7 +30,7 @@ def shared_context(
         comparison: the comparison.
         findings: the findings in words.
         errors: the section on errors.
-        options: further words of the command that writes the report.
+        commands: the commands that compute the runs and the report again.
     """
     recorded, selection = comparison.recorded, comparison.selection
     return {
@@ -48,7 +46,7 @@ def shared_context(
         "bars": _bars(comparison),
         "published": published(comparison),
         "errors": errors,
-        "commands": commands(recorded, options),
+        "commands": commands,
         "unfinished": _unfinished(recorded),
         "missing": _missing(recorded, comparison.primary),
         "notes": [*recorded.notes, *(() if selection is None else selection.notes), *_mixed(recorded)],
@@ -86,7 +84,7 @@ def page_context(comparison: Comparison, drawings: Sequence[Drawing], folder: Pa
     Args:
         comparison: the comparison.
         drawings: the figures of the report, the one at the top first.
-        folder: the folder of the report, which links to records are relative to.
+        folder: the folder of the report.
     """
     images = {one.name: page.image(folder / one.name) for one in drawings}
     specs: list[dict[str, Any]] = []
@@ -114,29 +112,10 @@ def page_context(comparison: Comparison, drawings: Sequence[Drawing], folder: Pa
         "narrow": {one.name: one.narrow for one in drawings if one.narrow},
         "variants": page.variants(comparison.variants),
         "settings": page.settings(configs),
-        "runs": page.runs(comparison, folder),
+        "runs": page.runs(comparison),
+        "place": comparison.recorded.place,
         "runs_have_conditions": comparison.recorded.runs.condition.nunique() > 1,
     }
-
-
-def commands(tables: Tables, options: Sequence[str] = ()) -> list[str]:
-    """Return the recorded commands that compute the runs again, then the one that writes the report."""
-    name = str(tables.study["name"])
-    recorded = {_command(words) for words in tables.runs.command if words}
-    training = sorted(recorded) or [f"{command('train')} {shlex.quote(f'study={name}')}"]
-    reporting = [f"study={name}"]
-    if select := tables.study.get("select"):
-        reporting += [f"select={','.join(select['over'])}", f"by={select['by']}"]
-    return [*training, f"{command('report')} {shlex.join([*reporting, *options])}"]
-
-
-def _command(words: tuple[str, ...]) -> str:
-    program = Path(words[0]).name
-    if program == "train.py":
-        start = command("train").split()
-    else:
-        start = ["python", program] if program.endswith(".py") else program.split()  # "gatescope train"
-    return shlex.join([*start, *words[1:]])
 
 
 def _missing(recorded: Tables, primary: str) -> list[str]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from gatescope.analysis import style
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures import FigureModule, failure, save, title
 from gatescope.analysis.lookup import Found, UnknownName
 from gatescope.analysis.report import interactive, page
+from gatescope.analysis.report.tables import csv
 from gatescope.analysis.tables import NoData
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ FIGURES = (
     "timescales",
 )
 """The figures of a study that does not list `study.figures`."""
+PAPER_KINDS = ("png", "svg", "pdf")
+"""Formats of the figures for a paper."""
 
 
 @dataclass(frozen=True)
@@ -96,20 +99,25 @@ def _draw(name: str, module: FigureModule, comparison: Comparison, folder: Path,
     charts = interactive.charts(table, curves) if curves is not None else []
     save(figure, folder, name, ("png", "svg"))
     (folder / "numbers").mkdir(exist_ok=True)
-    table.to_csv(folder / "numbers" / f"{name}.csv", index=False, float_format="%.8g", lineterminator="\n")
+    (folder / "numbers" / f"{name}.csv").write_text(csv(table, "%.8g"), encoding="utf-8")
 
-    def at(width: float) -> Figure:
-        return figure if figure.get_figwidth() == width else module.draw(comparison, width)
+    def save_at(width: float, target: Path, stem: str, kinds: tuple[str, ...]) -> None:
+        if figure.get_figwidth() != width:
+            save(module.draw(comparison, width), target, stem, kinds)
+            return
+        save(figure, target, stem, [kind for kind in kinds if kind == "pdf"])
+        for kind in ("png", "svg"):
+            shutil.copyfile(folder / f"{name}.{kind}", target / f"{stem}.{kind}")
 
-    column, narrow = at(style.COLUMN), None
+    is_wide, narrow = figure.get_figwidth() != style.COLUMN, None
     with TemporaryDirectory() as elsewhere:
         target, stem = folder / "paper" if paper else Path(elsewhere), f"{name}_one_column"
         if paper:
-            save(column, target, stem)
-            save(at(style.TWO_COLUMNS), target, f"{name}_two_columns")
-        elif column is not figure:
-            save(column, target, stem, ("png", "svg"))
-        if column is not figure:
+            save_at(style.COLUMN, target, stem, PAPER_KINDS)
+            save_at(style.TWO_COLUMNS, target, f"{name}_two_columns", PAPER_KINDS)
+        elif is_wide:
+            save_at(style.COLUMN, target, stem, ("png", "svg"))
+        if is_wide:
             narrow = page.image(target / stem)
     return Drawing(name, str(module.TITLE), caption, None, table, charts, narrow)
 

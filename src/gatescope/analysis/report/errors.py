@@ -19,7 +19,9 @@ import pandas as pd
 
 from gatescope.analysis import error_tables, errors
 from gatescope.analysis.comparison import Comparison
+from gatescope.analysis.report.tables import csv
 from gatescope.analysis.statistics import Estimate
+from gatescope.analysis.tables import Texts
 from gatescope.analysis.units import unit_metric
 from gatescope.invocation import command
 from gatescope.tracking.predictions import classes
@@ -34,7 +36,7 @@ MAX_CHARACTERS = 160
 """Characters of a text that are shown."""
 FILES = ("confusion", "classes", "calibration", "errors")
 
-FindTexts = Callable[[Mapping[str, Any], pd.DataFrame], errors.Texts | None]
+FindTexts = Callable[[Mapping[str, Any], pd.DataFrame], Texts | None]
 """From a run's config and predictions to a lookup of texts by id; None where the texts are not available."""
 
 
@@ -130,14 +132,14 @@ class ErrorSection:
         return result
 
 
-def error_section(comparison: Comparison, find_texts: FindTexts | None = None) -> ErrorSection | None:
+def error_section(comparison: Comparison) -> ErrorSection | None:
     """Compute the section for the compared runs; None where none of them has kept predictions."""
     groups = errors.groups(comparison.tables)
     if not groups:
         return None
     classified = [group for group in groups if classes(group.runs[next(iter(group.runs))])]
     notes: list[str] = []
-    worst = [_worst_errors(comparison, group, find_texts, notes) for group in groups]
+    worst = [_worst_errors(comparison, group, notes) for group in groups]
     return ErrorSection(
         [_calibration(comparison, group) for group in classified],
         _concat([errors.per_class(group.pooled).assign(**group.key) for group in classified]),
@@ -165,12 +167,10 @@ def write(section: ErrorSection | None, folder: Path) -> None:
         if table is None or table.empty:
             path.unlink(missing_ok=True)
         else:
-            path.write_text(error_tables.csv(table), encoding="utf-8")
+            path.write_text(csv(table, "%.6g"), encoding="utf-8")
 
 
-def _worst_errors(
-    comparison: Comparison, group: errors.Group, find_texts: FindTexts | None, notes: list[str]
-) -> WorstErrors | None:
+def _worst_errors(comparison: Comparison, group: errors.Group, notes: list[str]) -> WorstErrors | None:
     """Return the worst errors of a group; the reason why there are none, or no texts, goes into `notes`."""
     place = f"{group.variant} ({group.condition})" if group.condition else group.variant
     runs = list(group.runs.values())
@@ -184,9 +184,8 @@ def _worst_errors(
         notes.append(f"the seeds of {place} were not tested on the same examples: their errors are not shown")
         return None
     texts = None
-    if find_texts is not None:
-        run_id, predictions = next(iter(group.runs.items()))
-        texts = find_texts(comparison.tables.configs.get(run_id, {}), predictions)
+    if comparison.tables.find_texts is not None:
+        texts = comparison.tables.find_texts(next(iter(group.runs)))
         if texts is None:
             notes.append(f"the texts of {group.condition or 'the test split'} are not available")
     table = errors.worst_over_seeds(runs, MAX_ERRORS, texts)

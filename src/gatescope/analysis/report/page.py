@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -20,6 +18,7 @@ from markupsafe import Markup
 from gatescope.analysis import style, words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.report import interactive, numbers
+from gatescope.analysis.report.links import web_address
 
 MAX_ROWS = 120
 """Rows of the numbers under a figure; the CSV has all of them."""
@@ -131,13 +130,8 @@ def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield prefix, json.dumps(node, ensure_ascii=False)
 
 
-def runs(comparison: Comparison, folder: Path) -> list[dict[str, Any]]:
-    """Return a row per recorded run, with links to its record and to its page on W&B.
-
-    Args:
-        comparison: the comparison.
-        folder: the folder of the report.
-    """
+def runs(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return a row per recorded run, with a link to its page on W&B."""
     tables = comparison.recorded
     values = tables.final(comparison.primary).set_index("run_id").value
     return [
@@ -149,8 +143,7 @@ def runs(comparison: Comparison, folder: Path) -> list[dict[str, Any]]:
             "fold": run["fold"],
             "status": run["status"],
             "value": float(values[run["run_id"]]),
-            "record": quote(Path(os.path.relpath(run["directory"], folder)).as_posix()),
-            "page": tables.pages.get(run["run_id"]),
+            "page": web_address(tables.pages.get(run["run_id"])),
             "commit": run["commit"] if isinstance(run["commit"], str) else None,
         }
         for run in tables.runs.to_dict("records")

@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from gatescope.analysis import words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.contrasts import Contrast
 from gatescope.analysis.report import numbers
-from gatescope.analysis.statistics import Estimate
-
-TEX = {"−": r"\ensuremath{-}", "∞": r"\ensuremath{\infty}", "–": "--", "λ": r"\ensuremath{\lambda}"}
-"""Characters that the LaTeX escaping keeps and plain pdflatex cannot typeset."""
+from gatescope.analysis.report.latex import latex
+from gatescope.analysis.statistics import LEVEL_TEXT, Estimate
+from gatescope.tracking.predictions import escape_formula
 
 BETWEEN = "between embedding and head"
 """Parameters of the recurrent stack, attention, and a decoder without its embedding and last map."""
@@ -45,6 +46,7 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
         "differences": differences(comparison),
         "selection": selection(comparison),
     }
+    captions = captions_of(comparison)
     for name, table in tables.items():
         stem = folder / name
         if table.text.empty:
@@ -53,13 +55,35 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
             continue
         formats = {
             ".md": markdown(table.text.columns, table.text.to_numpy().tolist()) + "\n",
-            ".csv": table.values.to_csv(index=False, lineterminator="\n"),
-            ".tex": latex(table.text),
+            ".csv": csv(table.values),
+            ".tex": latex(table.text, captions[name], f"tab:{comparison.study['name']}-{name}"),
         }
         for kind, text in formats.items():
             stem.with_suffix(kind).write_text(text, encoding="utf-8")
             paths.append(stem.with_suffix(kind))
     return paths
+
+
+def captions_of(comparison: Comparison) -> dict[str, str]:
+    """Return the caption of each table in LaTeX."""
+    primary, unit, question = (
+        words.metric(comparison.primary),
+        comparison.unit,
+        comparison.study.get("question"),
+    )
+    reference = words.variant(comparison.reference)
+    better = "higher" if comparison.higher_is_better else "lower"
+    bold = f"Bold: significantly ahead of every other variant ({better} is better)."
+    result = {
+        "variants": f"Mean over {unit}s with its {LEVEL_TEXT} interval; n: number of {unit}s. {bold}",
+        "differences": f"Each variant minus {reference} in {primary}, paired by {unit}, with simultaneous "
+        f"intervals of {LEVEL_TEXT} and adjusted p. Bold: the verdict holds.",
+    }
+    if comparison.selection is not None:
+        over = ", ".join(map(words.key, comparison.selection.over))
+        result["selection"] = f"Candidates for {over}, chosen by {words.metric(comparison.selection.by)}."
+    asks = question and (question if question.rstrip()[-1:] in ".?!" else f"{question}.")
+    return {name: f"{asks} {text}" if asks else text for name, text in result.items()}
 
 
 def variants(comparison: Comparison) -> ReportTable:
@@ -163,13 +187,17 @@ def markdown(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     return "\n".join("| " + " | ".join(map(numbers.cell, line)) + " |" for line in lines)
 
 
-def latex(table: pd.DataFrame) -> str:
-    r"""Format a booktabs `tabular` (\usepackage{booktabs}); cells between asterisks are bold."""
-    bold = table.map(lambda text: text.startswith("**"))
-    plain = table.map(lambda text: text.removeprefix("**").removesuffix("**"))
-    styler = plain.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
-    styler = styler.apply(lambda _: bold.map(lambda on: "textbf:--rwrap;" if on else ""), axis=None)
-    text = str(styler.to_latex(hrules=True, column_format="l" * len(table.columns)))
-    for character, command in TEX.items():
-        text = text.replace(character, command)
-    return text
+def csv(table: pd.DataFrame, digits: str | None = None) -> str:
+    """Format a table as CSV in which a spreadsheet takes no name or text for a formula.
+
+    Args:
+        table: the table.
+        digits: format of numbers, such as "%.6g"; default: exact.
+    """
+    texts = {str(name): table[name].map(_safe) for name in table if table[name].dtype.kind not in "iufb"}
+    safe = table.assign(**texts).rename(columns=_safe)
+    return str(safe.to_csv(index=False, float_format=digits, lineterminator="\n"))
+
+
+def _safe(value: Any) -> Any:
+    return escape_formula(value) if isinstance(value, str) else value

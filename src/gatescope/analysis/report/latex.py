@@ -1,0 +1,76 @@
+r"""Tables of a report in LaTeX, with `\usepackage{booktabs}`."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+from gatescope.analysis import words
+
+CHARACTERS = {
+    "−": r"\ensuremath{-}", "∞": r"\ensuremath{\infty}", "±": r"\ensuremath{\pm}", "–": "--",
+    "…": r"\dots{}", "λ": r"\ensuremath{\lambda}", "τ": r"\ensuremath{\tau}", "×": r"\ensuremath{\times}",
+    "₅₀": r"\textsubscript{50}",
+}  # fmt: skip
+"""Characters that the escaping keeps and pdflatex has in no font."""
+NAMES = ("variant", "minus")
+"""Columns of names of variants."""
+
+
+def latex(table: pd.DataFrame, caption: str, label: str) -> str:
+    """Format a table with caption and label; cells between asterisks are bold.
+
+    Args:
+        table: formatted cells.
+        caption: what the table shows.
+        label: such as "tab:first_light-variants".
+    """
+    bold = table.map(lambda text: text.startswith("**"))
+    plain = table.map(lambda text: text.removeprefix("**").removesuffix("**"))
+    for name in set(NAMES) & set(plain):
+        plain[name] = plain[name].map(words.variant)
+    for name in {"condition", "chosen", "value"} & set(plain):
+        plain[name] = plain[name].map(words.chosen)
+    plain, bold = (one.rename(columns=heading) for one in (plain, bold))
+    styler = plain.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    styler = styler.apply(lambda _: bold.map(lambda on: "textbf:--rwrap;" if on else ""), axis=None)
+    text = str(
+        styler.to_latex(
+            hrules=True,
+            column_format="".join("l" if _is_text(plain[name]) else "r" for name in plain),
+            caption=escape(caption),
+            label=re.sub(r"[^\w:.-]", "-", label, flags=re.ASCII),
+            position="htbp",
+            position_float="centering",
+        )
+    )
+    return _typeset(text)
+
+
+def heading(name: object) -> str:
+    """Return the heading of a column in words: "test macro F1" for "test/macro f1"."""
+    text = str(name)
+    if "/" not in text:
+        return text
+    before, _, metric = text.rpartition(" in ")
+    own = words.metric(metric.replace(" ", "_"))
+    return f"{before} in {own}" if before else own
+
+
+def escape(text: str) -> str:
+    """Return text that LaTeX shows as it is."""
+    cell = pd.DataFrame([[text]]).style.hide(axis="index").hide(axis="columns").format(escape="latex")
+    lines = cell.to_latex().splitlines()
+    return lines[1].removesuffix(r"\\").strip()
+
+
+def _is_text(column: pd.Series) -> bool:
+    """Return whether a column is aligned to the left: its cells do not begin with a number."""
+    return not column.str.match(r"^([-+−–]?[\d∞]|< |–|$)").all()
+
+
+def _typeset(text: str) -> str:
+    for character, command in CHARACTERS.items():
+        text = text.replace(character, command)
+    return text
