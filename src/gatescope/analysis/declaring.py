@@ -66,7 +66,8 @@ def check(tables: Tables, given: dict[str, Any]) -> dict[str, Any]:
         return given
     variants = sorted(runs.runs.variant.unique())
     if (metric := given.get("primary")) is not None:
-        logged = [name for name in summary_names(runs, "") if "/" in name]
+        numbers = {*runs.metrics.name, *runs.runs.select_dtypes("number")}
+        logged = [name for name in summary_names(runs, "") if "/" in name and name in numbers]
         _require("study.primary", metric, [m for m in logged if runs.final(m).value.notna().any()])
         lower = any(word in metric for word in study.LOW_IS_GOOD)
         given = {"direction": "min" if lower else "max"} | given
