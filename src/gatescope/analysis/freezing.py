@@ -140,11 +140,13 @@ def _files(tables: Traced, options: Mapping[str, Any], digits: int | None) -> di
         "has_texts": tables.find_texts is not None,
         "digits": digits,
         "columns": {str(name): str(dtype) for name, dtype in tables.runs.dtypes.items()},
+        "trial_columns": {str(name): str(dtype) for name, dtype in tables.trials.dtypes.items()},
         "versions": {name: version(name) for name in DRAWS},
     }
     files = {
         "study.json": json.dumps(study, indent=2, ensure_ascii=False).encode() + b"\n",
         "runs.jsonl": _lines(_run_rows(tables)),
+        "trials.jsonl": _lines({"row": _cells(row)} for row in tables.trials.to_dict("records")),
         "metrics.csv": _metrics(tables, digits),
         "measurements.jsonl": _lines(
             {"run_id": run_id} | _rounded(payload, digits)
@@ -165,11 +167,15 @@ def _run_rows(tables: Tables) -> Iterable[dict[str, Any]]:
         run_id = row["run_id"]
         identity = tables.identities[run_id]
         yield {
-            "row": {name: None if value != value else value for name, value in row.items()},
+            "row": _cells(row),
             **{key: getattr(tables, part).get(run_id) for part, key in PARTS.items()},
             "tags": identity.tags,
             "result": identity.result,
         }
+
+
+def _cells(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(name): None if value != value else value for name, value in row.items()}
 
 
 def _metrics(tables: Traced, digits: int | None) -> bytes:

@@ -9,6 +9,7 @@ records. The file is a ZIP archive of text files, which pandas reads:
     metrics.csv             run_id, step, epoch, time, name, value
     measurements.jsonl      an object a measurement, as in the records' readings.jsonl, with run_id
     predictions/<run>.csv   as in the records, see `gatescope.tracking.predictions`
+    trials.jsonl            an object a trial of a tuned study: its row of the table of trials
     texts.jsonl             an object a run: the texts of its test examples that the report shows, by id
 
 Numbers are exact if the file then has at most `freezing.MAX_BYTES`. Otherwise logged values, measurements and
@@ -31,7 +32,7 @@ import pandas as pd
 
 from gatescope.analysis.record_files import NoRuns
 from gatescope.analysis.record_tables import measurements_table
-from gatescope.analysis.tables import METRIC_COLUMNS, Tables, Texts
+from gatescope.analysis.tables import METRIC_COLUMNS, TRIAL_COLUMNS, Tables, Texts
 from gatescope.invocation import command
 from gatescope.tracking import predictions, variants
 
@@ -75,6 +76,7 @@ class FrozenSource:
             identities={run_id: variants.Run(row["tags"], row["result"]) for run_id, row in by_id.items()},
             notes=tuple(study["notes"]),
             place=study["place"],
+            trials=_trials(archive.get("trials.jsonl", b""), study.get("trial_columns", {})),
             read_predictions=_predictions_of(archive),
             find_texts=(lambda run_id: _texts_of(texts.get(run_id))) if study["has_texts"] else None,
         )
@@ -127,6 +129,12 @@ def _runs(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.D
         {name: pd.Series([row[name] for row in cells], dtype=dtype) for name, dtype in columns.items()}
     )
     return table.assign(command=table.command.map(tuple))
+
+
+def _trials(content: bytes, columns: Mapping[str, str]) -> pd.DataFrame:
+    """Return the table of trials, empty where the study was not tuned."""
+    rows = [json.loads(line) for line in content.splitlines()]
+    return _runs(rows, columns) if rows else pd.DataFrame(columns=TRIAL_COLUMNS)
 
 
 def _read_metrics(content: bytes) -> pd.DataFrame:

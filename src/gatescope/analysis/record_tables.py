@@ -11,7 +11,7 @@ import pandas as pd
 
 from gatescope.analysis.data_variance import split_digests
 from gatescope.analysis.record_files import RunRecord
-from gatescope.analysis.tables import MEASUREMENT_COLUMNS, METRIC_COLUMNS, RUN_COLUMNS, Tables
+from gatescope.analysis.tables import MEASUREMENT_COLUMNS, METRIC_COLUMNS, RUN_COLUMNS, TRIAL_COLUMNS, Tables
 from gatescope.instruments.measurements import TESTED
 from gatescope.tracking import variants
 from gatescope.tracking.identity import data_name, digest, result_config
@@ -30,11 +30,23 @@ def build_tables(study: str, records: Sequence[RunRecord], notes: Sequence[str] 
         notes: Notes on the reading of the records.
     """
     notes = list(notes)
-    records = _without_superseded(records, notes)
-    identities = {record.run_id: _identity(record) for record in records}
+    everything = _without_superseded(records, notes)
+    records = [record for record in everything if _stage(record) != "trial"]
+    trials = [record for record in everything if _stage(record) == "trial"]
+    if not records:
+        records, trials = trials, []
+        notes.append("all runs are trials of a search that has not ended: each setting is a condition")
+    identities = {record.run_id: _compared(record, bool(trials)) for record in everything}
     labels = variants.labels(identities, variants.REPLICATES)
     notes += _trial_notes(identities)
     runs = _runs_table(records, labels, identities)
+    tried = pd.DataFrame(columns=TRIAL_COLUMNS)
+    if trials:
+        settings = _settings(everything)
+        runs = runs.assign(setting=runs.run_id.map(settings).fillna(""))
+        tried = _runs_table(trials, labels, identities)
+        numbers = {record.run_id: record.config["tune"]["number"] for record in trials}
+        tried = tried.assign(number=tried.run_id.map(numbers), setting=tried.run_id.map(settings))
     by_id = {record.run_id: record for record in records}
     last_first = [by_id[run_id] for run_id in runs.sort_values("started", kind="stable").run_id[::-1]]
     studies = [node for record in last_first if isinstance(node := record.config.get("study"), dict)]
@@ -57,10 +69,38 @@ def build_tables(study: str, records: Sequence[RunRecord], notes: Sequence[str] 
         identities=identities,
         notes=tuple(notes),
         place=records[0].directory.parent.as_posix(),
+        trials=tried,
     )
     for note in notes:
         log.warning(note)
     return tables
+
+
+def _stage(record: RunRecord) -> str | None:
+    """Return the stage of a tuned study that a run belongs to: trial, final, or None."""
+    tune = record.config.get("tune")
+    return tune.get("stage") if isinstance(tune, dict) else None
+
+
+def _compared(record: RunRecord, has_trials: bool) -> variants.Run:
+    """Return the identity of a run without the keys that were tuned."""
+    identity = _identity(record)
+    stages = ("trial", "final") if has_trials else ("final",)
+    return variants.Run(identity.tags, variants.compared_config(record.config, identity.result, stages))
+
+
+def _settings(records: Sequence[RunRecord]) -> dict[str, str]:
+    """Return the values of the tuned keys by run id, such as "lr=0.01, dropout=0.3"."""
+    flat = {r.run_id: dict(variants.leaves(_identity(r).result)) for r in records}
+    names = variants.short_names({key for values in flat.values() for key in values} | {"seed"})
+    return {
+        record.run_id: ", ".join(
+            f"{names[key]}={variants.value_text(flat[record.run_id][key])}"
+            for key in variants.tuned_keys(record.config)
+            if _stage(record) is not None and key in flat[record.run_id]
+        )
+        for record in records
+    }
 
 
 def _identity(record: RunRecord) -> variants.Run:

@@ -84,6 +84,8 @@ def select(tables: Tables) -> Selection | None:
     Raises:
         SelectionError: a key does not differ among the runs, or no run has the metric.
     """
+    if len(tables.trials):
+        return _tuned(tables)
     declared = tables.study.get("select")
     if not declared:
         return None
@@ -123,6 +125,64 @@ def select(tables: Tables) -> Selection | None:
     return Selection(
         over, by, higher, _restricted(tables, table, is_chosen, over), tuple(grid), chosen, tuple(notes)
     )
+
+
+def _tuned(tables: Tables) -> Selection:
+    """Return the selection of a tuned study: its trials, and the settings of its final runs."""
+    trials = tables.trials
+    finished = tables.runs[tables.runs.status == "finished"]
+    settings = finished[finished.setting != ""].drop_duplicates(["variant", "condition"])
+    chosen = {(str(r.variant), str(r.condition)): str(r.setting) for r in settings.itertuples()}
+    grid: list[Candidate] = []
+    for condition in study.conditions(trials):
+        for variant in style.order(trials.variant[trials.condition == condition]):
+            own = trials[(trials.condition == condition) & (trials.variant == variant)]
+            for setting, part in own.sort_values("number").groupby("setting", sort=False):
+                is_chosen = chosen.get((variant, condition)) == setting
+                grid.append(_trial(tables, part.assign(value=setting), is_chosen))
+    tune = tables.configs[str(settings.run_id.iloc[0])]["tune"] if len(settings) else {}
+    minutes = float(pd.to_numeric(trials.seconds).sum()) / 60
+    note = (
+        f"settings were tuned by {tune.get('sampler', 'a')} search, {int(trials.number.max()) + 1} trials a "
+        f"variant: {len(trials)} runs, {minutes:.0f} minutes of computing"
+    )
+    over = tuple(key for key, domain in tune.get("space", {}).items() if domain is not None)
+    by = validated_metric(tables)
+    return Selection(
+        over, by, study.higher_is_better(tables, by), tables.finished(), tuple(grid), chosen, (note,)
+    )
+
+
+def _trial(tables: Tables, part: pd.DataFrame, is_chosen: bool) -> Candidate:
+    """Return one setting of a tuned variant; `part` has its trials, one for each seed of the search."""
+    condition, done = str(part.condition.iloc[0]), part.status == "finished"
+    primary, by = study.own_metric(tables, condition)[0], validated_metric(tables, condition)
+    validation, test = (
+        unit_metric(part.assign(value=_column(part, column).where(done)), scale_of(metric))
+        for column, metric in ((f"best/{by}", by), (primary, primary))
+    )
+    return Candidate(
+        str(part.variant.iloc[0]), condition, str(part.setting.iloc[0]), validation, test,
+        int(part.unit.nunique()), is_chosen,
+    )  # fmt: skip
+
+
+def _column(part: pd.DataFrame, name: str) -> pd.Series:
+    """Return a column of numbers; NaN where no trial has it."""
+    numbers: pd.Series = part.reindex(columns=[name])[name].astype(float)
+    return numbers
+
+
+def validated_metric(tables: Tables, condition: str | None = None) -> str:
+    """Return the metric on validation by which weights and settings were chosen.
+
+    Args:
+        tables: the study.
+        condition: the condition, whose runs may have data with a metric of their own; default: any.
+    """
+    runs = tables.runs if condition is None else tables.runs[tables.runs.condition == condition]
+    task = next((own for run in runs.run_id if (own := tables.tasks.get(run))), tables.task)
+    return f"validation/{(task.get('monitor') or task).get('metric', 'loss')}"
 
 
 def _checked(tables: Tables, declared: Any) -> tuple[tuple[str, ...], str]:

@@ -20,6 +20,7 @@ RUN_COLUMNS = [
     "status", "reason", "started", "seconds", "parameters", "between_parameters", "stack_parameters",
     "hidden_size", "commit", "dirty", "command", "directory",
 ]  # fmt: skip
+TRIAL_COLUMNS = [*RUN_COLUMNS, "number", "setting"]
 METRIC_COLUMNS = ["run_id", "step", "epoch", "time", "name", "value"]
 MEASUREMENT_COLUMNS = ["run_id", "step", "epoch", "name", "kind", "value", "payload", "tested"]
 
@@ -56,6 +57,8 @@ class Tables:
         axes: Parts of the condition by run id, `key=value` by the full name of the key.
         identities: What the labels were derived from, by run id.
         notes: Remarks on the records for the reader (damaged lines, superseded runs, ...).
+        trials: The trials by which the settings of the runs were chosen, as `runs` and with `number`, the
+            number of the trial, and `setting`, such as "lr=0.01"; `runs` then has `setting` too.
         place: Where the records of the runs are, for the reader; "" if that is not known.
         read_predictions: Returns the predictions of a run by its id; default: from the directory of the run.
         find_texts: Returns the lookup of the texts of a run's test examples by the id of the run, or None
@@ -74,6 +77,7 @@ class Tables:
     axes: dict[str, dict[str, str]] = field(default_factory=dict)
     identities: dict[str, variants.Run] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    trials: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=TRIAL_COLUMNS))
     place: str = ""
     read_predictions: Callable[[str], pd.DataFrame | None] | None = None
     find_texts: Callable[[str], Texts | None] | None = None

@@ -9,6 +9,7 @@ import pandas as pd
 
 from gatescope.analysis import study, style
 from gatescope.analysis.intervals import Scale, metric_intervals, scale_of
+from gatescope.analysis.selection import validated_metric
 from gatescope.analysis.statistics import expected_best
 from gatescope.analysis.tables import NoData, Tables
 from gatescope.analysis.units import mean_by_unit
@@ -18,6 +19,8 @@ COLUMNS = ["condition", "variant", "trials", "mean", "low", "high", "n"]
 
 def validation_metric(tables: Tables) -> str:
     """Return the metric on validation that settings are judged by: `study.select.by`, else the task's."""
+    if len(tables.trials):
+        return validated_metric(tables)
     selecting = tables.study.get("select")
     named = selecting.get("by") if isinstance(selecting, dict) else None
     return str(named or f"validation/{tables.task.get('metric', 'loss')}")
@@ -40,6 +43,8 @@ def expected_best_scores(tables: Tables) -> pd.DataFrame:
     Raises:
         NoData: no variant has several settings with a score on validation.
     """
+    if len(tables.trials):
+        return _of_search(tables)
     name = validation_metric(tables)
     sign = 1 if study.higher_is_better(tables, name) else -1
     runs = tables.runs
@@ -59,6 +64,24 @@ def expected_best_scores(tables: Tables) -> pd.DataFrame:
     if not rows:
         raise NoData(f"no variant has several settings with a finite best {name.replace('_', ' ')}")
     return pd.concat(rows, ignore_index=True)[COLUMNS]
+
+
+def _of_search(tables: Tables) -> pd.DataFrame:
+    """Return the expected best scores of the trials of a tuned study; see `expected_best_scores`."""
+    name = validation_metric(tables)
+    sign = 1 if study.higher_is_better(tables, name) else -1
+    trials = tables.trials
+    score = sign * pd.to_numeric(trials[f"best/{name}"]).where(trials.status == "finished")
+    table = trials[["variant", "condition", "setting", "unit"]].assign(score=score)
+    table = table[np.isfinite(table.score)]
+    found = [
+        curve.assign(condition=condition, variant=variant)
+        for (condition, variant), own in table.groupby(["condition", "variant"], sort=False)
+        if (curve := _curve(own, sign, scale_of(name))) is not None
+    ]
+    if not found:
+        raise NoData("no variant has several trials with a score on validation")
+    return pd.concat(found, ignore_index=True)[COLUMNS]
 
 
 def _split(tables: Tables, run_id: str) -> tuple[str, str]:

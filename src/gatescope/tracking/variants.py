@@ -55,17 +55,24 @@ class Run:
         return cls(tags(cfg), compared_config(cfg, result_config(cfg)))
 
 
-def compared_config(cfg: Mapping[str, Any], result: Mapping[str, Any]) -> Mapping[str, Any]:
+def compared_config(
+    cfg: Mapping[str, Any], result: Mapping[str, Any], stages: Collection[str] = ("final",)
+) -> Mapping[str, Any]:
     """Return the config by which a run is compared with others: without keys that were tuned for its variant.
 
     Args:
         cfg: Config of the run.
         result: The part of it that defines the result.
+        stages: Stages of tuning whose runs are compared without these keys.
     """
     tune = cfg.get("tune") or {}
-    if tune.get("stage") != "final":
-        return result
-    return _without(result, [key for key, domain in tune["space"].items() if domain is not None])
+    return _without(result, tuned_keys(cfg)) if tune.get("stage") in stages else result
+
+
+def tuned_keys(cfg: Mapping[str, Any]) -> list[str]:
+    """Return the dotted keys that `tune.space` names."""
+    space = (cfg.get("tune") or {}).get("space") or {}
+    return [str(key) for key, domain in space.items() if domain is not None]
 
 
 @dataclass(frozen=True)
