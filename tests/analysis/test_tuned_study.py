@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from gatescope.analysis.comparison import compare
+from gatescope.analysis.importance import importances
 from gatescope.analysis.report import write_report
 from gatescope.analysis.runs import RecordSource
 from gatescope.analysis.statistics import expected_best
@@ -88,3 +91,23 @@ def test_a_search_that_has_not_ended_is_shown_as_it_is(tmp_path: Path) -> None:
     tables = RecordSource(tmp_path, "toy").tables()
     assert set(tables.runs.condition) == {"lr=0.01", "lr=0.02", "lr=0.04"}
     assert any("search that has not ended" in note for note in tables.notes)
+
+
+def test_the_importance_is_that_of_the_key_that_the_score_depends_on(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    space = SPACE | {"model.dropout": [0.0, 0.3, 0.5]}
+    for number in range(24):
+        rate, dropout = float(10 ** rng.uniform(-3, -1)), float(rng.choice([0.0, 0.3, 0.5]))
+        tune = {"stage": "trial", "number": number, "space": space, "sampler": "random", "trials": 24}
+        config = {"optimizer": {"lr": rate}, "model": {"dropout": dropout}, "tune": tune}
+        score = 0.9 - (math.log10(rate) + 2) ** 2 / 2  # dropout has no effect
+        write_run(tmp_path, "gru-none", 1000, validation=score, config=config, suffix=f"-{number}", epochs=1)
+    final = config | {"tune": tune | {"stage": "final", "number": 0}}
+    for seed in range(2):
+        write_run(tmp_path, "gru-none", seed, config=final, epochs=1)
+    table = importances(RecordSource(tmp_path, "toy").tables()).set_index("key").importance
+    assert table.sum() == pytest.approx(1)
+    assert table["optimizer.lr"] > 0.9
+    readme = write_report(RecordSource(tmp_path, "toy"), tmp_path / "out", paper=False)
+    assert (readme.parent / "numbers" / "hyperparameters.csv").exists()
+    assert (readme.parent / "expected_best.png").exists()

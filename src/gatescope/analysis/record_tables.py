@@ -42,11 +42,16 @@ def build_tables(study: str, records: Sequence[RunRecord], notes: Sequence[str] 
     runs = _runs_table(records, labels, identities)
     tried = pd.DataFrame(columns=TRIAL_COLUMNS)
     if trials:
-        settings = _settings(everything)
-        runs = runs.assign(setting=runs.run_id.map(settings).fillna(""))
-        tried = _runs_table(trials, labels, identities)
+        values = {record.run_id: _tuned_values(record) for record in everything}
+        settings = _settings(values)
+        runs = runs.assign(setting=runs.run_id.map(settings))
         numbers = {record.run_id: record.config["tune"]["number"] for record in trials}
-        tried = tried.assign(number=tried.run_id.map(numbers), setting=tried.run_id.map(settings))
+        tried = _runs_table(trials, labels, identities)
+        tried = tried.assign(
+            number=tried.run_id.map(numbers),
+            setting=tried.run_id.map(settings),
+            values=[json.dumps(values[run_id]) for run_id in tried.run_id],
+        )
     by_id = {record.run_id: record for record in records}
     last_first = [by_id[run_id] for run_id in runs.sort_values("started", kind="stable").run_id[::-1]]
     studies = [node for record in last_first if isinstance(node := record.config.get("study"), dict)]
@@ -89,17 +94,19 @@ def _compared(record: RunRecord, has_trials: bool) -> variants.Run:
     return variants.Run(identity.tags, variants.compared_config(record.config, identity.result, stages))
 
 
-def _settings(records: Sequence[RunRecord]) -> dict[str, str]:
-    """Return the values of the tuned keys by run id, such as "lr=0.01, dropout=0.3"."""
-    flat = {r.run_id: dict(variants.leaves(_identity(r).result)) for r in records}
-    names = variants.short_names({key for values in flat.values() for key in values} | {"seed"})
+def _tuned_values(record: RunRecord) -> dict[str, Any]:
+    """Return the values of the tuned keys; empty for a run that was not tuned."""
+    values = dict(variants.leaves(_identity(record).result))
+    keys = variants.tuned_keys(record.config) if _stage(record) is not None else []
+    return {key: values[key] for key in keys if key in values}
+
+
+def _settings(values: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the values of the tuned keys by run id as text, such as "lr=0.01, dropout=0.3"."""
+    names = variants.short_names({key for own in values.values() for key in own} | {"seed"})
     return {
-        record.run_id: ", ".join(
-            f"{names[key]}={variants.value_text(flat[record.run_id][key])}"
-            for key in variants.tuned_keys(record.config)
-            if _stage(record) is not None and key in flat[record.run_id]
-        )
-        for record in records
+        run_id: ", ".join(f"{names[key]}={variants.value_text(value)}" for key, value in own.items())
+        for run_id, own in values.items()
     }
 
 

@@ -20,7 +20,7 @@ RUN_COLUMNS = [
     "status", "reason", "started", "seconds", "parameters", "between_parameters", "stack_parameters",
     "hidden_size", "commit", "dirty", "command", "directory",
 ]  # fmt: skip
-TRIAL_COLUMNS = [*RUN_COLUMNS, "number", "setting"]
+TRIAL_COLUMNS = [*RUN_COLUMNS, "number", "setting", "values"]
 METRIC_COLUMNS = ["run_id", "step", "epoch", "time", "name", "value"]
 MEASUREMENT_COLUMNS = ["run_id", "step", "epoch", "name", "kind", "value", "payload", "tested"]
 
@@ -58,7 +58,8 @@ class Tables:
         identities: What the labels were derived from, by run id.
         notes: Remarks on the records for the reader (damaged lines, superseded runs, ...).
         trials: The trials by which the settings of the runs were chosen, as `runs` and with `number`, the
-            number of the trial, and `setting`, such as "lr=0.01"; `runs` then has `setting` too.
+            number of the trial, `setting`, such as "lr=0.01", and `values` of the tuned keys as JSON. `runs`
+            then has `setting` too.
         place: Where the records of the runs are, for the reader; "" if that is not known.
         read_predictions: Returns the predictions of a run by its id; default: from the directory of the run.
         find_texts: Returns the lookup of the texts of a run's test examples by the id of the run, or None

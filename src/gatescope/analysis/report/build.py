@@ -25,7 +25,7 @@ from gatescope.analysis.report import numbers, page
 from gatescope.analysis.report import tables as report_tables
 from gatescope.analysis.report.commands import commands
 from gatescope.analysis.report.context import figures_context, page_context, shared_context
-from gatescope.analysis.report.drawings import FIGURES, draw
+from gatescope.analysis.report.drawings import FIGURES, OF_TRIALS, draw
 from gatescope.analysis.report.findings import DEFAULT, Findings, write_findings
 from gatescope.analysis.report.findings import LOOKUP as findings_modules
 from gatescope.analysis.report.findings.headline import bars
@@ -191,6 +191,8 @@ def _write(
         comparison, findings_modules.find(options.findings or named, trust or options.findings in typed)
     )
     names = options.figures or comparison.study.get("figures") or FIGURES
+    if not options.figures and len(tables.trials):  # a study names its figures before it is tuned
+        names = [*names, *(name for name in OF_TRIALS if name not in names)]
     found = [figure_modules.find(str(name), trust or name in typed) for name in names]
     drawings = [draw(one, comparison, folder, options.paper) for one in found]
     repeating = commands(tables, options.words, is_frozen)

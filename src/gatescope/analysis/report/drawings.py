@@ -27,6 +27,7 @@ FIGURES = (
     "paired_differences",
     "critical_difference",
     "expected_best",
+    "hyperparameters",
     "pareto",
     "confusion_matrix",
     "calibration",
@@ -40,6 +41,8 @@ FIGURES = (
     "timescales",
 )
 """The figures of a study that does not list `study.figures`."""
+OF_TRIALS = ("expected_best", "hyperparameters")
+"""The figures of the trials of a tuned study."""
 PAPER_KINDS = ("png", "svg", "pdf")
 """Formats of the figures for a paper."""
 
