@@ -1,4 +1,4 @@
-"""How much each tuned key mattered: functional analysis of variance (Hutter et al. 2014), as Optuna computes it."""
+"""How much each tuned key mattered: functional analysis of variance (Hutter et al. 2014), by Optuna."""
 
 from __future__ import annotations
 
