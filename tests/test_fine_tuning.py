@@ -34,7 +34,7 @@ def write_texts(path: Path, words: dict[str, tuple[str, ...]]) -> Path:
 
 def config(root: Path, *overrides: str) -> DictConfig:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("config", [f"root={root}", *FAST, *OPTIONS, *overrides])
+        return compose("config", ["recipe=none", f"root={root}", *FAST, *OPTIONS, *overrides])
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +136,9 @@ def test_the_subwords_of_the_other_run_are_kept(folder: Path, first: RunResult) 
 def test_the_rows_of_a_decoder_follow_their_symbols(tmp_path: Path) -> None:
     sizes = ("data=dates", "data.train=32", "data.validation=8", "data.test=8", "attention=dot", *SIZES)
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        start = run(compose("config", [f"root={tmp_path}", *FAST, *sizes]))
+        start = run(compose("config", ["recipe=none", f"root={tmp_path}", *FAST, *sizes]))
         other = ("data.seed=1", f"from={start.directory.name}", "freeze=[embedding,stack,decoder.output]")
-        result = run(compose("config", [f"root={tmp_path}", *FAST, *sizes, *other]))
+        result = run(compose("config", ["recipe=none", f"root={tmp_path}", *FAST, *sizes, *other]))
     old, new = start.data.task, result.data.task
     assert old.target_vocabulary != new.target_vocabulary, "other dates, other frequencies"
     before, after = weights(start), weights(result)
@@ -174,7 +174,7 @@ def test_what_does_not_fit_is_one_message(
     if options[0] == "model=majority":
         words = [word for word in words if not word.startswith("model.")]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("config", [f"root={folder / 'runs'}", *FAST, *words])
+        cfg = compose("config", ["recipe=none", f"root={folder / 'runs'}", *FAST, *words])
     with pytest.raises(ConfigError, match=said):
         run(cfg)
 

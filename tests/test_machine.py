@@ -41,16 +41,19 @@ def refused(cfg: Any) -> str:
 
 TOO_MUCH = {
     "trainer.devices=1000": ("trainer.devices: given 1000 processes", "at most 16"),
-    "data.workers=10000": ("data.workers: given 10000 processes", "at most 16, or 0"),
+    "data.workers=10000": ("data.workers: given 10000", "at most 1000"),
     "trainer.threads=100000": ("trainer.threads: given 100000", "at most 1024, or null"),
     "model.layers=100000": ("model.layers: given 100000", "less than or equal to 1000"),
     "model.hidden_size=10000000": ("model.hidden_size: given 10000000 with model.layers=1", "8.0 GiB"),
-    "model.hidden_size=9999999999999999999": ("model.hidden_size: given", "less than or equal to 100000000"),
+    "model.hidden_size=9999999999999999999": ("model.hidden_size: given", "at most 1e+12"),
     "model.parameters=1000000000000": ("model.parameters: given 1000000000000", "14,901.2 GiB"),
     "model.embedding_size=1000000000": ("model.embedding_size: given", "less than or equal to 100000"),
     "data.batch_size=1000000000000": ("data.batch_size: given 1000000000000", "at most 2147483647"),
-    "data.seed=100000000000000": ("data.seed: given 100000000000000", "at most 4294967295"),
-    "+trainer.max_time={weeks:1e300}": ("trainer.max_time: given", "days:hours:minutes:seconds"),
+    "data.seed=100000000000000": ("data.seed: given 100000000000000", "at most 1e+12"),
+    "+trainer.max_time={weeks:1e300}": (
+        "trainer.max_time.weeks: given 1e+300",
+        "the largest number of float32",
+    ),
     "+trainer.max_time=999999999999:00:00:00": ("trainer.max_time: given", "days:hours:minutes:seconds"),
 }
 

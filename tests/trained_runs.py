@@ -29,7 +29,7 @@ def trained_run(root: Path, *overrides: str) -> Path:
     """The directory of a run of two epochs."""
     fast = ("trainer.max_epochs=2", "trainer.threads=1", "tracking=off", "instruments=off")
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("config", [f"root={root}", *fast, *overrides])
+        cfg = compose("config", ["recipe=none", f"root={root}", *fast, *overrides])
     return run(cfg).directory
 
 

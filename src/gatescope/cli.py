@@ -188,10 +188,13 @@ def _recorded_metric(cfg: DictConfig) -> float:
     return monitored_value(run_dir(cfg))
 
 
+def _is_sweep() -> bool:
+    """Return whether this job is one of a sweep; a job that is called from Python is none."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
 def _sweeper_waits() -> bool:
-    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
-        return False
-    return str(HydraConfig.get().sweeper.get("_target_")).endswith(".StudySweeper")
+    return _is_sweep() and str(HydraConfig.get().sweeper.get("_target_")).endswith(".StudySweeper")
 
 
 def _run(cfg: DictConfig) -> float:
@@ -213,7 +216,7 @@ def _run(cfg: DictConfig) -> float:
         raise SystemExit(PREEMPTED) from error
     except Exception as error:
         code = report_error(error)
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+        if _is_sweep():
             raise
         raise SystemExit(code) from error  # Hydra adds a message of its own to any other exception
     metrics = [
@@ -222,7 +225,7 @@ def _run(cfg: DictConfig) -> float:
         if name.startswith("test/")
     ]
     log.info("finished: %s  %s", result.directory, "  ".join(metrics))
-    if HydraConfig.get().mode != RunMode.MULTIRUN:
+    if not _is_sweep():
         for line in lines_of_run(cfg):
             log.info("%s", line)
     return result.monitored

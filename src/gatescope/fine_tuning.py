@@ -28,7 +28,9 @@ log = logging.getLogger(__name__)
 
 SECTIONS = ("model", "attention", "decoder")
 """Sections of a config that define the shapes of the weights."""
-ANY_VALUE = frozenset({"dropout", "name", "kernel", "initialisation", "chrono", "_partial_", "beam"})
+ANY_VALUE = frozenset(
+    {"dropout", "embedding_std", "name", "kernel", "initialisation", "chrono", "_partial_", "beam"}
+)
 """Keys of these sections that may differ from those of the other run."""
 HEAD = "head."
 SCALE = (".mean", ".deviation")

@@ -21,6 +21,8 @@ from gatescope.tracking.runfile import read_config, read_run
 GROUPS = ("data", "model", "attention", "decoder")
 CHOOSE_GROUPS = ("experiment", "study")
 """Groups whose options choose options of the others."""
+OF_RECIPE = ("bidirectional", "dropout")
+"""Keys of a model whose defaults are those of the recipe."""
 
 
 def with_options_of_start(words: Sequence[str]) -> list[str]:
@@ -74,6 +76,8 @@ def options_of(directory: Path, groups: Sequence[str]) -> list[str]:
                 continue
             if best is None or len(differences) < len(best[1]):
                 best = (option, differences)
+        if best is not None and group == "model":  # their defaults follow from the data, which may be others
+            best[1].update({key: _value(wanted[key]) for key in OF_RECIPE if key in wanted})
         if best is not None:
             words += [f"{group}={best[0]}", *(f"{group}.{key}={value}" for key, value in best[1].items())]
     return words

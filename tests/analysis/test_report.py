@@ -173,7 +173,7 @@ def test_a_figure_that_cannot_be_drawn_shows_the_reason(tmp_path: Path) -> None:
     write_run(tmp_path, "gru-none", 0, study=study)
     text = report(tmp_path, tmp_path / "out")
     assert "Left out: **Vanishing curves** (no finished run has measurements of" in text
-    assert "**Pie chart** (there is no figure 'pie_chart'." in text
+    assert "**Pie chart** (pie_chart is no figure of this package" in text
 
 
 def test_only_failed_runs_raise_an_error(tmp_path: Path) -> None:
@@ -313,6 +313,7 @@ def test_an_empty_index_shows_the_first_command(tmp_path: Path) -> None:
     assert "study=first_light" in write_index(tmp_path / "reports").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_percentages_are_written_in_one_way(toy: Path, tmp_path: Path) -> None:
     folder = write_report(RecordSource(toy, "toy"), tmp_path, paper=False).parent
     page = re.sub(r"(?s)<(script|style).*?</\1>", "", (folder / "report.html").read_text(encoding="utf-8"))

@@ -159,6 +159,7 @@ def test_errors_name_missing_runs_and_projects(server: StandIn, tmp_path: Path) 
         WandbSource("nowhere", "toy").tables()
 
 
+@pytest.mark.slow
 def test_a_report_can_be_written_from_wandb(server: StandIn, tmp_path: Path) -> None:
     for seed in range(2):
         logged(server, write_run(tmp_path / "runs", "gru-none", seed, measurements=[]))

@@ -248,6 +248,7 @@ def typos(draw: st.DrawFn) -> tuple[str, str]:
     return key, f"{parent}.{wrong}".lstrip(".")
 
 
+@pytest.mark.slow
 @given(typo=typos())
 @settings(deadline=None, max_examples=25)
 def test_a_typo_in_any_key_is_answered_with_the_right_key(typo: tuple[str, str]) -> None:

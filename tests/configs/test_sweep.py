@@ -50,7 +50,7 @@ def sweep(tmp_path: Path) -> Iterator[Sweep]:
 
         hydra = Hydra.create_main_hydra2("train", create_config_search_path(str(CONF)))
         try:
-            swept.returns = hydra.multirun("config", task, [f"root={tmp_path}", *overrides])  # type: ignore[attr-defined]
+            swept.returns = hydra.multirun("config", task, [f"root={tmp_path}", "recipe=none", *overrides])  # type: ignore[attr-defined]
         finally:
             GlobalHydra.instance().clear()
         return list(ran)

@@ -150,6 +150,9 @@ def distance(found: Tensor, expected: Tensor) -> float:
 @pytest.mark.parametrize(("cell", "kernel"), KERNELS)
 def test_a_pass_under_autocast_is_near_one_in_float32(cell: str, kernel: str, device: torch.device) -> None:
     """bfloat16 has 8 bits: only gross faults, such as a wrong type, are found."""
+    narrow = device.type == "cpu" and torch.backends.cpu.get_cpu_capability() != "AVX512"
+    if narrow and kernel == "torch" and cell.startswith("lstm"):
+        pytest.skip("torch's LSTM (oneDNN) has no bfloat16 on a CPU without AVX-512")
     case = Case(cell, True, 1, device)
     stack = set_kernel(case.stack, kernel).to(device)
     x, every, lengths = case.x.to(device), case.every.to(device), case.lengths

@@ -71,6 +71,7 @@ def test_workers_of_joblib_end_with_the_sweep_that_is_killed(tmp_path: Path) -> 
     assert alive == []
 
 
+@pytest.mark.slow
 def test_a_run_of_joblib_fails_alone_with_its_reason(tmp_path: Path) -> None:
     need("joblib")
     words = ("-m", "optimizer=sgd", "optimizer.lr=0.01,1e30", "trainer.gradient_clip_val=null")
@@ -83,6 +84,7 @@ def test_a_run_of_joblib_fails_alone_with_its_reason(tmp_path: Path) -> None:
     assert sorted(one["status"] for one in runs_of(tmp_path)) == ["failed", "finished"]
 
 
+@pytest.mark.slow
 def test_a_run_of_joblib_can_have_loader_processes(tmp_path: Path) -> None:
     need("joblib")
     words = (

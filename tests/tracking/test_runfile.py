@@ -177,6 +177,7 @@ def test_any_bytes_are_read_without_a_traceback(victim: Any, data: bytes) -> Non
     read_all(victim, data)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_any_value_of_any_field_is_read_without_a_traceback(

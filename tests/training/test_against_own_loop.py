@@ -221,7 +221,7 @@ def composed(overrides: tuple[str, ...], files: tuple[tuple[str, Path], ...] = (
     ]
     rest = [one for one in given if one not in groups]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("config", [*groups, *COMMON, *rest])
+        return compose("config", ["recipe=none", *groups, *COMMON, *rest])
 
 
 def _made(name: str, files: dict[str, Path], root: Path) -> Case:

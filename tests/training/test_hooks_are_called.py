@@ -170,7 +170,7 @@ class Killed(Exception):
 
 def config(root: Path, *overrides: str) -> Any:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("config", [*overrides, f"root={root}"])
+        return compose("config", ["recipe=none", *overrides, f"root={root}"])
 
 
 def run_stopped_and_resumed(root: Path) -> None:
@@ -192,7 +192,8 @@ def run_stopped_and_resumed(root: Path) -> None:
         with pytest.raises(Killed):
             run(cfg)
     run(cfg)
-    run(config(root, *SMALL, *FAST, "data.workers=1", "scheduler=cosine"))
+    stops = ("early_stopping.patience=1", "trainer.enable_progress_bar=true")
+    run(config(root, *SMALL, *FAST, "data.workers=1", "scheduler=cosine", *stops))
 
 
 def run_on_texts(root: Path) -> None:

@@ -102,7 +102,16 @@ def test_a_metric_that_does_not_say_its_direction_is_given_one() -> None:
     assert choose_monitor(task, metrics, "validation/total", "max") == Monitor("total", "max")
 
 
-@pytest.mark.parametrize("data", ["data=tweets", "data=g2p", "data=chorales", "data=adding", "data=copy"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        "data=tweets",
+        "data=g2p",
+        pytest.param("data=chorales", marks=pytest.mark.slow),
+        "data=adding",
+        "data=copy",
+    ],
+)
 def test_every_metric_of_the_package_says_its_direction(config: Compose, data: str) -> None:
     cfg = config(data, "model.hidden_size=4", *(["decoder=recurrent"] if data == "data=g2p" else []))
     task = load_data(cfg).task

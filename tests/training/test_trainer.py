@@ -116,6 +116,7 @@ def test_a_resumed_run_continues_in_the_same_order(
 # Evaluation
 
 
+@pytest.mark.slow
 def test_a_part_of_the_evaluation_has_short_and_long_sequences(
     config: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:

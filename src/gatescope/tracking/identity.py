@@ -91,10 +91,16 @@ def _with_length(resolved: dict[str, Any], recipe: Any) -> dict[str, Any]:
     changed: dict[str, Any] = {}
     if isinstance(trainer, Mapping) and trainer.get("max_epochs") == "auto" and isinstance(recipe, Mapping):
         given = trainer.get("max_steps", -1) != -1
-        changed["trainer"] = {**trainer, "max_epochs": -1 if given else recipe["length"]}
+        changed["trainer"] = {**trainer, "max_epochs": -1 if given else _length(recipe["length"])}
     if isinstance(stopping, Mapping) and stopping.get("patience") is None:
         changed["early_stopping"] = {key: value for key, value in stopping.items() if key != "min_steps"}
     return resolved | changed
+
+
+def _length(length: Mapping[str, Any]) -> Any:
+    """Return the length of a recipe: the number of epochs alone where updates do not limit it."""
+    limited = length["min_steps"] or length["max_steps"]
+    return dict(length) if limited else length["epochs"]
 
 
 def _id_of(run: str) -> str:

@@ -83,7 +83,7 @@ def read_back(data: ConllFile) -> list[tuple[list[str], list[str]]]:
 
 def composed(root: Path, *overrides: str) -> Any:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("config", [f"root={root}", *overrides])
+        return compose("config", ["recipe=none", f"root={root}", *overrides])
 
 
 @pytest.fixture(scope="module")

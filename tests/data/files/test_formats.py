@@ -105,7 +105,7 @@ def test_from_a_file_to_answers(
     assert [row["prediction"] for row in answers] == expected
     assert evaluate([f"run={result.directory}", f"file={path}"]) == 0
     right = np.mean([got == label for got, (_, label) in zip(expected, ROWS, strict=True)])
-    assert f"{right:.3f}" in capsys.readouterr().out
+    assert f"{right:.2f}" in capsys.readouterr().out
 
 
 def test_pairs_of_a_json_array_need_no_names(config: Compose, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
 
     def config(*overrides: str) -> Any:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return compose("config", [f"root={folder}", *overrides])
+            return compose("config", ["recipe=none", f"root={folder}", *overrides])
 
     found = trained(config, path, "model.embedding_size=10", "attention=additive", *options)
     path.rename(folder / "moved.jsonl")

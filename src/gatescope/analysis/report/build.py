@@ -112,7 +112,7 @@ def write_report(
     )
     require_known("figures", [figure_modules.find(name) for name in figures or ()])
     require_known("findings", [findings_modules.find(findings)] if findings else [])
-    typed = [*(figures or ()), findings]
+    typed = [*(figures or ()), *([findings] if findings else [])]
     tables = completed(source.tables(), find_texts, declared or {})
     if freeze:
         traced = freezing.Traced.of(tables)
