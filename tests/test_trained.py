@@ -222,7 +222,7 @@ def test_no_checkpoint_and_no_network(copied: Path, tmp_path: Path) -> None:
     with pytest.raises(LoadError, match=r"\(finished\) has no checkpoint: train it again with force=true"):
         gatescope.load(copied)
     config = copied / "config.yaml"
-    config.write_text(config.read_text().replace("\nattention:", "\n  baseline: {}\nattention:"))
+    config.write_text(config.read_text().replace("\noptimizer:", "\n  baseline: {}\noptimizer:"))
     with pytest.raises(LoadError, match="a baseline without a network"):
         gatescope.load(copied)
 

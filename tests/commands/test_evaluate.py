@@ -86,7 +86,7 @@ def test_a_file_with_labels(run: Path, tmp_path: Path) -> None:
         assert one["recall"]["low"] < one["recall"]["value"] <= one["recall"]["high"]
     assert "Confusion matrix" in done.stdout
     assert "1 of 150 texts: no token" in done.stdout
-    assert f"{accuracy:.3f} [" in done.stdout
+    assert f"{accuracy:.2f} [" in done.stdout
     assert done.stdout.rstrip().endswith(str(out))
 
 
