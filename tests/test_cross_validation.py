@@ -20,7 +20,7 @@ from gatescope.analysis.runs import RecordSource
 
 FOLDS = 5
 SWEEP = [
-    "-m", "data=text_file", "data.path=mine.csv", "data.group=speaker", f"data.folds={FOLDS}",
+    "-m", "recipe=none", "data=text_file", "data.path=mine.csv", "data.group=speaker", f"data.folds={FOLDS}",
     "data.fold=0,1,2,3,4", "model=rnn,gru", "model.hidden_size=4", "model.embedding_size=4", "study.name=cv",
     "data.min_freq=1", "optimizer.lr=0.02", "trainer.max_epochs=2", "data.batch_size=8", "tracking=off",
     "instruments=off", "root=runs", "trainer.threads=1", "study.reference=rnn-none",

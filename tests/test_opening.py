@@ -51,6 +51,7 @@ def stranger(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     """A copy of a run whose config was changed, in a working directory with the module `evil`."""
     (tmp_path / "evil.py").write_text(EVIL.format(marker=str(tmp_path / "ran")))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if not Path(one, "evil.py").exists()])
     monkeypatch.delitem(sys.modules, "evil", raising=False)
 
     def changed(key: str, value: Any) -> Path:

@@ -39,6 +39,7 @@ def test_findings_outside_the_package_are_in_readme_page_and_list(tmp_path: Path
     (tmp_path / "my_lab" / "words.py").write_text(MODULE)
     study(tmp_path, "my_lab.words")
     command = [sys.executable, str(ROOT / "scripts" / "report.py"), "study=toy", "figures=metric_by_variant"]
+    command.append("trust=true")
     done = subprocess.run([*command, "paper=no"], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     reports = tmp_path / "reports"
@@ -70,7 +71,7 @@ def test_findings_that_raise_are_replaced_by_the_message(
     study(tmp_path, findings)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    arguments = ["study=toy", f"root={tmp_path / 'runs'}", f"out={tmp_path / 'o'}", "paper=no"]
+    arguments = ["study=toy", "trust=true", f"root={tmp_path / 'runs'}", f"out={tmp_path / 'o'}", "paper=no"]
     assert main([*arguments, "figures=metric_by_variant"]) == 0
     for name in [name for name in sys.modules if name.startswith("my_broken_lab")]:
         del sys.modules[name]

@@ -68,7 +68,7 @@ def test_the_errors_of_trained_runs_with_their_texts(config: Compose, tmp_path: 
     assert set(errors.text) <= {f"'{text}" if text[0] == "=" else text for text in texts}
 
     readme = (folder / "README.md").read_text(encoding="utf-8")
-    assert "## Errors on the test split" in readme
+    assert "<summary>Errors on the test split</summary>" in readme
     assert "| id | wrong | loss | target | prediction | text |" in readme
     assert r"good \| \*really\*" in readme
     html = (folder / "report.html").read_text(encoding="utf-8")

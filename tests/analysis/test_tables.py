@@ -11,6 +11,7 @@ import pytest
 from gatescope.analysis.comparison import Comparison, compare
 from gatescope.analysis.intervals import metric_interval
 from gatescope.analysis.report import tables as report_tables
+from gatescope.analysis.report.numbers import interval
 from gatescope.analysis.runs import RecordSource
 
 from .conftest import write_run
@@ -73,14 +74,14 @@ def test_the_three_formats_hold_the_same_numbers(tmp_path: Path) -> None:
     assert (row["test/accuracy/mean"], row["test/accuracy/low"]) == pytest.approx(
         (expected.mean, expected.low)
     )
-    text = f"{expected.mean:.3f} [{expected.low:.3f}, {expected.high:.3f}]"
+    text = interval(expected)
     assert f"| **{text}** |" in (tmp_path / "tables" / "variants.md").read_text()
     tex = (tmp_path / "tables" / "variants.tex").read_text()
     assert rf"\textbf{{{text}}}" in tex
     for rule in ("toprule", "midrule", "bottomrule"):
         assert rf"\{rule}" in tex
     differences = (tmp_path / "tables" / "differences.tex").read_text()
-    assert re.search(r"gru-none & rnn-none & \\textbf\{\+0\.1", differences)
+    assert re.search(r"GRU & RNN & \\textbf\{\+0\.1", differences)
 
 
 def test_names_are_escaped_for_latex(tmp_path: Path) -> None:
@@ -88,6 +89,6 @@ def test_names_are_escaped_for_latex(tmp_path: Path) -> None:
     comparison = compare(RecordSource(tmp_path, "toy").tables())
     report_tables.write(comparison, tmp_path / "tables")
     tex = (tmp_path / "tables" / "variants.tex").read_text()
-    assert r"a\_b \& 50\%-none" in tex
+    assert r"a\_b \& 50\%" in tex
     assert not (tmp_path / "tables" / "differences.tex").exists(), "one variant differs from none"
     assert "−" not in tex

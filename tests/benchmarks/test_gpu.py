@@ -276,7 +276,7 @@ def test_the_report_has_a_section_for_each_card(tmp_path: Path) -> None:
     predict.write(results)
     text = report.write(results, tmp_path / "out").read_text(encoding="utf-8")
     assert "1 of 2 targets are met. Not met:\n\n- gru: off over bare 1.25; target <= 1.05" in text
-    assert "| GRU | 6, 4, 3, 5 | torch | 2.000 | 2.500 | 2.500 | 1.250 | <= 1.05 NOT met |" in text
+    assert "| GRU | 6, 4, 3, 5 | torch | 2.00 | 2.50 | 2.50 | 1.25 | <= 1.05 NOT met |" in text
     assert "- RuntimeError: out of memory: lstm" in text
     assert "| GRU | 6, 4, 3, 5 | bf16 |" in text
     assert "cannot renormalise" in text

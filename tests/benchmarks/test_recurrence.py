@@ -118,11 +118,11 @@ def results(tmp_path: Path) -> Path:
 
 def test_the_report_contains_tables_and_figures(results: Path, tmp_path: Path) -> None:
     text = report.write(results, tmp_path / "out").read_text(encoding="utf-8")
-    assert "1 of 2 targets are met. Not met:\n\n- gru: peak 1.250; target <= 1" in text
+    assert "1 of 2 targets are met. Not met:\n\n- gru: peak 1.25; target <= 1" in text
     (gru,) = [line for line in text.splitlines() if line.startswith("| GRU |")]
     assert gru.split(" | ")[1:6] == ["6, 4, 3, 5", "1000", "2000", "1500", "1600"]
     assert ">= 1.2 met" in gru
-    assert "| gru | peak | 125.0 | 100.0 | 1.250 | <= 1 | no |" in text
+    assert "| gru | peak | 125 | 100 | 1.25 | <= 1 | no |" in text
     assert "python -m benchmarks recurrence_speed recurrence_memory\n" in text
     assert {p.name for p in (tmp_path / "out" / "performance").iterdir()} == {
         "README.md",

@@ -20,7 +20,7 @@ from gatescope.commands import status
 from gatescope.tracking.directory import is_locked, run_lock
 from gatescope.tracking.identity import run_dir
 
-WORDS = ("model=gru,lstm", "seed=0,1,2,3")
+WORDS = ("recipe=none", "model=gru,lstm", "seed=0,1,2,3")
 
 
 @pytest.fixture

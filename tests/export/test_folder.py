@@ -78,7 +78,7 @@ def test_the_card_has_what_the_record_has(run: Path, folder: Path) -> None:
     z = 1.959963984540054  # Wilson's interval by its formula
     centre, half = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     low, high = ((centre + sign * half) / (1 + z * z / n) for sign in (-1, 1))
-    assert f"| accuracy | {share:.3f} [{low:.3f}, {high:.3f}] |" in card
+    assert f"| accuracy | {share:.2f} [{low:.2f}, {high:.2f}] |" in card
     assert f"| train | {record['data']['train']['examples']} examples |" in card
     assert "| seed of weights and batches | 0 |" in card
     assert f"| torch (version) | {record['versions']['torch']} |" in card

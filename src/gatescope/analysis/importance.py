@@ -34,7 +34,7 @@ def importances(tables: Tables) -> pd.DataFrame:
     if tables.trials.empty:
         raise NoData("the study was not tuned (tune=random, tune=tpe)")
     tunes = [cfg.get("tune") or {} for cfg in tables.configs.values()]
-    space = next((tune["space"] for tune in tunes if tune.get("stage") == "final"), {})
+    space: dict[str, Any] = next((tune["space"] for tune in tunes if tune.get("stage") == "final"), {})
     rows = []
     for condition in study.conditions(tables.trials):
         by = f"best/{validated_metric(tables, condition)}"

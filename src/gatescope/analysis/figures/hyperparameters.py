@@ -58,9 +58,8 @@ def _panel(axes: Axes, table: pd.DataFrame, keys: list[str]) -> None:
     for place, (variant, own_style) in enumerate(styles.items()):
         own = table[table.variant == variant]
         shift = SPREAD * (place - (len(styles) - 1) / 2)
-        axes.plot(
-            own.importance, [keys.index(key) + shift for key in own.key], **own_style.points, linestyle=""
-        )
+        rows = [keys.index(key) + shift for key in own.key]
+        axes.plot(own.importance, rows, **own_style.points)
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(len(keys) - 0.5, -0.5)
     axes.set_yticks(range(len(keys)), [words.key(key) for key in keys])
