@@ -143,7 +143,7 @@ def config(root: Path, epochs: int, *overrides: str) -> DictConfig:
         *overrides,
     ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", given)
+        return compose("config", ["recipe=none", *given])
 
 
 def keras_fit(given: Arrays, epochs: int) -> Fit:

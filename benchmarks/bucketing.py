@@ -32,7 +32,7 @@ def measure(rounds: int = 5, cells: tuple[str, ...] = ("gru",), limit: int | Non
 
 def add(result: Result, cell: str, kernel: str, rounds: int, few: tuple[str, ...]) -> None:
     """Add the rows of a cell on a kernel: the ratio of seconds, and that of padding."""
-    cfg = compose(make_loader(CONF), [*OVERRIDES, f"model={cell}", f"kernel={kernel}", *few])
+    cfg = compose(make_loader(CONF), ["recipe=none", *OVERRIDES, f"model={cell}", f"kernel={kernel}", *few])
     pl.seed_everything(cfg.seed, verbose=False)
     data = load_data(cfg)
     module = build_module(cfg, data)

@@ -96,7 +96,7 @@ def model(*overrides: str) -> Trained:
     ]
     with tempfile.TemporaryDirectory() as root:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = compose("config", [*given, f"root={root}"])
+            cfg = compose("config", ["recipe=none", *given, f"root={root}"])
         return load(run(cfg).directory)
 
 

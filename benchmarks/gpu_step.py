@@ -215,4 +215,4 @@ def config(size: Size, window: tuple[int, int], *overrides: str) -> DictConfig:
         *overrides,
     ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", given)
+        return compose("config", ["recipe=none", *given])

@@ -31,7 +31,7 @@ def measure(rounds: int = 5, cells: tuple[str, ...] = ("gru",), limit: int | Non
     result = Result("input_pipeline", QUESTION, {"overrides": list(OVERRIDES), "rounds": rounds}, TARGETS)
     for cell in cells:
         few = [] if limit is None else [f"data.limit={limit}"]
-        cfg = compose(make_loader(CONF), [*OVERRIDES, f"model={cell}", *few])
+        cfg = compose(make_loader(CONF), ["recipe=none", *OVERRIDES, f"model={cell}", *few])
         pl.seed_everything(cfg.seed, verbose=False)
         data = load_data(cfg)
         module = build_module(cfg, data)

@@ -93,4 +93,4 @@ def config(variant: str, cell: str, overrides: tuple[str, ...], root: Path) -> D
         *overrides,
     ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", given)
+        return compose("config", ["recipe=none", *given])

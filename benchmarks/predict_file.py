@@ -51,7 +51,7 @@ def train(root: Path) -> Path:
     path = write_texts(root / "train.csv", 6000, 20)
     words = ["data=text_file", f"data.path={path}", "data.min_freq=1", f"data.max_tokens={WORDS}"]
     words += [f"root={root / 'runs'}", "trainer.max_epochs=1", "tracking=off", "instruments=off"]
-    return run(compose(make_loader(CONF), words)).directory
+    return run(compose(make_loader(CONF), ["recipe=none", *words])).directory
 
 
 def write_texts(path: Path, count: int, length: int) -> Path:

@@ -86,4 +86,4 @@ def config(cell: str, steps: int, *overrides: str) -> DictConfig:
         *overrides,
     ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", given)
+        return compose("config", ["recipe=none", *given])

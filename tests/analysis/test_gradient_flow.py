@@ -37,11 +37,11 @@ def test_a_run_with_a_dead_gradient_is_listed_and_not_averaged(small: Compose, t
     comparison = compare(RecordSource(tmp_path, "lost").tables())
     written = findings(comparison)
     text = "\n".join(written.paragraphs)
-    assert "the gradient decays most slowly in **gru-none** (λ" in text
-    assert "Not ranked: irnn-none (1 of 2 dead)." in text
-    (row,) = [line for line in text.splitlines() if line.startswith("| irnn-none |")]
+    assert "the gradient decays most slowly in **GRU** (λ" in text
+    assert "Not ranked: IRNN (1 of 2 dead)." in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| IRNN |")]
     assert row.endswith("| 1 (initialisation: 1 of 2 dead; tested weights: 1 of 2 dead) |")
-    assert written.headline.startswith("After training, the gradient decays most slowly in gru-none")
+    assert written.headline.startswith("After training, a gradient halves in 1.5")
     numbers = load("vanishing_curves").numbers(comparison).set_index(["variant", "time"]).sort_index()
     assert set(numbers.loc[("irnn-none", "tested weights")].dead) == {1}
     assert set(numbers.loc[("irnn-none", "tested weights")].n) == {1}

@@ -24,7 +24,7 @@ def test_a_cell_loads_no_library_of_training(module):
     heavy = ("lightning", "pytorch_lightning", "torchmetrics", "torchtext", "wandb", "hydra", "omegaconf")
     assert [name for name in heavy if name in loaded] == []
     others = {name.split(".")[1] for name in loaded if name.startswith("gatescope.")}
-    assert others <= {"cells", "sequences"}
+    assert others <= {"cells", "sequences", "private"}
     if module == "gatescope.cells.lru":
         assert "gatescope.cells.kernels" not in loaded
 
