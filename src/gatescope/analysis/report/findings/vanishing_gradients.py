@@ -80,8 +80,9 @@ def _headline(flow: GradientFlow, condition: str) -> str:
 
 
 def _factor(one: SignalReach) -> str:
-    """Return the factor by which a gradient grows in a step back in time: "1.32"."""
-    return f"{math.exp(one.rate.mean):.3g}"
+    """Return the factor by which a gradient grows in a step back in time: "1.32", "1.0026"."""
+    excess = math.expm1(one.rate.mean)
+    return f"{1 + excess:.{max(2, 1 - math.floor(math.log10(excess)))}f}"
 
 
 def _ranked(after: dict[str, SignalReach]) -> list[str]:
