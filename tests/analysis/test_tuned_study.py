@@ -70,6 +70,7 @@ def test_the_expected_best_is_that_of_the_trials(tmp_path: Path) -> None:
     assert len(table[table.variant == "gru-none"]) == 2  # of three trials, the one that diverged has no score
 
 
+@pytest.mark.slow
 def test_the_report_shows_what_was_tuned_and_comes_back_from_its_frozen_tables(tmp_path: Path) -> None:
     tuned(tmp_path)
     readme = write_report(RecordSource(tmp_path, "toy"), tmp_path / "out", paper=False, freeze=True)
