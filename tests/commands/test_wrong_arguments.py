@@ -67,18 +67,15 @@ def check(name: str, count: int, seed: int, capsys: pytest.CaptureFixture[str]) 
     assert not list(Path().iterdir())
 
 
+@pytest.mark.parametrize(("count", "seed"), [(20, 0), pytest.param(200, 1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", commands())
 def test_wrong_arguments(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str,
+    count: int,
+    seed: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    check(name, 20, 0, capsys)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", commands())
-def test_many_wrong_arguments(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    check(name, 200, 1, capsys)
+    check(name, count, seed, capsys)

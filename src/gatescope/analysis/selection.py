@@ -17,6 +17,8 @@ from gatescope.analysis.intervals import scale_of
 from gatescope.analysis.runs import NoRuns, Tables
 from gatescope.analysis.statistics import Estimate
 from gatescope.analysis.units import unit_metric, unit_name
+from gatescope.tracking import variants
+from gatescope.tracking.outcomes import monitored
 
 
 @dataclass(frozen=True)
@@ -139,14 +141,15 @@ def _tuned(tables: Tables) -> Selection:
             own = trials[(trials.condition == condition) & (trials.variant == variant)]
             for setting, part in own.sort_values("number").groupby("setting", sort=False):
                 is_chosen = chosen.get((variant, condition)) == setting
-                grid.append(_trial(tables, part.assign(value=setting), is_chosen))
-    tune = tables.configs[str(settings.run_id.iloc[0])]["tune"] if len(settings) else {}
+                grid.append(_trial(tables, part, is_chosen))
+    config = tables.configs[str(settings.run_id.iloc[0])] if len(settings) else {}
+    tune = config.get("tune", {})
     minutes = float(pd.to_numeric(trials.seconds).sum()) / 60
     note = (
         f"settings were tuned by {tune.get('sampler', 'a')} search, {int(trials.number.max()) + 1} trials a "
         f"variant: {len(trials)} runs, {minutes:.0f} minutes of computing"
     )
-    over = tuple(key for key, domain in tune.get("space", {}).items() if domain is not None)
+    over = tuple(variants.tuned_keys(config))
     by = validated_metric(tables)
     return Selection(
         over, by, study.higher_is_better(tables, by), tables.finished(), tuple(grid), chosen, (note,)
@@ -182,7 +185,7 @@ def validated_metric(tables: Tables, condition: str | None = None) -> str:
     """
     runs = tables.runs if condition is None else tables.runs[tables.runs.condition == condition]
     task = next((own for run in runs.run_id if (own := tables.tasks.get(run))), tables.task)
-    return f"validation/{(task.get('monitor') or task).get('metric', 'loss')}"
+    return f"validation/{monitored(task)[0] or 'loss'}"
 
 
 def _checked(tables: Tables, declared: Any) -> tuple[tuple[str, ...], str]:

@@ -43,16 +43,10 @@ def expected_best_scores(tables: Tables) -> pd.DataFrame:
     Raises:
         NoData: no variant has several settings with a score on validation.
     """
-    if len(tables.trials):
-        return _of_search(tables)
     name = validation_metric(tables)
     sign = 1 if study.higher_is_better(tables, name) else -1
-    runs = tables.runs
-    value = tables.final(f"best/{name}").value.where(runs.status == "finished")
-    parts = [_split(tables, run_id) for run_id in runs.run_id]
-    table = runs[["variant", "unit"]].assign(
-        condition=[rest for _, rest in parts], setting=[own for own, _ in parts], score=sign * value
-    )
+    table = _settings(tables, name)
+    table = table.assign(score=sign * table.score)
     table = table[np.isfinite(table.score)]
     rows = [
         found.assign(condition=condition, variant=variant)
@@ -66,22 +60,17 @@ def expected_best_scores(tables: Tables) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)[COLUMNS]
 
 
-def _of_search(tables: Tables) -> pd.DataFrame:
-    """Return the expected best scores of the trials of a tuned study; see `expected_best_scores`."""
-    name = validation_metric(tables)
-    sign = 1 if study.higher_is_better(tables, name) else -1
-    trials = tables.trials
-    score = sign * pd.to_numeric(trials[f"best/{name}"]).where(trials.status == "finished")
-    table = trials[["variant", "condition", "setting", "unit"]].assign(score=score)
-    table = table[np.isfinite(table.score)]
-    found = [
-        curve.assign(condition=condition, variant=variant)
-        for (condition, variant), own in table.groupby(["condition", "variant"], sort=False)
-        if (curve := _curve(own, sign, scale_of(name))) is not None
-    ]
-    if not found:
-        raise NoData("no variant has several trials with a score on validation")
-    return pd.concat(found, ignore_index=True)[COLUMNS]
+def _settings(tables: Tables, name: str) -> pd.DataFrame:
+    """Return variant, condition, setting, unit and score of each trial, or run of an untuned study."""
+    if len(tables.trials):
+        table = tables.trials[["variant", "condition", "setting", "unit", "status"]]
+        score = pd.to_numeric(tables.trials[f"best/{name}"])
+    else:
+        parts = [_split(tables, run_id) for run_id in tables.runs.run_id]
+        settings, conditions = [own for own, _ in parts], [rest for _, rest in parts]
+        table = tables.runs[["variant", "unit", "status"]].assign(condition=conditions, setting=settings)
+        score = tables.final(f"best/{name}").value
+    return table.assign(score=score.where(table.status == "finished"))
 
 
 def _split(tables: Tables, run_id: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from pydantic_core import from_json
 
 from gatescope.invocation import command
 from gatescope.tracking.identity import result_config, run_dir
-from gatescope.tracking.outcomes import primary_metric
+from gatescope.tracking.outcomes import monitored, primary_metric
 from gatescope.tracking.runfile import ROWS, read_rows, read_run
 from gatescope.tracking.variants import canonical_json
 
@@ -47,8 +47,8 @@ def lines_of_sweep(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _best_epoch(cfg: Mapping[str, Any], directory: Path, run: Mapping[str, Any]) -> Iterator[str]:
     """Yield in which epoch the validation metric was best, and what to raise if that was the last one."""
-    summary, task = run.get("summary", {}), run.get("task", {})
-    name = f"validation/{(task.get('monitor') or task).get('metric', '')}"
+    summary = run.get("summary", {})
+    name = f"validation/{monitored(run.get('task', {}))[0]}"
     rows = [row for row in read_rows(directory / ROWS[0]) if name in row and row.get("epoch") is not None]
     best = [row for row in rows if row["step"] == summary.get("best/step")]
     if not best or not isinstance(summary.get("steps"), int | float):

@@ -34,13 +34,21 @@ def is_finished(cfg: Mapping[str, Any]) -> bool:
 def monitored_value(directory: Path) -> float:
     """Return the best value of the monitored metric that a run recorded; NaN if there is none."""
     run = read_run(directory)
-    task, summary = run.get("task", {}), run.get("summary", {})
-    task = task.get("monitor") or task
-    name = f"validation/{task.get('metric', '')}"
-    recorded = summary.get(f"best/{name}")
+    metric, direction = monitored(run.get("task", {}))
+    recorded = run.get("summary", {}).get(f"best/validation/{metric}")
     if isinstance(recorded, int | float):
         return float(recorded)
-    return best_value(read_rows(directory / ROWS[0]), name, task.get("direction", ""))
+    return best_value(read_rows(directory / ROWS[0]), f"validation/{metric}", direction)
+
+
+def monitored(task: Mapping[str, Any]) -> tuple[str, str]:
+    """Return name and better direction of the validation metric by which weights were chosen; "" if unknown.
+
+    Args:
+        task: `task` of a run.json. Its `monitor` is there where the metric is not that of the data.
+    """
+    chosen = task.get("monitor") or task
+    return str(chosen.get("metric", "")), str(chosen.get("direction", ""))
 
 
 def first_line(error: BaseException) -> str:

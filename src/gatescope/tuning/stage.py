@@ -13,9 +13,9 @@ from typing import Any
 from gatescope.config import ConfigError
 from gatescope.jobs import Job
 from gatescope.tracking.identity import digest, result_config, run_dir
-from gatescope.tracking.outcomes import first_line
+from gatescope.tracking.outcomes import first_line, monitored, monitored_value
 from gatescope.tracking.runfile import read_run
-from gatescope.tracking.variants import labels_of, value_text
+from gatescope.tracking.variants import labels_of, leaves, value_text
 from gatescope.tuning.space import overrides
 from gatescope.tuning.trials import Trial, Trials
 
@@ -107,7 +107,8 @@ def _space_of(job: Job, tune: Mapping[str, Any], name: str) -> dict[str, Any]:
         raise ConfigError(
             [f"tune.space: {both[0]} is also given on the command line or by the study; leave one out"]
         )
-    own = {key: domain for key, domain in space.items() if _has(job.cfg, key)}
+    known = {key for key, _ in leaves(job.cfg)}
+    own = {key: domain for key, domain in space.items() if key in known}
     if not own:
         raise ConfigError([f"tune.space: {name} has none of the keys {', '.join(space)}"])
     if left_out := [key for key in space if key not in own]:
@@ -115,53 +116,40 @@ def _space_of(job: Job, tune: Mapping[str, Any], name: str) -> dict[str, Any]:
     return own
 
 
-def _has(cfg: Mapping[str, Any], key: str) -> bool:
-    node: Any = cfg
-    for part in key.split("."):
-        if not isinstance(node, Mapping) or part not in node:
-            return False
-        node = node[part]
-    return True
-
-
 def _trials(job: Job, tune: Mapping[str, Any], space: Mapping[str, Any], folder: Path) -> Trials:
     """Return the trials of a variant; another space, sampler or config has other trials."""
-    result = result_config(job.cfg)
-    result.pop("seed", None)
-    what = {name: tune[name] for name in ("sampler", "seeds", "seed")} | {
-        "space": dict(space),
-        "result": result,
-    }
-    name = digest(what)
+    result = {key: value for key, value in result_config(job.cfg).items() if key != "seed"}
+    options = {key: tune[key] for key in ("sampler", "seeds", "seed")}
+    name = digest(options | {"space": space, "result": result})
     return Trials(folder / f"{name}.journal", name, tune["sampler"], tune["trials"], space, tune["seed"])
 
 
 def _run_batch(batch: Sequence[tuple[Arm, Trial]], tune: Mapping[str, Any], check: Check, run: Run) -> None:
     """Run trials of all variants and record their results."""
-    first: dict[str, int] = {}  # equal settings are one run
-    for arm, trial in batch:
-        first.setdefault(f"{id(arm)} {trial.params}", trial.number)
-    words = {
-        (id(arm), trial.number, seed): [
-            *arm.words, *overrides(trial.params), f"seed={seed}",
-            "tune.stage=trial", f"tune.number={first[f'{id(arm)} {trial.params}']}",
+    numbers: dict[tuple[str, ...], int] = {}  # equal settings are one run, which has the first number
+    settings = [(*arm.words, *overrides(trial.params)) for arm, trial in batch]
+    words = [
+        [
+            (*own, f"seed={seed}", "tune.stage=trial", f"tune.number={numbers.setdefault(own, trial.number)}")
+            for seed in tune["seeds"]
         ]
-        for arm, trial in batch
-        for seed in tune["seeds"]
-    }  # fmt: skip
-    jobs = {str(run_dir(job.cfg)): job for job in check(list(words.values()))}
-    by_words = {tuple(job.overrides): path for path, job in jobs.items()}
-    missing = [job for job in jobs.values() if not job.finished]
+        for own, (_, trial) in zip(settings, batch, strict=True)
+    ]
+    jobs = check([list(one) for of_trial in words for one in of_trial])
+    paths = {tuple(job.overrides): run_dir(job.cfg) for job in jobs}
+    missing = [job for job in jobs if not job.finished]
     log.info("trials: %d runs, %d finished already", len(jobs), len(jobs) - len(missing))
-    errors = {str(run_dir(job.cfg)): error for job, error in run(missing)}
+    errors = {run_dir(job.cfg): error for job, error in run(missing)}
     failed: list[str] = []
-    for arm, trial in batch:
-        paths = [by_words[tuple(words[id(arm), trial.number, seed])] for seed in tune["seeds"]]
-        lost = [error for path in paths if (error := errors.get(path)) is not None and not _diverged(error)]
+    for (arm, trial), of_trial in zip(batch, words, strict=True):
+        own_paths = [paths[one] for one in of_trial]
+        lost = [
+            error for path in own_paths if (error := errors.get(path)) is not None and not _diverged(error)
+        ]
         if lost:
             failed.append(f"{arm.name}, trial {trial.number}: {first_line(lost[0])}")
             continue
-        arm.trials.tell(trial.number, _value([Path(path) for path in paths]))
+        arm.trials.tell(trial.number, _value(own_paths))
     if failed:
         raise TrialsFailed(
             f"{len(failed)} trials failed; the same command runs them again\n" + "\n".join(failed)
@@ -180,12 +168,10 @@ def _value(paths: Sequence[Path]) -> float | None:
 
 def _signed(path: Path) -> float:
     record = read_run(path)
-    task = record.get("task") or {}
-    task = task.get("monitor") or task
-    value = (record.get("summary") or {}).get(f"best/validation/{task.get('metric', '')}")
-    if record.get("status") != "finished" or not isinstance(value, int | float):
+    if record.get("status") != "finished":
         return math.nan
-    return float(value) if str(task.get("direction", "max")).startswith("max") else -float(value)
+    value = monitored_value(path)
+    return -value if monitored(record["task"])[1] == "min" else value
 
 
 def _chosen(arm: Arm, tune: Mapping[str, Any]) -> str:

@@ -165,14 +165,16 @@ class StudySweeper(Sweeper):
             pending: The jobs to run.
             jobs: All jobs of the sweep; the names of runs on W&B differ from each other among these.
         """
+        if not pending:
+            return
         assert self.launcher is not None
         if isinstance(options := getattr(self.launcher, "joblib", None), dict):
             options["initializer"] = die_with_sweep  # also for workers that never get a job
             logging.getLogger("hydra_plugins.hydra_joblib_launcher._core").addFilter(_is_for_users)
         words = dict(zip(map(id, pending), named(jobs, pending), strict=True))
-        progress = SweepProgress([job.cfg for job in jobs]) if pending else None
+        progress = SweepProgress([job.cfg for job in jobs])
         logged = False
-        while pending and progress is not None:
+        while pending:
             free = [job for job in pending if not is_locked(run_dir(job.cfg))]
             for job, result in self.launch_free(free, words, progress):
                 if not _is_under_way(result):
