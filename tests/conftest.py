@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,14 @@ FAST = (
     "trainer.threads=1",
     "tracking=off",
 )
+
+
+def first_few(cases: Iterable[Any], count: int) -> list[Any]:
+    """Return cases of `parametrize` of which all but the first `count` are slow tests."""
+    return [
+        case if number < count else pytest.param(case, marks=pytest.mark.slow)
+        for number, case in enumerate(cases)
+    ]
 
 
 @pytest.fixture

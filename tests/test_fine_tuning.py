@@ -157,11 +157,25 @@ def test_the_rows_of_a_decoder_follow_their_symbols(tmp_path: Path) -> None:
         (("model.hidden_size=9",), r"from=\S+: its architecture is another one: give model\.hidden_size=8$"),
         (("model=lstm",), r"give model\.cell\._target_=gatescope\.cells\.gru\.GRU"),
         (("attention=additive",), r"give attention\._target_="),
-        (("from=gru-none",), "from=gru-none: no run 'gru-none' under"),
-        (("freeze=[heads]",), "freeze=heads: no part with parameters; Allowed: embedding, stack, head$"),
-        (("freeze=[embedding,stack,head]",), r"freeze=\[embedding,stack,head\]: nothing is left to train"),
-        (("data=adding",), r"it reads texts, and these data have 2 features per step: choose other data"),
-        (("model=majority",), "from: a model without a network has no weights"),
+        pytest.param(("from=gru-none",), "from=gru-none: no run 'gru-none' under", marks=pytest.mark.slow),
+        pytest.param(
+            ("freeze=[heads]",),
+            "freeze=heads: no part with parameters; Allowed: embedding, stack, head$",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ("freeze=[embedding,stack,head]",),
+            r"freeze=\[embedding,stack,head\]: nothing is left to train",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ("data=adding",),
+            r"it reads texts, and these data have 2 features per step: choose other data",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ("model=majority",), "from: a model without a network has no weights", marks=pytest.mark.slow
+        ),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )

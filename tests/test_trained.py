@@ -142,6 +142,7 @@ def test_a_config_of_another_version(copied: Path) -> None:
         gatescope.load(copied)
 
 
+@pytest.mark.slow
 def test_data_that_have_changed(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The data change, as with another version, without changing the config.
     clean = tweets.clean

@@ -56,6 +56,13 @@ def test_an_interval_of_a_loss_is_positive(values: list[float]) -> None:
         assert 0 <= got.low <= got.mean <= got.high
 
 
+def test_a_mean_next_to_zero_is_zero() -> None:
+    got = metric_interval([0.0, 5e-324, 5e-324], "proportion", ItemVariance(0.01, 2))
+    exact = metric_interval([0.0, 0.0, 0.0], "proportion", ItemVariance(0.01, 2))
+    assert (got.low, got.high) == pytest.approx((exact.low, exact.high))
+    assert math.isnan(metric_interval([5e-324, 1e-323], "positive").low)
+
+
 def test_with_a_small_spread_it_is_the_t_interval() -> None:
     x = 0.7 + 1e-4 * np.array([1.0, -2.0, 0.5, 3.0, -1.0])
     plain = mean_interval(x)

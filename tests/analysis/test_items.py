@@ -38,6 +38,7 @@ def test_the_mean_of_the_contributions_is_the_metric() -> None:
     assert contributions(table, "test/bleu") is None
 
 
+@pytest.mark.slow
 def test_the_variance_of_macro_f1_is_that_of_the_bootstrap() -> None:
     rng = np.random.default_rng(1)
     table = classified(rng, 600)

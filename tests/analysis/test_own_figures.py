@@ -136,6 +136,7 @@ def test_a_study_names_a_figure_in_a_file_of_its_own(project: Path) -> None:
         assert (folder / name).exists()
 
 
+@pytest.mark.slow
 def test_a_figure_that_raises_is_reported_in_its_place(project: Path) -> None:
     page, log = report(project, "failing")
     assert "An object as a figure" in page
@@ -171,16 +172,26 @@ def test_a_figure_that_raises_is_reported_in_its_place(project: Path) -> None:
             "figures=timescale",
             "figures: there is no figure 'timescale', did you mean timescales? Allowed: acc",
         ),
-        (
+        pytest.param(
             "figures=[pareto,my_figures.absent]",
             "figures: there is no figure 'my_figures.absent'. Allowed: acc",
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             "figures=my_figures.not_a_figure",
             "figures: my_figures.not_a_figure is not a figure, it lacks TITLE",
+            marks=pytest.mark.slow,
         ),
-        ("findings=comparisn", "findings: there is no findings module 'comparisn', did you mean comparison?"),
-        ("findings=my_losses", "findings: my_losses is not a findings module, it lacks findings"),
+        pytest.param(
+            "findings=comparisn",
+            "findings: there is no findings module 'comparisn', did you mean comparison?",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "findings=my_losses",
+            "findings: my_losses is not a findings module, it lacks findings",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_wrong_name_on_the_command_line_is_an_error(project: Path, argument: str, said: str) -> None:

@@ -188,6 +188,7 @@ def test_only_finished_runs_are_compared(tmp_path: Path) -> None:
     assert set(finished.metrics.run_id) == set(finished.runs.run_id) == set(finished.measurements.run_id)
 
 
+@pytest.mark.slow
 def test_analysis_imports_no_torch() -> None:
     code = (
         "import sys, pkgutil, importlib, gatescope.analysis as a\n"

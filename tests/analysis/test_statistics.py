@@ -57,7 +57,10 @@ def test_95_percent_intervals_have_their_nominal_coverage(seeds: int) -> None:
     assert 0.92 <= covered(s.mean_intervals((luck + a + 0.7) - (luck + b)), 0.7) <= 0.98
 
 
-@pytest.mark.parametrize(("seeds", "tasks"), [(5, 1), (5, 4), (8, 4)])
+@pytest.mark.parametrize(
+    ("seeds", "tasks"),
+    [(5, 1), pytest.param(5, 4, marks=pytest.mark.slow), pytest.param(8, 4, marks=pytest.mark.slow)],
+)
 def test_interquartile_intervals_have_their_nominal_coverage(seeds: int, tasks: int) -> None:
     rng = np.random.default_rng(seeds)
     levels = rng.normal(size=tasks)
@@ -206,6 +209,7 @@ def test_a_difference_without_a_test_leaves_its_family_smaller() -> None:
     )
 
 
+@pytest.mark.slow
 def test_simultaneous_intervals_hold_together() -> None:
     rng = np.random.default_rng(10)
     hold = 0

@@ -72,6 +72,7 @@ def test_the_loop_gives_the_same_states_gates_and_gradients(cell: str, form: loo
                 torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("benchmark", [adjoint_cost, probe_vs_loop])
 def test_a_benchmark_of_cells(benchmark, tmp_path: Path) -> None:
     result = benchmark.measure(rounds=2, size=TINY, cells=("lstm",))

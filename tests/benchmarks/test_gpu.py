@@ -140,6 +140,7 @@ def test_the_window_contains_one_measurement_of_the_default_instruments() -> Non
     assert cfg.data.train == TINY.batch * (last + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", [None, ("data=tweets", "data.limit=60")])
 def test_the_rate_of_predictions(overrides: tuple[str, ...] | None, tmp_path: Path) -> None:
     result = gpu_predict.measure("cpu", 60, tmp_path, overrides=overrides, batches=(1, 3), hidden=(4,))

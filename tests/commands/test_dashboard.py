@@ -164,6 +164,7 @@ def test_a_push_arrives_and_the_next_one_updates_it(
     assert without_ids(json.loads(report["spec"]))["blocks"] == dashboard.spec(read)["blocks"]
 
 
+@pytest.mark.slow
 def test_a_deleted_dashboard_is_made_anew(tmp_path: Path, server: StandIn) -> None:
     write_run(tmp_path, "gru-none", 0, study={"figures": ["metric_by_variant"]})
     assert main(["study=toy", f"root={tmp_path}", "--push"]) == 0
@@ -172,6 +173,7 @@ def test_a_deleted_dashboard_is_made_anew(tmp_path: Path, server: StandIn) -> No
     assert len(server.views) == 2
 
 
+@pytest.mark.slow
 def test_another_project_gets_its_own(tmp_path: Path, server: StandIn) -> None:
     server.projects.add("second")
     write_run(tmp_path, "gru-none", 0, study={"figures": ["metric_by_variant"]})

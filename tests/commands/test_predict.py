@@ -54,6 +54,7 @@ def command(*arguments: str, stdin: str | None = None, cwd: Path | None = None) 
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_file_of_texts(run: Path, tmp_path: Path) -> None:
     new = tmp_path / "new.csv"
     texts = ["a great film", "", "an awful, dull song", "qqzzx xxqqz", 'a "fine"\nbook']
@@ -147,6 +148,7 @@ def test_bad_input_is_one_line(
     assert len(error.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_regression_and_a_transduction(tmp_path: Path) -> None:
     prices = tmp_path / "prices.csv"
     with prices.open("w", newline="") as file:
@@ -173,7 +175,14 @@ def test_a_regression_and_a_transduction(tmp_path: Path) -> None:
     assert set(lines[1].split(",")[1]) <= set("0123456789-")
 
 
-@pytest.mark.parametrize("tokenizer", ["auto", "characters", "subwords"])
+@pytest.mark.parametrize(
+    "tokenizer",
+    [
+        "auto",
+        pytest.param("characters", marks=pytest.mark.slow),
+        pytest.param("subwords", marks=pytest.mark.slow),
+    ],
+)
 def test_chinese_without_spaces(tmp_path: Path, tokenizer: str) -> None:
     if tokenizer == "subwords":
         pytest.importorskip("tokenizers", reason="the extra subwords is not installed")
@@ -233,12 +242,14 @@ def test_a_model_of_series_reads_no_texts(tmp_path: Path, capsys: pytest.Capture
     assert "reads series and not texts" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_prediction_imports_no_more_than_it_needs(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere" / run.name
     shutil.copytree(run, copy)
     assert answer_without_heavy_imports(copy, "a great film") == "high"
 
 
+@pytest.mark.slow
 def test_the_script_is_the_command(run: Path) -> None:
     words = [sys.executable, str(ROOT / "scripts" / "predict.py"), f"run={run}", "text=great"]
     done = subprocess.run(words, capture_output=True, text=True)

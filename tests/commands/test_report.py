@@ -171,6 +171,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.
     assert capsys.readouterr().err == expected
 
 
+@pytest.mark.slow
 def test_a_reader_that_ends_early_is_no_error(tmp_path: Path) -> None:
     record(tmp_path)
     root = SCRIPT.parents[1]

@@ -49,11 +49,19 @@ def train(*arguments: str, runs: Path, python: tuple[str, ...] = ()) -> subproce
     ("arguments", "words"),
     [
         (["model=gru", "modle.hidden=3"], "modle: unknown key, did you mean model?"),
-        (["model=gruu"], "did you mean model=gru?"),
-        (["model.hidden_size=0"], "model.hidden_size: given 0"),
-        (["-m", "model=gru,gruu", "seed=0,1"], "2 of 4 jobs are invalid, none started:"),
-        (["seed=0,1"], "--multirun"),
-        (["~model"], "model: missing, every run needs it: give model=…, and no ~model"),
+        pytest.param(["model=gruu"], "did you mean model=gru?", marks=pytest.mark.slow),
+        pytest.param(["model.hidden_size=0"], "model.hidden_size: given 0", marks=pytest.mark.slow),
+        pytest.param(
+            ["-m", "model=gru,gruu", "seed=0,1"],
+            "2 of 4 jobs are invalid, none started:",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(["seed=0,1"], "--multirun", marks=pytest.mark.slow),
+        pytest.param(
+            ["~model"],
+            "model: missing, every run needs it: give model=…, and no ~model",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_wrong_command_is_one_message_and_exit_code_2(
@@ -107,6 +115,7 @@ def write_options(folder: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_config_dir_adds_options_to_a_run_and_to_a_sweep(tmp_path: Path) -> None:
     write_options(tmp_path / "it's mine")
     command = (*SMALL, *FAST[1:], "instruments=off", "--config-dir", "it's mine")
@@ -152,6 +161,7 @@ def test_a_run_that_is_finished_is_not_run_again(small: Callable[..., DictConfig
     assert (run_dir(cfg) / "run.json").read_text() != record
 
 
+@pytest.mark.slow
 def test_a_sweeper_that_optimises_gets_the_metric_again(
     small: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
@@ -287,9 +297,9 @@ def test_the_help_lists_the_options_that_can_be_chosen(tmp_path: Path) -> None:
     ("data", "said"),
     [
         ("text_file data.path=no.csv data.text=a data.label=b", "no.csv: no such file"),
-        ("series_file data.path=no.npz", "no.npz: no such file"),
-        ("characters data.path=no.txt", "no.txt: no such file"),
-        ("audio_folder data.path=no", "no: no such folder"),
+        pytest.param("series_file data.path=no.npz", "no.npz: no such file", marks=pytest.mark.slow),
+        pytest.param("characters data.path=no.txt", "no.txt: no such file", marks=pytest.mark.slow),
+        pytest.param("audio_folder data.path=no", "no: no such folder", marks=pytest.mark.slow),
     ],
 )
 def test_data_that_are_missing_leave_no_record(tmp_path: Path, data: str, said: str) -> None:
@@ -298,6 +308,7 @@ def test_data_that_are_missing_leave_no_record(tmp_path: Path, data: str, said: 
     assert not list(tmp_path.rglob("*"))
 
 
+@pytest.mark.slow
 def test_a_sweep_with_missing_data_starts_no_run(tmp_path: Path) -> None:
     present, missing = tmp_path / "a.csv", tmp_path / "b.csv"
     present.write_text("text,label\n" + "good day,1\nbad day,0\n" * 20)
@@ -308,6 +319,7 @@ def test_a_sweep_with_missing_data_starts_no_run(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("run.json"))
 
 
+@pytest.mark.slow
 def test_a_component_may_be_in_the_current_folder(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from gatescope.data.generated.adding import Adding\n\n\nclass Mine(Adding):\n    pass\n"

@@ -144,6 +144,7 @@ def test_what_is_swept_besides_the_variant_stands_in_its_label(
     ]
 
 
+@pytest.mark.slow
 def test_a_run_is_named_on_wandb_by_what_tells_it_apart(sweep: Sweep) -> None:
     sweep("model=rnn,gru", "optimizer.lr=0.1,0.2", "seed=0")
     assert sweep.names == [  # type: ignore[attr-defined]

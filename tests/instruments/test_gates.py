@@ -205,7 +205,18 @@ def test_recorded_quantiles_use_every_unit_of_a_large_probe(small, recorded, ste
     assert low / 2 > measurements["exact/10/high"]["value"]
 
 
-@pytest.mark.parametrize("name", ["rnn", "gru", "gru_article", "lstm", "peephole_lstm", "mingru", "minlstm"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rnn",
+        "gru",
+        pytest.param("gru_article", marks=pytest.mark.slow),
+        pytest.param("lstm", marks=pytest.mark.slow),
+        pytest.param("peephole_lstm", marks=pytest.mark.slow),
+        pytest.param("mingru", marks=pytest.mark.slow),
+        pytest.param("minlstm", marks=pytest.mark.slow),
+    ],
+)
 def test_no_gate_is_recorded_twice(small, recorded, name):
     measurements = recorded(
         small(f"model={name}", "instruments.examples=16", "data.steps=4", "instruments=full")

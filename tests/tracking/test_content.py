@@ -66,6 +66,7 @@ def test_an_edited_file_gets_a_new_run_and_a_moved_one_keeps_its_run(own: Own) -
     assert run_dir(cfg) == first
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_starts_again_if_its_file_was_edited(
     own: Own, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -141,17 +142,19 @@ def test_a_sweep_repeats_only_runs_with_edited_files(own: Own) -> None:
         ("text_file", "data.path", "a.csv"),
         ("text_file", "data.validation_path", "a.csv"),
         ("text_file", "data.test_path", "a.csv"),
-        ("text_file", "data.vectors", "glove"),
-        ("pairs_file", "data.path", "a.tsv"),
-        ("pairs_file", "data.test_path", "a.tsv"),
-        ("series_file", "data.path", "a.npz"),
-        ("series_file", "data.validation_path", "a.ts"),
-        ("polyphonic_file", "data.path", "a.mat"),
-        ("audio_folder", "data.manifest", "list.csv"),
-        ("characters", "data.path", "book"),
-        ("tweets", "data.vectors", "glove.txt"),
-        ("imdb", "data.vectors", "glove.txt"),
-        ("adding", "+data.corpus", "own.bin"),  # of a class that a user adds
+        pytest.param("text_file", "data.vectors", "glove", marks=pytest.mark.slow),
+        pytest.param("pairs_file", "data.path", "a.tsv", marks=pytest.mark.slow),
+        pytest.param("pairs_file", "data.test_path", "a.tsv", marks=pytest.mark.slow),
+        pytest.param("series_file", "data.path", "a.npz", marks=pytest.mark.slow),
+        pytest.param("series_file", "data.validation_path", "a.ts", marks=pytest.mark.slow),
+        pytest.param("polyphonic_file", "data.path", "a.mat", marks=pytest.mark.slow),
+        pytest.param("audio_folder", "data.manifest", "list.csv", marks=pytest.mark.slow),
+        pytest.param("characters", "data.path", "book", marks=pytest.mark.slow),
+        pytest.param("tweets", "data.vectors", "glove.txt", marks=pytest.mark.slow),
+        pytest.param("imdb", "data.vectors", "glove.txt", marks=pytest.mark.slow),
+        pytest.param(
+            "adding", "+data.corpus", "own.bin", marks=pytest.mark.slow
+        ),  # of a class that a user adds
     ],
 )
 def test_each_key_that_names_a_file(config: Compose, tmp_path: Path, data: str, key: str, name: str) -> None:

@@ -76,6 +76,7 @@ def media(server: StandIn, name: str, key: str) -> dict[str, Any]:
     return json.loads(server.runs[name].files[row[key]["path"]])  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_the_confusion_matrix_and_the_worst_errors_are_received(config: Compose, server: StandIn) -> None:
     data = ("data=tweets", "data.limit=300", "instruments=off", *FAST, "model.embedding_size=8")
     result = run(config(*data, "tracking=online"))
@@ -118,6 +119,7 @@ def test_a_failed_run_has_failed_on_wandb(small: Compose, server: StandIn) -> No
     assert stored.config["record"]["value"]["status"] == "failed"
 
 
+@pytest.mark.slow
 def test_an_offline_run_can_be_synced_later(small: Compose, server: StandIn, tmp_path: Path) -> None:
     result = run(small("tracking=offline", *LOOKING))
     assert server.operations == []

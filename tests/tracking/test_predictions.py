@@ -120,6 +120,7 @@ def test_a_regression(small: Compose) -> None:
     np.testing.assert_array_equal(table.target.astype(np.float32), result.data.splits.test.targets.numpy())
 
 
+@pytest.mark.slow
 def test_a_transduction_of_characters_and_of_words(config: Compose, tmp_path: Path) -> None:
     sizes = ("data.train=96", "data.validation=32", "data.test=32", "data.batch_size=32", *FAST)
     dates = run(config("data=dates", *sizes, "decoder.beam=2", "instruments=off"))

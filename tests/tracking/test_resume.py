@@ -52,12 +52,12 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> Stopped:
     [
         ([], (1, 3, 4, 6, 12)),  # in the first epoch, at its end, between two, in the second, before the test
         (["scheduler=plateau", "scheduler.patience=0"], (5, 9)),
-        (["scheduler=cosine", "scheduler.warmup=0.5"], (2, 7)),
-        (["+trainer.val_check_interval=2"], (2, 6)),
-        (["trainer.max_epochs=-1", "trainer.max_steps=10"], (4, 9)),
-        (["+trainer.accumulate_grad_batches=2"], (1, 2)),
-        (["early_stopping.patience=1", "optimizer.lr=1e-12"], (5, 8)),
-        (["data.workers=1"], (4, 6)),
+        pytest.param(["scheduler=cosine", "scheduler.warmup=0.5"], (2, 7), marks=pytest.mark.slow),
+        pytest.param(["+trainer.val_check_interval=2"], (2, 6), marks=pytest.mark.slow),
+        pytest.param(["trainer.max_epochs=-1", "trainer.max_steps=10"], (4, 9), marks=pytest.mark.slow),
+        pytest.param(["+trainer.accumulate_grad_batches=2"], (1, 2), marks=pytest.mark.slow),
+        pytest.param(["early_stopping.patience=1", "optimizer.lr=1e-12"], (5, 8), marks=pytest.mark.slow),
+        pytest.param(["data.workers=1"], (4, 6), marks=pytest.mark.slow),
     ],
 )
 def test_a_resumed_run_has_the_same_weights_and_record(
@@ -71,6 +71,7 @@ def test_a_resumed_run_has_the_same_weights_and_record(
         assert len(record(run_dir(cfg))["resumed"]) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_repeatedly(small: Compose, tmp_path: Path, stopped: Stopped) -> None:
     whole = run(small(*HARD, f"root={tmp_path}/whole")).directory
     cfg = small(*HARD, f"root={tmp_path}/halting")
@@ -96,7 +97,7 @@ def test_steps_after_the_last_checkpoint_are_repeated_and_recorded_once(
     assert [one["step"] for one in record(run_dir(cfg))["resumed"]] == [5]
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("sent", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("step", [6, 8, 12])  # within an epoch, at the end of one, at the end of training
 def test_preemption_loses_nothing(small: Compose, tmp_path: Path, sent: signal.Signals, step: int) -> None:
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
@@ -127,7 +128,14 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [truncate, flip_a_byte, empty])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        truncate,
+        pytest.param(flip_a_byte, marks=pytest.mark.slow),
+        pytest.param(empty, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("damaged", [["last.ckpt"], ["last.ckpt", "last-1.ckpt"]])
 def test_a_damaged_checkpoint_is_renamed_and_the_previous_one_used(
     small: Compose,
@@ -217,6 +225,7 @@ def test_force_starts_again(small: Compose, tmp_path: Path, stopped: Stopped) ->
     assert record(directory)["resumed"] == []
 
 
+@pytest.mark.slow
 def test_a_run_continues_after_its_directory_was_moved(
     small: Compose, tmp_path: Path, stopped: Stopped
 ) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Compose
+from conftest import Compose, first_few
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tracking.records import assert_same, at_step, record, rows, send
@@ -68,7 +68,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Callable[..., Any],
     return composed, root
 
 
-@pytest.mark.parametrize("data", [*DAMAGED.values(), *ILL_TYPED.items()], ids=[*DAMAGED, *ILL_TYPED])
+@pytest.mark.parametrize(
+    "data", first_few([*DAMAGED.values(), *ILL_TYPED.items()], 3), ids=[*DAMAGED, *ILL_TYPED]
+)
 def test_a_finished_run_stays_finished(
     whole: tuple[Callable[..., Any], Path], tmp_path: Path, data: bytes | tuple[str, Any] | None
 ) -> None:
@@ -92,7 +94,9 @@ def test_a_finished_run_stays_finished(
     assert is_finished(cfg)
 
 
-@pytest.mark.parametrize("data", [None, b"", b"[]"])
+@pytest.mark.parametrize(
+    "data", [None, pytest.param(b"", marks=pytest.mark.slow), pytest.param(b"[]", marks=pytest.mark.slow)]
+)
 def test_a_stopped_run_continues_from_its_checkpoint(
     small: Compose, tmp_path: Path, data: bytes | None
 ) -> None:
@@ -169,6 +173,7 @@ def victim(whole: tuple[Callable[..., Any], Path], tmp_path_factory: pytest.Temp
     return composed(shutil.copytree(root, tmp_path_factory.mktemp("victim") / "runs"))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=40) | json_values.map(lambda value: json.dumps(value).encode()))
 @example(data=b'{"status": "finished", "seconds": 1e400, "reason": "\\ud800"}')

@@ -166,6 +166,7 @@ def runs(draw: st.DrawFn) -> dict[int, Run]:
     return found
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(runs(), st.randoms())
 def test_labels_are_equal_only_for_runs_that_differ_in_the_seed_alone(
@@ -215,6 +216,7 @@ def test_a_sweep_over_a_key_without_effect_is_refused(config: Compose, key: str)
     assert "study.name=…" in problem
 
 
+@pytest.mark.slow
 def test_a_sweep_that_changes_some_result_is_not_refused(config: Compose) -> None:
     jobs = [
         [f"model={model}", f"optimizer.lr={rate}", "seed=0"]

@@ -43,7 +43,10 @@ def test_balanced_weights_find_the_rare_class(config: Compose, tmp_path: Path) -
     assert recall(weighted.directory) > 0.6
 
 
-@pytest.mark.parametrize("options", [["loss.class_weights=balanced"], ["loss.label_smoothing=0.2"]])
+@pytest.mark.parametrize(
+    "options",
+    [["loss.class_weights=balanced"], pytest.param(["loss.label_smoothing=0.2"], marks=pytest.mark.slow)],
+)
 def test_reported_losses_are_the_plain_cross_entropy(
     config: Compose, tmp_path: Path, options: list[str]
 ) -> None:
@@ -97,6 +100,7 @@ def test_the_minimised_loss_is_that_of_torch(classes: int) -> None:
     assert weighted.training_loss(values, targets).tolist() == pytest.approx(expected.tolist(), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import Compose
+from conftest import Compose, first_few
 from omegaconf import DictConfig
 from tracking.records import record, rows
 
@@ -113,7 +113,10 @@ def failed(cfg: DictConfig) -> str:
 
 
 @pytest.mark.parametrize(
-    "more", [*(f"trainer.precision={p}" for p in ("32-true", "64-true", "bf16-mixed")), "instruments=full"]
+    "more",
+    first_few(
+        [*(f"trainer.precision={p}" for p in ("32-true", "64-true", "bf16-mixed")), "instruments=full"], 1
+    ),
 )
 def test_a_training_step(small: Compose, card: Card, monkeypatch: pytest.MonkeyPatch, more: str) -> None:
     limit_forward(monkeypatch, card, 10, training=True)
@@ -194,7 +197,7 @@ def test_the_test(small: Compose, card: Card, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(
     ("training", "limit", "expected"),
-    [(True, 3, "in a training step"), (False, 5, "in the test")],
+    [(True, 3, "in a training step"), pytest.param(False, 5, "in the test", marks=pytest.mark.slow)],
 )
 def test_a_model_with_a_decoder(
     config: Compose,
@@ -220,6 +223,7 @@ def test_a_model_with_a_decoder(
     assert f"data.batch_size={size} was tried with the longest sequences (2 steps) and fits" in message
 
 
+@pytest.mark.slow
 def test_texts_may_also_be_cut(config: Compose, card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
     limit_forward(monkeypatch, card, 8, training=True)
     texts = (
@@ -278,6 +282,7 @@ def test_the_memory_of_the_machine(small: Compose, monkeypatch: pytest.MonkeyPat
     assert float(found[1]) == pytest.approx(installed, rel=0.01)
 
 
+@pytest.mark.slow
 def test_the_pass_of_the_instruments(small: Compose, card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
     trace = Encoder.trace
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from conftest import FAST, Compose
+from conftest import FAST, Compose, first_few
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,7 +28,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", first_few(KINDS, 3))
 def test_data_select_their_recipe(kind: str) -> None:
     expected = compose(LOADER, [f"recipe={kind}", "data=adding"]).recipe
     for name in KINDS[kind]:
@@ -94,6 +94,7 @@ def test_patience_counts_from_the_least_number_of_updates(small: Compose) -> Non
     assert run(small(*stops, "early_stopping.min_steps=20")).summary["steps"] == 24
 
 
+@pytest.mark.slow
 def test_the_recipe_is_part_of_an_id_only_where_it_is_used(small: Compose) -> None:
     plain = run_id(small())
     assert run_id(small("recipe.length.epochs=9", "recipe.lr=0.001")) == plain

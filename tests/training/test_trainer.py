@@ -90,9 +90,9 @@ def test_overfit_batches_keeps_the_same_batches(small: Compose, order: Order) ->
     [
         (2, []),
         (4, []),  # between two epochs
-        (6, ["data.workers=1"]),
-        (6, ["+trainer.val_check_interval=3"]),
-        (3, ["+trainer.accumulate_grad_batches=2"]),
+        pytest.param(6, ["data.workers=1"], marks=pytest.mark.slow),
+        pytest.param(6, ["+trainer.val_check_interval=3"], marks=pytest.mark.slow),
+        pytest.param(3, ["+trainer.accumulate_grad_batches=2"], marks=pytest.mark.slow),
     ],
 )
 def test_a_resumed_run_continues_in_the_same_order(

@@ -133,7 +133,16 @@ def test_a_space_is_a_symbol() -> None:
     assert said == ["a ␣ a"]
 
 
-@pytest.mark.parametrize("attention", ["none", "additive", "dot", "scaled_dot", "general"])
+@pytest.mark.parametrize(
+    "attention",
+    [
+        "none",
+        "additive",
+        pytest.param("dot", marks=pytest.mark.slow),
+        pytest.param("scaled_dot", marks=pytest.mark.slow),
+        pytest.param("general", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_with_every_attention(config: Compose, attention: str) -> None:
     result = run(config(*DATES, f"attention={attention}", "model.bidirectional=true"))
     assert {"test/exact_match", "test/character_error_rate", "test/loss"} <= result.summary.keys()
@@ -148,7 +157,10 @@ def test_a_run_with_every_attention(config: Compose, attention: str) -> None:
         assert 0 <= last["alignment/accuracy"]["value"] <= 1
 
 
-@pytest.mark.parametrize("cell", ["lstm", "rnn", "mingru"])
+@pytest.mark.parametrize(
+    "cell",
+    ["lstm", pytest.param("rnn", marks=pytest.mark.slow), pytest.param("mingru", marks=pytest.mark.slow)],
+)
 def test_a_run_with_other_cells_a_beam_and_input_feeding(config: Compose, cell: str) -> None:
     options = ("decoder=input_feeding", "decoder.beam=3", "decoder.layers=2", "decoder.tied=true")
     schedule = ("decoder.teacher_forcing=0.5", "decoder.schedule_steps=2", "decoder.max_length=12")
@@ -172,6 +184,7 @@ def test_the_decoder_is_part_of_the_identity(config: Compose, tmp_path: Path) ->
     assert not config("data=adding").decoder
 
 
+@pytest.mark.slow
 def test_the_same_clips_can_be_transduced_or_classified(config: Compose) -> None:
     clips = ("data=moving_digits", "data.train=64", "data.validation=16", "data.test=16", *FAST)
     assert "test/bleu" in run(config(*clips, "attention=dot")).summary

@@ -59,6 +59,8 @@ BOUNDS: dict[Scale, tuple[float, float]] = {
     "correlation": (-1.0, 1.0),
     "real": (-math.inf, math.inf),
 }
+SMALLEST = 1e-150
+"""A mean that is nearer to an end of its scale than this is at the end: a division by it could overflow."""
 
 
 def scale_of(metric: str) -> Scale:
@@ -100,9 +102,10 @@ def metric_interval(
         of_seeds = 0.0
     of_items = items.variance if items else 0.0
     variance = of_seeds + of_items
-    if scale == "proportion" and (variance == 0 or mean in (low, high)):
+    at_bound = min(mean - low, high - mean) < SMALLEST
+    if scale == "proportion" and (variance == 0 or at_bound):
         return _without_spread(mean, items, n, level)
-    if variance == 0 or mean in (low, high):
+    if variance == 0 or at_bound:
         return Estimate(mean, math.nan, math.nan, n)
     error, degrees = standard_error(of_seeds * n, n, items, overlap)
     error *= float(stats.t.ppf((1 + level) / 2, degrees))
@@ -127,7 +130,8 @@ def _without_spread(mean: float, items: ItemVariance | None, n: int, level: floa
     """Return the interval of a proportion that is 0 or 1, or equal in all seeds and items."""
     if items is None:
         return Estimate(mean, math.nan, math.nan, n)
-    low, high = clopper_pearson(mean * items.count, items.count, level)
+    share = 0.0 if mean < SMALLEST else mean
+    low, high = clopper_pearson(share * items.count, items.count, level)
     return Estimate(mean, min(low, mean), max(high, mean), n)
 
 

@@ -135,7 +135,7 @@ def test_a_model_starts_from_the_vectors(glove: Path, frozen: bool) -> None:
     assert task.vectors[task.vocabulary.index("cat")].tolist() == [4, 5, 6]
 
 
-@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("frozen", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_run_with_vectors_and_the_words_in_its_checkpoint(
     config: Compose, tmp_path: Path, frozen: bool
 ) -> None:

@@ -202,6 +202,7 @@ def test_instruments_and_description(
     assert any(line.strip().startswith("money ") for line in said.splitlines())
 
 
+@pytest.mark.slow
 def test_series_of_several_labels(config: Compose, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, (200, 2))

@@ -68,7 +68,11 @@ def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 @pytest.mark.parametrize(
     ("letters", "good", "bad", "script"),
-    [(CHINESE, "好", "差", "Han"), (JAPANESE, "良", "悪", "Hiragana"), (THAI, "ฮ", "ฬ", "Thai")],
+    [
+        (CHINESE, "好", "差", "Han"),
+        pytest.param(JAPANESE, "良", "悪", "Hiragana", marks=pytest.mark.slow),
+        pytest.param(THAI, "ฮ", "ฬ", "Thai", marks=pytest.mark.slow),
+    ],
     ids=["Chinese", "Japanese", "Thai"],
 )
 def test_a_label_decided_by_one_character(
@@ -88,7 +92,17 @@ def test_a_label_decided_by_one_character(
     assert [a.label for a in model.predict([f"{start}{good}", f"{bad}{start}"])] == ["g", "b"]
 
 
-@pytest.mark.parametrize("name", ["characters", "words", "chinese", "subwords", "split", "basic_english"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "characters",
+        pytest.param("words", marks=pytest.mark.slow),
+        pytest.param("chinese", marks=pytest.mark.slow),
+        pytest.param("subwords", marks=pytest.mark.slow),
+        pytest.param("split", marks=pytest.mark.slow),
+        pytest.param("basic_english", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_without_its_file_has_the_same_tokens(config: Compose, tmp_path: Path, name: str) -> None:
     package = {"chinese": "jieba", "subwords": "tokenizers"}.get(name)
     if package:

@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from conftest import first_few
 
 from gatescope.data.encoding.series import fold
 from gatescope.data.shipped.sktime_series import SktimeSeries, read_sktime
@@ -32,7 +33,7 @@ PUBLISHED = {  # train, test, features, classes (one output for two), shortest a
 }
 
 
-@pytest.mark.parametrize("dataset", PUBLISHED)
+@pytest.mark.parametrize("dataset", first_few(PUBLISHED, 3))
 def test_sizes_are_the_published_ones(dataset):
     found = made(dataset)
     parts = [found.splits.train, found.splits.validation, found.splits.test]
@@ -91,6 +92,7 @@ def test_features_have_no_tokens(data):
     assert data.tokens(batch) is None
 
 
+@pytest.mark.slow
 def test_sktime_is_imported_when_read_and_not_before():
     code = "import sys; import gatescope.data.shipped.sktime_series; sys.exit('sktime' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
