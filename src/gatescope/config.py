@@ -280,6 +280,7 @@ class RecipeConfig:
     embedding_std: Annotated[float, Field(gt=0, le=100)]
     length: LengthConfig
     patience: Count | None
+    monitor_window: Count
 
 
 def _domain(value: Any) -> Any:
@@ -397,6 +398,7 @@ class RootConfig:
     decoder: SomeComponent = field(default_factory=dict)
     monitor: Annotated[str, Field(min_length=1)] | None = None
     monitor_direction: Literal["max", "min"] | None = None
+    monitor_window: Count = 1
     loss: LossConfig = field(default_factory=LossConfig)
     start: Annotated[str | None, Field(alias="from", min_length=1)] = None
     freeze: list[Annotated[str, Field(min_length=1)]] = field(default_factory=list)

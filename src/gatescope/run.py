@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -42,7 +43,6 @@ from gatescope.tracking.wandb_upload import complete_upload
 from gatescope.training.batch_limits import check_batch_limits
 from gatescope.training.best_checkpoint import (
     best_checkpoint_path,
-    best_score,
     metrics_of_best,
     tested_step_and_epoch,
 )
@@ -332,7 +332,8 @@ def summarise(
         module: The module with the tested weights.
         data: The data.
     """
-    score, best = best_score(trainer), metrics_of_best(trainer)
+    best = metrics_of_best(trainer)
+    score = best.get(module.monitor.name, math.nan)
     metrics = trainer.callback_metrics
     tracking.record.summary |= {
         **{name: float(value) for name, value in metrics.items() if name.startswith("test/")},

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import FAST, Compose
 from torchmetrics import MeanSquaredError, MetricCollection, SumMetric
 from tracking.records import record, rows
@@ -128,3 +129,18 @@ def test_the_defaults_change_no_id(config: Compose) -> None:
     assert run_id(config()) == run_id(plain)
     for option in ("monitor=macro_f1", "early_stopping.min_delta=0.1"):
         assert run_id(config(option)) != run_id(plain)
+
+
+def test_the_mean_over_validations_chooses_the_weights(
+    small: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lucky = {4 * (epoch + 1): value for epoch, value in enumerate((0.1, 0.9, 0.2, 0.5, 0.6, 0.7, 0.3))}
+    fake_validation(monkeypatch, solved=lucky)
+    options = ("monitor=solved", "instruments=off", "trainer.max_epochs=7", "checkpoint.keep=all")
+    single, mean = run(small(*options)), run(small(*options, "monitor_window=3"))
+    assert single.summary["best/step"] == 8
+    assert mean.summary["best/step"] == 24  # (0.5 + 0.6 + 0.7) / 3
+    assert mean.monitored == mean.summary["best/validation/solved"] == pytest.approx(0.7)
+    last = torch.load(mean.directory / "checkpoints" / "last.ckpt", weights_only=False)
+    state = last["callbacks"]["SmoothedMonitor"]
+    assert state["values"] == pytest.approx([0.6, 0.7, 0.3])

@@ -55,7 +55,9 @@ def _best_epoch(cfg: Mapping[str, Any], directory: Path, run: Mapping[str, Any])
         return
     epoch, last, words = best[-1]["epoch"] + 1, rows[-1]["epoch"] + 1, name.replace("/", " ")
     if best[-1]["step"] < summary["steps"]:
-        yield f"{words} was best in epoch {epoch} of {last}; the weights of that epoch were tested"
+        window = cfg.get("monitor_window", 1)
+        mean = f", its mean over {window} validations," if window > 1 else ""
+        yield f"{words}{mean} was best in epoch {epoch} of {last}; the weights of that epoch were tested"
     elif len(rows) > 1 and (key := _limit(cfg, summary)) is not None:
         yield f"{words} was best at the end (epoch {epoch} of {last}) and may still improve: raise {key}"
 

@@ -13,7 +13,9 @@ from gatescope.training.timing import add_overhead
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps the weights with the best validation metric; ties are broken by the lower validation loss.
+    """Keeps the weights with the best validation metric, or the best mean of it over some validations.
+
+    Ties are broken by the lower validation loss.
 
     Attributes:
         best_step: Number of updates of the kept weights; None before the first validation.
@@ -72,12 +74,6 @@ def best_checkpoint_path(trainer: pl.Trainer) -> str | None:
     callback = trainer.checkpoint_callback
     path = callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
     return path or None
-
-
-def best_score(trainer: pl.Trainer) -> float:
-    """Return the best value of the monitored metric; NaN if no validation ran."""
-    score = getattr(trainer.checkpoint_callback, "best_model_score", None)
-    return float("nan") if score is None else float(score)
 
 
 def metrics_of_best(trainer: pl.Trainer) -> dict[str, float]:

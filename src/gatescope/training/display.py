@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from pytorch_lightning.callbacks import TQDMProgressBar
 from torch import Tensor
 
-from gatescope.training.best_checkpoint import BestCheckpoint, best_score
+from gatescope.training.best_checkpoint import BestCheckpoint, metrics_of_best
 from gatescope.training.monitor import Monitor
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class EpochLines(pl.Callback):
         value = trainer.callback_metrics.get(self.monitor.name)
         if self._validated and value is not None:
             parts.append(f"{in_words(self.monitor.name)} {float(value):#.4g}")
-        if not math.isnan(best := best_score(trainer)):
+        if (best := metrics_of_best(trainer).get(self.monitor.name)) is not None:
             parts.append(f"best {best:#.4g}{_epoch_of_best(trainer)}")
         return f"{epoch_text(trainer)}: {', '.join(parts)}, {seconds:.1f} s"
 
@@ -115,7 +115,7 @@ class RunBar(TQDMProgressBar):
         value = trainer.callback_metrics.get(self.monitor.name)
         if value is not None:
             metrics[in_words(self.monitor.name)] = f"{float(value):#.4g}"
-        if not math.isnan(best := best_score(trainer)):
+        if (best := metrics_of_best(trainer).get(self.monitor.name)) is not None:
             metrics["best"] = f"{best:#.4g}"
         return metrics
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.io import wavfile
 
 from gatescope.data.encoding.audio import LogMel, Sound, read_wav
@@ -118,6 +119,19 @@ def test_no_speaker_is_in_two_splits(folder: Path, monkeypatch: pytest.MonkeyPat
     speakers = [{names[i].split("_")[1] for i in part} for part in rows]
     assert [len(s) for s in speakers] == [3, 1, 1]
     assert len(set.union(*speakers)) == 5
+
+
+def test_the_mean_spectrum_is_subtracted_for_new_speakers(folder: Path) -> None:
+    shares = {"test": 0.2, "validation": 0.2, "standardise": False}
+    plain = load(folder, split_by="speaker", subtract_mean=False, **shares)
+    centred = load(folder, split_by="speaker", **shares)
+    assert len(centred.splits.train) == 24
+    for x, y in zip(plain.splits.train.inputs, centred.splits.train.inputs, strict=True):
+        torch.testing.assert_close(y, x - x.mean(dim=0))
+    assert centred.task.notes["subtract_mean"] is True
+    assert "subtract_mean" not in load(folder).task.notes
+    by_example = load(folder, standardise=False, subtract_mean=True).splits.test.inputs
+    assert max(float(x.mean(dim=0).abs().max()) for x in by_example) < 1e-4
 
 
 def test_features_are_computed_once(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

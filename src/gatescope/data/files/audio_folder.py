@@ -58,6 +58,8 @@ class AudioFolder(SequenceData):
         test: share of the recordings, or of the speakers.
         folds, fold: as in `Division`; the groups are the speakers, with split_by=speaker.
         standardise: whether each band is standardised over the windows of train.
+        subtract_mean: whether the mean spectrum of a recording is subtracted from it, which removes much of
+            what differs between voices, microphones and rooms; None where splits are by speaker.
         batch_size, seed, workers: as in `SequenceData`.
         name: of the data in tables, folders and W&B; None for the name of the folder.
     """
@@ -79,12 +81,14 @@ class AudioFolder(SequenceData):
         name: str | None = None,
         folds: Folds = None,
         fold: Fold = None,
+        subtract_mean: bool | None = None,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
         self.name = name
         self.path, self.pattern = Path(path).expanduser(), pattern
         self.manifest = None if manifest is None else Path(manifest).expanduser()
         self.split_by, self.mels, self.rate, self.standardise = split_by, mels, rate, standardise
+        self.subtract_mean = split_by == "speaker" if subtract_mean is None else subtract_mean
         self.division = Division(validation, test, seed, folds, fold)
 
     def build(self) -> Splits:
@@ -106,6 +110,10 @@ class AudioFolder(SequenceData):
             "split_by": self.split_by,
         }
         notes |= self.division.notes(groups, speakers.tolist())
+        if self.subtract_mean:
+            notes["subtract_mean"] = True
+            for one in features:
+                one -= one.mean(dim=0)  # a view of the rows of the recording
         return series_splits(features, targets, names, rows, self.standardise, notes)
 
     def _labels(self, recordings: Sequence[Recording]) -> Labels:
