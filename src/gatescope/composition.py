@@ -97,6 +97,15 @@ def compose(loader: ConfigLoader, overrides: Sequence[str], sweep: bool = False)
         )
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise ConfigError(list(explain(loader, overrides, error, sweep))) from error
+    except ValueError as error:  # Hydra's error for such a list, which names no file
+        if "in defaults" not in str(error):
+            raise
+        raise ConfigError(
+            [
+                f"the list `defaults` of a file that is selected ({', '.join(overrides) or 'none'}): "
+                f'{error}; YAML reads off, on, yes and no as true or false: write "off" in quotes'
+            ]
+        ) from error
     return cfg if sweep else OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"])
 
 

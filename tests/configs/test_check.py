@@ -355,3 +355,10 @@ def test_the_quotes_that_a_message_shows_are_those_that_work(value: str) -> None
 
 def test_nothing_is_suggested_when_nothing_is_near() -> None:
     assert nearest("zzz", ["hidden_size", "layers"]) is None
+
+
+def test_a_word_that_yaml_reads_as_a_boolean(tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "mine.yaml").write_text("defaults:\n  - override /tracking: off\n")
+    with pytest.raises(ConfigError, match=r"study=mine\): Unsupported .* write \"off\" in quotes"):
+        compose(LOADER, [f"hydra.searchpath=['file://{tmp_path}']", "study=mine"], sweep=True)
