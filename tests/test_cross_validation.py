@@ -80,6 +80,7 @@ def test_variants_are_paired_by_fold_with_the_corrected_test(folder: Path) -> No
     assert comparison.covers == "folds"
 
 
+@pytest.mark.slow
 def test_the_report_says_that_intervals_are_over_folds(folder: Path) -> None:
     command(
         "scripts/report.py",

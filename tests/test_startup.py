@@ -78,6 +78,7 @@ def test_objects_of_the_start_are_never_collected_and_later_ones_are() -> None:
     assert older() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switch", ["1", "0"])
 def test_a_run_freezes_what_it_imported(switch: str, tmp_path: Path) -> None:
     code = (

@@ -101,6 +101,7 @@ def test_every_dataset_is_in_the_figure_with_its_own_metric(comparison: Comparis
     assert names == ["RNN", "GRU"], "cells: each dataset has one variant of each"
 
 
+@pytest.mark.slow
 def test_a_metric_of_another_task_is_not_missing(comparison: Comparison, tmp_path: Path) -> None:
     readme = write_report(RecordSource(tmp_path, "toy"), tmp_path / "out", paper=False).read_text()
     assert "# GRU has the best mean of the networks on 2 of 2 datasets;" in readme

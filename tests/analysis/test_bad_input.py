@@ -86,6 +86,7 @@ def test_mixed_commits_and_versions(tmp_path: Path) -> None:
     assert "torch 2.13.0 / 2.3.0" in text
 
 
+@pytest.mark.slow
 def test_a_metric_that_some_runs_lack(tmp_path: Path) -> None:
     for seed in range(2):
         write_run(tmp_path, "gru-none", seed)
@@ -120,6 +121,7 @@ def test_metrics_that_are_not_numbers(tmp_path: Path, value: float | None) -> No
     assert "(no finished run has a finite test/accuracy" in text
 
 
+@pytest.mark.slow
 def test_names_of_any_kind(tmp_path: Path) -> None:
     study = {"name": "a b & ガ", "question": "<script>alert(1)</script> or *not*?", "baseline": None}
     for variant in ("a b/c-none", "ガウス-additive", "<b>x</b>$y_z-none", "q\"uote's-none"):

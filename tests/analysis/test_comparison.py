@@ -76,6 +76,7 @@ def test_gradient_flow_is_summarized_with_its_censoring_and_lost_seeds(tmp_path:
     assert "gru-none" not in {one.variant for one in flow.changes["lag=50"]}
 
 
+@pytest.mark.slow
 def test_a_report_compares_once(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
 

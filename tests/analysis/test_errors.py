@@ -137,7 +137,9 @@ def test_groups_contain_finished_runs_with_predictions(tmp_path: Path) -> None:
     assert errors.seed_text([group]) == "2 seeds"
 
 
-@pytest.mark.parametrize("classes", [2, 26, 100])
+@pytest.mark.parametrize(
+    "classes", [2, pytest.param(26, marks=pytest.mark.slow), pytest.param(100, marks=pytest.mark.slow)]
+)
 def test_a_figure_of_many_classes_stays_legible(tmp_path: Path, classes: int) -> None:
     labels = [f"a rather long name of class {i}" for i in range(classes)]
     for variant in ("gru-none", "lstm-none", "rnn-none"):

@@ -34,6 +34,7 @@ def study(root: Path, findings: str) -> None:
             write_run(root / "runs", variant, seed, study={"findings": findings}, accuracy=accuracy)
 
 
+@pytest.mark.slow
 def test_findings_outside_the_package_are_in_readme_page_and_list(tmp_path: Path) -> None:
     (tmp_path / "my_lab").mkdir()
     (tmp_path / "my_lab" / "words.py").write_text(MODULE)
@@ -59,8 +60,12 @@ def test_findings_outside_the_package_are_in_readme_page_and_list(tmp_path: Path
     ("findings", "message"),
     [
         ("my_broken_lab.words", r"my\_broken\_lab.words raised ValueError: no \*such\* number"),
-        ("my_broken_lab.absent", "there is no findings module 'my\\_broken\\_lab.absent'"),
-        ("absent", "there is no findings module 'absent'"),
+        pytest.param(
+            "my_broken_lab.absent",
+            "there is no findings module 'my\\_broken\\_lab.absent'",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("absent", "there is no findings module 'absent'", marks=pytest.mark.slow),
     ],
 )
 def test_findings_that_raise_are_replaced_by_the_message(
@@ -82,6 +87,7 @@ def test_findings_that_raise_are_replaced_by_the_message(
     assert "could not be written" in (tmp_path / "o" / "toy" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_command_may_name_other_findings_than_the_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

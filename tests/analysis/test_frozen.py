@@ -74,6 +74,7 @@ def test_the_report_needs_no_records(records: Path, tmp_path: Path) -> None:
     assert len(pd.read_json(archive.open("runs.jsonl"), lines=True)) == 7
 
 
+@pytest.mark.slow
 def test_digits_are_given_up_for_size(records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def write(out: Path) -> tuple[int, int | None]:
         write_report(

@@ -125,6 +125,7 @@ def test_the_title_counts_the_variants_that_pass(tmp_path: Path) -> None:
     assert "(LSTM with additive attention) to 0.60 [" in written.headline
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [1, 5])
 def test_the_report_is_written(tmp_path: Path, seeds: int) -> None:
     comparison(tmp_path, seeds)

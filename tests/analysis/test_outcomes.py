@@ -56,6 +56,7 @@ def test_half_lag_is_not_bounded_by_lags_that_all_or_no_seed_solves() -> None:
     assert nothing.high < 20
 
 
+@pytest.mark.slow
 def test_the_profile_interval_covers_the_truth() -> None:
     rng = np.random.default_rng(1)
     lags = np.repeat([10, 30, 100, 300], 5)

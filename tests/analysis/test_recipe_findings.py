@@ -57,7 +57,9 @@ def test_the_report_of_a_search(tmp_path: Path) -> None:
     assert validation.shape == test.shape == (3, 3)
     folder = write_report(RecordSource(tmp_path, "toy"), tmp_path / "out")
     text = (folder.parent if folder.is_file() else folder).joinpath("README.md").read_text(encoding="utf-8")
-    assert text.startswith("# A setting chosen on other datasets is 0.00333 below the best of 3 of each dataset's own")
+    assert text.startswith(
+        "# A setting chosen on other datasets is 0.00333 below the best of 3 of each dataset's own"
+    )
     assert "reaches the model without recurrence on 2 of 3" in text
 
 

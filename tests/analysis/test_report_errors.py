@@ -85,6 +85,7 @@ def test_the_errors_of_trained_runs_with_their_texts(config: Compose, tmp_path: 
         assert (folder / name).exists()
 
 
+@pytest.mark.slow
 def test_data_that_have_changed_give_no_texts(
     config: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -107,6 +108,7 @@ def test_data_that_have_changed_give_no_texts(
     assert "the data cannot be loaded" in caplog.text
 
 
+@pytest.mark.slow
 def test_of_many_classes_the_readme_shows_twelve_and_the_page_all(tmp_path: Path) -> None:
     labels = [f"class {i:03d}" for i in range(100)]
     for seed in range(2):

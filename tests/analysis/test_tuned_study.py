@@ -94,6 +94,7 @@ def test_a_search_that_has_not_ended_is_shown_as_it_is(tmp_path: Path) -> None:
     assert any("search that has not ended" in note for note in tables.notes)
 
 
+@pytest.mark.slow
 def test_the_importance_is_that_of_the_key_that_the_score_depends_on(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     space = SPACE | {"model.dropout": [0.0, 0.3, 0.5]}

@@ -98,6 +98,7 @@ def test_wilson_s_interval_is_that_of_the_textbook() -> None:
     assert np.isnan(evaluation.proportion_interval(0, 0).mean)
 
 
+@pytest.mark.slow
 def test_the_interval_of_f1_is_that_of_resampled_examples() -> None:
     rng = np.random.default_rng(3)
     target = rng.integers(0, 3, 200)
@@ -200,6 +201,7 @@ def test_bad_input_is_one_line(
     assert len(error.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_the_script_is_the_command() -> None:
     words = [sys.executable, str(ROOT / "scripts" / "evaluate.py"), "--help"]
     done = subprocess.run(words, capture_output=True, text=True)

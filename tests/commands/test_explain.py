@@ -14,6 +14,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained_run(tmp_path_factory.mktemp("runs"), *TEXTS, "trainer.max_epochs=1")
 
 
+@pytest.mark.slow
 def test_a_text_by_the_run_s_id(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = "not <bad> at all"
     assert main([f"run={directory.name}", f"root={directory.parents[1]}", f"text={text}"]) == 0

@@ -79,6 +79,7 @@ def test_the_example_trains_and_its_examples_are_shown(
     assert re.search(r"Worst errors\n.*text\n.* \d \d \d \d \d \d \d \d\n", capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_the_command_of_the_example_runs_from_another_folder(example: Path) -> None:
     (words,) = re.findall(r"python train\.py (.+)", str(gatescope.data.__doc__))
     done = subprocess.run(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from conftest import FAST, ROOT, SMALL
 
@@ -22,6 +23,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_worked_example_runs_from_another_folder(tmp_path: Path) -> None:
     (code,), (command,), (config,) = (blocks(language) for language in ("python", "sh", "yaml"))
     (tmp_path / "state_norm.py").write_text(code, encoding="utf-8")

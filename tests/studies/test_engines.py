@@ -58,6 +58,7 @@ def test_a_study_whose_worker_is_killed_is_finished_by_its_own_command(launcher:
     assert told[saved]["resumed"]  # it went on from its checkpoint
 
 
+@pytest.mark.slow
 def test_workers_of_joblib_end_with_the_sweep_that_is_killed(tmp_path: Path) -> None:
     need("joblib")
     words = (*LONG, "trainer.max_epochs=2000", "launcher=joblib", "hydra.launcher.n_jobs=2")

@@ -60,6 +60,7 @@ def test_killed_twice_and_repeated(small: Compose, tmp_path: Path) -> None:
     assert len(record(run_dir(cfg))["resumed"]) == 2
 
 
+@pytest.mark.slow
 def test_two_terminals_share_a_study(tmp_path: Path) -> None:
     words = ("-m", "seed=0,1", "trainer.max_epochs=4", "instruments=off")
     both = [train(*words, runs=tmp_path) for _ in range(2)]
@@ -180,6 +181,7 @@ def kill_wandb() -> None:
         process.wait()
 
 
+@pytest.mark.slow
 def test_the_service_of_wandb_dies(
     small: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ def page_faults(mode: str) -> int:
     return int(process.stdout)
 
 
+@pytest.mark.slow
 def test_freed_memory_is_used_again_without_page_faults() -> None:
     assert page_faults("keep") < 100
     assert page_faults("default") > 4000

@@ -87,7 +87,7 @@ def settings(path, root):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("model", ["gru", "lstm"])
+@pytest.mark.parametrize("model", ["gru", pytest.param("lstm", marks=pytest.mark.slow)])
 def test_a_run_stopped_in_the_middle_of_a_text_continues_bit_for_bit(
     config: Compose, tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:

@@ -138,6 +138,7 @@ def squeezed(text: str) -> str:
     return text.replace(" ", "")
 
 
+@pytest.mark.slow
 def test_a_run_records_chrf(config: Compose, tmp_path: Path) -> None:
     rows = [(f"{a} {b}", f"{b} {a} {b}") for a in WORDS for b in WORDS]
     path = written(tmp_path / "a.tsv", rows)

@@ -83,6 +83,7 @@ def test_mnist1d_has_the_published_sizes_and_its_own_test_split(mnist1d):
     assert values.std() == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_generating_restores_the_random_generators():
     random.seed(5)
     np.random.seed(5)  # noqa: NPY002

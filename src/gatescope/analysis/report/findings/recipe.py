@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from gatescope.analysis import study, words
+from gatescope.analysis import words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.report.findings import Findings
 from gatescope.analysis.report.numbers import NOTHING, number
@@ -123,7 +123,14 @@ def leave_one_out(
 
 
 def _table(rows: list[LeftOut], metric: str) -> str:
-    head = ["dataset", "setting chosen on the others", metric, "best of its own validation", metric, "baseline"]
+    head = [
+        "dataset",
+        "setting chosen on the others",
+        metric,
+        "best of its own validation",
+        metric,
+        "baseline",
+    ]
     lines = [
         [
             words.condition(one.dataset),
