@@ -70,7 +70,10 @@ def findings(comparison: Comparison) -> Findings:
         f"With all datasets the choice is {best}."
     )
     if judged:
-        headline += f" Without having seen the dataset, it reaches the model without recurrence on {clear} of {len(judged)}."
+        headline += (
+            " Without having seen the dataset, it reaches the model without recurrence "
+            f"on {clear} of {len(judged)}."
+        )
     return Findings(title, headline, [_table(rows, metric), _note(validation)], FIGURE)
 
 
@@ -118,7 +121,9 @@ def leave_one_out(
         own = validation.loc[dataset]
         best = own.idxmax() if higher_is_better else own.idxmin()
         got = test.loc[dataset]
-        rows.append(LeftOut(dataset, chosen, got[chosen], best, got[best], bars.get(dataset)))
+        rows.append(
+            LeftOut(str(dataset), str(chosen), got[chosen], str(best), got[best], bars.get(str(dataset)))
+        )
     return rows
 
 
