@@ -37,6 +37,7 @@ from gatescope.composition import (
     public_options,
 )
 from gatescope.config import ConfigError, check, check_files, check_structure
+from gatescope.conflicts import unused
 from gatescope.devices import device_count
 from gatescope.distributed import refuse_foreign_torchrun, spread
 from gatescope.invocation import command, write
@@ -114,6 +115,8 @@ def check_command_line() -> None:
     cfg = job_config(loader, overrides, sweep)
     if args.cfg is None:
         check_structure(cfg)
+        if problems := list(unused(cfg, overrides)):
+            raise ConfigError(problems)
         if not is_finished(cfg):
             import_libraries(cfg)
             check(cfg)

@@ -84,6 +84,10 @@ def _size_problems(cfg: Mapping[str, Any]) -> Iterator[str]:
         return
     if model["parameters"] is not None:
         given, count = f"model.parameters: given {model['parameters']}", int(model["parameters"])
+        least = _stack_parameters(json.dumps(model | {"hidden_size": 1}, sort_keys=True))
+        if count < least:
+            yield f"{given}, and the recurrent layers of one unit need at least {least}: give a larger number"
+            return
     else:
         count = _stack_parameters(json.dumps(model, sort_keys=True))
         given = f"model.hidden_size: given {model['hidden_size']} with model.layers={model['layers']}"
