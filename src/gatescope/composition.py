@@ -37,7 +37,7 @@ SEARCH_PATH = "hydra.searchpath"
 """Hydra's key for further config directories."""
 
 REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError, AssertionError)
-"""What Hydra raises for overrides that it cannot compose; the last three for values of a group that are no name."""
+"""What Hydra raises for overrides that it cannot compose; the last three for options that are no names."""
 
 EXTRAS = {"joblib": "parallel", "ray": "ray", "slurm": "slurm"}
 """The extra of this package that installs a launcher."""
