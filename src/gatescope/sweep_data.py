@@ -55,7 +55,8 @@ def _problems(jobs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     from gatescope.training.objective import objective_for
 
     try:
-        data = load_data(OmegaConf.create(dict(max(jobs, key=_fold))))
+        largest = max(jobs, key=_fold)
+        data = load_data(OmegaConf.create(dict(largest)))
     except (DataError, ConfigError) as error:
         yield str(error)
         return
