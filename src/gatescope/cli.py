@@ -46,6 +46,7 @@ from gatescope.overrides import with_quoted_paths
 from gatescope.processes import die_with_sweep
 from gatescope.run_options import with_options_of_start
 from gatescope.startup import import_libraries, imports_uncollected
+from gatescope.surroundings import prepare
 from gatescope.tracking.closing import lines_of_run
 from gatescope.tracking.directory import ensure_writable, run_lock
 from gatescope.tracking.identity import run_dir
@@ -66,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: The words after the name of the command; by default those of this process.
     """
+    prepare()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
     if arguments is not None:
         sys.argv[1:] = arguments
