@@ -6,6 +6,7 @@ disk, a pipe whose reader has ended) or in a language that has few characters, a
 
 from __future__ import annotations
 
+import atexit
 import io
 import logging
 import os
@@ -32,9 +33,19 @@ def prepare() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="backslashreplace")  # characters that the language of the user lacks
+    atexit.register(_flush)
     logging.raiseExceptions = False  # a line that cannot be written is lost, without a traceback
     try:
         os.getcwd()
     except FileNotFoundError:
         print("the working folder is gone: change to one that exists", file=sys.stderr)
         sys.exit(GONE)
+
+
+def _flush() -> None:
+    """Drop what a stream cannot take: Python would end the process with another exit code."""
+    for descriptor, stream in enumerate((sys.stdout, sys.stderr), 1):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
