@@ -110,6 +110,7 @@ def test_no_secret_is_sent_to_wandb_or_is_in_a_failed_record_a_report_or_an_expo
             del SECRETS["the key of W&B"]
 
 
+ASCII = "export LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0"
 CASES = {
     "closed streams": ('"$@" <&- >&- 2>&-', 0),
     "closed input": ('"$@" <&-', 0),
@@ -120,10 +121,7 @@ CASES = {
     "another folder": ('cd /; "$@"', 0),
     "a folder that is gone": ('mkdir gone; cd gone; rmdir ../gone; "$@"', 2),
     "files of at most 8 KiB": ('ulimit -f 8; "$@"', 1),
-    "ASCII": (
-        'export LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0; "$@" && "$1" "${2%train.py}scripts/compare.py" --help',
-        0,
-    ),
+    "ASCII": (ASCII + '; "$@" && "$1" "${2%train.py}scripts/compare.py" --help', 0),
 }
 """Lines of bash around the command, and the exit codes."""
 

@@ -1,7 +1,7 @@
 """What a command needs of the process that it is started in: standard streams, a working folder.
 
-A process may be started with closed streams (by cron or a daemon), with streams that cannot be written (a full
-disk, a pipe whose reader has ended) or in a language that has few characters, and in a folder that is gone.
+A process may be started with closed streams (by cron or a daemon), with streams that cannot be written (a
+full disk, a pipe whose reader has ended) or in a language with few characters, and in a folder that is gone.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ GONE = 2
 def prepare() -> None:
     """Replace closed streams, let no output end the command, and exit if the working folder is gone.
 
-    It is called once, at the start of a command, before files are opened: without it one of them would get the
-    descriptor of a closed stream, and what libraries print would be written into it.
+    It is called once, at the start of a command, before files are opened: without it one of them would get
+    the descriptor of a closed stream, and what libraries print would be written into it.
     """
     for descriptor, (name, mode) in enumerate(STREAMS):
         try:
