@@ -140,7 +140,9 @@ def trial(case: str, runs: Path, moment: float | None = None) -> tuple[dict[str,
     return found, is_killed
 
 
-def killed(case: str, folder: Path, seconds: float, chance: random.Random) -> tuple[dict[str, Any], bool]:
+def killed_trial(
+    case: str, folder: Path, seconds: float, chance: random.Random
+) -> tuple[dict[str, Any], bool]:
     """Return a trial at a random moment of a run of `seconds`; one that ended before is tried again."""
     for number in range(TRIES):
         found, is_killed = trial(case, folder / str(number), chance.uniform(0.2, 1) * seconds)
@@ -154,7 +156,7 @@ def study(case: str, kills: int, chance: random.Random, folder: Path) -> dict[st
     started = time.perf_counter()
     expected, _ = trial(case, folder / "whole")
     seconds = time.perf_counter() - started
-    trials = [killed(case, folder / f"killed{i}", seconds, chance) for i in range(kills)]
+    trials = [killed_trial(case, folder / f"killed{i}", seconds, chance) for i in range(kills)]
     found = [differences(expected, one) for one, _ in trials]
     totals = {name: float(sum(one[name] for one in found)) for name in ("lost", "doubled", "different")}
     killed = float(sum(is_killed for _, is_killed in trials))
