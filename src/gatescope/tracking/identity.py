@@ -50,6 +50,7 @@ NEUTRAL: dict[str, Any] = {
     "early_stopping": {"min_delta": 0.0, "min_steps": 0},
     "model": {"embedding_std": 1.0},
     "data": {"target_scale": "none", "delimiter": "auto", "quoting": True}
+    | {"decimal": "auto", "thousands": "auto"}
     | {"folds": None, "fold": None, "group": None, "label_separator": ",", "threshold": 0.5},
     "scheduler": {"warmup": 0},
     "trainer": {"float32_matmul_precision": "highest"},
