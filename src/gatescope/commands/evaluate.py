@@ -256,7 +256,7 @@ def _accepted(examples: Iterable[tuple[ModelInput, Any]]) -> dict[Any, list[str]
 def _edits(
     trained: Trained, targets: Sequence[list[str]], answers: Sequence[Answer]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the edits between each generated sequence and its target, and the symbols of the target."""
+    """Yield each generated sequence with its accepted targets, its edits, and the symbols of the nearest."""
     from gatescope.training.transduction import edits, nearest
 
     name = target_tokenizer(trained)
@@ -265,8 +265,10 @@ def _edits(
     split = make_tokenizer(name)
     for accepted, answer in zip(targets, answers, strict=True):
         found = _spaced(answer.symbols)
-        true = nearest(found, [_spaced(split(text)) for text in accepted])
-        yield {"errors": edits(found, true), "symbols": len(true.split())}
+        first, *rest = texts = [_spaced(split(text)) for text in accepted]
+        true = nearest(found, texts)
+        counts = {"errors": edits(found, true), "symbols": len(true.split())}
+        yield counts | {"target": first, "prediction": found, "also": json.dumps(rest) if rest else ""}
 
 
 def _spaced(symbols: Iterable[str]) -> str:
