@@ -25,7 +25,7 @@ from gatescope.data.errors import DataError
 from gatescope.devices import accelerator_of, check_card, device_count
 from gatescope.fine_tuning import check_architecture, freeze, keep_vocabulary, source_run, start_from
 from gatescope.instruments.callbacks import instrument_callbacks
-from gatescope.machine import check_machine, gib, memory, memory_problem
+from gatescope.machine import check_machine, gib, memory, memory_problem, states_of_a_batch
 from gatescope.models.encoder import sizes
 from gatescope.ranks import rank, under_torchrun
 from gatescope.tracking.checkpoint_files import read_checkpoint, weights_path
@@ -136,7 +136,9 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
     memory = MemoryReport(cfg, data, tracking.checkpoints.path)
     with memory.explained():
         module = build_module(cfg, data)
-    if problem := memory_problem(cfg, sizes(module.model)["total"]):
+    assert data.splits is not None
+    states = states_of_a_batch(data.splits.train.lengths, data.batch_size, module.model.stack.values_per_step)
+    if problem := memory_problem(cfg, sizes(module.model)["total"], states):
         raise ConfigError([f"model: {problem}; or, for a large vocabulary, a smaller data.max_tokens"])
     if (source := source_run(cfg)) is not None:
         start_from(module.model, source, cfg.get("freeze") or [])
