@@ -20,7 +20,8 @@ from gatescope.analysis import errors
 from gatescope.analysis.error_tables import TitledTable, classification_tables
 from gatescope.analysis.report.numbers import interval
 from gatescope.analysis.statistics import LEVEL, Estimate, mean_interval
-from gatescope.tracking.predictions import classes, flags, labels, output_metric, outputs
+from gatescope.metric_names import output_metric
+from gatescope.tracking.predictions import classes, flags, labels, outputs
 
 if TYPE_CHECKING:
     from gatescope.sequences import TargetScale, TaskSpec

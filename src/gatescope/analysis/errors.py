@@ -23,7 +23,8 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_
 from gatescope.analysis import study, style
 from gatescope.analysis.tables import Tables, Texts, count_text
 from gatescope.analysis.units import unit_name
-from gatescope.tracking.predictions import badness, classes, flags, labels, output_metric, outputs, worst
+from gatescope.metric_names import output_metric
+from gatescope.tracking.predictions import badness, classes, flags, labels, outputs, worst
 
 BINS = 15
 CALIBRATION = ["low", "high", "n", "confidence", "accuracy"]

@@ -189,11 +189,6 @@ def outputs(names: Iterable[Any]) -> list[str]:
     return [str(name)[7:-1] for name in names if str(name).startswith("target(")]
 
 
-def output_metric(output: str, metric: str) -> str:
-    """Return the name of a metric of one output, `height/mse`: it is a module's name, which has no dot."""
-    return f"{output.replace('.', '_')}/{metric}"
-
-
 def flags(cells: Iterable[str], names: Sequence[str]) -> np.ndarray:
     """Return the labels (N, K) of JSON lists as zeros and ones."""
     index = {name: i for i, name in enumerate(names)}

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MeanSquaredError, Metric, MetricCollection
 
+from gatescope.metric_names import output_metric
 from gatescope.sequences import TaskSpec
-from gatescope.tracking.predictions import output_metric
 from gatescope.training.objective import BaseObjective, Ratio
 from gatescope.training.predictions import to_numpy
 
