@@ -1,4 +1,4 @@
-"""Names of metrics that records, scores on other files and tables share. This module does not import torch."""
+"""Names of metrics that records, scores on other files and tables share. It does not import torch."""
 
 from __future__ import annotations
 
