@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test slow check docs reports bench audit soak clean
+.PHONY: demo test slow check docs reports bench audit hashes soak clean
 
 demo: $(STAMP) ## train and compare rnn, gru and lstm, with and without attention, and write the report
 	$(BIN)/python train.py study=first_light
@@ -35,6 +35,9 @@ bench: $(STAMP) ## measure speed and memory; writes benchmarks/results/ and repo
 
 audit: $(STAMP) ## ask which pinned versions have known vulnerabilities; needs the network
 	$(BIN)/python scripts/audit.py
+
+hashes: $(STAMP) ## write constraints-hashes.txt: the pinned versions with the hashes of their files; needs the network
+	$(BIN)/python scripts/hashes.py
 
 soak: $(STAMP) ## 200 jobs in one process and under joblib, and 40 kills; takes an hour
 	$(BIN)/python scripts/soak.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -209,12 +210,27 @@ def test_the_command_takes_data_and_model_of_the_run(
     assert (cfg.model, cfg.attention) == (saved.model, saved.attention)
 
 
-def test_what_the_command_chooses_itself_is_left_to_it(folder: Path, first: RunResult) -> None:
+def test_what_the_command_chooses_itself_is_left_to_it(
+    folder: Path, first: RunResult, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = [f"from={first.directory}", "data=tweets"]
     added = with_options_of_start(words)
     assert not [word for word in added if word.startswith("data.")]
     assert "model.hidden_size=8" in added
     assert with_options_of_start([*words, "experiment=tweets"]) == [*words, "experiment=tweets"]
     assert with_options_of_start(["model=gru"]) == ["model=gru"]
+    # What is minimised and compared is chosen anew, and that is said in a line.
+    capsys.readouterr()
+    OmegaConf.update(
+        saved := OmegaConf.load(first.directory / "config.yaml"), "loss.class_weights", "balanced"
+    )
+    saved.monitor, other = "macro_f1", folder / "other"
+    shutil.copytree(first.directory, other)
+    OmegaConf.save(saved, other / "config.yaml")
+    with_options_of_start([f"from={other}", "data=tweets"])
+    left = "not taken over, give again what is to stay: loss.class_weights='balanced' monitor='macro_f1'"
+    assert capsys.readouterr().out.splitlines()[1] == f"from={other}: {left}"
+    with_options_of_start([f"from={other}", "data=tweets", "monitor=loss"])
+    assert "monitor" not in capsys.readouterr().out
     with pytest.raises(ConfigError, match="from=nothing: no run 'nothing' under"):
         with_options_of_start(["from=nothing", f"root={folder}"])

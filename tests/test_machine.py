@@ -113,6 +113,24 @@ def test_a_model_that_is_too_large_with_its_vocabulary_is_refused_when_it_is_bui
         run(small("trainer.max_epochs=1"))
 
 
+def test_the_states_of_a_batch_count(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against the states that the layers return for a batch; the optimizer keeps two values a parameter."""
+    cfg = small("model.layers=2", "model.bidirectional=true", "data.batch_size=32", "trainer.max_epochs=1")
+    data = load_data(cfg)
+    model = build_network(cfg, data.task)
+    batch = next(iter(data.train_dataloader()))
+    _, _, traces = model.trace(batch)
+    kept = sum(trace.states.h.numel() for trace in traces.values())
+    states = 4 * (kept + 4 * sizes(model)["total"])
+    monkeypatch.setattr(machine, "memory", lambda: states - 4)
+    with pytest.raises(
+        ConfigError, match=r"the states of one batch 0\.0 GiB, .*use a smaller data\.batch_size"
+    ):
+        run(cfg)
+    monkeypatch.setattr(machine, "memory", lambda: states)
+    assert run(cfg).summary["test/mse"] > 0
+
+
 def test_data_that_do_not_fit_are_refused(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"data.train: given 1000000000000000, and these examples take"):
         load_data(small("data=adding", "data.train=1000000000000000"))

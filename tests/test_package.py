@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -65,6 +67,36 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stderr
     return folder / "bin"
+
+
+def test_pip_takes_the_wheel_by_the_hash_that_the_script_writes_and_no_other_file(
+    wheel: Path, tmp_path: Path
+) -> None:
+    """The same that `make hashes` does for all pinned versions, from a folder in place of an index."""
+    pins, hashes, files = tmp_path / "pins.txt", tmp_path / "hashes.txt", tmp_path / "files"
+    pins.write_text(f"gatescope=={__version__}\n")
+    files.mkdir()
+    shutil.copy(wheel, files)
+    local = ["--no-index", "--find-links", str(files)]
+    script = [sys.executable, str(ROOT / "scripts" / "hashes.py")]
+    subprocess.run([*script, str(pins), str(hashes), *local], check=True, capture_output=True)
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    written = hashes.read_text().splitlines()[1:]
+    assert written == [f"gatescope=={__version__} \\", f"    --hash=sha256:{digest}"]
+
+    pip = [sys.executable, "-m", "pip", "install", "--require-hashes", "--no-deps", "-r", str(hashes), *local]
+    into = ["--target", str(tmp_path / "installed")]
+    subprocess.run([*pip, *into], check=True, capture_output=True)
+    assert (tmp_path / "installed" / "gatescope" / "run.py").is_file()
+    with (files / wheel.name).open("ab") as file:
+        file.write(b"changed")
+    done = subprocess.run([*pip, *into], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "DO NOT MATCH THE HASHES" in done.stderr
+    pins.write_text("no-such-package==1\n")
+    done = subprocess.run([*script, str(pins), str(hashes), *local], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"hashes: pip failed, and {hashes} was not changed" in done.stderr
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""`scripts/audit.py`, `soak.py` and `kill_study.py`."""
+"""`scripts/audit.py`, `hashes.py`, `soak.py` and `kill_study.py`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def script(name: str) -> Any:
 
 
 @contextmanager
-def database(answer: bytes) -> Iterator[tuple[str, list[Any]]]:
-    """A server with one answer; the questions that it got."""
+def database(*answers: bytes) -> Iterator[tuple[str, list[Any]]]:
+    """A server with these answers, the last of which it repeats; the questions that it got."""
     asked: list[Any] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -34,7 +34,7 @@ def database(answer: bytes) -> Iterator[tuple[str, list[Any]]]:
             asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(answer)
+            self.wfile.write(answers[min(len(asked), len(answers)) - 1])
 
         def log_message(self, *arguments: Any) -> None:
             pass
@@ -52,7 +52,9 @@ def database(answer: bytes) -> Iterator[tuple[str, list[Any]]]:
 
 def test_the_audit_names_vulnerable_versions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "constraints.txt"
-    path.write_text("# pinned\nnumpy==2.0.0\ntorch==2.8.0+cpu \\\n    --hash=sha256:ab\nloose>=1\n")
+    path.write_text(
+        "# pinned\nnumpy==2.0.0\ntorch[cuda] == 2.8.0+cpu \\\n    --hash=sha256:ab\n-r other.txt\n"
+    )
     audit = script("audit")
     assert audit.pinned(path) == [("numpy", "2.0.0"), ("torch", "2.8.0")]
     with database(b'{"results": [{}, {"vulns": [{"id": "PYSEC-2"}, {"id": "GHSA-1"}]}]}') as (url, asked):
@@ -68,10 +70,36 @@ def test_the_audit_names_vulnerable_versions(tmp_path: Path, capsys: pytest.Capt
     assert audit.main(["no such file"]) == 2
 
 
+def test_the_audit_asks_for_all_pages_and_names_what_is_not_pinned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, audit = tmp_path / "constraints.txt", script("audit")
+    path.write_text("a==1\nb==2\n")
+    first = b'{"results": [{}, {"vulns": [{"id": "V-2"}], "next_page_token": "more"}]}'
+    with database(first, b'{"results": [{"vulns": [{"id": "V-1"}]}]}') as (url, asked):
+        assert audit.main([str(path)], url) == 1
+    (query,) = asked[1]["queries"]
+    assert (query["package"]["name"], query["page_token"]) == ("b", "more")
+    assert "b==2: V-1, V-2" in capsys.readouterr().out
+    path.write_text("a==1\nloose>=1\nstar==1.*\n")
+    with database(b'{"results": [{}, {}]}') as (url, _):
+        assert audit.main([str(path)], url) == 1
+    assert capsys.readouterr().err.count("pins no version: not checked") == 2
+
+
 def test_every_pinned_version_is_asked_about() -> None:
+    assert script("audit").loose(ROOT / "constraints.txt") == []
     packages = script("audit").pinned(ROOT / "constraints.txt")
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line]
     assert len(packages) == len(lines)
+
+
+def test_wrong_arguments_of_the_hashes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hashes = script("hashes")
+    assert hashes.main([str(tmp_path / "none.txt")]) == 2
+    assert "none.txt: no such file" in capsys.readouterr().err
+    assert hashes.main(["a", "b", "c"]) == 2
+    assert hashes.main(["--help"]) == 0
 
 
 def test_what_the_kill_study_counts() -> None:

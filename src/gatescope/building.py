@@ -6,6 +6,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from gatescope.config import ConfigError
+from gatescope.models.budget import BudgetTooSmall
 from gatescope.models.build import build_model
 from gatescope.models.encoder import SequenceModel
 from gatescope.sequences import TaskSpec
@@ -19,9 +20,14 @@ def build_network(cfg: DictConfig, task: TaskSpec) -> SequenceModel:
         task: Task that the model is built for.
 
     Raises:
-        ConfigError: The targets are sequences, and there is no decoder.
+        ConfigError: The targets are sequences, and there is no decoder; or the budget is too small.
     """
     if task.kind == "transduction" and not cfg.get("decoder"):
         raise ConfigError(["decoder: given none, and these data need one; Allowed: input_feeding, recurrent"])
     decoding = instantiate(cfg.decoder) if cfg.get("decoder") else None
-    return build_model(task, instantiate(cfg.model, _convert_="all"), instantiate(cfg.attention), decoding)
+    try:
+        return build_model(
+            task, instantiate(cfg.model, _convert_="all"), instantiate(cfg.attention), decoding
+        )
+    except BudgetTooSmall as error:
+        raise ConfigError([str(error)]) from error

@@ -37,6 +37,7 @@ from gatescope.composition import (
     public_options,
 )
 from gatescope.config import ConfigError, check, check_files, check_structure
+from gatescope.conflicts import unused
 from gatescope.devices import device_count
 from gatescope.distributed import refuse_foreign_torchrun, spread
 from gatescope.invocation import command, write
@@ -45,6 +46,7 @@ from gatescope.overrides import with_quoted_paths
 from gatescope.processes import die_with_sweep
 from gatescope.run_options import with_options_of_start
 from gatescope.startup import import_libraries, imports_uncollected
+from gatescope.surroundings import prepare
 from gatescope.tracking.closing import lines_of_run
 from gatescope.tracking.directory import ensure_writable, run_lock
 from gatescope.tracking.identity import run_dir
@@ -65,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: The words after the name of the command; by default those of this process.
     """
+    prepare()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
     if arguments is not None:
         sys.argv[1:] = arguments
@@ -114,6 +117,8 @@ def check_command_line() -> None:
     cfg = job_config(loader, overrides, sweep)
     if args.cfg is None:
         check_structure(cfg)
+        if problems := list(unused(cfg, overrides)):
+            raise ConfigError(problems)
         if not is_finished(cfg):
             import_libraries(cfg)
             check(cfg)

@@ -36,6 +36,9 @@ CONFIG = "config"
 SEARCH_PATH = "hydra.searchpath"
 """Hydra's key for further config directories."""
 
+REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError, AssertionError)
+"""What Hydra raises for overrides that it cannot compose; the last three for options that are no names."""
+
 EXTRAS = {"joblib": "parallel", "ray": "ray", "slurm": "slurm"}
 """The extra of this package that installs a launcher."""
 
@@ -95,7 +98,7 @@ def compose(loader: ConfigLoader, overrides: Sequence[str], sweep: bool = False)
             run_mode=RunMode.MULTIRUN if sweep else RunMode.RUN,
             validate_sweep_overrides=not sweep,
         )
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+    except REFUSALS as error:
         raise ConfigError(list(explain(loader, overrides, error, sweep))) from error
     except ValueError as error:  # Hydra's error for such a list, which names no file
         if "in defaults" not in str(error):
@@ -227,6 +230,9 @@ def explain(
     except OverrideParseException as wrong:
         yield unparsable(str(wrong.override), str(wrong).splitlines()[0])
         return
+    if unnamed := [str(o.input_line) for o in parsed if not o.key_or_group]:
+        yield from (f"{word}: no key before =; write key=value" for word in unnamed)
+        return
     search = [word for word in overrides if word.startswith(f"{SEARCH_PATH}=")]
     groups = [o for o in parsed if _is_group(loader, o, search)]
     problems = [p for o in groups for p in _option_problems(loader, o, search)]
@@ -290,6 +296,9 @@ def _values(override: Override) -> list[str]:
 def _option_problems(loader: ConfigLoader, override: Override, search: Sequence[str]) -> Iterator[str]:
     group = override.key_or_group
     options = [name for name in _options(loader, group, search) if not name.startswith("_")]
+    if override.value() is None and not override.is_delete():
+        yield f"{group}=null: leave {group} out, or choose one; Allowed: {', '.join(sorted(options))}"
+        return
     for value in _values(override):
         if value not in (*options, "None"):
             close = nearest(value, options)
@@ -304,7 +313,7 @@ def _key_problems(
     swept = {o.key_or_group for o in groups if o.is_sweep_override()}
     try:
         base = loader.load_configuration(CONFIG, [*search, *selected], run_mode=RunMode.MULTIRUN)
-    except (HydraException, OmegaConfBaseException, YAMLError):
+    except REFUSALS:
         return
     for override in others:
         if override.is_add() or override.is_force_add():

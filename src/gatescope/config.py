@@ -65,9 +65,15 @@ def _devices(value: Any) -> Any:
 
 
 def _epochs(value: Any) -> Any:
-    if value == "auto" or (type(value) is int and value >= -1):
+    if value == "auto" or (type(value) is int and (value == -1 or value > 0)):
         return value
-    raise ValueError("a number of epochs, -1 for no limit, or auto, the length of the recipe")
+    raise ValueError("a number of epochs from 1, -1 for no limit, or auto, the length of the recipe")
+
+
+def _steps(value: Any) -> Any:
+    if type(value) is int and (value == -1 or value > 0):
+        return value
+    raise ValueError("a number of updates from 1, or -1 for no limit")
 
 
 def _batches(lowest: int) -> Callable[[Any], Any]:
@@ -96,15 +102,15 @@ def _duration(value: Any) -> Any:
     if value is None:
         return value
     if isinstance(value, str) and re.fullmatch(r"\d{1,8}:\d\d:\d\d:\d\d", value.strip()):
-        return value
-    if isinstance(value, dict):
+        if set(value) & set("123456789"):
+            return value
+    elif isinstance(value, dict):
         try:
-            timedelta(**value)
+            if timedelta(**value) > timedelta(0):
+                return value
         except (TypeError, OverflowError):
             pass
-        else:
-            return value
-    raise ValueError(f"a time, {TIME}")
+    raise ValueError(f"a time above 0, {TIME}")
 
 
 def _only(allowed: Any, reason: str) -> Callable[[Any], Any]:
@@ -186,7 +192,7 @@ class TrainerConfig:
     accelerator: Literal["cpu", "gpu", "cuda", "auto"]
     devices: Annotated[int | Literal["auto"], BeforeValidator(_devices)]
     max_epochs: Annotated[Any, BeforeValidator(_epochs)]
-    max_steps: Limit
+    max_steps: Annotated[Any, BeforeValidator(_steps)]
     gradient_clip_val: Positive | None
     gradient_clip_algorithm: Literal["norm", "value"]
     deterministic: bool | Literal["warn"]

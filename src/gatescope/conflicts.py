@@ -6,10 +6,11 @@ model refuses them when it is built. This module does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from gatescope.moved import current_targets
+from gatescope.tracking.run_names import split_overrides
 
 KINDS = {
     "gatescope.data.generated.copy.Copy": "next_step",
@@ -64,13 +65,27 @@ def conflicts(plain: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def ignored(plain: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the sections that a baseline does not use; its id does not depend on them either."""
-    attention, name = str(plain["attention"]["_target_"]), plain["model"]["name"]
-    if attention != POOLING:
-        yield f"attention: given {_name(attention)}, and model={name} has none: it is not used"
-    if plain.get("decoder"):
-        yield f"decoder: given, and model={name} has none: it is not used"
+def unused(plain: Mapping[str, Any], words: Iterable[str]) -> Iterator[str]:
+    """Yield the sections that the words of a command choose for a baseline, which does not use them.
+
+    A recipe, an experiment and the grid of a sweep choose for all models alike, so that only a word of a
+    command for one run is a mistake. The id of a baseline does not depend on these sections.
+
+    Args:
+        plain: Config of the run.
+        words: Overrides of its command.
+    """
+    if "baseline" not in plain["model"]:
+        return
+    model, given = plain["model"]["name"], {key.partition(".")[0]: word for key, word in _by_key(words)}
+    none = {"attention": str(plain["attention"]["_target_"]) == POOLING, "decoder": not plain.get("decoder")}
+    for section, is_none in none.items():
+        if section in given and not is_none:
+            yield f"{section}: given {given[section]}, and model={model} has none: leave it out"
+
+
+def _by_key(words: Iterable[str]) -> Iterator[tuple[str, str]]:
+    return ((key, word) for word in words for key, _ in split_overrides([word]))
 
 
 def _name(target: str) -> str:

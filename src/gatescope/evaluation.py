@@ -7,6 +7,7 @@ bootstrap over examples.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,15 @@ from gatescope.analysis import errors
 from gatescope.analysis.error_tables import TitledTable, classification_tables
 from gatescope.analysis.report.numbers import interval
 from gatescope.analysis.statistics import LEVEL, Estimate, mean_interval
+from gatescope.metric_names import output_metric
 from gatescope.tracking.predictions import classes, flags, labels, outputs
 
 if TYPE_CHECKING:
-    from gatescope.sequences import TaskSpec
+    from gatescope.sequences import TargetScale, TaskSpec
 
 RESAMPLES = 2000
+SMALLEST = 1e-30
+"""Bound of predictions whose logarithm is compared, as in `gatescope.training.regression`."""
 SEED = 0
 """Seed of the bootstrap: the same predictions have the same intervals."""
 
@@ -221,17 +225,22 @@ def _span_counts(predictions: pd.DataFrame) -> np.ndarray:
     return np.stack(parts, axis=1).astype(np.int64)
 
 
-def regression_scores(predictions: pd.DataFrame) -> dict[str, Estimate]:
-    """Return mse, mae, bias (the mean error) and r2; of several outputs those of each, as mse(NAME).
+def regression_scores(predictions: pd.DataFrame, scale: TargetScale | None = None) -> dict[str, Estimate]:
+    """Return mse, mae, bias (the mean error) and r2; of several outputs scaled_mse and NAME/mse … of each.
 
     Args:
         predictions: Columns target and prediction, or target(NAME) and prediction(NAME) of each output.
+        scale: Scale of several outputs, on which scaled_mse is the mean of their squared errors.
     """
     if names := outputs(predictions):
-        result: dict[str, Estimate] = {}
-        for name in names:
-            columns = {part: predictions[f"{part}({name})"] for part in ("target", "prediction")}
-            result |= {f"{k}({name})": v for k, v in regression_scores(pd.DataFrame(columns)).items()}
+        true, found = (
+            predictions[[f"{part}({name})" for name in names]].to_numpy(float)
+            for part in ("target", "prediction")
+        )
+        result = {"scaled_mse": mean_interval(scaled_errors(true, found, scale).mean(1))}
+        for k, name in enumerate(names):
+            columns = pd.DataFrame({"target": true[:, k], "prediction": found[:, k]})
+            result |= {output_metric(name, one): score for one, score in regression_scores(columns).items()}
         return result
     target, prediction = predictions.target.to_numpy(float), predictions.prediction.to_numpy(float)
     error = prediction - target
@@ -241,6 +250,15 @@ def regression_scores(predictions: pd.DataFrame) -> dict[str, Estimate]:
         "bias": mean_interval(error),
         "r2": _r2_interval(target, error),
     }
+
+
+def scaled_errors(true: np.ndarray, found: np.ndarray, scale: TargetScale | None) -> np.ndarray:
+    """Return the squared errors (N, K) of several outputs on their scale; without one in their units."""
+    if scale is None:
+        return (found - true) ** 2
+    if scale.log:
+        true, found = np.log(true), np.log(found.clip(min=SMALLEST))
+    return ((found - true) / np.asarray(scale.deviation)) ** 2
 
 
 def _r2_interval(target: np.ndarray, error: np.ndarray) -> Estimate:
@@ -261,18 +279,34 @@ def _r2_interval(target: np.ndarray, error: np.ndarray) -> Estimate:
 
 
 def transduction_scores(predictions: pd.DataFrame, unit: str) -> dict[str, Estimate]:
-    """Return exact_match and the error rate of the unit, edits / symbols of the targets.
+    """Return exact_match, the error rate of the unit (edits / symbols of the targets), and what the unit has.
+
+    These are word_error_rate for phonemes, and bleu (0 to 100) and chrf for words, as in the test of a run.
 
     Args:
-        predictions: Columns errors and symbols.
+        predictions: Columns errors, symbols, target, prediction, and also: further accepted targets as JSON.
         unit: What a symbol is.
     """
     n, symbols = len(predictions), int(predictions.symbols.sum())
     rate = float(predictions.errors.sum() / max(symbols, 1))
-    return {
-        "exact_match": proportion_interval(int((predictions.errors == 0).sum()), n),
+    wrong = int((predictions.errors > 0).sum())
+    scores = {
+        "exact_match": proportion_interval(n - wrong, n),
         f"{unit}_error_rate": Estimate(rate, math.nan, math.nan, n),
     }
+    if unit == "phoneme":
+        scores["word_error_rate"] = proportion_interval(wrong, n)
+    if unit == "word" and n:
+        from gatescope.training.transduction import word_metrics
+
+        accepted = [
+            [str(first), *(json.loads(rest) if isinstance(rest, str) and rest else [])]
+            for first, rest in zip(predictions.target, predictions.also, strict=True)
+        ]
+        for name, metric in word_metrics().items():
+            metric.update([str(one) for one in predictions.prediction], accepted)
+            scores[name] = Estimate(float(metric.compute()), math.nan, math.nan, n)
+    return scores
 
 
 def scores_of(task: TaskSpec, predictions: pd.DataFrame) -> dict[str, Estimate]:
@@ -286,7 +320,7 @@ def scores_of(task: TaskSpec, predictions: pd.DataFrame) -> dict[str, Estimate]:
     if task.kind == "classification":
         return (label_scores if task.multilabel else classification_scores)(predictions)
     if task.kind == "regression":
-        return regression_scores(predictions)
+        return regression_scores(predictions, task.target_scale)
     if task.kind == "transduction":
         return transduction_scores(predictions, task.target_unit)
     return tagging_scores(predictions) if "correct" in predictions else {}

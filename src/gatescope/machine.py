@@ -6,13 +6,17 @@ torch is imported inside functions, because a sweep whose runs are all finished 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gatescope.config import ConfigError, resolved
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 """The limit of a container, which is less than the memory of its machine."""
@@ -84,6 +88,10 @@ def _size_problems(cfg: Mapping[str, Any]) -> Iterator[str]:
         return
     if model["parameters"] is not None:
         given, count = f"model.parameters: given {model['parameters']}", int(model["parameters"])
+        least = _stack_parameters(json.dumps(model | {"hidden_size": 1}, sort_keys=True))
+        if count < least:
+            yield f"{given}, and the recurrent layers of one unit need at least {least}: give a larger number"
+            return
     else:
         count = _stack_parameters(json.dumps(model, sort_keys=True))
         given = f"model.hidden_size: given {model['hidden_size']} with model.layers={model['layers']}"
@@ -91,14 +99,27 @@ def _size_problems(cfg: Mapping[str, Any]) -> Iterator[str]:
         yield f"{given}: {problem}"
 
 
-def memory_problem(cfg: Mapping[str, Any], parameters: int) -> str:
-    """Return why a number of parameters cannot be trained in the memory of this machine; "" if it can.
+def states_of_a_batch(lengths: np.ndarray, batch_size: int, per_step: int) -> int:
+    """Return how many values the states of one batch have at least, which are kept for the backward pass.
 
-    Activations are not counted, so that a model which passes may still be too large.
+    Gates and padding are not counted: what is refused here cannot be trained.
+
+    Args:
+        lengths: Lengths of the train sequences, (N,).
+        batch_size: Examples in a batch.
+        per_step: Values of the states of all layers at a step.
+    """
+    batches = max(1, math.ceil(len(lengths) / batch_size))
+    return per_step * math.ceil(int(lengths.sum()) / batches)  # of the mean batch; another has as many
+
+
+def memory_problem(cfg: Mapping[str, Any], parameters: int, states: int = 0) -> str:
+    """Return why a number of parameters cannot be trained in the memory of this machine; "" if it can.
 
     Args:
         cfg: Config of the run.
         parameters: Number of parameters, or a lower bound of it.
+        states: Values of the states of one batch, where the data are known; see `states_of_a_batch`.
     """
     trainer = cfg["trainer"]
     precision = str(trainer.get("precision", "32-true"))
@@ -107,13 +128,16 @@ def memory_problem(cfg: Mapping[str, Any], parameters: int) -> str:
         copies = 2 + _optimizer_states(cfg["optimizer"])
         what = "weights, gradients and state of the optimizer"
     else:
-        copies, what = 1, "weights"  # they are initialised in the memory of the machine
-    needed, available = parameters * width * copies, memory()
-    if needed <= available:
+        copies, what, states = 1, "weights", 0  # they are initialised in the memory of the machine
+    needed, of_batch, available = parameters * width * copies, states * width, memory()
+    if needed + of_batch <= available:
         return ""
+    taken = f"{parameters:,} parameters; {what} take {gib(needed)}"
+    if needed > available:
+        return f"{taken}, and this machine has {gib(available)}; use a smaller model"
     return (
-        f"{parameters:,} parameters; {what} take {gib(needed)}, and this machine has {gib(available)}; "
-        "use a smaller model"
+        f"{taken}, the states of one batch {gib(of_batch)}, and this machine has {gib(available)}; use a "
+        "smaller data.batch_size, shorter sequences, or a smaller model"
     )
 
 

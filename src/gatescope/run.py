@@ -20,14 +20,13 @@ from gatescope.building import build_network
 from gatescope.cells.kernels.layer import kernel_of
 from gatescope.components import import_from_working_directory
 from gatescope.config import ConfigError, check, check_files
-from gatescope.conflicts import ignored
 from gatescope.data.cache import cache_folder
 from gatescope.data.datamodule import SequenceData
 from gatescope.data.errors import DataError
 from gatescope.devices import accelerator_of, check_card, device_count
 from gatescope.fine_tuning import check_architecture, freeze, keep_vocabulary, source_run, start_from
 from gatescope.instruments.callbacks import instrument_callbacks
-from gatescope.machine import check_machine, gib, memory, memory_problem
+from gatescope.machine import check_machine, gib, memory, memory_problem, states_of_a_batch
 from gatescope.models.encoder import sizes
 from gatescope.ranks import rank, under_torchrun
 from gatescope.tracking.checkpoint_files import read_checkpoint, weights_path
@@ -51,7 +50,7 @@ from gatescope.training.data_identity import check_same_data
 from gatescope.training.length import max_epochs
 from gatescope.training.memory import is_out_of_memory
 from gatescope.training.module import SequenceTask
-from gatescope.training.monitor import Monitor, choose_monitor
+from gatescope.training.monitor import Monitor, monitor_of
 from gatescope.training.objective import objective_for
 from gatescope.training.out_of_memory import MemoryReport
 from gatescope.training.own import own_loss, own_metric
@@ -137,7 +136,9 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
     memory = MemoryReport(cfg, data, tracking.checkpoints.path)
     with memory.explained():
         module = build_module(cfg, data)
-    if problem := memory_problem(cfg, sizes(module.model)["total"]):
+    assert data.splits is not None
+    states = states_of_a_batch(data.splits.train.lengths, data.batch_size, module.model.stack.values_per_step)
+    if problem := memory_problem(cfg, sizes(module.model)["total"], states):
         raise ConfigError([f"model: {problem}; or, for a large vocabulary, a smaller data.max_tokens"])
     if (source := source_run(cfg)) is not None:
         start_from(module.model, source, cfg.get("freeze") or [])
@@ -286,10 +287,7 @@ def build_module(cfg: DictConfig, data: SequenceData) -> SequenceTask:
     options = loss_options(cfg.get("loss") or {}, data.task, data.splits.train.targets)
     objective = objective_for(data.task, **options)
     loss, metric = own_loss(cfg.get("loss"), data.task), own_metric(cfg.get("metric"), data.task)
-    metrics = objective.metrics()
-    if metric is not None:
-        metrics.add_metrics({metric.name: metric.metric})
-    monitor = choose_monitor(data.task, metrics, cfg.get("monitor"), cfg.get("monitor_direction"))
+    monitor = monitor_of(cfg, objective)
     return SequenceTask(model, instantiate(cfg.optimizer), scheduler, objective, monitor, loss, metric)
 
 
@@ -302,8 +300,6 @@ def fit_baseline(cfg: DictConfig, tracking: TrackedRun, data: SequenceData) -> R
         data: The data.
     """
     assert data.splits is not None
-    for line in ignored(cfg):
-        log.warning("%s", line)
     baseline: Baseline = instantiate(cfg.model.baseline)
     scores, predictions = evaluate(baseline, data.splits)
     tracking.write_metadata(data.task, {"total": baseline.parameters, "between": 0, "stack": 0})

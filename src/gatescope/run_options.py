@@ -6,7 +6,7 @@ This module does not import torch.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from gatescope.moved import current_targets
 from gatescope.tracking.runfile import read_config, read_run
 
 GROUPS = ("data", "model", "attention", "decoder")
+NOT_TAKEN = ("loss", "metric", "monitor", "monitor_direction")
+"""Sections and keys that say what is learnt and compared, which a new run chooses anew."""
 CHOOSE_GROUPS = ("experiment", "study")
 """Groups whose options choose options of the others."""
 OF_RECIPE = ("bidirectional", "dropout")
@@ -29,7 +31,7 @@ def with_options_of_start(words: Sequence[str]) -> list[str]:
     """Return the words of a command with those of the run that `from=` names before them.
 
     A group that the command chooses itself is left to it, and so are all with an experiment or a study. What
-    is taken over is printed.
+    is taken over is printed, and that loss and monitor are not where the run set them.
 
     Raises:
         ConfigError: There is no such run.
@@ -50,7 +52,28 @@ def with_options_of_start(words: Sequence[str]) -> list[str]:
     ]
     if added:
         print(f"from={run}: {' '.join(added)}")
+    if left := left_out(directory, given):
+        print(f"from={run}: not taken over, give again what is to stay: {' '.join(left)}")
     return [*added, *words]
+
+
+def left_out(directory: Path, given: Collection[str]) -> list[str]:
+    """Return the words of a run's loss, metric and monitor, as far as it set them and a command does not.
+
+    They belong to what is learnt from the new data, and so are not taken over.
+
+    Args:
+        directory: Directory of the record.
+        given: Keys of the command.
+    """
+    saved = read_config(directory)
+    values = {key: value for name in NOT_TAKEN for key, value in _leaves({name: saved.get(name)}, "")}
+    defaults = {"loss.label_smoothing": 0.0}
+    return [
+        f"{key}={_value(value)}"
+        for key, value in values.items()
+        if value not in (None, {}, defaults.get(key)) and key not in given
+    ]
 
 
 def options_of(directory: Path, groups: Sequence[str]) -> list[str]:

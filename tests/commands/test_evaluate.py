@@ -150,24 +150,36 @@ def test_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "character_error_rate" in said
 
 
+@pytest.mark.parametrize(
+    ("unit", "metrics"),
+    [
+        ("character", ("exact_match", "character_error_rate")),
+        ("word", ("exact_match", "word_error_rate", "bleu", "chrf")),
+    ],
+)
 def test_pairs_with_one_source_are_one_example_as_in_the_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], unit: str, metrics: tuple[str, ...]
 ) -> None:
-    """Targets are characters, some of them spaces; a source has two accepted targets."""
+    """Of characters some are spaces; a source has two accepted targets."""
     sources = [f"{a}{b}" for a in "abcdef" for b in "abcdef"]
-    rows = [(s, " ".join(s)) for s in sources] + [(s, f"{s[1]} {s}") for s in sources[::2]] * 2
+    rows = [(s, " ".join(s + s)) for s in sources] + [(s, f"{s[1]} {s}") for s in sources[::2]] * 2
     for name in ("train.tsv", "test.tsv"):
         pd.DataFrame(rows, columns=["source", "target"]).to_csv(tmp_path / name, sep="\t", index=False)
-    files = (f"data.path={tmp_path / 'train.tsv'}", f"data.test_path={tmp_path / 'test.tsv'}")
+    paths = {"path": "train.tsv", "validation_path": "test.tsv", "test_path": "test.tsv"}
+    files = [f"data.{key}={tmp_path / name}" for key, name in paths.items()]  # all symbols are known
     sizes = ("model.hidden_size=16", "optimizer.lr=0.03", "trainer.max_epochs=3")
-    run = trained_run(tmp_path / "runs", "data=pairs_file", *files, "data.unit=character", *sizes)
+    run = trained_run(tmp_path / "runs", "data=pairs_file", *files, f"data.unit={unit}", *sizes)
     assert main([f"run={run}", f"file={tmp_path / 'test.tsv'}", f"out={tmp_path / 'scores.json'}"]) == 0
     assert f"{len(sources)} examples" in capsys.readouterr().out
     scores = json.loads((tmp_path / "scores.json").read_text())["metrics"]
     recorded = json.loads((run / "run.json").read_text())["summary"]
-    for name in ("exact_match", "character_error_rate"):
+    assert {f"test/{name}" for name in metrics} == {
+        k for k in recorded if k[:5] == "test/" and k != "test/loss"
+    }
+    for name in metrics:
         assert scores[name]["value"] == pytest.approx(recorded[f"test/{name}"], abs=1e-4)
-    assert recorded["test/character_error_rate"] < 1
+    assert recorded[f"test/{unit}_error_rate"] < 1
+    assert unit == "character" or recorded["test/bleu"] > 0
 
 
 @pytest.mark.parametrize(

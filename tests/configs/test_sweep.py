@@ -229,3 +229,45 @@ def test_a_run_under_way_elsewhere_comes_last_and_is_waited_for(
         assert sweep("seed=0,1") == ["gru 1"]
     assert said.count("1 runs are under way in another process: waiting until they end") == 1
     assert [r.return_value for r in sweep.returns] == [0.625, None]  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def speakers(tmp_path: Path) -> Path:
+    """A file of texts by three speakers."""
+    path = tmp_path / "mine.csv"
+    rows = (f"text number {i},{'pn'[i % 2]},speaker{i % 3}\n" for i in range(60))
+    path.write_text("text,label,speaker\n" + "".join(rows))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("folds", "message"),
+    [
+        (
+            "data.folds=groups data.fold=0,1,2,3,4,5",
+            "data.fold: given 5, allowed: 0 to 2, one for each group",
+        ),
+        ("data.folds=5 data.fold=0,1,2,3,4", "data.folds: given 5, and there are only 3 group"),
+    ],
+)
+def test_folds_beyond_the_groups_are_named_once_before_the_first_job(
+    sweep: Sweep, speakers: Path, folds: str, message: str
+) -> None:
+    words = ("data=text_file", f"data.path={quoted(str(speakers))}", "data.group=speaker")
+    with pytest.raises(ConfigError, match="none of the jobs was started") as caught:
+        sweep(*words, *folds.split(), "model=rnn,gru", "seed=0,1")
+    assert sweep.ran == []  # type: ignore[attr-defined]
+    assert len(caught.value.problems) == 2
+    assert message in caught.value.problems[1]
+    assert len(sweep(*words, "data.folds=groups", "data.fold=0,1,2", "model=rnn")) == 3
+
+
+def test_a_metric_that_is_not_recorded_is_named_once_before_the_first_job(sweep: Sweep) -> None:
+    words = ("data=adding", "data.train=64", "data.validation=32", "data.test=32", "seed=0,1")
+    with pytest.raises(ConfigError) as caught:
+        sweep(*words, "monitor=r2")
+    assert sweep.ran == []  # type: ignore[attr-defined]
+    assert caught.value.problems[1:] == [
+        "  monitor: given r2; the metrics of these data are loss, mse, solved"
+    ]
+    assert sweep(*words, "monitor=mse") == ["gru 0", "gru 1"]

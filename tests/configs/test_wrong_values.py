@@ -7,15 +7,18 @@ import math
 import random
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 from configs.test_check import LOADER, problems
-from conftest import Compose, first_few
+from conftest import SMALL, Compose, first_few
 from omegaconf import OmegaConf
 
+from gatescope.cli import main
 from gatescope.composition import compose
 from gatescope.config import ConfigError, check
+from gatescope.conflicts import unused
 from gatescope.run import run
 
 BASES = (
@@ -152,9 +155,42 @@ def test_what_does_not_fit_together_is_named(words: str) -> None:
     assert found.startswith(CONFLICTS[words])
 
 
-def test_what_a_baseline_does_not_use_is_named(config: Compose, caplog: pytest.LogCaptureFixture) -> None:
-    """Its id does not depend on them, so that an experiment may choose them for all models."""
-    words = ("data=gunpoint", "model=majority", "attention=additive", "decoder=recurrent", "tracking=off")
-    run(config(*words))
-    assert "attention: given Additive, and model=majority has none: it is not used" in caplog.text
-    assert "decoder: given, and model=majority has none: it is not used" in caplog.text
+def test_what_a_baseline_does_not_use_is_refused_in_a_command_for_one_run() -> None:
+    """A recipe, an experiment and the grid of a sweep choose for all models alike."""
+    words = ["data=gunpoint", "recipe=series", "model=majority"]
+    plain: Any = OmegaConf.to_container(compose(LOADER, words), resolve=False)
+    assert plain["attention"]["_target_"].endswith(".Additive")
+    assert list(unused(plain, words)) == []
+    words += ["attention=additive", "decoder=recurrent"]
+    plain = OmegaConf.to_container(compose(LOADER, words), resolve=False)
+    assert list(unused(plain, words)) == [
+        "attention: given attention=additive, and model=majority has none: leave it out",
+        "decoder: given decoder=recurrent, and model=majority has none: leave it out",
+    ]
+    assert list(unused(plain | {"model": {"name": "gru"}}, words)) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model=majority", "attention=dot"], "attention: given attention=dot, and model=majority has none"),
+        (["study.parameters=10"], "model.parameters: given 10, and the recurrent layers of one unit need"),
+        (["trainer.max_steps=0"], "trainer.max_steps: given 0, allowed: a number of updates from 1"),
+        (["trainer.max_epochs=0"], "trainer.max_epochs: given 0, allowed: a number of epochs from 1"),
+        (["+trainer.max_time=00:00:00:00"], 'trainer.max_time: given "00:00:00:00", allowed: a time above 0'),
+    ],
+)
+def test_what_cannot_be_used_or_trained_ends_the_command(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*SMALL, f"root={tmp_path}/runs", *words])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(message)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_budget_below_the_smallest_model_of_the_data_is_wrong_input(small: Compose) -> None:
+    """Only the data tell the width of their inputs."""
+    with pytest.raises(ConfigError, match=r"model\.parameters=13 is below the 15 that one unit needs"):
+        run(small("model.parameters=13", "instruments=off"))

@@ -107,12 +107,12 @@ def test_labels_tags_and_several_values(tmp_path: Path) -> None:
     table, small = f"data.path={tmp_path / 'rows.jsonl'}", ("model.hidden_size=6", "optimizer.lr=0.05")
     kinds = {
         "macro_f1": ("data=text_file", table, "data.kind=multilabel"),
-        "mse(a)": ("data=text_file", table, "data.kind=regression", "data.label=[a,b]"),
+        "a/mse": ("data=text_file", table, "data.kind=regression", "data.label=[a,b]"),
         "span_f1": ("data=conll_file", f"data.path={tmp_path / 'tagged.conll'}", "model.bidirectional=true"),
     }
     for metric, options in kinds.items():
         directory = trained_run(tmp_path / "runs", *options, *small)
-        out = tmp_path / f"model of {metric}"
+        out = tmp_path / f"model of {metric.replace('/', ' ')}"
         assert main([f"run={directory}", f"out={out}"]) == 0
         card = (out / "README.md").read_text(encoding="utf-8").replace("\\", "")
         assert re.search(rf"^\| {re.escape(metric)} \| \S+ \[.+, .+\] \|$", card, re.MULTILINE), card

@@ -19,6 +19,7 @@ from gatescope.commands.explain import main as explain
 from gatescope.commands.predict import main as predict
 from gatescope.data.errors import DataError
 from gatescope.data.files.text_file import TextFile
+from gatescope.evaluation import scores_of
 from gatescope.run import RunResult, run
 from gatescope.tracking import predictions
 
@@ -61,7 +62,7 @@ def test_from_a_file_to_answers(config: Compose, tmp_path: Path, capsys: pytest.
     assert result.summary["test/loss"] == pytest.approx(scaled, rel=1e-3)
     words = [f"run={result.directory}"]
     assert show_errors(words) == 0
-    assert "mse(weight)" in capsys.readouterr().out
+    assert "weight/mse" in capsys.readouterr().out
     path.rename(tmp_path / "moved.csv")
 
     model = gatescope.load(result.directory)
@@ -78,12 +79,16 @@ def test_from_a_file_to_answers(config: Compose, tmp_path: Path, capsys: pytest.
     assert list(first)[3:] == ["prediction(height)", "prediction(weight)", "warning"]
     assert predict([*words, "text=a child"]) == 0
     assert "weight\t" in capsys.readouterr().out
-    scores = tmp_path / "scores.json"
-    assert evaluate([*words, f"file={new}", f"out={scores}"]) == 0
+    written = tmp_path / "scores.json"
+    assert evaluate([*words, f"file={new}", f"out={written}"]) == 0
     data = pd.read_csv(new)
     found = [one.values["weight"] for one in model.predict(data.text)]
-    metrics = json.loads(scores.read_text())["metrics"]
-    assert metrics["mse(weight)"]["value"] == pytest.approx(np.mean((data.weight - found) ** 2))
+    metrics = json.loads(written.read_text())["metrics"]
+    assert metrics["weight/mse"]["value"] == pytest.approx(np.mean((data.weight - found) ** 2))
+    scores = {name: one.mean for name, one in scores_of(result.data.task, table).items()}
+    for name in ("scaled_mse", "height/mse", "weight/mse"):
+        assert scores[name] == pytest.approx(result.summary[f"test/{name}"], rel=1e-4)
+    assert set(scores) == set(metrics)
     assert evaluate([*words, f"file={new}", "label=weight"]) == 1
     assert "1 number(s), and the run has the outputs height, weight" in capsys.readouterr().err
     page = tmp_path / "page.html"
@@ -114,6 +119,8 @@ def test_series_and_logarithms(config: Compose, tmp_path: Path) -> None:
         assert (table[f"prediction({name})"] > 0).all()
         assert np.abs(np.log(table[f"prediction({name})"] / table[f"target({name})"])).mean() < 0.5
     assert result.summary["test/scaled_mse"] < 0.5
+    scaled = scores_of(result.data.task, table)["scaled_mse"].mean
+    assert scaled == pytest.approx(result.summary["test/scaled_mse"], rel=1e-4)
     assert evaluate([f"run={result.directory}", f"file={path}"]) == 0
     for baseline in ("majority", "series_ridge"):
         score = run(config(*words, f"model={baseline}", "tracking=off")).summary

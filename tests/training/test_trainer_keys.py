@@ -98,6 +98,7 @@ def test_a_run_takes_every_argument(small: Compose, name: str) -> None:
             ["+trainer.limit_train_batches=0.2"],
             "limit_train_batches: given 0.2, less than one of the 4 batches; .* a share from 0.25",
         ),
+        (["+trainer.overfit_batches=0.2"], "overfit_batches: given 0.2, .* one of the 1 batches"),
         (["+trainer.limit_val_batches=0.2"], "limit_val_batches: given 0.2, .* one of the 1 batches"),
     ],
 )

@@ -23,6 +23,7 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_
 from gatescope.analysis import study, style
 from gatescope.analysis.tables import Tables, Texts, count_text
 from gatescope.analysis.units import unit_name
+from gatescope.metric_names import output_metric
 from gatescope.tracking.predictions import badness, classes, flags, labels, outputs, worst
 
 BINS = 15
@@ -142,7 +143,8 @@ def scores(predictions: pd.DataFrame) -> dict[str, float]:
     elif outputs(predictions):
         for name in outputs(predictions):
             error = predictions[f"prediction({name})"] - predictions[f"target({name})"]
-            result |= {f"mse({name})": float((error**2).mean()), f"bias({name})": float(error.mean())}
+            result[output_metric(name, "mse")] = float((error**2).mean())
+            result[output_metric(name, "bias")] = float(error.mean())
     elif "target" in predictions:
         error = predictions.prediction - predictions.target
         result |= {"mse": float((error**2).mean()), "bias": float(error.mean())}

@@ -25,6 +25,7 @@ from gatescope.analysis.runs import NoRuns
 from gatescope.cli import FAILED, USAGE, has_user_message
 from gatescope.components import argument_problems
 from gatescope.invocation import write
+from gatescope.surroundings import prepare
 
 Text = Annotated[str, Field(min_length=1)]
 """A value that is not empty."""
@@ -62,6 +63,7 @@ def execute(
     Returns:
         The exit code: 0, 1 if the command failed, 2 if the arguments are wrong.
     """
+    prepare()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if HELP & set(words):
         write(text or "")

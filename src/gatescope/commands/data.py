@@ -27,6 +27,7 @@ from gatescope.data.encoding.tokenizers import join_tokens
 from gatescope.data.errors import DataError
 from gatescope.data.examples import Examples
 from gatescope.run import load_data
+from gatescope.surroundings import prepare
 from gatescope.terminal import pad_left
 from gatescope.tracking.identity import tags
 
@@ -39,6 +40,7 @@ GREYS = ("#1b1b1b", "#8a8a8a", "#c8500a")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `gatescope data` and return its exit code."""
+    prepare()
     import_from_working_directory()
     parser = flags_parser()
     args = parser.parse_intermixed_args(arguments)

@@ -12,6 +12,9 @@
     encoding=NAME    encoding of the file (default: as in training)
     delimiter=NAME   auto, comma, semicolon, tab, pipe, or one character (default: as in training)
     quoting=BOOL     whether a field may stand between quotes (default: as in training)
+    decimal=NAME     mark before the decimals of numbers: auto, point or comma (default: as in training)
+    thousands=NAME   mark between thousands: auto, none, point, comma, blank or apostrophe (default: as in
+                     training)
     batch_size=N     texts that the model reads at once (default: 256)
     device=NAME      device of the model, such as cuda (default: cpu)
     root=PATH        where ids are searched (default: the environment variable RUNS_DIR, else runs)
@@ -54,6 +57,7 @@ from gatescope.commands.text_rows import (
 from gatescope.data.encoding.tokenizers import make_tokenizer
 from gatescope.data.errors import DataError
 from gatescope.data.files.labels import label_text, shorten, to_number
+from gatescope.data.files.number_form import Decimal, Thousands
 from gatescope.data.files.table_form import Delimiter, TableForm
 from gatescope.data.files.table_reader import Table
 from gatescope.data.files.target_columns import flags, split_labels
@@ -77,6 +81,8 @@ def evaluate(
     encoding: Text | None = None,
     delimiter: Delimiter | None = None,
     quoting: bool | None = None,
+    decimal: Decimal | None = None,
+    thousands: Thousands | None = None,
     batch_size: Annotated[int, Field(ge=1)] = 256,
     device: Text = "cpu",
     root: Text | None = None,
@@ -99,6 +105,7 @@ def evaluate(
         examples = ((one.tokens, one.tags) for one in sentences(trained, path, column, label, encoding))
     elif trained.task.inputs == "tokens":
         given = {"header": header, "encoding": encoding, "delimiter": delimiter, "quoting": quoting}
+        given |= {"decimal": decimal, "thousands": thousands}
         examples = _texts(trained, path, column, label, TableForm.of(trained.config.data, **given))
     else:
         examples = _series(trained, path, column, label)
@@ -128,7 +135,7 @@ def _texts(
     """Yield the text and the target of each row."""
     text, labels = column_of(trained.config, TEXT_KEYS, column), target_columns(trained.config, label)
     numbers = tuple(labels) if trained.task.kind == "regression" else ()
-    for row in checked_rows(Table(path, (text, *labels), form, numbers)):
+    for row in checked_rows(Table(path, (text, *labels), form, numbers, (text, *labels))):
         first, *rest = row.values
         target = _target(trained, rest, f"{path}: {row.where}, column {', '.join(labels)}")
         yield text_or_none(first), target
@@ -249,7 +256,7 @@ def _accepted(examples: Iterable[tuple[ModelInput, Any]]) -> dict[Any, list[str]
 def _edits(
     trained: Trained, targets: Sequence[list[str]], answers: Sequence[Answer]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the edits between each generated sequence and its target, and the symbols of the target."""
+    """Yield each generated sequence with its accepted targets, its edits, and the symbols of the nearest."""
     from gatescope.training.transduction import edits, nearest
 
     name = target_tokenizer(trained)
@@ -258,8 +265,10 @@ def _edits(
     split = make_tokenizer(name)
     for accepted, answer in zip(targets, answers, strict=True):
         found = _spaced(answer.symbols)
-        true = nearest(found, [_spaced(split(text)) for text in accepted])
-        yield {"errors": edits(found, true), "symbols": len(true.split())}
+        first, *rest = texts = [_spaced(split(text)) for text in accepted]
+        true = nearest(found, texts)
+        counts = {"errors": edits(found, true), "symbols": len(true.split())}
+        yield counts | {"target": first, "prediction": found, "also": json.dumps(rest) if rest else ""}
 
 
 def _spaced(symbols: Iterable[str]) -> str:

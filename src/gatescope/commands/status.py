@@ -24,6 +24,7 @@ from gatescope.commands.arguments import runs_dir
 from gatescope.composition import add_config_dir, make_loader, public_options
 from gatescope.config import ConfigError
 from gatescope.invocation import write
+from gatescope.surroundings import prepare
 from gatescope.tracking.progress import Job, Progress, jobs, read_progress, recorded_jobs, report, summary
 from gatescope.tracking.run_names import split_overrides
 from gatescope.tracking.runfile import CONFIG
@@ -34,6 +35,7 @@ EVERY_SECONDS = 2.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `gatescope status` and return its exit code."""
+    prepare()
     parser = flags_parser()
     parser.add_argument("--watch", action="store_true")
     args = parser.parse_intermixed_args(arguments)

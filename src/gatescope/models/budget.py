@@ -22,6 +22,10 @@ LARGEST_UNIT = 64
 """Largest hidden size tried for the smallest one that can be built (heads must divide the states)."""
 
 
+class BudgetTooSmall(ValueError):
+    """A budget below the parameters of the smallest model."""
+
+
 def count_parameters(modules: Iterable[nn.Module]) -> int:
     """Count the elements of all parameters; a shared parameter counts once."""
     distinct = {id(p): p.numel() for module in modules for p in module.parameters()}
@@ -40,7 +44,8 @@ def hidden_size_for(parameters: int, build: Build) -> int:
         build: builds the modules from a hidden size.
 
     Raises:
-        ValueError: the budget is below that of the smallest model, or no model can be built.
+        BudgetTooSmall: the budget is below that of the smallest model.
+        ValueError: no model can be built.
     """
     unit = _smallest_hidden_size(build)
 
@@ -49,7 +54,7 @@ def hidden_size_for(parameters: int, build: Build) -> int:
 
     if parameters < count(1):
         name = "one unit needs" if unit == 1 else f"{unit} units need, the fewest that can be built"
-        raise ValueError(f"model.parameters={parameters} is below the {count(1)} that {name}")
+        raise BudgetTooSmall(f"model.parameters={parameters} is below the {count(1)} that {name}")
     low, high = 1, 2
     while count(high) < parameters:
         low, high = high, high * 2

@@ -68,6 +68,11 @@ class RecurrentStack(nn.Module):
                 self.layers[name] = cell(size, hidden_size)
         self.dropout = nn.Dropout(dropout)
 
+    @property
+    def values_per_step(self) -> int:
+        """Number of values of the states of all layers and directions at a step."""
+        return len(self.layers) * self.output_size // self.directions
+
     def _names(self, depth: int) -> list[str]:
         """Return the names of the directions of one layer."""
         return [f"layer{depth}", f"layer{depth}_backward"][: self.directions]

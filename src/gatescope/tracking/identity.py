@@ -51,14 +51,8 @@ NEUTRAL: dict[str, Any] = {
     "early_stopping": {"min_delta": 0.0, "min_steps": 0},
     "model": {"embedding_std": 1.0},
     "data": {"target_scale": "none", "delimiter": "auto", "quoting": True}
-    | {
-        "folds": None,
-        "fold": None,
-        "group": None,
-        "label_separator": ",",
-        "threshold": 0.5,
-        "subtract_mean": None,
-    },
+    | {"decimal": "auto", "thousands": "auto", "subtract_mean": None}
+    | {"folds": None, "fold": None, "group": None, "label_separator": ",", "threshold": 0.5},
     "scheduler": {"warmup": 0},
     "trainer": {"float32_matmul_precision": "highest"},
 }

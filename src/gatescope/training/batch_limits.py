@@ -29,19 +29,19 @@ def check_batch_limits(cfg: DictConfig, data: SequenceData) -> None:
 
 def _problems(cfg: DictConfig, data: SequenceData) -> Iterator[str]:
     trainer = cfg.trainer
-    if trainer.get("fast_dev_run") or trainer.get("overfit_batches"):
-        return  # they replace the other limits
+    if trainer.get("fast_dev_run"):
+        return  # it replaces the other limits
+    if overfit := trainer.get("overfit_batches"):  # it replaces those of train and validation
+        fewest = min(len(data.train_dataloader()), len(data.val_dataloader()))
+        yield from _share_problem("overfit_batches", overfit, fewest)
+        return
     batches = 0
     for split, loader in LOADERS.items():
         limit = trainer.get(f"limit_{split}_batches")
         if limit is None and split != "train":
             continue
         count = len(getattr(data, loader)())
-        if isinstance(limit, float) and 0 < limit * count < 1:
-            yield (
-                f"trainer.limit_{split}_batches: given {limit}, less than one of the {count} batches; "
-                f"give a number of batches, or a share from {1 / count:.3g}"
-            )
+        yield from _share_problem(f"limit_{split}_batches", limit, count)
         if split == "train":
             batches = limited(count, limit)
     interval = trainer.get("val_check_interval")
@@ -50,6 +50,15 @@ def _problems(cfg: DictConfig, data: SequenceData) -> Iterator[str]:
         yield (
             f"trainer.val_check_interval: given {interval}, and an epoch has {batches} batches; give at most "
             f"{batches}, or also trainer.check_val_every_n_epoch=null, which counts batches over epochs"
+        )
+
+
+def _share_problem(key: str, limit: Any, count: int) -> Iterator[str]:
+    """Yield a message if a limit is a share that is less than one of `count` batches."""
+    if isinstance(limit, float) and 0 < limit * count < 1:
+        yield (
+            f"trainer.{key}: given {limit}, less than one of the {count} batches; give a number of batches, "
+            f"or a share from {1 / count:.3g}"
         )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torchmetrics import MetricCollection
 
 from gatescope.components import nearest
 from gatescope.config import ConfigError
 from gatescope.sequences import TaskSpec
+from gatescope.training.objective import BaseObjective
+from gatescope.training.own import own_metric
 
 Direction = Literal["max", "min"]
 LOSS = "loss"
@@ -31,6 +34,22 @@ class Monitor:
     def name(self) -> str:
         """The name under which it is logged."""
         return f"validation/{self.metric}"
+
+
+def monitor_of(cfg: Mapping[str, Any], objective: BaseObjective) -> Monitor:
+    """Return the monitored metric of a run.
+
+    Args:
+        cfg: Config of the run.
+        objective: Objective of its task.
+
+    Raises:
+        ConfigError: As `choose_monitor`.
+    """
+    metrics, own = objective.metrics(), own_metric(cfg.get("metric"), objective.task)
+    if own is not None:
+        metrics.add_metrics({own.name: own.metric})
+    return choose_monitor(objective.task, metrics, cfg.get("monitor"), cfg.get("monitor_direction"))
 
 
 def choose_monitor(

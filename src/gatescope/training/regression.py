@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MeanSquaredError, Metric, MetricCollection
 
+from gatescope.metric_names import output_metric
 from gatescope.sequences import TaskSpec
 from gatescope.training.objective import BaseObjective, Ratio
 from gatescope.training.predictions import to_numpy
@@ -93,9 +94,8 @@ class Objective(BaseObjective):
             metrics["mse"] = MeanSquaredError()
         else:
             metrics["scaled_mse"] = Ratio(partial(_sums, self.task))
-            # The name of a module, which a metric is, has no dot.
-            names = [name.replace(".", "_") for name in output_names(self.task)]
-            metrics |= {f"{name}/mse": OutputError(k) for k, name in enumerate(names)}
+            names = output_names(self.task)
+            metrics |= {output_metric(name, "mse"): OutputError(k) for k, name in enumerate(names)}
         if self.task.tolerance is not None:
             metrics["solved"] = SolvedRate(self.task.tolerance)
         return MetricCollection(metrics, compute_groups=False)

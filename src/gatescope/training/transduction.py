@@ -77,6 +77,11 @@ class PercentBLEU(BLEUScore):
         return 100 * super().compute()
 
 
+def word_metrics() -> dict[str, Metric]:
+    """Return the further metrics of sequences of words."""
+    return {"bleu": PercentBLEU(), "chrf": CHRFScore(n_word_order=0)}
+
+
 class NearestErrorRate(WordErrorRate):
     """Number of edits to the nearest accepted answers, divided by the number of their symbols."""
 
@@ -120,7 +125,7 @@ class Objective(BaseObjective):
         if self.task.target_unit == "phoneme":
             metrics["word_error_rate"] = SequenceErrorRate()
         if self.task.target_unit == "word":
-            metrics |= {"bleu": PercentBLEU(), "chrf": CHRFScore(n_word_order=0)}
+            metrics |= word_metrics()
         return MetricCollection(metrics, compute_groups=False)
 
     def training_metrics(self) -> MetricCollection:

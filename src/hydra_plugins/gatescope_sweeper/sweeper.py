@@ -29,6 +29,7 @@ from gatescope.machine import check_machine
 from gatescope.overrides import quoted
 from gatescope.processes import die_with_sweep
 from gatescope.startup import import_libraries
+from gatescope.sweep_data import SweepData
 from gatescope.tracking.closing import lines_of_sweep
 from gatescope.tracking.directory import is_locked
 from gatescope.tracking.identity import run_dir
@@ -79,6 +80,7 @@ class StudySweeper(Sweeper):
         self.hydra_context: HydraContext | None = None
         self.config: DictConfig | None = None
         self.launcher: Launcher | None = None
+        self.data = SweepData()
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Store what Hydra hands to a sweeper, and make the launcher."""
@@ -232,7 +234,7 @@ class StudySweeper(Sweeper):
             The jobs, one for each run: overrides that give the same run are one job.
 
         Raises:
-            ConfigError: Jobs are wrong, or a swept key cannot change a result.
+            ConfigError: Jobs are wrong, a swept key cannot change a result, or the data have fewer folds.
         """
         assert self.hydra_context is not None
         assert self.config is not None
@@ -264,6 +266,7 @@ class StudySweeper(Sweeper):
                 [f"{len(bad)} of {len(jobs)} jobs are invalid, none started:", *_format_problems(problems)]
             )
         check_sweep(configs, jobs)
+        self.data.check([job.cfg for job in checked.values() if not job.finished])
         return list(checked.values())
 
 

@@ -191,6 +191,55 @@ def test_decimal_commas_of_a_regression(
             assert targets[:, -1].tolist() == pytest.approx(read_as * 10)
 
 
+@pytest.mark.parametrize(
+    ("decimal", "thousands", "values", "read_as"),
+    [
+        ("comma", "auto", ["0,5", "1.234", "1.234,50", "-3", "2,5e3"], [0.5, 1234, 1234.5, -3, 2500]),
+        ("point", "auto", ["750.000", "0.5"], [750, 0.5]),
+        ("auto", "point", ["750.000", "1.250"], [750_000, 1250]),
+        ("auto", "comma", ["1,234", "1,234.5"], [1234, 1234.5]),
+        ("comma", "blank", ["1 234,5", "1\u202f234\u00a0567"], [1234.5, 1_234_567]),
+        ("point", "apostrophe", ["1'234.5", "1’234"], [1234.5, 1234]),
+        ("comma", "none", ["1,5", "1.234"], "row 2 .*column price: '1.234' is not a number as data.decimal"),
+        ("comma", "auto", ["1,5", "1.5"], "row 2 .*column price: '1.5' is not a number"),
+        ("point", "comma", ["1.5", "12,34"], "row 2 .*column price: '12,34' is not a number"),
+        ("point", "auto", ["1.5", "1,5"], "row 2 .*column price: '1,5' is not a number"),
+    ],
+)
+def test_the_marks_of_numbers_that_are_given(
+    tmp_path: Path, decimal: Any, thousands: Any, values: list[str], read_as: list[float] | str
+) -> None:
+    path, rows = tmp_path / "a.tsv", values * 20
+    path.write_text("text\tprice\n" + "".join(f"word {n}\t{one}\n" for n, one in enumerate(rows)))
+    data = TextFile(
+        str(path),
+        label="price",
+        kind="regression",
+        validation_path=str(path),
+        decimal=decimal,
+        thousands=thousands,
+    )
+    if isinstance(read_as, str):
+        with pytest.raises(DataError, match=read_as):
+            data.setup()
+        return
+    data.setup()
+    assert data.splits is not None
+    assert data.splits.validation.targets.tolist() == pytest.approx(read_as * 20)
+
+
+def test_two_equal_marks_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.thousands: given comma, which is data\.decimal"):
+        TextFile("a.csv", decimal="comma", thousands="comma")
+
+
+@pytest.mark.parametrize("columns", [{"label": 1}, {"text": 2}, {"label": [2, 1], "kind": "regression"}])
+def test_a_column_by_its_name_and_by_its_position_is_one_column(tmp_path: Path, columns: Any) -> None:
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"word {n},{n % 2}\n" for n in range(40)))
+    with pytest.raises(DataError, match=r"(text and 1|2 and label) are one column, '(text|label)'"):
+        TextFile(str(tmp_path / "a.csv"), **columns).setup()
+
+
 def test_sentences_one_a_line_are_one_column(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     sentences = ["Well, yes", "no", "first, second, third", "perhaps; or not", "fine"]

@@ -81,7 +81,7 @@ class Labels:
         if isinstance(self._thousands, str) and len(self) > 2:
             log.warning(
                 "%s, column %s: every number has a point before its last three digits, such as %s, which is "
-                "read as %g; if the point separates thousands, write the numbers without it",
+                "read as %g; if the point separates thousands, give data.thousands=point",
                 self.files["train"], self.column, self._thousands.strip(), float(self._thousands),
             )  # fmt: skip
 

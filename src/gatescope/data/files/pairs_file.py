@@ -173,7 +173,7 @@ class PairsFile(SequenceData):
     def _read(self, part: str, path: Path, groups: Groups) -> TargetsBySource:
         problems, targets_by_source = Problems(path), TargetsBySource()
         columns = (*self.columns, *groups.columns)
-        for full_row in Table(path, columns, self.form).rows(problems):
+        for full_row in Table(path, columns, self.form, distinct=self.columns).rows(problems):
             row = groups.take(part, full_row, problems)
             if self._is_complete(row, problems):
                 group = "" if self.group is None else label_text(full_row.values[-1])

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import csv
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
 from gatescope.data.errors import DataError
+from gatescope.data.files.number_form import DECIMAL_COMMA, Decimal, Thousands, number_reader
 
 DEFAULT_DELIMITERS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 """Suffixes of delimited text, and the delimiter of files in which none is found."""
@@ -37,9 +37,6 @@ def _check_delimiter(value: str) -> str:
 
 Delimiter = Annotated[str, AfterValidator(_check_delimiter)]
 """auto, the name of a delimiter, or one character."""
-DECIMAL_COMMA = re.compile(r"\s*[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+\s*")
-"""A number with a decimal comma, such as 1.234,50; points divide thousands."""
-THOUSANDS = re.compile(r"\s*[+-]?\d{1,3}(\.\d{3})+\s*")
 Column = str | int
 """The name of a column, or its position from 1."""
 
@@ -53,12 +50,22 @@ class TableForm:
         encoding: Encoding of the text; a byte order mark is dropped.
         delimiter: auto, the name of a delimiter, or one character.
         quoting: Whether a field may stand between quotes; if not, quotes are characters like any other.
+        decimal: Mark before the decimals of numbers, as in `number_form`.
+        thousands: Mark between their thousands.
+
+    Raises:
+        DataError: `decimal` and `thousands` are the same mark.
     """
 
     header: bool = True
     encoding: str = "utf-8"
     delimiter: str = AUTO
     quoting: bool = True
+    decimal: Decimal = "auto"
+    thousands: Thousands = "auto"
+
+    def __post_init__(self) -> None:
+        number_reader(self.decimal, self.thousands)
 
     @classmethod
     def of(cls, data: Mapping[str, Any], **given: Any) -> TableForm:
@@ -68,7 +75,7 @@ class TableForm:
             data: The section `data` of the config.
             **given: Attributes in place of those of the config.
         """
-        keys = ("header", "encoding", "delimiter", "quoting")
+        keys = [one.name for one in fields(cls)]
         trained = {key: data[key] for key in keys if data.get(key) is not None}
         return cls(**trained | {key: value for key, value in given.items() if value is not None})
 
@@ -141,13 +148,6 @@ def decimal_comma_columns(lines: Sequence[str], dialect: Mapping[str, Any]) -> f
     except csv.Error:
         return frozenset()
     return frozenset(i for row in rows for i, value in enumerate(row) if DECIMAL_COMMA.fullmatch(value))
-
-
-def with_decimal_point(value: Any) -> Any:
-    """Return a value of a column of decimal commas as Python writes it: 1234.50 for 1.234,50."""
-    if isinstance(value, str) and (DECIMAL_COMMA.fullmatch(value) or THOUSANDS.fullmatch(value)):
-        return value.replace(".", "").replace(",", ".")
-    return value
 
 
 @contextmanager

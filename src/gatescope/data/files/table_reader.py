@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from gatescope.components import nearest
 from gatescope.data.errors import DataError, Problems
+from gatescope.data.files.number_form import in_form, number_reader
 from gatescope.data.files.table_form import (
     DELIMITERS,
     SAMPLE_SIZE,
@@ -29,7 +30,6 @@ from gatescope.data.files.table_form import (
     find_delimiter,
     table_suffix,
     unlimited_field_size,
-    with_decimal_point,
 )
 from gatescope.data.text_io import is_valid_text, open_bytes, open_text
 
@@ -80,13 +80,15 @@ class Table:
         path: of the file; its suffix determines the format.
         columns: names of the columns to read, or their positions from 1; None for all.
         form: header, encoding, delimiter and quotes.
-        numbers: those of `columns` that hold numbers; decimal commas in them become points.
+        numbers: those of `columns` that hold numbers, which are read in the form of `form`.
+        distinct: those of `columns` that must not be one column, such as a text and its label.
     """
 
     path: Path
     columns: tuple[Column, ...] | None = None
     form: TableForm = field(default_factory=TableForm)
     numbers: tuple[Column, ...] = ()
+    distinct: tuple[Column, ...] = ()
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all columns; of a file without names their positions from "1".
@@ -114,14 +116,22 @@ class Table:
             if not content.names:  # no row could be read, and the problems say why
                 return
             positions = self._positions(content)
+            self._check_distinct(positions, content.names)
             names = [content.names[i] for i in positions]
             asked = self.columns or content.names
-            commas = [k for k, i in enumerate(positions) if i in content.commas and asked[k] in self.numbers]
+            read = number_reader(self.form.decimal, self.form.thousands)
+            chosen = [k for k, one in enumerate(asked) if one in self.numbers]
+            numbers = chosen if read else [k for k in chosen if positions[k] in content.commas]
             for record in content.records:
                 values = _selected(record, positions, content.names, problems)
-                if values is not None:
-                    for k in commas:
-                        values[k] = with_decimal_point(values[k])
+                if values is None:
+                    continue
+                read_numbers = {k: in_form(values[k], read) for k in numbers}
+                for k, (number, problem) in read_numbers.items():
+                    values[k] = number
+                    if problem:
+                        problems.add(f"{record.where}, column {names[k]}", problem)
+                if not any(problem for _, problem in read_numbers.values()):
                     yield from self._valid(Row(record.where, values), names, problems)
 
     @contextmanager
@@ -196,6 +206,16 @@ class Table:
         if content.unnamed and len(columns) == len(names) and not any(str(c).isdecimal() for c in columns):
             return list(range(len(names)))  # in the order in which they are asked for
         return [self._position(str(name), names) for name in columns]
+
+    def _check_distinct(self, positions: Sequence[int], names: Sequence[str]) -> None:
+        """Raise if two of `distinct` are one column, such as its name and its position."""
+        found: dict[int, Column] = {}
+        for column, position in zip(self.columns or (), positions, strict=False):
+            if column not in self.distinct:
+                continue
+            if found.setdefault(position, column) != column:
+                both = f"{found[position]} and {column}"
+                raise DataError(f"{self.path}: {both} are one column, {names[position]!r}; give two columns")
 
     def _position(self, name: str, names: Sequence[str]) -> int:
         index = column_index(name, names)

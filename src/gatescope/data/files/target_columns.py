@@ -159,6 +159,7 @@ class NumberColumns(Labels):
 
     def targets(self) -> tuple[Tensor, tuple[str, ...]]:
         """Return the targets (N, K) float32 of all examples, and the names of the outputs."""
+        self._warn_of_thousands()
         values = np.frombuffer(self._values, dtype=np.float64).reshape(-1, len(self.columns))
         return torch.from_numpy(values.astype(np.float32)), self.columns
 

@@ -26,6 +26,7 @@ from gatescope.data.errors import DataError, Problems
 from gatescope.data.examples import Splits
 from gatescope.data.files.groups import Groups
 from gatescope.data.files.labels import Labels, shorten
+from gatescope.data.files.number_form import Decimal, Thousands
 from gatescope.data.files.sources import source_files, source_notes
 from gatescope.data.files.table_form import AUTO, Column, Delimiter, TableForm
 from gatescope.data.files.table_reader import Row, Table
@@ -48,7 +49,7 @@ class TextFile(SequenceData):
         test: share of the train file, used without a `test_path`.
         folds, fold: as in `Division`.
         group: column of the groups (speaker, author), none of which is in two splits; None without groups.
-        header, encoding, delimiter, quoting: as in `TableForm`.
+        header, encoding, delimiter, quoting, decimal, thousands: as in `TableForm`.
         limit: number of train texts of a subset, for quick runs; None for all.
         max_tokens, min_freq, max_length, specials, tokenizer, vectors, frozen: as in `TextEncoding`.
         batch_size, seed, workers: as in `SequenceData`.
@@ -90,6 +91,8 @@ class TextFile(SequenceData):
         quoting: bool = True,
         label_separator: Annotated[str, Field(min_length=1)] = ",",
         threshold: Probability | list[Probability] = 0.5,
+        decimal: Decimal = "auto",
+        thousands: Thousands = "auto",
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
         if str(text) in map(str, label if isinstance(label, list) else [label]):
@@ -99,7 +102,7 @@ class TextFile(SequenceData):
         self.label_separator = label_separator
         self.files = source_files(path, validation_path, test_path)
         self.columns = (text, label) if isinstance(label, str | int) else (text, *label)
-        self.form = TableForm(header, encoding, delimiter, quoting)
+        self.form = TableForm(header, encoding, delimiter, quoting, decimal, thousands)
         self.kind, self.limit, self.group = kind, limit, group
         self.division = Division(validation, test, seed, folds, fold)
         self.encoding = TextEncoding(
@@ -114,7 +117,7 @@ class TextFile(SequenceData):
         numbers = self.columns[1:] if self.kind == "regression" else ()
         for part, path in self.files.items():
             problems = Problems(path)
-            for row in Table(path, columns, self.form, numbers).rows(problems):
+            for row in Table(path, columns, self.form, numbers, self.columns).rows(problems):
                 texts.add(part, groups.take(part, row, problems), str(self.columns[0]), problems)
             problems.check()
         targets, labels = texts.labels.targets()
