@@ -19,10 +19,10 @@ from gatescope.analysis.runs import RecordSource, Tables
 
 QUESTION = (
     "a report with its page and the figures for a paper, on synthetic runs of 2,000 metric rows each. "
-    "tables: processor seconds from records to tables, relative to 10; seconds: processor seconds of the whole "
-    "report, relative to 30, and with the most runs to 60 (elapsed: by the clock); memory: peak resident set, "
-    "relative to 800 MB; page: relative to 5 MB; growth: seconds per run with the most runs over those with "
-    "the fewest"
+    "tables: processor seconds from records to tables, relative to 10; seconds: processor seconds of the "
+    "report, relative to 30, and with the most runs to 60 (elapsed: by the clock); memory: peak resident "
+    "set, relative to 800 MB; page: relative to 5 MB; growth: seconds per run with the most runs over those "
+    "with the fewest"
 )
 TARGETS = {
     "tables": Target(at_most=1.0),
