@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,6 +17,7 @@ from gatescope.analysis.figures.summaries import (
     MAX_CONDITIONS,
     evenly_spaced,
     omitted_conditions,
+    one_scale,
     readable_name,
     seed_text,
 )
@@ -38,7 +40,7 @@ def caption(comparison: Comparison) -> str:
     shown = {own["color"] for c in conditions for _, _, own in _bars(comparison, c)}
     line = "".join(f" {text}." for color, text in lines.items() if color in shown)
     metrics = {study.own_metric(comparison.tables, c)[0] for c in conditions}
-    scales = " Each panel has its own scale." if len(conditions) > 1 else ""
+    scales = "" if _has_one_scale(comparison, table) else " Each panel has its own scale."
     name = words.metric(comparison.primary) if len(metrics) == 1 else "the metric of each dataset"
     return (
         f"{words.capital(name)}. Small points: runs ({seed_text(table)} per "
@@ -72,7 +74,8 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
     several = table.metric.nunique() > 1
     above = 0.17 * max(len(_bars(comparison, condition)) for condition in conditions)
     with canvas(width, 0.5 + rows * (0.4 + 0.2 * several + above + 0.26 * len(rows_of))) as figure:
-        grid = panels(figure, len(conditions), columns, common_x=False)
+        common = _has_one_scale(comparison, table)
+        grid = panels(figure, len(conditions), columns, common_x=common)
         for axes, condition in zip(grid, conditions, strict=True):
             axes.tick_params(labelbottom=True)
             _panel(axes, comparison, table[table.condition == condition], rows_of)
@@ -83,6 +86,21 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
         if not several:
             figure.supxlabel(readable_name(table.metric.iloc[0]), fontsize=style.RC["axes.labelsize"])
     return figure
+
+
+def _has_one_scale(comparison: Comparison, table: pd.DataFrame) -> bool:
+    """Return whether all panels have the same horizontal scale."""
+    drawn = evenly_spaced(study.conditions(table), MAX_CONDITIONS)
+    return table.metric.nunique() == 1 and one_scale(_range(comparison, table, one) for one in drawn)
+
+
+def _range(comparison: Comparison, table: pd.DataFrame, condition: str) -> tuple[float, float]:
+    """Return the lowest and the highest value that the panel of a condition shows."""
+    own = table[table.condition == condition]
+    estimates = [_estimate(comparison, variant, condition) for variant in own.variant.unique()]
+    found = [*own.value, *(value for _, value, _ in _bars(comparison, condition))]
+    found += [end for one in estimates for end in (one.low, one.high)]
+    return float(np.nanmin(found)), float(np.nanmax(found))
 
 
 def _rows(table: pd.DataFrame) -> dict[str, str]:
