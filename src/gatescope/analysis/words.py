@@ -67,11 +67,11 @@ CONDITIONS = {
 PLACES = {
     "": ("under", "conditions"),
     "data": ("on", "datasets"),
-    "dropout": ("with", "dropout rates"),
+    "dropout": ("at", "dropout rates"),
     "hidden_size": ("with", "sizes"),
     "lag": ("at", "lags"),
     "length": ("at", "lengths"),
-    "lr": ("with", "learning rates"),
+    "lr": ("at", "learning rates"),
     "train": ("with", "sizes of the training set"),
 }
 """Preposition and plural for conditions that differ in one key, by its short name; "": in any other."""

@@ -39,8 +39,8 @@ def caption(comparison: Comparison) -> str:
     thin = any(part.run_id.nunique() <= MAX_RUNS for part in _parts(table).values())
     lines = "Thin lines: runs; thick lines" if thin else "Lines"
     return (
-        f"{readable_name(name).capitalize()} after each epoch. {lines}: mean over {seed_text(table)} with its "
-        "95 % interval, up to the epoch at which the first of them stops early."
+        f"{readable_name(name).capitalize()} after each epoch. {lines}: mean over {seed_text(table)} with "
+        "its 95 % interval, up to the epoch at which the first of them stops early."
     )
 
 

@@ -75,10 +75,13 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
     above = 0.17 * max(len(_bars(comparison, condition)) for condition in conditions)
     with canvas(width, 0.5 + rows * (0.4 + 0.2 * several + above + 0.26 * len(rows_of))) as figure:
         common = _has_one_scale(comparison, table)
+        limits = {condition: _range(comparison, table, condition) for condition in conditions}
+        whole = min(low for low, _ in limits.values()), max(high for _, high in limits.values())
         grid = panels(figure, len(conditions), columns, common_x=common)
         for axes, condition in zip(grid, conditions, strict=True):
             axes.tick_params(labelbottom=True)
-            _panel(axes, comparison, table[table.condition == condition], rows_of)
+            own = whole if common else limits[condition]
+            _panel(axes, comparison, table[table.condition == condition], rows_of, own)
             if len(conditions) > 1:
                 axes.set_title(style.escape(words.condition(condition)), loc="left", pad=3 + 72 * above)
             if several:
@@ -112,7 +115,13 @@ def _rows(table: pd.DataFrame) -> dict[str, str]:
     return {variant: style.style_of(variant).label for variant in style.order(table.variant)}
 
 
-def _panel(axes: Axes, comparison: Comparison, table: pd.DataFrame, rows: dict[str, str]) -> None:
+def _panel(
+    axes: Axes,
+    comparison: Comparison,
+    table: pd.DataFrame,
+    rows: dict[str, str],
+    limits: tuple[float, float],
+) -> None:
     styles, condition = style.styles_of(table.variant), str(table.condition.iloc[0])
     places = list(rows)
     for variant, own in styles.items():
@@ -130,9 +139,8 @@ def _panel(axes: Axes, comparison: Comparison, table: pd.DataFrame, rows: dict[s
     for _, value, line in bars:
         axes.axvline(value, **line, zorder=0)
     low, high = BOUNDS[scale_of(str(table.metric.iloc[0]))]
-    left, right = axes.get_xlim()
-    left, right = min([left, *(value for _, value, _ in bars)]), max([right, *(v for _, v, _ in bars)])
-    margin = 0.03 * (right - left)
+    left, right = limits
+    margin = 0.07 * (right - left) or 0.05
     axes.set_xlim(max(left - margin, low), min(right + margin, high))
     _label_bars(axes, bars)
 

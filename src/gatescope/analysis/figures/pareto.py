@@ -24,7 +24,7 @@ TITLE = "Metric against cost"
 MAX_ROWS = 3
 COSTS = {"seconds": "training time (s)", "parameters": "parameters"}
 FRONT: Any = {"color": "#4a4a4a", "linewidth": 1.4, "linestyle": (0, (4.0, 2.0)), "zorder": 1.5}
-CLOSE = 0.03
+CLOSE = 0.04
 """Costs that differ by less than this share of the axis are drawn side by side, that far from each other."""
 WIDE = 5.0
 """Factor between the largest and the smallest cost from which the axis is logarithmic."""

@@ -10,7 +10,7 @@ from gatescope.analysis import words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.contrasts import Contrast
 from gatescope.analysis.report.numbers import interval, join_words, number
-from gatescope.analysis.statistics import AHEAD, NO_SPREAD, TOO_FEW_SEEDS
+from gatescope.analysis.statistics import AHEAD, BEHIND, NO_SPREAD, TOO_FEW_SEEDS
 
 
 def clauses(comparison: Comparison, known: Sequence[str]) -> list[str]:
@@ -20,7 +20,7 @@ def clauses(comparison: Comparison, known: Sequence[str]) -> list[str]:
 
 def sentences(comparison: Comparison, known: Sequence[str]) -> list[str]:
     """Return the best mean, the counts of verdicts, and the baseline."""
-    return [_best_overall(comparison, known), _verdicts_over(comparison, known), *_bar_over(comparison)]
+    return [_best_overall(comparison, known), _verdicts_over(comparison), *_bar_over(comparison)]
 
 
 def is_worse(comparison: Comparison, one: Contrast) -> bool:
@@ -119,19 +119,20 @@ def _best_overall(comparison: Comparison, conditions: Sequence[str]) -> str:
     )
 
 
-def _verdicts_over(comparison: Comparison, conditions: Sequence[str]) -> str:
+def _verdicts_over(comparison: Comparison) -> str:
     """Return the sentence on how the comparisons of all conditions with the reference ended."""
     if not comparison.contrasts:
         return ""
-    counts = Counter(one.verdict for one in comparison.contrasts)
-    verbs = {TOO_FEW_SEEDS: "have", NO_SPREAD: "have"}
-    parts = [
-        f"{n} {verbs.get(verdict, 'is' if n == 1 else 'are')} {verdict}" for verdict, n in counts.items()
-    ]
-    return (
-        f"Of {len(comparison.contrasts)} comparisons with {words.prose(comparison.reference)} "
-        f"{words.under(conditions)}, {join_words(parts)}."
-    )
+    parts = []
+    for verdict, n in Counter(one.verdict for one in comparison.contrasts).items():
+        if verdict in (AHEAD, BEHIND):
+            parts.append(f"{n} find{'s' if n == 1 else ''} the other variant {verdict}")
+        elif verdict in (TOO_FEW_SEEDS, NO_SPREAD):
+            parts.append(f"{n} {'has' if n == 1 else 'have'} {verdict}")
+        else:
+            parts.append(f"{n} {'is' if n == 1 else 'are'} {verdict}")
+    reference = words.prose(comparison.reference)
+    return f"Of {len(comparison.contrasts)} comparisons with {reference}, {join_words(parts)}."
 
 
 def _bar_over(comparison: Comparison) -> list[str]:
