@@ -167,12 +167,15 @@ def _bars(comparison: Comparison, condition: str) -> list[tuple[str, float, Any]
     """Return name, value and line of the baseline, and of the best published result."""
     metric, higher = study.own_metric(comparison.tables, condition)
     found: list[tuple[str, float, Any]] = []
+    several = len(comparison.conditions) > 1  # panels are too narrow for the names of models
     if baseline := study.baseline(comparison.tables, condition, metric):
-        found.append((words.variant(baseline.name), baseline.value, BASELINE))
+        name = "baseline" if several else words.variant(baseline.name)
+        found.append((name, baseline.value, BASELINE))
     published = study.published(comparison.tables, condition)
     if published:
         best = (max if higher else min)(published, key=lambda one: float(one["value"]))
-        found.append((f"published, {words.variant(str(best['model']))}", float(best["value"]), PUBLISHED))
+        name = "published" if several else f"published, {words.variant(str(best['model']))}"
+        found.append((name, float(best["value"]), PUBLISHED))
     return found
 
 
