@@ -28,6 +28,8 @@ def caption(comparison: Comparison) -> str:
     table = comparison.tables.runs[
         comparison.tables.runs.variant.isin(variants) & (comparison.tables.runs.condition == condition)
     ]
+    tau = {row.variant for row in rows if row.quantity in TAU.values() and math.isfinite(row.estimate.mean)}
+    untold = " Equal weights rank nothing: they have no τ." if len(variants) > len(tau) > 0 else ""
     place = f" ({words.condition(condition)})" if condition else ""
     return (
         f"At the tested weights, on the fixed batch of the probe{place}. τ: "
@@ -37,7 +39,7 @@ def caption(comparison: Comparison) -> str:
         "sufficiency: effect of removing, or of keeping only, the tokens with the largest weights, between "
         "the limits of the model; 1 is best, the grey bar is a random ranking. Between seeds: Jensen-Shannon "
         f"divergence of the weights, in nats, at most ln 2. Points and lines: mean and {LEVEL_TEXT} "
-        f"interval over {seed_text(table)}, for τ also over examples."
+        f"interval over {seed_text(table)}, for τ also over examples.{untold}"
     )
 
 
