@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import combinations
 from pathlib import Path
 
@@ -44,6 +45,20 @@ def test_it_is_the_mean_over_all_sets_of_settings(tmp_path: Path, select: dict[s
         assert row["mean"] == pytest.approx(np.mean(best))
         assert row.low < row["mean"] < row.high
         assert row.n == 3
+
+
+def test_the_direction_is_that_of_the_recorded_monitor(tmp_path: Path) -> None:
+    # By its name, "surprise" would be taken for a metric of which more is better.
+    scores = trials(tmp_path, {"over": ["optimizer.lr"], "by": "validation/surprise"})
+    for path in (tmp_path / "toy").glob("*/run.json"):
+        run = json.loads(path.read_text())
+        run["summary"]["best/validation/surprise"] = run["summary"]["best/validation/accuracy"]
+        run["task"]["monitor"] = {"metric": "surprise", "direction": "min"}
+        path.write_text(json.dumps(run))
+    comparison = compare(RecordSource(tmp_path, "toy").tables())
+    table = load("expected_best").numbers(comparison).set_index("trials")
+    assert table["mean"].loc[len(RATES)] == pytest.approx(scores.min(axis=0).mean())
+    assert comparison.chosen == {("gru-none", ""): f"lr={RATES[scores.mean(axis=1).argmin()]:g}"}
 
 
 def test_without_several_settings_it_is_not_drawn(tmp_path: Path) -> None:

@@ -312,7 +312,7 @@ def test_faithfulness_uses_the_last_measurement_and_the_value_by_chance(toy: Pat
 
 def test_the_difference_between_seeds_is_the_divergence_over_pairs(toy: Path) -> None:
     numbers = load("faithfulness").numbers(toy_comparison(toy)).set_index(["quantity", "variant"])
-    found = numbers.loc[("between seeds (JSD)", "lstm-none")]
+    found = numbers.loc[("divergence between seeds", "lstm-none")]
 
     def entropy(p: np.ndarray) -> float:
         return float(-np.sum(p[p > 0] * np.log(p[p > 0])))

@@ -298,15 +298,18 @@ def test_the_index_has_one_line_per_report(toy: Path, tmp_path: Path) -> None:
     other = {"name": "b|c d", "question": "Why | so?"}
     write_run(tmp_path / "x", "gru-none", 0, study=other)
     text_of(tmp_path / "x", tmp_path / "out", "b|c d")
+    (tmp_path / "out" / "toy" / "tables.zip").touch()
     lines = write_index(tmp_path / "out").read_text(encoding="utf-8").splitlines()
+    assert "draws it again, without the records" in lines[2]
+    assert lines[4] == "| study | finding | best network | baseline | runs | tables |", "none is published"
     assert lines[-2].startswith(
         "| [b\\|c d](b%7Cc%20d/README.md) | **Linear model has a better mean than the network; GRU reaches a "
         "test accuracy of 0.700.**"
     )
     assert "*Why \\| so?*" in lines[-2]
-    assert lines[-2].endswith("| GRU: 0.700 | linear model: 0.757 | – | 1 of 1 |")
+    assert lines[-2].endswith("| GRU: 0.700 | linear model: 0.757 | 1 of 1 | – |")
     assert lines[-1].startswith("| [toy](toy/README.md) | **")
-    assert lines[-1].endswith("| linear model: 0.757 | – | 30 of 30 |")
+    assert lines[-1].endswith("| linear model: 0.757 | 30 of 30 | [frozen](toy/tables.zip) |")
 
 
 def test_an_empty_index_shows_the_first_command(tmp_path: Path) -> None:

@@ -161,5 +161,5 @@ def test_every_table_shows_the_chosen_value_and_the_report_the_whole_grid(tmp_pa
     ]
     for kind in ("csv", "tex", "md"):
         for name in ("variants", "differences"):
-            shown = "learning rate 0.01" if kind == "tex" else "lr=0.01"
+            shown = "lr=0.01" if kind == "csv" else "learning rate 0.01"
             assert shown in (folder / "tables" / f"{name}.{kind}").read_text(encoding="utf-8")

@@ -75,7 +75,11 @@ def test_the_three_formats_hold_the_same_numbers(tmp_path: Path) -> None:
         (expected.mean, expected.low)
     )
     text = interval(expected)
-    assert f"| **{text}** |" in (tmp_path / "tables" / "variants.md").read_text()
+    table = (tmp_path / "tables" / "variants.md").read_text()
+    assert f"| **{text}** |" in table
+    assert table.startswith("| variant | test accuracy |")
+    assert "| GRU |" in table, "Markdown and LaTeX have names in words, the CSV has those of the records"
+    assert "difference in test accuracy" in (tmp_path / "tables" / "differences.md").read_text()
     tex = (tmp_path / "tables" / "variants.tex").read_text()
     assert rf"\textbf{{{text}}}" in tex
     for rule in ("toprule", "midrule", "bottomrule"):

@@ -84,6 +84,29 @@ def test_a_study_is_the_grid_that_train_runs(tmp_path: Path, capsys: pytest.Capt
     assert "lstm-additive" in out
 
 
+def test_runs_of_a_study_outside_its_grid_come_last(
+    config: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["model=tfidf_logistic", "attention=none"], ["model=gru", "attention=none", "seed=7"]):
+        cfg = config("study=first_light", *words)
+        directory = run_dir(cfg)
+        directory.mkdir(parents=True)
+        (directory / "run.json").write_text(json.dumps({"status": "finished", "seconds": 1.0}))
+        (directory / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+    assert status.main(["study=first_light", "seed=0,1", f"root={tmp_path}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    place = lines.index("also in the folder of the study:")
+    assert place == 1 + 12
+    assert [line.split()[:3] for line in lines[place + 1 : -1]] == [
+        ["gru-none", "7", "finished"],
+        ["tfidf_logistic", "0", "finished"],
+    ]
+    assert lines[-1].startswith("12 runs: 12 missing;")  # the grid alone
+    # Words that name no study ask for a few runs of many.
+    assert status.main(["model=gru", "seed=0", f"root={tmp_path}"]) == 0
+    assert "also" not in capsys.readouterr().out
+
+
 def test_the_folder_of_a_sweep_without_a_file_has_its_runs_in_the_order_of_the_report(
     config: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,7 +154,7 @@ def test_watch_shows_a_bar_until_all_is_finished(
         (directory / "run.json").write_text(json.dumps({"status": "finished", "seconds": 1.0}))
 
     monkeypatch.setattr(time, "sleep", finish)
-    assert status.main(["seed=0,1", f"root={tmp_path}", "--watch"]) == 0
+    assert status.main(["recipe=none", "seed=0,1", f"root={tmp_path}", "--watch"]) == 0
     told = capsys.readouterr()
     assert "1/2" in told.err
     assert "2/2" in told.err

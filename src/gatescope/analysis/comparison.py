@@ -10,14 +10,13 @@ docs/statistics.md defines the estimates, the tests and the verdicts.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
+from gatescope.analysis import comparison_parts as parts
 from gatescope.analysis import (
     contrasts,
     data_variance,
@@ -31,15 +30,11 @@ from gatescope.analysis.attention_tests import AttentionTest, attention_tests
 from gatescope.analysis.contrasts import Contrast, Leader, Rules, Scores, VariantSummary
 from gatescope.analysis.data_variance import baseline_values
 from gatescope.analysis.datasets import AcrossDatasets, DatasetResult, across_datasets, dataset_results
-from gatescope.analysis.intervals import scale_of
-from gatescope.analysis.items import Items, item_contributions, variance_of, variance_of_difference
+from gatescope.analysis.items import Items, item_contributions
 from gatescope.analysis.outcomes import Outcomes, study_outcomes
-from gatescope.analysis.runs import NoRuns, Tables, summary_names
+from gatescope.analysis.runs import NoRuns, Tables
 from gatescope.analysis.selection import Selection, select
-from gatescope.analysis.statistics import ItemVariance
-from gatescope.analysis.units import overlap, unit_metric, unit_name
-
-SECONDS = "seconds_per_epoch"
+from gatescope.analysis.units import unit_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +169,7 @@ class Comparison:
         Args:
             metric: default: the primary metric, for which the study may declare a margin.
         """
-        return _rules(self.tables, self.items, metric or self.primary)
+        return parts.rules(self.tables, self.items, metric or self.primary)
 
 
 def compare(tables: Tables) -> Comparison:
@@ -205,16 +200,16 @@ def _nothing_finished(tables: Tables) -> str:
 
 def _compare(recorded: Tables, tables: Tables, selection: Selection | None) -> Comparison:
     primary, higher = declared.primary(tables), declared.higher_is_better(tables)
-    metrics = metric_names(tables)
-    finals = {name: tables.final(name) for name in [*metrics, SECONDS]}
+    metrics = parts.metric_names(tables)
+    finals = {name: tables.final(name) for name in [*metrics, parts.SECONDS]}
     contenders = declared.contenders(tables)
     reference = declared.reference(contenders)
     conditions = tuple(declared.conditions(contenders.runs))
     is_contender = tables.runs.index.isin(contenders.runs.index)
-    scores = {name: _by_condition(final[is_contender], conditions) for name, final in finals.items()}
+    scores = {name: parts.by_condition(final[is_contender], conditions) for name, final in finals.items()}
     items = item_contributions(tables, metrics)
-    rules = _rules(tables, items, primary)
-    leaders = _leaders(tables, scores, items)
+    rules = parts.rules(tables, items, primary)
+    leaders = parts.leaders(tables, scores, items)
     baselines = {c: own for c in conditions if (own := declared.baseline(tables, c)) is not None}
     bars: dict[str, float | pd.Series] = {c: own.value for c, own in baselines.items()}
     for condition, own in baselines.items():
@@ -234,13 +229,13 @@ def _compare(recorded: Tables, tables: Tables, selection: Selection | None) -> C
         reference=reference,
         scores={(name, c): own for name, part in scores.items() for c, own in part.items()},
         items=items,
-        summaries=tuple(_summaries(tables, finals, metrics, items)),
+        summaries=tuple(parts.summaries(tables, finals, metrics, items)),
         contrasts=contrasts.contrasts_with(scores[primary], reference, rules),
         asked_contrasts=contrasts.paired_contrasts(
             scores[primary], tables.study.get("contrasts") or [], rules
         ),
         leaders={c: own for (name, c), own in leaders.items() if name == primary},
-        ahead_of_all=dict(_ahead_of_all(tables, finals, leaders)),
+        ahead_of_all=dict(parts.ahead_of_all(tables, finals, leaders)),
         baselines=baselines,
         baseline_contrasts={
             c: contrasts.contrasts_with_value(c, scores[primary][c], own.name, bars[c], rules)
@@ -248,81 +243,3 @@ def _compare(recorded: Tables, tables: Tables, selection: Selection | None) -> C
         },
         outcomes=study_outcomes(contenders),
     )
-
-
-def metric_names(tables: Tables) -> tuple[str, ...]:
-    """Return the primary metric, then the other test metrics."""
-    primary = declared.primary(tables)
-    return (primary, *(name for name in summary_names(tables) if name != primary))
-
-
-def _by_condition(table: pd.DataFrame, conditions: Iterable[str]) -> dict[str, Scores]:
-    return {c: contrasts.scores_by_unit(table[table.condition == c]) for c in conditions}
-
-
-def _rules(tables: Tables, items: Mapping[tuple[str, str, str], Items], metric: str) -> Rules:
-    """Return how contrasts of a metric are judged."""
-
-    def items_of(condition: str, a: str, b: str) -> ItemVariance | None:
-        # A baseline is named by its model.
-        names = [b, *(v for v in tables.runs.variant.unique() if style.split(v)[0] == b)]
-        mine, *theirs = [items.get((metric, name, condition)) for name in (a, *names)]
-        other = next((one for one in theirs if one is not None), None)
-        if mine is None or other is not None:
-            return variance_of_difference(mine, other) if mine and other else None
-        is_constant = len(names) == 1 and b not in set(tables.runs.variant)
-        return variance_of(mine) if is_constant else None
-
-    margin = tables.study.get("margin") if metric == declared.primary(tables) else None
-    overlaps = {str(condition): overlap(own) for condition, own in tables.runs.groupby("condition")}
-    largest = 1.0 if scale_of(metric) == "proportion" else math.inf
-    return Rules(declared.higher_is_better(tables, metric), margin, items_of, overlaps, largest)
-
-
-def _leaders(
-    tables: Tables, scores: dict[str, dict[str, Scores]], items: Mapping[tuple[str, str, str], Items]
-) -> dict[tuple[str, str], Leader]:
-    return {
-        (name, condition): leader
-        for name, by_condition in scores.items()
-        for condition, own in by_condition.items()
-        if (leader := contrasts.leader(condition, own, _rules(tables, items, name)))
-    }
-
-
-def _ahead_of_all(
-    tables: Tables, finals: dict[str, pd.DataFrame], leaders: dict[tuple[str, str], Leader]
-) -> Iterable[tuple[tuple[str, str], str]]:
-    for (name, condition), leader in leaders.items():
-        if not leader.ahead_of_all:
-            continue
-        sign = 1 if declared.higher_is_better(tables, name) else -1
-        valid = declared.valid_under(tables, condition)
-        means = finals[name][valid].groupby("variant").value.mean() * sign
-        if means.max() <= means[leader.variant]:
-            yield (name, condition), leader.variant
-
-
-def _summaries(
-    tables: Tables,
-    finals: dict[str, pd.DataFrame],
-    names: tuple[str, ...],
-    items: Mapping[tuple[str, str, str], Items],
-) -> Iterable[VariantSummary]:
-    runs = tables.runs
-    for condition in declared.conditions(runs):
-        for variant in style.order(runs.variant[runs.condition == condition]):
-            own = (runs.variant == variant) & (runs.condition == condition)
-            estimates = {
-                name: unit_metric(
-                    final[own], scale_of(name), variance_of(items.get((name, variant, condition)))
-                )
-                for name, final in finals.items()
-            }
-            metrics = {name: estimates[name] for name in names}
-            parameters, between = (
-                float(pd.to_numeric(runs[column][own]).mean())
-                for column in ("parameters", "between_parameters")
-            )
-            n = metrics[names[0]].n or max(one.n for one in metrics.values())
-            yield VariantSummary(variant, condition, metrics, parameters, between, estimates[SECONDS], n)

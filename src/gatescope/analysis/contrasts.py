@@ -106,9 +106,10 @@ class Contrast:
         """The verdict, and for an undecided contrast what would decide it."""
         if self.verdict != UNDECIDED or self.difference.overlap:  # the number of folds is no sample size
             return self.verdict
-        if self.seeds_needed is None:
-            return f"{UNDECIDED} (more than {MOST_SEEDS:,} seeds or a larger test set would decide it)"
-        return f"{UNDECIDED} (about {self.seeds_needed} seeds would decide it)"
+        if self.seeds_needed is not None:
+            return f"{UNDECIDED} (about {self.seeds_needed} seeds would decide it)"
+        has_items = self.difference.items is not None
+        return f"{UNDECIDED} (needs {'a larger test set' if has_items else f'over {MOST_SEEDS:,} seeds'})"
 
     @property
     def holds(self) -> bool:

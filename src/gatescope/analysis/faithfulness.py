@@ -28,9 +28,9 @@ TAU = {
     "leave_one_out/token": "τ: leave-one-out",
     "integrated_gradients/token": "τ: integrated gradients",
 }
-PERMUTED = "weights permuted (TV)"
+PERMUTED = "total variation, permuted"
 ERASURE = {"comprehensiveness": "comprehensiveness", "sufficiency": "sufficiency"}
-SEEDS = "between seeds (JSD)"
+SEEDS = "divergence between seeds"
 LN_2 = math.log(2)
 """The greatest Jensen-Shannon divergence, in nats."""
 QUANTITIES = (*TAU.values(), PERMUTED, *ERASURE.values(), SEEDS)

@@ -57,12 +57,12 @@ def higher_is_better(tables: Tables, metric: str | None = None) -> bool:
         tables: the study.
         metric: default: the primary metric, whose direction is `study.direction` where the study declares
             `study.primary`, else the task's. The direction of any other metric is that of a task whose metric
-            it is, or follows from its name.
+            it is, or of the monitor of a run, or follows from its name.
     """
     if metric not in (None, primary(tables)):
-        for task in tables.tasks.values():
-            if task.get("metric") and str(metric).rpartition("/")[2] == task["metric"]:
-                return str(task.get("direction", "max")).startswith("max")
+        for own in (own for task in tables.tasks.values() for own in (task.get("monitor") or {}, task)):
+            if own.get("metric") and str(metric).rpartition("/")[2] == own["metric"]:
+                return str(own.get("direction", "max")).startswith("max")
         return not any(word in str(metric) for word in LOW_IS_GOOD)
     source: dict[str, Any] = tables.study if tables.study.get("primary") else tables.task
     return str(source.get("direction", "max")).lower().startswith("max")

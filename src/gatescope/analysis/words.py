@@ -64,6 +64,18 @@ CONDITIONS = {
 }
 """Conditions in words, by the short name of their key; {} is the value. Other keys: "key value"."""
 
+PLACES = {
+    "": ("under", "conditions"),
+    "data": ("on", "datasets"),
+    "dropout": ("at", "dropout rates"),
+    "hidden_size": ("with", "sizes"),
+    "lag": ("at", "lags"),
+    "length": ("at", "lengths"),
+    "lr": ("at", "learning rates"),
+    "train": ("with", "sizes of the training set"),
+}
+"""Preposition and plural for conditions that differ in one key, by its short name; "": in any other."""
+
 GATES = {
     "candidate": "candidate",
     "forget": "forget gate",
@@ -135,6 +147,27 @@ def _condition(part: str) -> str:
 def place(variant_name: str, condition_text: str) -> str:
     """Return a variant with its conditions: "GRU, lag 100 steps"."""
     return ", ".join(filter(None, [variant(variant_name), condition(condition_text)]))
+
+
+def at(text: str) -> str:
+    """Return a condition with its preposition: "on tweets", "with learning rate 0.03"."""
+    keys = [part.partition("=")[0] for part in text.split(", ")]
+    preposition = PLACES.get(keys[0], ("with", ""))[0] if text else ""
+    return f"{preposition} {condition(text)}".strip()
+
+
+def under(conditions: Iterable[str], count: str = "") -> str:
+    """Return where something holds: "on 2 of 13 datasets", "with both learning rates".
+
+    Args:
+        conditions: All conditions of the study.
+        count: How many of them, such as "2 of 13"; default: "both" or "all 13".
+    """
+    every = list(conditions)
+    count = count or ("both" if len(every) == 2 else f"all {len(every)}")
+    keys = {part.partition("=")[0] for one in every for part in one.split(", ")}
+    preposition, noun = PLACES.get(next(iter(keys)), PLACES[""]) if len(keys) == 1 else PLACES[""]
+    return f"{preposition} {count} {noun}"
 
 
 def key(name: str) -> str:

@@ -5,8 +5,9 @@
     --watch      show a progress bar until all runs are finished; Ctrl-C ends it
 
 Lists each run, in the order of the report, as finished, running, stale (killed), failed, preempted,
-interrupted or missing, with the reason if it ended early, and estimates the time left. Exit code: 0, or 2 for
-wrong arguments.
+interrupted or missing, with the reason if it ended early, and estimates the time left. With study=NAME, the
+other runs in the folder of the study come last (baselines, other seeds, earlier settings), as the report has
+them, too. Exit code: 0, or 2 for wrong arguments.
 """
 
 from __future__ import annotations
@@ -43,11 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write(__doc__)
         return 0
     try:
-        listed = in_order(jobs_of(add_config_dir(args.overrides, args.config_dir)))
+        words = add_config_dir(args.overrides, args.config_dir)
+        listed = in_order(jobs_of(words))
+        others = in_order(others_of(words, listed))
     except ConfigError as error:
         print(f"status: {error}", file=sys.stderr)
         return USAGE
-    write(report(watch(listed) if args.watch else [read_progress(job) for job in listed]))
+    progress = watch(listed) if args.watch else [read_progress(job) for job in listed]
+    write(report(progress, [read_progress(job) for job in others]))
     return 0
 
 
@@ -70,6 +74,16 @@ def jobs_of(words: list[str]) -> list[Job]:
         except ConfigError as error:
             raise ConfigError([f"{problem}{names}" for problem in error.problems]) from error
     return jobs(loader, words)
+
+
+def others_of(words: list[str], listed: Sequence[Job]) -> list[Job]:
+    """Return the other runs in the folder of the study that the words name."""
+    if "study" not in dict(split_overrides(words)):
+        return []
+    known = {job.directory.resolve() for job in listed}
+    folders = dict.fromkeys(job.directory.parent for job in listed)
+    recorded = [job for folder in folders for job in recorded_jobs(folder)]
+    return [job for job in recorded if job.directory.resolve() not in known]
 
 
 def in_order(listed: Sequence[Job]) -> list[Job]:

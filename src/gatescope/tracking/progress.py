@@ -160,10 +160,18 @@ def seconds_left(progress: Sequence[Progress]) -> float | None:
     return max([sum(remaining) / parallel, *remaining], default=0.0) if remaining else 0.0
 
 
-def report(progress: Sequence[Progress]) -> str:
-    """Return a line per run, the reasons of runs that did not finish, and a summary."""
-    rows = [("variant", "seed", "status", "metric", "seconds"), *map(_row, progress)]
-    return "\n".join([*align_columns(rows), *_reasons(progress), summary(progress)])
+def report(progress: Sequence[Progress], others: Sequence[Progress] = ()) -> str:
+    """Return a line per run, the reasons of runs that did not finish, and a summary.
+
+    Args:
+        progress: The runs that were asked for.
+        others: Further runs of the study, which are listed after them and do not count in the summary.
+    """
+    rows = [("variant", "seed", "status", "metric", "seconds"), *map(_row, [*progress, *others])]
+    lines = align_columns(rows)
+    if others:
+        lines.insert(1 + len(progress), "also in the folder of the study:")
+    return "\n".join([*lines, *_reasons([*progress, *others]), summary(progress)])
 
 
 def summary(progress: Sequence[Progress]) -> str:

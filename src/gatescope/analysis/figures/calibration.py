@@ -57,7 +57,7 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
     axes.plot([0, 1], [0, 1], color="#777777", linestyle=":", linewidth=1)
     for variant, variant_style in style.styles_of(table.variant).items():
         own = table[(table.variant == variant) & (table.n >= MIN_EXAMPLES)]
-        axes.plot(own.confidence, own.accuracy, **(variant_style.points | variant_style.line))
+        axes.plot(own.confidence, own.accuracy, **(variant_style.points | variant_style.line), clip_on=False)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
 

@@ -14,7 +14,7 @@ from gatescope.analysis import errors, style, words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.errors import Group, confused_pairs, confusion, confusion_cells, seed_text
 from gatescope.analysis.figures.drawing import canvas, panel_title, per_row
-from gatescope.analysis.figures.summaries import evenly_spaced
+from gatescope.analysis.figures.summaries import evenly_spaced, omitted_conditions
 from gatescope.analysis.tables import NoData
 
 TITLE = "Confusion matrix"
@@ -33,8 +33,9 @@ def caption(comparison: Comparison) -> str:
     """Describe rows, columns and shades."""
     groups = _groups(comparison)
     omitted = ""
-    if len(groups) > MAX_PANELS:
-        omitted = f" The first {MAX_PANELS} of {len(groups)} variants are drawn."
+    if len(drawn := _drawn(comparison, groups)) < len(groups):
+        omitted = " Of each condition, the variant with the best mean is drawn."
+        omitted += omitted_conditions(list(dict.fromkeys(one.condition for one in groups)), len(drawn))
     return (
         "Rows: true class; columns: predicted class; shade: share of the test examples of the true class, on "
         f"a square-root scale; on the diagonal it is the recall. Runs of {seed_text(groups)} are "
@@ -56,19 +57,19 @@ def numbers(comparison: Comparison) -> pd.DataFrame:
 
 def draw(comparison: Comparison, width: float | None = None) -> Figure:
     """Draw one matrix per variant and condition."""
-    groups = _groups(comparison)[:MAX_PANELS]
+    groups = _drawn(comparison, _groups(comparison))
     most = max(len(confusion(group.pooled)) for group in groups)
     width = width or (style.COLUMN if len(groups) == 1 and most <= MAX_NAMES else style.TWO_COLUMNS)
     columns = min(len(groups), per_row(width, 2.1 if most <= MAX_NAMES else 3.0))
     rows = math.ceil(len(groups) / columns)
     side = min(3.4, (width - 0.3) / columns)
     several = len({group.condition for group in groups}) > 1
-    with canvas(width, 0.35 + rows * (side + 0.2)) as figure:
+    with canvas(width, 0.35 + rows * (side + 0.2 + 0.12 * several)) as figure:
         grid = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes, group in zip(grid, groups, strict=False):
             _panel(axes, confusion(group.pooled))
-            place = words.place(group.variant, group.condition if several else "")
-            panel_title(axes, place)
+            place = words.condition(group.condition) if several else ""
+            panel_title(axes, "\n".join(filter(None, [words.variant(group.variant), place])))
         for axes in grid[len(groups) :]:
             axes.remove()
         figure.supxlabel("predicted class", fontsize=style.RC["axes.labelsize"])
@@ -97,6 +98,18 @@ def _panel(axes: Axes, counts: pd.DataFrame) -> None:
 def _short(name: str) -> str:
     text = "".join(c if c.isprintable() else " " for c in name)
     return style.escape(text if len(text) <= MAX_LETTERS else f"{text[: MAX_LETTERS - 1]}…")
+
+
+def _drawn(comparison: Comparison, groups: list[Group]) -> list[Group]:
+    """Return all groups, or if these are many, that of the best variant under each condition."""
+    if len(groups) <= MAX_PANELS:
+        return groups
+    best: dict[str, Group] = {}
+    for group in groups:
+        leader = comparison.leaders.get(group.condition)
+        if group.condition not in best or (leader and leader.variant == group.variant):
+            best[group.condition] = group
+    return [best[condition] for condition in evenly_spaced(list(best), MAX_PANELS)]
 
 
 def _groups(comparison: Comparison) -> list[Group]:

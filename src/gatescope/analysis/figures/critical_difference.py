@@ -108,7 +108,8 @@ def _labels(axes: Axes, ranks: RankComparison, rows: int) -> None:
         end = 1 - 0.04 * count if on_left else count + 0.04 * count
         own = styles[str(name)]
         axes.plot([rank, rank, end], [0, height, height], color=own.color, linewidth=0.9, clip_on=False)
-        axes.plot([rank], [0], **own.points | {"markersize": 4.5}, clip_on=False, zorder=3)
+        # At the label's height, where the marks of equal ranks do not cover each other.
+        axes.plot([rank], [height], **own.points | {"markersize": 4.5}, clip_on=False, zorder=3)
         side = "right" if on_left else "left"
         text = f"{own.label} ({rank:.2f})"
         axes.text(end, height, f" {text} ", ha=side, va="center", fontsize=7)

@@ -22,6 +22,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from gatescope.analysis import fonts, style
 from gatescope.analysis.intervals import Scale
 
+LEGEND_ROW, ROWS_WITH_ROOM = 0.15, 2
+"""Height in inches of a row of a legend, and how many rows the height of a figure has room for."""
+
 METADATA: dict[str, dict[str, None]] = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
@@ -119,12 +122,37 @@ def legend(
         Line2D([], [], label=own.label, **((own.points if markers else {}) | (own.line if lines else {})))
         for own in style.styles_of(variants).values()
     ]
-    handles += list(extra)
-    width = figure.get_size_inches()[0]
-    longest = max((len(str(handle.get_label())) for handle in handles), default=1)
+    further = list(extra)
+    width, height = figure.get_size_inches()
+    longest = max((len(str(handle.get_label())) for handle in [*handles, *further]), default=1)
     most = max(1, int(width / (0.062 * longest + 0.45)))
-    columns = math.ceil(len(handles) / math.ceil(len(handles) / most)) if handles else 1
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns, handlelength=2.4)
+    columns = _columns(handles, further, most)
+    rows = max(map(len, columns), default=0)
+    figure.set_size_inches(width, height + LEGEND_ROW * max(0, rows - ROWS_WITH_ROOM))
+    blank = Line2D([], [], linestyle="none", label=" ")
+    filled = [handle for own in columns for handle in [*own, *[blank] * (rows - len(own))]]
+    figure.legend(handles=filled, loc="outside upper center", ncols=max(1, len(columns)), handlelength=2.4)
+
+
+def _columns(handles: list[Line2D], further: list[Line2D], most: int) -> list[list[Line2D]]:
+    """Arrange the handles of a legend in at most `most` columns.
+
+    The further ones come last, in a column of their own where there is room, and under the others elsewhere,
+    so that they do not shift the variants into each other's columns.
+    """
+    rows = math.ceil(len(handles) / most) if handles else 1
+    count = math.ceil(len(handles) / rows)
+    columns = [[handles[i] for i in part] for part in np.array_split(np.arange(len(handles)), count or 1)]
+    if (
+        further
+        and rows * len(columns) - len(handles) < len(further)
+        and rows * (most - count) >= len(further)
+    ):
+        columns += [further[at : at + rows] for at in range(0, len(further), rows)]
+        return columns
+    for handle in further:
+        min(reversed(columns), key=len).append(handle)
+    return columns
 
 
 def panel_title(axes: Axes, text: str) -> None:

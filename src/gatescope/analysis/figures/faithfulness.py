@@ -28,16 +28,18 @@ def caption(comparison: Comparison) -> str:
     table = comparison.tables.runs[
         comparison.tables.runs.variant.isin(variants) & (comparison.tables.runs.condition == condition)
     ]
+    tau = {row.variant for row in rows if row.quantity in TAU.values() and math.isfinite(row.estimate.mean)}
+    untold = " Equal weights rank nothing: they have no τ." if len(variants) > len(tau) > 0 else ""
     place = f" ({words.condition(condition)})" if condition else ""
     return (
         f"At the tested weights, on the fixed batch of the probe{place}. τ: "
         "Kendall's τ_b between attention weights and another measure of the importance of a token, mean over "
-        "examples; shaded: where it is in 95 % of permutations of the weights within examples. Permutation: "
+        "examples; shaded: where it is in 95 % of permutations of the weights within examples. Permuted: "
         "median total variation of the prediction over permutations of the weights. Comprehensiveness and "
         "sufficiency: effect of removing, or of keeping only, the tokens with the largest weights, between "
         "the limits of the model; 1 is best, the grey bar is a random ranking. Between seeds: Jensen-Shannon "
         f"divergence of the weights, in nats, at most ln 2. Points and lines: mean and {LEVEL_TEXT} "
-        f"interval over {seed_text(table)}, for τ also over examples."
+        f"interval over {seed_text(table)}, for τ also over examples.{untold}"
     )
 
 
@@ -67,8 +69,10 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
     rows = math.ceil(len(quantities) / columns)
     with canvas(width, 0.5 + rows * (0.55 + 0.2 * len(variants))) as figure:
         grid = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
+        limits = _limits(evaluated)
         for axes, quantity in zip(grid, quantities, strict=False):
             _panel(axes, [row for row in evaluated if row.quantity == quantity], variants)
+            axes.set_xlim(*limits.get(quantity, (0.0, None)))
             panel_title(axes, quantity)
         for axes in grid[len(quantities) :]:
             axes.remove()
@@ -76,6 +80,18 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
         if any(row.quantity in ERASURE.values() for row in evaluated):
             figure.legend(handles=[line], loc="outside upper right")
     return figure
+
+
+def _limits(rows: list[AttentionEvaluation]) -> dict[str, tuple[float, float]]:
+    """Return the horizontal limits of quantities: all τ have the same, which end near their values."""
+    tau = [row for row in rows if row.quantity in TAU.values()]
+    ends = [value for row in tau for value in (row.estimate.low, row.estimate.high, row.estimate.mean)]
+    ends += [sign * 1.96 * row.reference for row in tau for sign in (-1, 1)]
+    known = [0.0, *(value for value in ends if math.isfinite(value))]
+    margin = 0.08 * (max(known) - min(known))
+    span = (max(-1.0, min(known) - margin), min(1.0, max(known) + margin))
+    fixed = {name: (0.0, 1.0) for name in ERASURE.values()} | {SEEDS: (0.0, LN_2)}
+    return {name: span for name in TAU.values() if tau and span[0] < span[1]} | fixed
 
 
 def _panel(axes: Axes, rows: list[AttentionEvaluation], variants: list[str]) -> None:
@@ -92,14 +108,6 @@ def _panel(axes: Axes, rows: list[AttentionEvaluation], variants: list[str]) -> 
     axes.set_yticks(range(len(variants)), [styles[variant].label for variant in variants])
     axes.set_ylim(len(variants) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
-    limits = {name: (-1.0, 1.0) for name in TAU.values()} | {name: (0.0, 1.0) for name in ERASURE.values()}
-    quantity = rows[0].quantity
-    if quantity in limits:
-        axes.set_xlim(*limits[quantity])
-    elif quantity == SEEDS:
-        axes.set_xlim(0, LN_2)
-    else:
-        axes.set_xlim(left=0)
 
 
 def _last_condition(comparison: Comparison) -> list[AttentionEvaluation]:

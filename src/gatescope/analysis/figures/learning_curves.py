@@ -17,6 +17,7 @@ from gatescope.analysis.figures.summaries import (
     evenly_spaced,
     mean_over_seeds,
     means,
+    one_scale,
     readable_name,
     seed_text,
 )
@@ -26,6 +27,8 @@ from gatescope.analysis.tables import NoData
 TITLE = "Learning curves"
 PANELS_PER_ROW = 3
 CURVES = Curves("epoch", "epoch", "", ("quantity", "condition"))
+MAX_RUNS = 30
+"""Most runs of a panel that are drawn one by one."""
 MAX_PANELS = 6
 """Most conditions that are drawn; of more, evenly spaced ones are."""
 
@@ -33,10 +36,11 @@ MAX_PANELS = 6
 def caption(comparison: Comparison) -> str:
     """Describe lines and bands."""
     name, table = _curves(comparison)
+    thin = any(part.run_id.nunique() <= MAX_RUNS for part in _parts(table).values())
+    lines = "Thin lines: runs; thick lines" if thin else "Lines"
     return (
-        f"{readable_name(name).capitalize()} after each epoch. Thin lines: runs; thick lines: mean over "
-        f"{seed_text(table)} with its 95 % interval, up to the epoch at which the first of them stops "
-        "early."
+        f"{readable_name(name).capitalize()} after each epoch. {lines}: mean over {seed_text(table)} with "
+        "its 95 % interval, up to the epoch at which the first of them stops early."
     )
 
 
@@ -55,13 +59,14 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
     with canvas(width, 0.6 + 1.75 * math.ceil(len(parts) / columns)) as figure:
         # Conditions may be trained for different numbers of epochs.
         same_length = len({part.epoch.max() for part in parts.values()}) == 1
-        # A common scale compares cells on one dataset; with several datasets it would hide differences.
-        several = table.condition.nunique() > 1
-        grid = panels(figure, len(parts), columns, common_x=same_length, common_y=not several)
+        # With several datasets a common scale could hide differences.
+        common = one_scale((float(part.value.min()), float(part.value.max())) for part in parts.values())
+        common = common or table.condition.nunique() == 1
+        grid = panels(figure, len(parts), columns, common_x=same_length, common_y=common)
         for axes, (title, part) in zip(grid, parts.items(), strict=True):
             _panel(axes, part, scale_of(name))
             panel_title(axes, title)
-        for own in [[axes] for axes in grid] if several else [grid]:
+        for own in [grid] if common else [[axes] for axes in grid]:
             frame(own, scale_of(name))
         figure.supxlabel("epoch", fontsize=style.RC["axes.labelsize"])
         figure.supylabel(readable_name(name), fontsize=style.RC["axes.labelsize"])
@@ -72,7 +77,7 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
 def _panel(axes: Axes, table: pd.DataFrame, scale: Scale) -> None:
     for variant, variant_style in style.styles_of(table.variant).items():
         own = table[table.variant == variant]
-        for _, run in own.groupby("run_id"):
+        for _, run in own.groupby("run_id") if table.run_id.nunique() <= MAX_RUNS else ():
             axes.plot(run.epoch, run.value, **variant_style.line, linewidth=0.5, alpha=0.4)
         mean = mean_over_seeds(own, "epoch", scale=scale)
         band(axes, mean, variant_style.color)

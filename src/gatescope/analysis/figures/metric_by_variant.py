@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,6 +17,7 @@ from gatescope.analysis.figures.summaries import (
     MAX_CONDITIONS,
     evenly_spaced,
     omitted_conditions,
+    one_scale,
     readable_name,
     seed_text,
 )
@@ -38,7 +40,7 @@ def caption(comparison: Comparison) -> str:
     shown = {own["color"] for c in conditions for _, _, own in _bars(comparison, c)}
     line = "".join(f" {text}." for color, text in lines.items() if color in shown)
     metrics = {study.own_metric(comparison.tables, c)[0] for c in conditions}
-    scales = " Each panel has its own scale." if len(conditions) > 1 else ""
+    scales = "" if _has_one_scale(comparison, table) else " Each panel has its own scale."
     name = words.metric(comparison.primary) if len(metrics) == 1 else "the metric of each dataset"
     return (
         f"{words.capital(name)}. Small points: runs ({seed_text(table)} per "
@@ -72,10 +74,14 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
     several = table.metric.nunique() > 1
     above = 0.17 * max(len(_bars(comparison, condition)) for condition in conditions)
     with canvas(width, 0.5 + rows * (0.4 + 0.2 * several + above + 0.26 * len(rows_of))) as figure:
-        grid = panels(figure, len(conditions), columns, common_x=False)
+        common = _has_one_scale(comparison, table)
+        limits = {condition: _range(comparison, table, condition) for condition in conditions}
+        whole = min(low for low, _ in limits.values()), max(high for _, high in limits.values())
+        grid = panels(figure, len(conditions), columns, common_x=common)
         for axes, condition in zip(grid, conditions, strict=True):
             axes.tick_params(labelbottom=True)
-            _panel(axes, comparison, table[table.condition == condition], rows_of)
+            own = whole if common else limits[condition]
+            _panel(axes, comparison, table[table.condition == condition], rows_of, own)
             if len(conditions) > 1:
                 axes.set_title(style.escape(words.condition(condition)), loc="left", pad=3 + 72 * above)
             if several:
@@ -83,6 +89,21 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
         if not several:
             figure.supxlabel(readable_name(table.metric.iloc[0]), fontsize=style.RC["axes.labelsize"])
     return figure
+
+
+def _has_one_scale(comparison: Comparison, table: pd.DataFrame) -> bool:
+    """Return whether all panels have the same horizontal scale."""
+    drawn = evenly_spaced(study.conditions(table), MAX_CONDITIONS)
+    return table.metric.nunique() == 1 and one_scale(_range(comparison, table, one) for one in drawn)
+
+
+def _range(comparison: Comparison, table: pd.DataFrame, condition: str) -> tuple[float, float]:
+    """Return the lowest and the highest value that the panel of a condition shows."""
+    own = table[table.condition == condition]
+    estimates = [_estimate(comparison, variant, condition) for variant in own.variant.unique()]
+    found = [*own.value, *(value for _, value, _ in _bars(comparison, condition))]
+    found += [end for one in estimates for end in (one.low, one.high)]
+    return float(np.nanmin(found)), float(np.nanmax(found))
 
 
 def _rows(table: pd.DataFrame) -> dict[str, str]:
@@ -94,7 +115,13 @@ def _rows(table: pd.DataFrame) -> dict[str, str]:
     return {variant: style.style_of(variant).label for variant in style.order(table.variant)}
 
 
-def _panel(axes: Axes, comparison: Comparison, table: pd.DataFrame, rows: dict[str, str]) -> None:
+def _panel(
+    axes: Axes,
+    comparison: Comparison,
+    table: pd.DataFrame,
+    rows: dict[str, str],
+    limits: tuple[float, float],
+) -> None:
     styles, condition = style.styles_of(table.variant), str(table.condition.iloc[0])
     places = list(rows)
     for variant, own in styles.items():
@@ -112,9 +139,8 @@ def _panel(axes: Axes, comparison: Comparison, table: pd.DataFrame, rows: dict[s
     for _, value, line in bars:
         axes.axvline(value, **line, zorder=0)
     low, high = BOUNDS[scale_of(str(table.metric.iloc[0]))]
-    left, right = axes.get_xlim()
-    left, right = min([left, *(value for _, value, _ in bars)]), max([right, *(v for _, v, _ in bars)])
-    margin = 0.03 * (right - left)
+    left, right = limits
+    margin = 0.07 * (right - left) or 0.05
     axes.set_xlim(max(left - margin, low), min(right + margin, high))
     _label_bars(axes, bars)
 
@@ -141,12 +167,15 @@ def _bars(comparison: Comparison, condition: str) -> list[tuple[str, float, Any]
     """Return name, value and line of the baseline, and of the best published result."""
     metric, higher = study.own_metric(comparison.tables, condition)
     found: list[tuple[str, float, Any]] = []
+    several = len(comparison.conditions) > 1  # panels are too narrow for the names of models
     if baseline := study.baseline(comparison.tables, condition, metric):
-        found.append((words.variant(baseline.name), baseline.value, BASELINE))
+        name = "baseline" if several else words.variant(baseline.name)
+        found.append((name, baseline.value, BASELINE))
     published = study.published(comparison.tables, condition)
     if published:
         best = (max if higher else min)(published, key=lambda one: float(one["value"]))
-        found.append((f"published, {words.variant(str(best['model']))}", float(best["value"]), PUBLISHED))
+        name = "published" if several else f"published, {words.variant(str(best['model']))}"
+        found.append((name, float(best["value"]), PUBLISHED))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,6 +17,7 @@ from gatescope.analysis.figures.summaries import (
     MAX_CONDITIONS,
     evenly_spaced,
     omitted_conditions,
+    one_scale,
     readable_name,
 )
 from gatescope.analysis.statistics import LEVEL_TEXT
@@ -64,14 +66,22 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
     columns = min(PANELS_PER_ROW, len(conditions), per_row(width, 2.0))
     rows = math.ceil(len(conditions) / columns)
     with canvas(width, 0.5 + rows * (0.35 + 0.24 * len(variants))) as figure:
-        # Scales differ: a difference of 0.01 on one dataset may be as large as one of 0.5 on another.
-        grid = panels(figure, len(conditions), columns, common_x=False)
+        # A difference of 0.01 on one dataset may be as large as one of 0.5 on another.
+        common = one_scale(_range(contrasts, condition) for condition in conditions)
+        grid = panels(figure, len(conditions), columns, common_x=common)
         for axes, condition in zip(grid, conditions, strict=True):
             _panel(axes, [one for one in contrasts if one.condition == condition], variants)
             panel_title(axes, words.condition(condition))
         name = f"{readable_name(comparison.primary)}, minus {_reference(comparison)}"
         figure.supxlabel(name, fontsize=style.RC["axes.labelsize"])
     return figure
+
+
+def _range(contrasts: list[Contrast], condition: str) -> tuple[float, float]:
+    """Return the lowest and the highest value that the panel of a condition shows."""
+    own = [one.difference for one in contrasts if one.condition == condition]
+    found = [end for one in own for end in (*one.values, one.estimate.low, one.estimate.high)]
+    return float(np.nanmin([0.0, *found])), float(np.nanmax([0.0, *found]))
 
 
 def _panel(axes: Axes, contrasts: list[Contrast], variants: list[str]) -> None:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
+from scipy.optimize import isotonic_regression
 
 from gatescope.analysis import study, style, words
 from gatescope.analysis.comparison import Comparison
@@ -23,8 +24,8 @@ TITLE = "Metric against cost"
 MAX_ROWS = 3
 COSTS = {"seconds": "training time (s)", "parameters": "parameters"}
 FRONT: Any = {"color": "#4a4a4a", "linewidth": 1.4, "linestyle": (0, (4.0, 2.0)), "zorder": 1.5}
-CLOSE = 1.08
-"""On a logarithmic axis, costs that differ by less are drawn side by side, at this factor."""
+CLOSE = 0.04
+"""Costs that differ by less than this share of the axis are drawn side by side, that far from each other."""
 WIDE = 5.0
 """Factor between the largest and the smallest cost from which the axis is logarithmic."""
 
@@ -64,7 +65,8 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
         grid = list(figure.subplots(len(shown) // columns, columns, squeeze=False).flat)
         for axes, (condition, cost) in zip(grid, shown, strict=True):
             part = rows[rows.condition == condition]
-            _panel(axes, part, cost, comparison.higher_is_better)
+            is_wide = rows[cost].min() > 0 and rows[cost].max() > WIDE * rows[cost].min()
+            _panel(axes, part, cost, comparison.higher_is_better, is_wide)
             panel_title(axes, words.condition(condition))
             axes.set_xlabel(COSTS[cost])
             axes.set_ylabel(readable_name(comparison.primary))
@@ -78,11 +80,10 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, cost: str, higher_is_better: bool) -> None:
+def _panel(axes: Axes, rows: pd.DataFrame, cost: str, higher_is_better: bool, is_wide: bool) -> None:
     styles = style.styles_of(rows.variant)
-    is_wide = rows[cost].min() > 0 and rows[cost].max() > WIDE * rows[cost].min()
     axes.set_xscale("log" if is_wide else "linear")
-    places = _side_by_side(rows[cost], CLOSE if is_wide else 1 + (CLOSE - 1) / 8)
+    places = np.exp(_side_by_side(np.log(rows[cost]))) if is_wide else _side_by_side(rows[cost])
     for place, row in zip(places, rows.to_dict("records"), strict=True):
         own = styles[row["variant"]]
         if np.isfinite([row["low"], row["high"]]).all():
@@ -107,21 +108,14 @@ def _panel(axes: Axes, rows: pd.DataFrame, cost: str, higher_is_better: bool) ->
     axes.xaxis.set_major_formatter(EngFormatter(sep="", places=None))
 
 
-def _side_by_side(costs: pd.Series, close: float) -> list[float]:
-    """Return where each cost is drawn: almost equal ones at a factor of `close` from each other."""
-    places = costs.to_numpy(dtype=float).copy()
-    order = np.argsort(places, kind="stable")
-    groups: list[list[int]] = []
-    for index in order:
-        if groups and costs.iloc[index] < close * costs.iloc[groups[-1][0]]:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    for group in groups:
-        middle = (len(group) - 1) / 2
-        for position, index in enumerate(group):
-            places[index] *= close ** (position - middle)
-    return list(places)
+def _side_by_side(costs: pd.Series) -> np.ndarray:
+    """Return where each cost is drawn: at least `CLOSE` of their range apart, in order, and moved little."""
+    values = costs.to_numpy(dtype=float)
+    order = np.argsort(values, kind="stable")
+    step = CLOSE * (np.ptp(values) or 0.1 * abs(values[0]) or 1.0) * np.arange(len(values))
+    places = np.empty_like(values)
+    places[order] = isotonic_regression(values[order] - step).x + step
+    return places
 
 
 def _front(rows: pd.DataFrame, cost: str, higher_is_better: bool) -> pd.DataFrame:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
@@ -100,6 +101,19 @@ def omitted_conditions(conditions: list[str], most: int = MAX_CONDITIONS) -> str
     if len(conditions) <= most:
         return ""
     return f" {most} of {len(conditions)} conditions are drawn, evenly spaced; the tables contain all."
+
+
+def one_scale(ranges: Iterable[tuple[float, float]]) -> bool:
+    """Return whether panels with values in these ranges can share a scale: it makes none of them narrow.
+
+    Args:
+        ranges: Lowest and highest value of each panel; those with a value that is not finite do not count.
+    """
+    known = [(low, high) for low, high in ranges if math.isfinite(low) and math.isfinite(high)]
+    if not known:
+        return True
+    whole = max(high for _, high in known) - min(low for low, _ in known)
+    return whole <= 2 * min(high - low for low, high in known)
 
 
 def condition_text(table: pd.DataFrame) -> str:

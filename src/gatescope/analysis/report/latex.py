@@ -6,16 +6,12 @@ import re
 
 import pandas as pd
 
-from gatescope.analysis import words
-
 CHARACTERS = {
     "−": r"\ensuremath{-}", "∞": r"\ensuremath{\infty}", "±": r"\ensuremath{\pm}", "–": "--",
     "…": r"\dots{}", "λ": r"\ensuremath{\lambda}", "τ": r"\ensuremath{\tau}", "×": r"\ensuremath{\times}",
     "₅₀": r"\textsubscript{50}",
 }  # fmt: skip
 """Characters that the escaping keeps and pdflatex has in no font."""
-NAMES = ("variant", "minus")
-"""Columns of names of variants."""
 
 
 def latex(table: pd.DataFrame, caption: str, label: str) -> str:
@@ -28,11 +24,6 @@ def latex(table: pd.DataFrame, caption: str, label: str) -> str:
     """
     bold = table.map(lambda text: text.startswith("**"))
     plain = table.map(lambda text: text.removeprefix("**").removesuffix("**"))
-    for name in set(NAMES) & set(plain):
-        plain[name] = plain[name].map(words.variant)
-    for name in {"condition", "chosen", "value"} & set(plain):
-        plain[name] = plain[name].map(words.chosen)
-    plain, bold = (one.rename(columns=heading) for one in (plain, bold))
     styler = plain.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
     styler = styler.apply(lambda _: bold.map(lambda on: "textbf:--rwrap;" if on else ""), axis=None)
     text = str(
@@ -46,16 +37,6 @@ def latex(table: pd.DataFrame, caption: str, label: str) -> str:
         )
     )
     return _typeset(text)
-
-
-def heading(name: object) -> str:
-    """Return the heading of a column in words: "test macro F1" for "test/macro f1"."""
-    text = str(name)
-    if "/" not in text:
-        return text
-    before, _, metric = text.rpartition(" in ")
-    own = words.metric(metric.replace(" ", "_"))
-    return f"{before} in {own}" if before else own
 
 
 def escape(text: str) -> str:

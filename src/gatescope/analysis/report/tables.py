@@ -1,6 +1,7 @@
 """The tables of a report in Markdown, CSV and LaTeX (booktabs).
 
-`tables/variants.*`, `tables/differences.*`, and `tables/selection.*` of a study that selects.
+`tables/variants.*`, `tables/differences.*`, and `tables/selection.*` of a study that selects. The CSV has raw
+names, as records and commands do; the others have them in words.
 """
 
 from __future__ import annotations
@@ -53,15 +54,36 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
             for kind in (".md", ".csv", ".tex"):
                 stem.with_suffix(kind).unlink(missing_ok=True)
             continue
+        text = in_words(table.text)
         formats = {
-            ".md": markdown(table.text.columns, table.text.to_numpy().tolist()) + "\n",
+            ".md": markdown(text.columns, text.to_numpy().tolist()) + "\n",
             ".csv": csv(table.values),
-            ".tex": latex(table.text, captions[name], f"tab:{comparison.study['name']}-{name}"),
+            ".tex": latex(text, captions[name], f"tab:{comparison.study['name']}-{name}"),
         }
-        for kind, text in formats.items():
-            stem.with_suffix(kind).write_text(text, encoding="utf-8")
+        for kind, content in formats.items():
+            stem.with_suffix(kind).write_text(content, encoding="utf-8")
             paths.append(stem.with_suffix(kind))
     return paths
+
+
+def in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of formatted cells with variants, conditions and headings in words."""
+    readers = {"variant": words.variant, "minus": words.variant}
+    readers |= dict.fromkeys(("condition", "chosen", "value"), words.chosen)
+    named = {name: table[name].map(reader) for name, reader in readers.items() if name in table}
+    if "chosen" in table and (table.chosen == "**yes**").any():  # whether a candidate is chosen, not which
+        del named["chosen"]
+    return table.assign(**named).rename(columns=heading)
+
+
+def heading(name: object) -> str:
+    """Return the heading of a column in words: "test macro F1" for "test/macro f1"."""
+    text = str(name)
+    if "/" not in text:
+        return text
+    before, _, metric = text.rpartition(" in ")
+    own = words.metric(metric.replace(" ", "_"))
+    return f"{before} in {own}" if before else own
 
 
 def captions_of(comparison: Comparison) -> dict[str, str]:

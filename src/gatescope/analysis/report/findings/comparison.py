@@ -137,7 +137,7 @@ def _no_value(comparison: Comparison, condition: str) -> str:
 
 def under(condition: str) -> str:
     """Return " with lag 5 steps", or "" without a condition."""
-    return f" with {words.condition(condition)}" if condition else ""
+    return f" {words.at(condition)}" if condition else ""
 
 
 def _contrast_sentences(contrasts: Iterable[Contrast], unit: str) -> list[str]:

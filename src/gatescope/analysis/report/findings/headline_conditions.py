@@ -10,7 +10,7 @@ from gatescope.analysis import words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.contrasts import Contrast
 from gatescope.analysis.report.numbers import interval, join_words, number
-from gatescope.analysis.statistics import AHEAD, NO_SPREAD, TOO_FEW_SEEDS
+from gatescope.analysis.statistics import AHEAD, BEHIND, NO_SPREAD, TOO_FEW_SEEDS
 
 
 def clauses(comparison: Comparison, known: Sequence[str]) -> list[str]:
@@ -20,7 +20,7 @@ def clauses(comparison: Comparison, known: Sequence[str]) -> list[str]:
 
 def sentences(comparison: Comparison, known: Sequence[str]) -> list[str]:
     """Return the best mean, the counts of verdicts, and the baseline."""
-    return [_best_overall(comparison, known), _verdicts_over(comparison, known), *_bar_over(comparison)]
+    return [_best_overall(comparison, known), _verdicts_over(comparison), *_bar_over(comparison)]
 
 
 def is_worse(comparison: Comparison, one: Contrast) -> bool:
@@ -40,7 +40,8 @@ def _bars_over(comparison: Comparison, conditions: Sequence[str]) -> str:
     worse = sum(all(is_worse(comparison, one) for one in judged) for judged in found)
     if not worse:
         return ""
-    return f"the baseline has a better mean than every network under {worse} of {len(found)} conditions"
+    where = words.under(conditions, f"{worse} of {len(found)}")
+    return f"the baseline has a better mean than every network {where}"
 
 
 def _leaders_over(comparison: Comparison, conditions: Sequence[str]) -> str:
@@ -55,22 +56,22 @@ def _leaders_over(comparison: Comparison, conditions: Sequence[str]) -> str:
         counts = Counter(leader.variant for leader in leaders.values())
         variant, wins = counts.most_common(1)[0]
         return (
-            f"{words.prose(variant)} has the best mean under {wins} of {len(leaders)} conditions, with too "
-            f"few {comparison.unit}s for a verdict"
+            f"{words.prose(variant)} has the best mean {words.under(conditions, f'{wins} of {len(leaders)}')}"
+            f", with too few {comparison.unit}s for a verdict"
         )
     won = Counter(leader.variant for leader in leaders.values() if leader.ahead_of_all)
     if not won:
-        return _ahead_of_reference(comparison, len(leaders))
+        return _without_winner(comparison, conditions)
     parts = [
-        f"{words.prose(variant)} is ahead of all others under {n} of {len(leaders)} conditions"
+        f"{words.prose(variant)} is ahead of all others {words.under(conditions, f'{n} of {len(leaders)}')}"
         for variant, n in won.items()
     ]
     rest = len(leaders) - sum(won.values())
-    return "; ".join(parts) + (f", no winner under {rest}" if rest else "")
+    return "; ".join(parts) + (f"; the other {rest} have no winner" if rest else "")
 
 
-def _ahead_of_reference(comparison: Comparison, count: int) -> str:
-    """Return the clause on the variants that are ahead of the reference under all conditions."""
+def _without_winner(comparison: Comparison, conditions: Sequence[str]) -> str:
+    """Return the clause on the variants that are ahead of the reference under all conditions, or lead."""
     others = list(dict.fromkeys(one.variant for one in comparison.contrasts))
     always = [
         name
@@ -78,13 +79,21 @@ def _ahead_of_reference(comparison: Comparison, count: int) -> str:
         if all(one.verdict == AHEAD for one in comparison.contrasts if one.variant == name)
     ]
     if not always:
-        return f"no variant is ahead of all others under any of {count} conditions"
+        leading = {comparison.leaders[c].variant for c in conditions}
+        none = words.under(conditions, f"any of {len(conditions)}")
+        if len(leading) > 1:
+            return f"no variant is ahead of all others {none}"
+        where = words.under(conditions)
+        return (
+            f"{words.prose(leading.pop())} has the {extreme(comparison)} mean {where}, but is never shown to "
+            "be ahead of all others"
+        )
     names = words.group(always, comparison.variants)
     them = "" if len(always) == 1 else f"; no winner {'between' if len(always) == 2 else 'among'} them"
     reference = words.prose(comparison.reference)
     return (
-        f"{join_words(names)} {'is' if len(always) == 1 else 'are'} ahead of {reference} under all {count} "
-        f"conditions{them}"
+        f"{join_words(names)} {'is' if len(always) == 1 else 'are'} ahead of {reference} "
+        f"{words.under(conditions)}{them}"
     )
 
 
@@ -104,25 +113,26 @@ def _best_overall(comparison: Comparison, conditions: Sequence[str]) -> str:
     leader = comparison.leaders[best].variant
     mean = interval(comparison.summary(leader, best).metrics[comparison.primary])
     return (
-        f"The {extreme(comparison)} mean {words.metric(comparison.primary)} of {len(conditions)} conditions "
-        f"is {mean}, of {words.prose(leader)} with {words.condition(best)}; it was chosen among "
-        f"{len(comparison.summaries)} means, and that choice is not tested."
+        f"The {extreme(comparison)} mean {words.metric(comparison.primary)} is {mean}, of "
+        f"{words.prose(leader)} {words.at(best)}. It is the best of {len(comparison.summaries)} means, so "
+        "that part of its lead may be luck."
     )
 
 
-def _verdicts_over(comparison: Comparison, conditions: Sequence[str]) -> str:
+def _verdicts_over(comparison: Comparison) -> str:
     """Return the sentence on how the comparisons of all conditions with the reference ended."""
     if not comparison.contrasts:
         return ""
-    counts = Counter(one.verdict for one in comparison.contrasts)
-    verbs = {TOO_FEW_SEEDS: "have", NO_SPREAD: "have"}
-    parts = [
-        f"{n} {verbs.get(verdict, 'is' if n == 1 else 'are')} {verdict}" for verdict, n in counts.items()
-    ]
-    return (
-        f"Of {len(comparison.contrasts)} comparisons with {words.prose(comparison.reference)} under "
-        f"{len(conditions)} conditions, {join_words(parts)}."
-    )
+    parts = []
+    for verdict, n in Counter(one.verdict for one in comparison.contrasts).items():
+        if verdict in (AHEAD, BEHIND):
+            parts.append(f"{n} find{'s' if n == 1 else ''} the other variant {verdict}")
+        elif verdict in (TOO_FEW_SEEDS, NO_SPREAD):
+            parts.append(f"{n} {'has' if n == 1 else 'have'} {verdict}")
+        else:
+            parts.append(f"{n} {'is' if n == 1 else 'are'} {verdict}")
+    reference = words.prose(comparison.reference)
+    return f"Of {len(comparison.contrasts)} comparisons with {reference}, {join_words(parts)}."
 
 
 def _bar_over(comparison: Comparison) -> list[str]:

@@ -58,7 +58,7 @@ def findings(comparison: Comparison) -> Findings:
         if not (tests := [one for one in comparison.attention_tests if one.condition == condition]):
             paragraphs.append(_table(own, condition))
             continue
-        headline.append(_headline(own, condition))
+        headline.append(_headline(own, comparison.attention, condition))
         optional = (_ablations(comparison, condition), _truth(comparison, condition))
         paragraphs += [_verdict(tests, condition), _tests(tests, condition), _table(own, condition)]
         paragraphs += filter(None, optional)
@@ -85,19 +85,30 @@ def _title(tests: Sequence[AttentionTest]) -> str:
     return f"Attention passes all tests as an explanation {join_words(parts)}"
 
 
-def _headline(evaluations: Evaluations, condition: str) -> str:
-    """Return the agreement of attention with leave-one-out, from the lowest to the highest variant."""
-    name = TAU["leave_one_out/token"]
-    own = [one for one in evaluations if one.quantity == name and not math.isnan(one.estimate.mean)]
+def _headline(learned: Evaluations, every: Evaluations, condition: str) -> str:
+    """Return the agreement of attention with leave-one-out, and that of weights that were never trained."""
+    own = _range(learned, condition)
     if not own:
         return ""
-    ordered = sorted(own, key=lambda one: one.estimate.mean)
-    ends = [
-        f"{interval(one.estimate)} ({words.prose(one.variant)})"
-        for one in dict.fromkeys([ordered[0], ordered[-1]])
-    ]
-    place = f"On {words.condition(condition)}, k" if condition else "K"
-    return f"{place}endall's τ of attention with leave-one-out is {' to '.join(ends)}."
+    place = f"{words.capital(words.at(condition))}, attention" if condition else "Attention"
+    text = (
+        f"{place} orders the inputs as leaving each of them out does with a Kendall's τ of {own} (1: the "
+        "same order, 0: chance)"
+    )
+    random = [one for one in every if style.split(one.variant)[1] == "frozen_random"]
+    reached = _range(random, condition)
+    return text + (f"; weights that were never trained reach {reached}." if reached else ".")
+
+
+def _range(evaluations: Evaluations, condition: str) -> str:
+    """Return τ with leave-one-out from the lowest to the highest variant; "" where none has it."""
+    name = TAU["leave_one_out/token"]
+    own = [one for one in evaluations if (one.quantity, one.condition) == (name, condition)]
+    ordered = sorted(
+        (one for one in own if not math.isnan(one.estimate.mean)), key=lambda one: one.estimate.mean
+    )
+    ends = dict.fromkeys([*ordered[:1], *ordered[-1:]])
+    return " to ".join(f"{interval(one.estimate)} ({words.prose(one.variant)})" for one in ends)
 
 
 def _learned(comparison: Comparison) -> list[AttentionEvaluation]:
