@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from gatescope.trained import Trained
+    from gatescope.watching.scope import Scope
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "watch"]
 
 
 def load(
@@ -24,3 +26,32 @@ def load(
     from gatescope.loading import load as loaded  # imports torch
 
     return loaded(run, root, device, trust)
+
+
+def watch(model: nn.Module, loss_scale: Any = 1.0) -> Scope:
+    """Look inside every `nn.RNN`, `nn.GRU` and `nn.LSTM` of a model while a `with` block runs.
+
+    Nothing of the model or of its training changes. Nothing stays behind after the block but what was
+    recorded: copies of inputs, weights and gradients of the last forward and backward pass.
+
+        with gatescope.watch(model) as scope:
+            loss = criterion(model(x), y)
+            loss.backward()
+        scope["encoder.rnn"].gates["update"]
+        scope["encoder.rnn"].state_gradients["h"]
+        scope.vanishing_curve()
+
+    Args:
+        model: any module, also one that is compiled or wrapped for several devices.
+        loss_scale: factor of the loss in the backward pass, or the `torch.amp.GradScaler`; gradients are
+            divided by it.
+
+    Returns:
+        A context manager, which holds what was recorded; see `gatescope.watching.scope.Scope`.
+
+    Raises:
+        gatescope.watching.errors.WatchError: The model has no recurrent module, or a quantised or scripted one.
+    """
+    from gatescope.watching.scope import Scope  # imports torch
+
+    return Scope(model, loss_scale)
