@@ -50,7 +50,8 @@ def watch(model: nn.Module, loss_scale: Any = 1.0) -> Scope:
         A context manager, which holds what was recorded; see `gatescope.watching.scope.Scope`.
 
     Raises:
-        gatescope.watching.errors.WatchError: The model has no recurrent module, or a quantised or scripted one.
+        gatescope.watching.errors.WatchError: The model has no recurrent module, or one that is quantised or
+            scripted.
     """
     from gatescope.watching.scope import Scope  # imports torch
 

@@ -15,6 +15,7 @@ from gatescope.cells.rnn import RNN
 from gatescope.models.stack import RecurrentStack
 from gatescope.sequences import TaskSpec
 
+
 class WatchedModel(nn.Module):
     """The recurrent layers of one module, in the form that instruments read.
 
@@ -35,7 +36,11 @@ class WatchedModel(nn.Module):
         self.task = TaskSpec("regression", "features", module.input_size, 1, "loss", "min")
         with torch.device("meta"):
             self.stack = RecurrentStack(
-                self._empty_cell, module.input_size, module.hidden_size, module.num_layers, module.bidirectional
+                self._empty_cell,
+                module.input_size,
+                module.hidden_size,
+                module.num_layers,
+                module.bidirectional,
             )
         self.projections: dict[str, Tensor] = {}
         self.recurrent: dict[str, Tensor] = {}
@@ -76,7 +81,13 @@ class WatchedModel(nn.Module):
 
 def _weights(module: nn.RNNBase, suffix: str) -> dict[str, Tensor]:
     """Return copies of the weights of one layer and direction, with biases of 0 where there are none."""
-    names = {"ih": "weight_ih_", "hh": "weight_hh_", "hr": "weight_hr_", "b_ih": "bias_ih_", "b_hh": "bias_hh_"}
+    names = {
+        "ih": "weight_ih_",
+        "hh": "weight_hh_",
+        "hr": "weight_hr_",
+        "b_ih": "bias_ih_",
+        "b_hh": "bias_hh_",
+    }
     found = {short: getattr(module, name + suffix, None) for short, name in names.items()}
     copies = {name: readable(values) for name, values in found.items() if isinstance(values, Tensor)}
     for bias in ("b_ih", "b_hh"):

@@ -78,7 +78,8 @@ class Labelled:
             values = values.index_select(axis, torch.tensor(index, device=values.device))
             coords[dim] = [coords[dim][i] for i in index]
             if not several:
-                values, _ = values.squeeze(axis), dims.remove(dim)
+                values = values.squeeze(axis)
+                dims.remove(dim)
         return Labelled(self.name, values, tuple(dims), {dim: coords[dim] for dim in dims})
 
     def mean(self, *dims: str) -> Labelled:

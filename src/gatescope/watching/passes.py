@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import dropout
 
 from gatescope.cells.adjoint import Adjoint, PreactivationAdjoint
+from gatescope.cells.layer import RecurrentLayer
 from gatescope.cells.state import State
 from gatescope.cells.tensors import reverse_within
 from gatescope.instruments.probe import undisturbed
@@ -68,8 +69,10 @@ class Pass:
         Raises:
             WatchError: the dropout between the layers cannot be repeated.
         """
-        call, traces = self.call, {}
-        x, factor, projections = readable(call.x), None, []
+        call = self.call
+        traces: dict[str, LayerTrace] = {}
+        x, factor = readable(call.x), None
+        projections: list[Tensor] = []
         masks = self._dropout_masks()
         with undisturbed(self.model), torch.no_grad():
             for depth in range(self.model.stack.depth):
@@ -97,7 +100,8 @@ class Pass:
         self, name: str, place: int, x: Tensor, factor: Tensor | None, projections: list[Tensor]
     ) -> WatchedTrace:
         """Run one layer and direction."""
-        cell, backward = self.model.stack.layers[name], name.endswith("_backward")
+        cell: RecurrentLayer = self.model.stack.layers[name]  # type: ignore[assignment]
+        backward = name.endswith("_backward")
         inputs = reverse_within(x, self.lengths) if backward else x
         parts = [readable(part[place]) for part in self.call.initial]
         if name in self.model.projections:
@@ -254,8 +258,9 @@ def draw_masks(call: Call, width: int, count: int) -> list[Tensor]:
             torch.set_rng_state(call.random_state)
         # Torch runs a layer over (T, B, width), and over the packed values where there are any.
         if call.packing is not None:
-            shape, padded = (int(call.packing.lengths.sum()), width), call.packing.pad
+            ones = torch.ones(int(call.packing.lengths.sum()), width, dtype=call.output.dtype, device=device)
         else:
-            shape, padded = (steps, batch_size, width), lambda mask: mask.transpose(0, 1)  # noqa: E731
-        ones = torch.ones(shape, dtype=call.output.dtype, device=device)
-        return [readable(padded(dropout(ones, call.dropout))) for _ in range(count)]
+            ones = torch.ones(steps, batch_size, width, dtype=call.output.dtype, device=device)
+        masks = [dropout(ones, call.dropout) for _ in range(count)]
+    pad = call.packing.pad if call.packing is not None else None
+    return [readable(mask.transpose(0, 1) if pad is None else pad(mask)) for mask in masks]

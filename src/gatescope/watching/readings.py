@@ -89,7 +89,9 @@ class Readings(ABC):
         """
         names = next(iter(self._gates.values()))
         aligned = {
-            gate: {layer: self.layers.traces[layer].align_time(self._gates[layer][gate]) for layer in self._gates}
+            gate: {
+                layer: self.layers.traces[layer].align_time(self._gates[layer][gate]) for layer in self._gates
+            }
             for gate in names
         }
         return self._group("gates", aligned)
@@ -128,8 +130,9 @@ class Readings(ABC):
         }
         return self._group("state_gradients", found | ({"c": cells} if cells else {}))
 
+    @abstractmethod
     def check_gradient(self) -> None:
-        """Check that there are gradients; a subclass raises WatchError where there are none."""
+        """Check that there are gradients; raises WatchError where there are none."""
 
     def _group(self, what: str, arrays: dict[str, dict[str, Tensor]]) -> LabelledGroup:
         return LabelledGroup(
@@ -207,7 +210,13 @@ class Readings(ABC):
                     why = curve.why
                 elif isinstance(curve, Curve):
                     lags = [int(lag) for lag in curve.x]
-                    table = {"state": part, "lag": lags, "norm": curve.y, "low": curve.low, "high": curve.high}
+                    table = {
+                        "state": part,
+                        "lag": lags,
+                        "norm": curve.y,
+                        "low": curve.low,
+                        "high": curve.high,
+                    }
                     tables.append(pd.DataFrame(self._place(layer) | table))
         if not tables:
             raise WatchError(
@@ -224,11 +233,11 @@ class Readings(ABC):
         """Return a row for each layer and direction.
 
         Returns:
-            Columns: `module`, `layer`, `direction`, `cell`, `units`; the mean of each gate (0 to 1); `saturated`,
-            the share of values of `keep` below 0.1 or above 0.9; `timescale`, median over units of
-            −1 / mean ln keep, in steps; `gradient_norm`, ‖∂L/∂state‖ at the last step (geometric mean over
-            examples); `half_life` and `reach` of that gradient, in steps (without a backward pass: of the
-            loss-free one); `states_error`, the relative difference of the recomputed states from the module's.
+            Columns: `module`, `layer`, `direction`, `cell`, `units`; the mean of each gate (0 to 1);
+            `saturated`, the share of values of `keep` below 0.1 or above 0.9, of a cell without gates of |h|
+            above 0.9; `timescale`, median over units of −1 / mean ln keep, in steps; `gradient_norm`,
+            ‖∂L/∂state‖ at the last step (geometric mean over examples); `half_life` and `reach` of that
+            gradient, in steps (without a backward pass: of the loss-free one).
         """
         import pandas as pd
 
@@ -272,4 +281,8 @@ def number(measurement: Measurement | None) -> float:
 def lag_zero_norm(logs: Tensor) -> Measurement:
     """Return the geometric mean over examples of the norm at lag 0."""
     finite = logs[:, 0][logs[:, 0].isfinite()]
-    return Scalar(finite.mean().exp().item()) if len(finite) else Undefined("dead: no gradient at the last state")
+    return (
+        Scalar(finite.mean().exp().item())
+        if len(finite)
+        else Undefined("dead: no gradient at the last state")
+    )

@@ -28,8 +28,8 @@ class Scope:
 
     Args:
         model: the model.
-        loss_scale: factor of the loss in the backward pass, or a `torch.amp.GradScaler`; gradients are divided
-            by it.
+        loss_scale: factor of the loss in the backward pass, or a `torch.amp.GradScaler`; gradients are
+            divided by it.
     """
 
     def __init__(self, model: nn.Module, loss_scale: Any = 1.0) -> None:
@@ -112,9 +112,9 @@ class Scope:
                 that no backward pass is needed, and models can be compared before and after training.
 
         Returns:
-            Columns `module`, `layer`, `direction`, `state` ("state": the whole state; "h" and "c": its parts),
-            `lag` (steps before the last one), `norm` (‖∂L/∂state‖ relative to lag 0, geometric mean over
-            examples), `low` and `high` (quartiles).
+            Columns `module`, `layer`, `direction`, `state` ("state": the whole state; "h" and "c": its
+            parts), `lag` (steps before the last one), `norm` (‖∂L/∂state‖ relative to lag 0, geometric mean
+            over examples), `low` and `high` (quartiles).
         """
         import pandas as pd
 
@@ -152,9 +152,7 @@ def find(model: nn.Module) -> dict[str, nn.RNNBase]:
             others.append(f"{name} ({type(module).__name__})")
     if not found:
         cells = f"; cells that are called step by step are not watched: {', '.join(others)}" if others else ""
-        raise WatchError(
-            f"{type(model).__name__} has no nn.RNN, nn.GRU or nn.LSTM among its modules{cells}"
-        )
+        raise WatchError(f"{type(model).__name__} has no nn.RNN, nn.GRU or nn.LSTM among its modules{cells}")
     return found
 
 
@@ -176,8 +174,8 @@ def check_readable(name: str, module: nn.Module) -> None:
     kind = type(module)
     if "quantized" in kind.__module__ and kind.__name__ in ("RNN", "GRU", "LSTM", "GRUCell", "LSTMCell"):
         raise WatchError(
-            f"{name} is a quantised {kind.__name__}, which has no gradient and no float weights: watch the model "
-            "before its quantisation"
+            f"{name} is a quantised {kind.__name__}, which has no gradient and no float weights: watch the "
+            "model before its quantisation"
         )
     if isinstance(module, torch.jit.ScriptModule) and module.original_name in ("RNN", "GRU", "LSTM"):
         raise WatchError(

@@ -43,8 +43,8 @@ class Watched(Readings):
             return passes[0]
         if not can_merge(self.recorded):
             raise WatchError(
-                f"{self.name} was called {len(passes)} times, and a call does not start from the last state of "
-                f"the one before: choose one, .calls[0] to .calls[{len(passes) - 1}]"
+                f"{self.name} was called {len(passes)} times, and a call does not start from the last state "
+                f"of the one before: choose one, .calls[0] to .calls[{len(passes) - 1}]"
             )
         return MergedPass(passes)
 
@@ -70,8 +70,8 @@ class Watched(Readings):
             why = "its forward pass ran without gradients (torch.no_grad, or requires_grad=False)"
             raise WatchError(f"{self.name}: {why}: run it with gradients and call backward")
         raise WatchError(
-            f"{self.name}: backward has not been called inside the with block, or the loss does not depend on "
-            "this module"
+            f"{self.name}: backward has not been called inside the with block, or the loss does not depend "
+            "on this module"
         )
 
     @property
