@@ -10,10 +10,20 @@ if TYPE_CHECKING:
     from torch import nn
 
     from gatescope.trained import Trained
+    from gatescope.watching.callback import Callback as Callback
     from gatescope.watching.scope import Scope
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load", "watch"]
+__all__ = ["Callback", "__version__", "from_keras", "load", "watch"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is seldom used when it is first used."""
+    if name == "Callback":
+        from gatescope.watching.callback import Callback  # imports Lightning
+
+        return Callback
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load(
@@ -56,3 +66,21 @@ def watch(model: nn.Module, loss_scale: Any = 1.0) -> Scope:
     from gatescope.watching.scope import Scope  # imports torch
 
     return Scope(model, loss_scale)
+
+
+def from_keras(layer: Any) -> nn.RNNBase | nn.ModuleDict:
+    """Return a recurrent layer of Keras as a module of torch with the same weights, which can be watched.
+
+    Args:
+        layer: A `keras.layers.GRU`, `LSTM` or `SimpleRNN`, a `Bidirectional` of one, or a model that holds
+            some.
+
+    Returns:
+        An `nn.GRU`, `nn.LSTM` or `nn.RNN`, batch first; of a model a `ModuleDict` of them, by layer name.
+
+    Raises:
+        gatescope.watching.errors.WatchError: The layer has no weights yet, or no counterpart in torch.
+    """
+    from gatescope.watching.keras_weights import from_keras as converted  # imports torch
+
+    return converted(layer)

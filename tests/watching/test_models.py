@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import pack_padded_sequence
 from unrolled import Unrolled
 
 import gatescope
@@ -229,3 +229,19 @@ def test_compiled_and_distributed_models() -> None:
     finally:
         torch.distributed.destroy_process_group()
     torch.testing.assert_close(scope["rnn"].state_gradients["h"].values, expected)
+
+
+def test_the_figure_of_a_scope() -> None:
+    model = nn.ModuleDict({"a": nn.LSTM(3, 4), "b": nn.RNN(3, 4)})
+    with gatescope.watch(model) as scope:
+        with torch.no_grad():
+            model["b"](torch.randn(9, 2, 3))
+        model["a"](torch.randn(9, 2, 3))[0].sum().backward()
+    figure = scope.plot()
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["a", "a", "b", "b"]
+    line = figure.axes[0].get_lines()[0].get_ydata()
+    curve = scope["a"].vanishing_curve().query("state == 'state'")["norm"]
+    assert list(line) == list(curve)
+    assert "loss-free" in figure.axes[2].get_ylabel()
+    assert figure.axes[3].texts[0].get_text() == "a cell without gates"
