@@ -119,7 +119,7 @@ class RecurrentStack(nn.Module):
             x = _concatenate(outputs)
             if depth < self.depth - 1:
                 x = self.dropout(x)
-        return StackOutput(x, _concatenate(last) if last else None)
+        return StackOutput(x, _concatenate(last) if len(last) == self.directions else None)
 
     def _run_layer(
         self,
