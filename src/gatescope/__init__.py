@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,14 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from gatescope.interactive import Study
+    from gatescope.run import RunResult
     from gatescope.trained import Trained
     from gatescope.watching.callback import Callback as Callback
     from gatescope.watching.scope import Scope
 
 __version__ = "0.1.0"
-__all__ = ["Callback", "__version__", "from_keras", "load", "watch"]
+__all__ = ["Callback", "__version__", "from_keras", "load", "run", "study", "watch"]
 
 
 def __getattr__(name: str) -> Any:
@@ -84,3 +87,42 @@ def from_keras(layer: Any) -> nn.RNNBase | nn.ModuleDict:
     from gatescope.watching.keras_weights import from_keras as converted  # imports torch
 
     return converted(layer)
+
+
+def run(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> RunResult:
+    """Train and test a model, and record everything, as `python train.py` with the same words does.
+
+        result = gatescope.run(overrides=["model=gru", "data=tweets", "seed=1"])
+        result.summary["test/accuracy"]
+
+    There is a progress bar; `trainer.enable_progress_bar=false` turns it off. A run that is finished is not
+    repeated: its recorded result is returned.
+
+    Args:
+        overrides: The words of the command line. A sweep is for the command line.
+        config_dir: A further folder of configs, as `--config-dir`.
+
+    Returns:
+        Directory of the record, summary, trained module and data; see `gatescope.run.RunResult`.
+
+    Raises:
+        ConfigError: A word is wrong; see also `gatescope.run.run`.
+    """
+    from gatescope.interactive import run as run_words  # imports Hydra
+
+    return run_words(overrides, config_dir)
+
+
+def study(name: str, root: str | Path | None = None) -> Study:
+    """Read the runs of a study: `.runs`, `.metrics`, `.measurements`, `.compare(a, b)`.
+
+    Args:
+        name: Name of the study.
+        root: Directory of the records; default: the environment variable RUNS_DIR, else `runs`.
+
+    Raises:
+        NoRuns: There is no run of this study; the message says how to get some.
+    """
+    from gatescope.interactive import Study  # imports pandas
+
+    return Study(name, root)
