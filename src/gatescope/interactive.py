@@ -90,9 +90,10 @@ class Study:
             b: Another one.
 
         Returns:
-            Of two variants a row for each condition: `condition`, `metric`, the means `a` and `b` over
-            the seeds of both, their `difference` with its 95 % interval `low` to `high` (paired by seed, simultaneous over
-            conditions), `p`, `n` and `verdict`. Of two runs their metrics: `A`, `B` and `B − A`.
+            Of two variants a row for each condition: `condition`, `metric`, the means `a` and `b` over the
+            seeds of both, their `difference` with its 95 % interval `low` to `high` (paired by seed,
+            simultaneous over conditions), `p`, `n` and `verdict`. Of two runs their metrics: `A`, `B` and
+            `B − A`.
 
         Raises:
             NoRuns: There is no such variant or run.
@@ -120,8 +121,10 @@ class Study:
         rows = []
         for one in paired_contrasts(scores, [(a, b)], whole.rules()):
             estimate = one.difference.estimate
-            seeds = list(one.difference.seeds)
-            means = {side: scores[one.condition][v][seeds].mean() for side, v in (("a", a), ("b", b))}
+            values = scores[one.condition]
+            of_both = values[a].index.isin(list(one.difference.seeds))
+            means = {"a": values[a][of_both].mean()}
+            means["b"] = means["a"] - estimate.mean
             interval = {"difference": estimate.mean, "low": estimate.low, "high": estimate.high}
             place = {"condition": one.condition, "metric": whole.primary}
             judged = {"p": one.adjusted_p, "n": estimate.n, "verdict": one.judgement}
