@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import gatescope
+from gatescope.cells.gru import GRU
 from gatescope.watching.errors import WatchError
 
 
@@ -24,6 +25,8 @@ def test_a_model_without_recurrence() -> None:
         gatescope.watch(nn.Linear(2, 2))
     with pytest.raises(WatchError, match=r"called step by step are not watched: 0 \(GRUCell\)"):
         gatescope.watch(nn.Sequential(nn.GRUCell(2, 2)))
+    with pytest.raises(WatchError, match="layers of this package, which record themselves"):
+        gatescope.watch(nn.Sequential(GRU(2, 3)))
     with pytest.raises(WatchError, match=r"takes a torch\.nn\.Module; given: str"):
         gatescope.watch("model")  # type: ignore[arg-type]
 

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from unrolled import Unrolled
 
 import gatescope
+from gatescope.instruments.attention import AttentionStatistics
 from gatescope.instruments.jacobian import JacobianNorms
 from gatescope.instruments.lyapunov import LyapunovSpectrum
 from gatescope.instruments.measurements import Curve, Scalar
@@ -159,6 +160,10 @@ def test_a_wrapper_one_sequence_and_instruments() -> None:
     error = found["lyapunov/layer0/determinant_error"]
     assert isinstance(error, Scalar)
     assert error.value < 1e-9
+    weights = torch.full((40, 20), 1 / 20)
+    attention = scope["backbone.encoder"].read(AttentionStatistics(), attention=weights)
+    assert attention["attention/entropy"].value == pytest.approx(1)
+    assert attention["attention/distance"].value == pytest.approx(9.5)
 
 
 def test_autocast_and_a_loss_scale() -> None:

@@ -16,13 +16,11 @@ from gatescope.cells.state import split
 from gatescope.instruments.adjoint_norms import RELATIVE, adjoint_logs, last_state_adjoint
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.decay import state_measurements
-from gatescope.instruments.gates import GateStatistics
-from gatescope.instruments.measurements import Curve, Measurement, Measurements, Points, Scalar, Undefined
+from gatescope.instruments.measurements import Measurement, Measurements, Scalar, Undefined
 from gatescope.instruments.probe import Probe, undisturbed
 from gatescope.instruments.recursion import random_units, state_size
 from gatescope.models.traces import LayerTrace
 from gatescope.sequences import valid_mask
-from gatescope.watching.errors import WatchError
 from gatescope.watching.labelled import DIMS, Labelled, LabelledGroup
 
 if TYPE_CHECKING:
@@ -158,13 +156,16 @@ class Readings(ABC):
         }
         return Labelled(name, values, DIMS, coords)
 
-    def read(self, *instruments: ProbeInstrument) -> Measurements:
+    def read(self, *instruments: ProbeInstrument, attention: Tensor | None = None) -> Measurements:
         """Return what instruments of `gatescope.instruments` measure of the module, by name.
 
         Args:
             *instruments: such as `JacobianNorms()`, `LyapunovSpectrum()` or `Retention()`.
+            attention: for `AttentionStatistics()`, the weights of the states, (B, heads, T) or (B, T).
         """
         probe = self.probe()
+        if attention is not None:
+            probe.attention = (attention if attention.dim() == 3 else attention[:, None]).detach()
         measurements: Measurements = {}
         for instrument in instruments:
             measurements |= instrument.read(probe)
@@ -198,36 +199,9 @@ class Readings(ABC):
         Raises:
             WatchError: there is no gradient at the last state of any layer, for the reason in the message.
         """
-        import pandas as pd
+        from gatescope.watching.tables import curve_table  # imports pandas
 
-        tables, why = [], ""
-        for layer in self.layers.traces:
-            found = self.gradient_measurements(layer, loss_free)
-            parts = {"state": "curve", "h": "curve_h", "c": "curve_c"}
-            for part, name in parts.items():
-                curve = found.get(name)
-                if isinstance(curve, Undefined):
-                    why = curve.why
-                elif isinstance(curve, Curve):
-                    lags = [int(lag) for lag in curve.x]
-                    table = {
-                        "state": part,
-                        "lag": lags,
-                        "norm": curve.y,
-                        "low": curve.low,
-                        "high": curve.high,
-                    }
-                    tables.append(pd.DataFrame(self._place(layer) | table))
-        if not tables:
-            raise WatchError(
-                f"{self.name}: there is no vanishing curve ({why}); lags are counted from the last step of a "
-                "sequence: pack padded sequences, or use loss_free=True"
-            )
-        return pd.concat(tables, ignore_index=True)
-
-    def _place(self, layer: str) -> dict[str, Any]:
-        number = int(layer.removeprefix("layer").removesuffix("_backward"))
-        return {"module": self.name, "layer": number, "direction": direction(layer)}
+        return curve_table(self, loss_free)
 
     def summary(self) -> pd.DataFrame:
         """Return a row for each layer and direction.
@@ -239,28 +213,9 @@ class Readings(ABC):
             ‖∂L/∂state‖ at the last step (geometric mean over examples); `half_life` and `reach` of that
             gradient, in steps (without a backward pass: of the loss-free one).
         """
-        import pandas as pd
+        from gatescope.watching.tables import summary_table  # imports pandas
 
-        gates = self.read(GateStatistics())
-        rows = [self._row(layer, gates) for layer in self.layers.traces]
-        return pd.DataFrame(rows).dropna(axis="columns", how="all")
-
-    def _row(self, layer: str, gates: Measurements) -> dict[str, Any]:
-        trace = self.layers.traces[layer]
-        prefix = f"gates/{layer}"
-        row = self._place(layer) | {"cell": type(trace.cell).__name__, "units": trace.cell.hidden_size}
-        for gate in (*trace.cell.gate_names, "keep"):
-            row[gate] = number(gates.get(f"{prefix}/{gate}/mean", gates.get(f"{prefix}/keep/mean")))
-        saturation = gates.get(f"{prefix}/keep/saturation", gates.get(f"{prefix}/state/saturation"))
-        if isinstance(saturation, Points):
-            both = [a + b for a, b in zip(*saturation.columns.values(), strict=True)]
-            row["saturated"] = sum(both) / len(both)
-        timescales = gates.get(f"{prefix}/timescale")
-        if isinstance(timescales, Points):
-            row["timescale"] = float(torch.tensor(timescales.columns["rate"]).median())
-        flow = self.gradient_measurements(layer, loss_free=not self.has_gradient)
-        row["gradient_norm"] = number(flow["norm"]) if self.has_gradient else math.nan
-        return row | {"half_life": number(flow["half_life"]), "reach": number(flow["reach"])}
+        return summary_table(self)
 
     @property
     def has_gradient(self) -> bool:
@@ -273,16 +228,9 @@ def direction(layer: str) -> str:
     return "backward" if layer.endswith("_backward") else "forward"
 
 
-def number(measurement: Measurement | None) -> float:
-    """Return a scalar's value; NaN for one that is undefined."""
-    return measurement.value if isinstance(measurement, Scalar) else math.nan
-
-
 def lag_zero_norm(logs: Tensor) -> Measurement:
     """Return the geometric mean over examples of the norm at lag 0."""
     finite = logs[:, 0][logs[:, 0].isfinite()]
-    return (
-        Scalar(finite.mean().exp().item())
-        if len(finite)
-        else Undefined("dead: no gradient at the last state")
-    )
+    if not len(finite):
+        return Undefined("dead: no gradient at the last state")
+    return Scalar(finite.mean().exp().item())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from gatescope.cells.layer import RecurrentLayer
 from gatescope.watching.capture import Recorder
 from gatescope.watching.errors import WatchError
 from gatescope.watching.watched import Watched
@@ -143,6 +144,11 @@ def find(model: nn.Module) -> dict[str, nn.RNNBase]:
         raise WatchError(f"watch takes a torch.nn.Module; given: {type(model).__name__}")
     found: dict[str, nn.RNNBase] = {}
     others: list[str] = []
+    if any(isinstance(module, RecurrentLayer) for module in model.modules()):
+        raise WatchError(
+            f"{type(model).__name__} has layers of this package, which record themselves: use "
+            "gatescope.load(run).trace(…) or gatescope.instruments.probe.probe_model"
+        )
     for path, module in model.named_modules():
         name = plain_name(path) or type(module).__name__
         check_readable(name, module)
