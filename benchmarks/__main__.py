@@ -18,6 +18,7 @@ NAMES = (
     "instruments_overhead",
     "adjoint_cost",
     "probe_vs_loop",
+    "watch_cost",
     "peak_memory",
     "step_overhead",
     "run_cost",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import os
+import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytorch_lightning as pl
 import torch
@@ -341,3 +344,20 @@ def summarise(
         "steps": float(trainer.global_step),
     }
     return RunResult(tracking.record.directory, dict(tracking.record.summary), score, module, data)
+
+
+class CallableModule(ModuleType):
+    """This module, which can be called: once it is imported, it hides the function `gatescope.run`.
+
+    That a module may have a class of its own is documented in "Customizing module attribute access" of the
+    language reference.
+    """
+
+    def __call__(self, overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> RunResult:
+        """Train a model; see `gatescope.run`."""
+        from gatescope.interactive import run as run_words
+
+        return run_words(overrides, config_dir)
+
+
+sys.modules[__name__].__class__ = CallableModule

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from omegaconf import DictConfig
@@ -21,6 +21,7 @@ from gatescope.sequences import END, Batch, Split, TaskSpec, predicted_labels, p
 
 if TYPE_CHECKING:
     from gatescope.data.datamodule import SequenceData
+    from gatescope.watching.tracing import Trace
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +146,26 @@ class Trained:
         if (steps := int(batch.lengths[0])) > self.longest:
             log.warning("the example has %d steps, the longest in training %d", steps, self.longest)
         return batch
+
+    def trace(self, inputs: Iterable[ModelInput], clamp: Mapping[str, Any] | None = None) -> Trace:
+        """Look inside the predictions for some inputs: states, gates, gradients, attention, attributions.
+
+        With `clamp` something is held meanwhile: `{"update": 0.0}` shuts a gate at every step,
+        `{"update": 0.0, "unit": 7}` that of one unit, `{"state": 0.0, "unit": [3, 7], "layer": 0}` takes two
+        units out, and `{"state": other.states["h"], "step": 2}` puts in the state of another trace.
+
+        Args:
+            inputs: Texts, or features of shape (T, F) each. A single string is one text.
+            clamp: Values by the name of a gate, "candidate", "state" (h) or "memory" (c); and where they are
+                held, all by default: "layer", "direction", "unit" and, for states, "step".
+
+        Raises:
+            DataError: See `encode`.
+            WatchError: There is no such gate, layer, unit or step.
+        """
+        from gatescope.watching.tracing import trace  # imports the instruments
+
+        return trace(self, inputs, clamp)
 
     def predict(self, inputs: Iterable[ModelInput], batch_size: int = 256) -> list[Answer]:
         """Return an answer for each input.

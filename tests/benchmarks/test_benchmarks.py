@@ -10,7 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks import adjoint_cost, instruments_overhead, loop, peak_memory, probe_vs_loop, report_scale
+from benchmarks import (
+    adjoint_cost,
+    instruments_overhead,
+    loop,
+    peak_memory,
+    probe_vs_loop,
+    report_scale,
+    watch_cost,
+)
 from benchmarks.__main__ import main
 from benchmarks.result import Result, Target
 from benchmarks.setting import CELLS, Size, loss, make
@@ -98,6 +106,13 @@ def test_instruments_overhead(monkeypatch: pytest.MonkeyPatch) -> None:
     result = instruments_overhead.measure(rounds=1, overrides=options)
     assert [row["measure"] for row in result.rows] == ["default, wall", "default, cpu"]
     assert all(row["seconds_over"] > 0 for row in result.rows)
+
+
+@pytest.mark.slow
+def test_watch_cost() -> None:
+    result = watch_cost.measure(rounds=1, batch=2, steps=3)
+    assert {row["measure"] for row in result.rows} == {"recorded", watch_cost.READ, watch_cost.MEAN}
+    assert all(row["ratio"] > 0 for row in result.rows)
 
 
 def test_pairs_alternate_their_order() -> None:

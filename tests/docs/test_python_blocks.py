@@ -17,7 +17,7 @@ RUN = [(block, words) for block in every("sh") if block.mark == "run" for words 
 SMALL = ["model.hidden_size=4", "trainer.max_epochs=1", "trainer.threads=1", "tracking=off"]
 WITH_A_RUN = ["docs/howto/python.md", "docs/howto/notebook.md", "docs/instruments.md"]
 """Pages whose code reads a finished run: the first trains it."""
-ALONE = ["docs/architecture.md", "docs/statistics.md"]
+ALONE = ["docs/architecture.md", "docs/statistics.md", "docs/howto/watch.md"]
 SEEN = [*WITH_A_RUN, *ALONE, "docs/howto/own-data.md"]
 
 
@@ -50,7 +50,11 @@ def test_code_that_reads_a_run(
 
 
 @pytest.mark.parametrize("page", ALONE)
-def test_code_that_stands_alone(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec:FutureWarning")
+def test_code_that_stands_alone(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     execute(blocks(page, "python"), {})
     assert capsys.readouterr().out
 

@@ -72,7 +72,8 @@ class RunDiff:
     def metrics(self) -> pd.DataFrame:
         """Return the summaries of both runs: columns A, B and B − A, NaN for a metric that a run lacks."""
         columns = [[c for c in tables.runs.columns if c not in RUN_COLUMNS] for tables in self.tables]
-        names = sorted({*columns[0], *columns[1]})
+        texts = {c for run in self.runs for c in run.index if isinstance(run[c], str)}  # identities of splits
+        names = sorted({*columns[0], *columns[1]} - texts)
         rows = {name: [float(run.get(name, math.nan)) for run in self.runs] for name in names}
         table = pd.DataFrame.from_dict(rows, orient="index", columns=["A", "B"])
         return table.assign(**{"B − A": table.B - table.A})

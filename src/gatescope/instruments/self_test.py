@@ -57,7 +57,8 @@ def adjoint_error(probe: Probe, last: Tensor, adjoints: dict[str, Adjoint]) -> S
                 outside[ends] = last[:EXAMPLES].chunk(directions, dim=-1)[part] * scale
             if bool((adjoint.h != 0).any()):
                 errors += _errors(layer, adjoint, step, outside, lengths)
-            input_grads.append(_ScaledTensor(step.inputs, adjoint.log_scale).align_time(layer, lengths))
+            below = _ScaledTensor(step.inputs, adjoint.log_scale).align_time(layer, lengths)
+            input_grads.append(_ScaledTensor(layer.to_layer_below(below.values), below.log))
         from_above = input_grads
     if not errors:
         return Undefined("no gradient reaches the states")

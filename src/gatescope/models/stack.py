@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -124,7 +124,7 @@ class RecurrentStack(nn.Module):
             x = _concatenate(outputs)
             if depth < self.depth - 1:
                 x = self.dropout(x)
-        return StackOutput(x, _concatenate(last) if last else None)
+        return StackOutput(x, _concatenate(last) if len(last) == self.directions else None)
 
     def _run_layer(
         self,
@@ -178,17 +178,19 @@ class RecurrentStack(nn.Module):
         output_grad: Tensor | None,
         *,
         last: Tensor | None = None,
+        last_states: Mapping[str, State] | None = None,
         renormalise: bool = False,
         inputs: bool = False,
     ) -> dict[str, Adjoint]:
         """Compute the exact ∂L/∂state of every layer, from the top layer down.
 
-        The traced pass must have run without dropout (eval mode).
+        The traced pass must have run without dropout (eval mode), unless the traces know its masks.
 
         Args:
             traces: as returned by `trace`.
             output_grad: (B, T, H·directions), ∂L/∂output of the top layer; None for zeros.
             last: (B, H·directions), a further gradient at the last output of each direction of the top layer.
+            last_states: in place of `last`, a further gradient at the last state of each layer, by name.
             renormalise: keep norms near 1 and carry their logarithms, against underflow and overflow.
             inputs: whether ∂L/∂input of the stack will be read.
 
@@ -196,7 +198,7 @@ class RecurrentStack(nn.Module):
             The adjoint by layer name, each in the time order of its layer.
         """
         adjoints: dict[str, Adjoint] = {}
-        log: Tensor | None = None
+        at_ends, log = last_states or {}, None
         for depth in reversed(range(self.depth)):
             names = self._names(depth)
             input_grads: list[tuple[Tensor, Tensor]] = []
@@ -206,15 +208,15 @@ class RecurrentStack(nn.Module):
                     trace.x,
                     trace.states,
                     None if output_grad is None else trace.align_time(output_grad.chunk(len(names), -1)[i]),
-                    last=None if last is None else State(last.chunk(len(names), dim=-1)[i]),
+                    last=State(last.chunk(len(names), dim=-1)[i]) if last is not None else at_ends.get(name),
                     renormalise=renormalise,
                     output_grad_log_scale=None if log is None else trace.align_time(log),
                     inputs=inputs or depth > 0,
                 )
                 adjoints[name] = adjoint
                 if depth > 0:
-                    scaled = trace.align_time(adjoint.inputs), trace.align_time(adjoint.log_scale)
-                    input_grads.append(scaled)
+                    below = trace.to_layer_below(trace.align_time(adjoint.inputs))
+                    input_grads.append((below, trace.align_time(adjoint.log_scale)))
             if depth == 0:
                 break
             last = None

@@ -48,6 +48,14 @@ class LayerTrace:
             return reverse_within(values[..., None], self.states.lengths)[..., 0]
         return reverse_within(values, self.states.lengths)
 
+    def to_layer_below(self, input_grad: Tensor) -> Tensor:
+        """Convert ∂L/∂x (B, T, D) to the gradient at the output of the layer below, which x is in a stack.
+
+        Args:
+            input_grad: in the time order of the model's input; of all examples, or of the first ones.
+        """
+        return input_grad
+
 
 @dataclass
 class LayerPass:
