@@ -61,11 +61,11 @@ def test_points_on_a_line_attractor_stay_apart() -> None:
     across = torch.eye(5, dtype=torch.float64) - torch.outer(v, v)
     step = rnn_map(torch.outer(v, v) + 0.5 * across)
     starts = 0.02 * random(60, 5)
-    found = find_fixed_points(step, starts, 1e-10)
+    found = find_fixed_points(step, starts, 1e-10, damping=1e-3)
     assert found.reached == 60
-    assert len(found.states) > 15
+    assert len(found.states) > 25
     assert (found.states @ across).norm(dim=1).max() < 1e-4
-    assert (found.states @ v).std() == pytest.approx((starts @ v).std(), rel=0.05)
+    assert float((found.states @ v).std()) == pytest.approx(float((starts @ v).std()), rel=0.05)
     own = modes(step.jacobian(found.states))
     assert own.time_constants[:, 0].min() > 1000
     assert own.time_constants[:, 1].max() == pytest.approx(1 / math.log(2), rel=0.01)

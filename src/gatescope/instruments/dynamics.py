@@ -28,6 +28,8 @@ from gatescope.models.traces import LayerTrace
 
 FEW = "fewer than 3 points"
 NO_POINT = "no start led to a point with q below the tolerance"
+SLOW_DAMPING = 1e-3
+"""Least damping in the search of slow points, which keeps them from sliding along a slow line."""
 EXACT_ITERATIONS = 50
 """Most steps from a slow point to a fixed one."""
 
@@ -138,7 +140,9 @@ class Dynamics(ProbeInstrument):
         order = torch.randperm(len(states), generator=torch.Generator().manual_seed(self.seed))
         starts = states[order[:count].to(states.device)]
         tolerance = max(0.5 * (self.drift * spread / length) ** 2, self.tolerance)
-        slow = find_fixed_points(step, starts, tolerance, self.iterations, spread=spread)
+        slow = find_fixed_points(
+            step, starts, tolerance, self.iterations, spread=spread, damping=SLOW_DAMPING
+        )
         if not len(slow.states):
             return Undefined(NO_POINT)
         exact = find_fixed_points(step, slow.states, self.tolerance, EXACT_ITERATIONS, spread=spread)

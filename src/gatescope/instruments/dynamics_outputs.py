@@ -114,12 +114,13 @@ def effects(prefix: str, probe: Probe, found: Analysis, train: int, least: int) 
     if not prefix.startswith("dynamics/layer0"):
         return {name: Undefined(NO_TOKENS)}
     own = word_effects(
-        found.linear, found.modes, found.readout, found.dimensions, embedding.weight.detach(),
-        probe.train(train), probe.task, least,
+        found.linear, found.modes, found.readout, found.dimensions, max(1, round(found.length / 2)),
+        embedding.weight.detach(), probe.train(train), probe.task, least,
     )  # fmt: skip
     why = f"fewer than 3 words occur {least} times in the train texts, or their effects do not vary"
     measurements: Measurements = {
-        name: scalar(own.correlation, why),
+        name: scalar(own.correlation(own.effects), why),
+        f"{prefix}/later_correlation": scalar(own.correlation(own.later), why),
         f"{prefix}/words": scalar(len(own.words)),
     }
     if len(own.words):
@@ -132,9 +133,10 @@ def word_table(own: WordEffects, probe: Probe) -> Heatmap:
     size = np.abs(own.weights[:, -1])
     first = np.argsort(-size, kind="stable")[: SHOWN // 2]
     rows = np.unique([*first, *range(min(SHOWN // 2, len(size)))])
-    columns = np.stack([own.effects[rows, -1], own.weights[rows, -1], own.counts[rows]], axis=1)
+    values = (own.effects[:, -1], own.later[:, -1], own.weights[:, -1], own.counts)
+    columns = np.stack([value[rows] for value in values], axis=1)
     words = [probe.task.token(int(own.words[row])) for row in rows]
-    return Heatmap(columns.tolist(), ["effect", "weight", "count"], words, "value", "word")
+    return Heatmap(columns.tolist(), ["effect", "later", "weight", "count"], words, "value", "word")
 
 
 def linearised_accuracy(probe: Probe, found: dict[str, Analysis]) -> Measurements:

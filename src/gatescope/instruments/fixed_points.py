@@ -19,8 +19,9 @@ from gatescope.instruments.recursion import state_size
 
 FIRST_DAMPING = 1e-3
 """Damping of the first step, relative to the mean of the squared entries of a row of J − I."""
-DAMPING = 1e-12, 1e6
-"""Limits of the damping. A point that the largest does not improve is at a minimum of q."""
+LEAST_DAMPING = 1e-12
+LARGEST_DAMPING = 1e6
+"""A point that this damping does not improve is at a minimum of q."""
 LONGEST_STEP = 0.1
 """Longest step of the method, relative to the spread of the starts: a point ends near its start."""
 LEAST_GAIN = 1e-6
@@ -113,6 +114,7 @@ def find_fixed_points(
     distance: float = 1e-2,
     outlier: float = 3.0,
     spread: float | None = None,
+    damping: float = LEAST_DAMPING,
 ) -> FixedPoints:
     """Find the points at which a map is as good as at rest.
 
@@ -127,12 +129,15 @@ def find_fixed_points(
         distance: points nearer to each other than this times the spread count as one.
         outlier: a point farther from the mean of the starts than this times the spread is dropped.
         spread: a length; the root of the starts' mean squared distance from their mean if None.
+        damping: least damping. From about 1e-3 on, a point moves little along directions in which the map is
+            slow, and ends on a slow line near its start.
     """
     starts = starts.detach().double()
     centre = starts.mean(0)
     spread = spread or spread_of(starts) or 1.0
     rows = max(1, CHUNK_BYTES // (8 * step.size**2))
-    parts = [minimise(step, part, tolerance, iterations, LONGEST_STEP * spread) for part in starts.split(rows)]
+    longest = LONGEST_STEP * spread
+    parts = [minimise(step, part, tolerance, iterations, longest, damping) for part in starts.split(rows)]
     states, q, stuck = (torch.cat(values) for values in zip(*parts, strict=True))
     found = q <= tolerance
     far = found & ((states - centre).norm(dim=1) > outlier * spread)
@@ -154,7 +159,7 @@ def spread_of(states: Tensor) -> float:
 
 
 def minimise(
-    step: Map, states: Tensor, tolerance: float, iterations: int, longest_step: float
+    step: Map, states: Tensor, tolerance: float, iterations: int, longest_step: float, least_damping: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Minimise q from each state by the Levenberg–Marquardt method, with a damping of its own.
 
@@ -164,13 +169,14 @@ def minimise(
         tolerance: q at which a state stays.
         iterations: most steps.
         longest_step: longest step.
+        least_damping: as in `find_fixed_points`.
 
     Returns:
         The states (N, n), q of each (N,), and whether it is at a minimum of q (N,) bool.
     """
     states = states.clone()
     q = energy(step, states)
-    damping = torch.full_like(q, FIRST_DAMPING)
+    damping = torch.full_like(q, max(FIRST_DAMPING, least_damping))
     stuck = torch.zeros_like(q, dtype=torch.bool)
     identity = torch.eye(step.size, dtype=states.dtype, device=states.device)
     for _ in range(iterations):
@@ -191,8 +197,8 @@ def minimise(
         states[active] = torch.where(better[:, None], moved, s)
         q[active] = torch.where(better, new_q, q[active])
         factor = torch.where(better, 0.1, 10.0).to(damping)
-        damping[active] = (damping[active] * factor).clamp(*DAMPING)
-        stuck[active] = (better & (gain < LEAST_GAIN)) | (~better & (damping[active] >= DAMPING[1]))
+        damping[active] = (damping[active] * factor).clamp(least_damping, LARGEST_DAMPING)
+        stuck[active] = (better & (gain < LEAST_GAIN)) | (~better & (damping[active] >= LARGEST_DAMPING))
     return states, q, stuck
 
 

@@ -27,19 +27,21 @@ class WordEffects:
     Attributes:
         words: (M,) token ids, the most frequent first.
         counts: (M,) occurrences in the texts of the regression.
-        effects: (M, K), lasting change of the outputs (logits) by a word in place of the constant input.
+        effects: (M, K), change of the outputs (logits) by a word in place of the constant input, of it the part
+            that the slow modes keep.
+        later: (M, K), the whole change, half a text later.
         weights: (M, K), its weight in a logistic regression.
     """
 
     words: np.ndarray
     counts: np.ndarray
     effects: np.ndarray
+    later: np.ndarray
     weights: np.ndarray
 
-    @property
-    def correlation(self) -> float:
-        """Pearson correlation of effects and weights, over words and outputs; NaN where one does not vary."""
-        x, y = self.effects.ravel(), self.weights.ravel()
+    def correlation(self, effects: np.ndarray) -> float:
+        """Return the Pearson correlation of effects and weights, over words and outputs; NaN without spread."""
+        x, y = effects.ravel(), self.weights.ravel()
         if len(x) < 3 or x.std() == 0 or y.std() == 0:
             return float("nan")
         return float(np.corrcoef(x, y)[0, 1])
@@ -50,6 +52,7 @@ def word_effects(
     modes: Modes,
     readout: Tensor,
     slow: int,
+    steps: int,
     embedding: Tensor,
     texts: Batch,
     task: TaskSpec,
@@ -58,13 +61,15 @@ def word_effects(
     """Compute the effects of the frequent words of texts.
 
     The effect is W Π B (e − x̄): the first-order change of the state by the word's vector e, of it the part
-    that the slow modes keep, as the outputs read it; mean over the points.
+    that the slow modes keep, as the outputs read it. The effect some steps later is W Jᵐ B (e − x̄). Both are
+    means over the points.
 
     Args:
         linear: the expansions at the points.
         modes: their modes.
         readout: (K, n), gradient of each output at the state.
         slow: number of slow modes.
+        steps: number of steps m.
         embedding: (V, D), the vectors of all words.
         texts: texts with labels.
         task: the task, a classification.
@@ -74,11 +79,16 @@ def word_effects(
     counts = np.asarray(rows.sum(0)).ravel()
     words = np.flatnonzero(counts >= least)
     words = words[np.argsort(-counts[words], kind="stable")]
-    onto_outputs = (readout @ modes.projector(slow) @ linear.input_jacobians).mean(0)
     vectors = embedding[torch.from_numpy(words).to(embedding.device)].double() - linear.step.x
-    effects = centred((vectors @ onto_outputs.T).cpu().numpy())
+
+    def through(propagation: Tensor) -> np.ndarray:
+        onto_outputs = (readout @ propagation @ linear.input_jacobians).mean(0)
+        return centred((vectors @ onto_outputs.T).cpu().numpy())
+
+    effects = through(modes.projector(slow))
+    later = through(torch.linalg.matrix_power(linear.jacobians, steps))
     weights = centred(regression_weights(rows, labels, effects.shape[1])[words])
-    return WordEffects(words, counts[words], effects, weights)
+    return WordEffects(words, counts[words], effects, later, weights)
 
 
 def count_words(texts: Batch, size: int) -> csr_matrix:
