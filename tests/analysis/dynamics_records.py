@@ -18,7 +18,13 @@ STUDY = {
 LINE = {"points": 60.0, "fixed_points": 3.0, "stable_points": 2.0, "share": 0.97, "extent": 1.1,
         "slow_time_constant": 80.0, "length": 19.0, "slow_modes": 1.0, "alignment": 0.8,
         "alignment_chance": 0.125}  # fmt: skip
-TWO_POINTS = LINE | {"points": 3.0, "share": 0.99, "slow_time_constant": 1.5, "slow_modes": 0.0, "alignment": 0.2}
+TWO_POINTS = LINE | {
+    "points": 3.0,
+    "share": 0.99,
+    "slow_time_constant": 1.5,
+    "slow_modes": 0.0,
+    "alignment": 0.2,
+}
 TESTED = {"word_correlation": 0.9, "later_correlation": 0.92, "words": 500.0}
 WORDS = ("bad", "worst", "dull", "the", "of", "film", "good", "great", "fun", "$1")
 
@@ -29,7 +35,13 @@ def rows(values: dict[str, float], seed: int, appears: int = 0) -> list[dict[str
     for step in (0, 1, 2, 4, 8, 16, 32):
         own = values if step >= appears else values | {"points": 3.0}
         found += [
-            {"step": step, "epoch": 0, "name": f"dynamics/layer0/{name}", "kind": "scalar", "value": value * (1 + 0.001 * seed)}
+            {
+                "step": step,
+                "epoch": 0,
+                "name": f"dynamics/layer0/{name}",
+                "kind": "scalar",
+                "value": value * (1 + 0.001 * seed),
+            }
             for name, value in own.items()
             if name not in ("share", "extent") or own["points"] >= 3
         ]
@@ -39,7 +51,9 @@ def rows(values: dict[str, float], seed: int, appears: int = 0) -> list[dict[str
         for name, value in (values | TESTED).items()
     ]
     for name, value in {"linearised_accuracy": 0.84, "accuracy": 0.88, "agreement": 0.93}.items():
-        found.append(at | {"name": f"tested/dynamics/{name}", "kind": "scalar", "value": value + 0.001 * seed})
+        found.append(
+            at | {"name": f"tested/dynamics/{name}", "kind": "scalar", "value": value + 0.001 * seed}
+        )
     return found + [at | row for row in shapes(int(values["points"]), values["slow_time_constant"], seed)]
 
 
@@ -67,7 +81,8 @@ def shapes(points: int, tau: float, seed: int) -> list[dict[str, Any]]:
         {"name": f"{prefix}plane", "kind": "points", "columns": plane},
         {"name": f"{prefix}walks", "kind": "points", "columns": walks},
         {"name": f"{prefix}word_effects", "kind": "heatmap", "values": effects,
-         "x": ["effect", "later", "weight", "count"], "y": list(WORDS), "x_label": "value", "y_label": "word"},
+         "x": ["effect", "later", "weight", "count"], "y": list(WORDS),
+         "x_label": "value", "y_label": "word"},
     ]  # fmt: skip
 
 
@@ -77,4 +92,6 @@ def write_dynamics(root: Path, seeds: int = 5) -> None:
         given = {"gru-none": rows(LINE, seed, 8), "rnn-none": rows(TWO_POINTS, seed)}
         given["lstm-none"] = rows(LINE if seed < 2 else LINE | {"extent": 0.1}, seed)
         for variant, measurements in given.items():
-            write_run(root, variant, seed, study=STUDY, accuracy=0.85 + 0.001 * seed, measurements=measurements)
+            write_run(
+                root, variant, seed, study=STUDY, accuracy=0.85 + 0.001 * seed, measurements=measurements
+            )

@@ -27,7 +27,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_attractors_are_counted_by_the_criterion(root: Path) -> None:
-    found = {one.variant: one for one in dynamics.attractors(RecordSource(root, "dynamics").tables().finished())}
+    found = {
+        one.variant: one for one in dynamics.attractors(RecordSource(root, "dynamics").tables().finished())
+    }
     counts = {variant: (one.seeds.solved, one.seeds.seeds) for variant, one in found.items()}
     assert counts == {"rnn-none": (0, 5), "gru-none": (5, 5), "lstm-none": (2, 5)}
     assert (found["lstm-none"].seeds.low, found["lstm-none"].seeds.high) == clopper_pearson(2, 5)

@@ -32,7 +32,7 @@ DIRECTIONS = torch.tensor([[1.0, 0.0], [-0.5, 0.75**0.5], [-0.5, -(0.75**0.5)]],
 
 
 def adding_model(classes: int) -> Encoder:
-    """Build a tanh RNN, of states so small that it is linear, that keeps sums of evidence and forgets the rest."""
+    """Build a tanh RNN with small, linear states that keeps sums of evidence and forgets the rest."""
     outputs = 1 if classes == 2 else classes
     task = TaskSpec("classification", "tokens", WORDS, outputs, "accuracy", "max", padding_index=0)
     model = Encoder(task, RNN, Pooling, hidden_size=6, embedding_size=4).double().eval()
@@ -138,7 +138,9 @@ def test_less_is_measured_while_training() -> None:
     early, late = measured(2, tested=False), measured(2)
     assert set(early) < set(late)
     assert values(early)["share"] > 0.99
-    assert not any(name.rpartition("/")[2] in ("walks", "time_constants", "word_correlation") for name in early)
+    assert not any(
+        name.rpartition("/")[2] in ("walks", "time_constants", "word_correlation") for name in early
+    )
 
 
 def test_other_tasks_have_points_and_modes_only() -> None:
@@ -174,8 +176,9 @@ def test_the_model_stays_unchanged() -> None:
 
 def test_a_run_measures_more_for_the_tested_weights(config: Compose) -> None:
     small = ("data=delayed_recall", "data.lag=6", "data.train=128", "data.validation=32", "data.test=32")
-    cfg = config(*FAST, *small, "data.batch_size=32", "model=gru", "model.hidden_size=6", "instruments=dynamics",
-                 "instruments.examples=16", "instruments.readers.dynamics.least=2", "trainer.max_steps=2")  # fmt: skip
+    model = ("data.batch_size=32", "model=gru", "model.hidden_size=6", "trainer.max_steps=2")
+    instruments = ("instruments=dynamics", "instruments.examples=16", "instruments.readers.dynamics.least=2")
+    cfg = config(*FAST, *small, *model, *instruments)
     text = (run(cfg).directory / "readings.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
     names = {(row["step"], row["name"]) for row in rows}

@@ -1,22 +1,23 @@
 """Measurements of dynamics for figures and findings: is there an attractor of the task's dimensions?
 
-docs/instruments.md, "Dynamics", defines the quantities. The declared criterion of an attractor, in each run: at
-least `LEAST_POINTS` different slow points; of their variance at least `LEAST_SHARE` in as many dimensions as the
-decision takes; along these they spread at least `LEAST_EXTENT` times as far as the states do; and as many modes at
-them are slower than a sequence of median length is long.
+docs/instruments.md, "Dynamics", defines the quantities. The declared criterion of an attractor, in each run:
+at
+least `LEAST_POINTS` different slow points; of their variance at least `LEAST_SHARE` in as many dimensions as
+the decision takes; along these they spread at least `LEAST_EXTENT` times as far as the states do; and as many
+modes at them are slower than a sequence of median length is long.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gatescope.analysis import study, style
-from gatescope.analysis.outcomes import SolvedShare
 from gatescope.analysis.intervals import clopper_pearson
+from gatescope.analysis.outcomes import SolvedShare
 from gatescope.analysis.statistics import Estimate
 from gatescope.analysis.tables import NoData, Tables
 from gatescope.analysis.units import unit_interval
@@ -38,7 +39,8 @@ class Attractor:
         condition: the condition.
         seeds: how many seeds have one.
         lacks: by what is lacking first, the number of seeds.
-        first_step: median number of updates after which the seeds that have one have it to the end; NaN without.
+        first_step: median number of updates after which the seeds that have one have it to the end; NaN
+            without.
         estimates: by quantity, mean and interval over seeds; NaN where no seed has a value.
     """
 
@@ -108,19 +110,19 @@ def attractors(tables: Tables) -> list[Attractor]:
     """
     rows = by_run(tables)
     last = tested(rows)
-    quantities = [name for name in last if pd.api.types.is_float_dtype(last[name]) and name not in COLUMNS]
+    quantities = [
+        str(name) for name in last if pd.api.types.is_float_dtype(last[name]) and name not in COLUMNS
+    ]
     found = []
     for condition in study.conditions(last):
         for variant in style.order(last.variant[last.condition == condition]):
             own = last[(last.condition == condition) & (last.variant == variant)]
             count = int(own.attractor.sum())
             seeds = SolvedShare(count, len(own), *clopper_pearson(count, len(own)))
-            lacks = own.lacks[~own.attractor].value_counts().to_dict()
+            lacks = {str(what): int(n) for what, n in own.lacks[~own.attractor].value_counts().items()}
             estimates = {name: unit_interval(own.assign(value=own[name])) for name in quantities}
             having = rows[rows.run_id.isin(own.run_id[own.attractor]) & ~rows.tested]
-            found.append(
-                Attractor(variant, condition, seeds, lacks, _first_step(having), estimates)
-            )
+            found.append(Attractor(variant, condition, seeds, lacks, _first_step(having), estimates))
     return found
 
 
@@ -135,7 +137,7 @@ def _first_step(rows: pd.DataFrame) -> float:
 
 
 def of_one_seed(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the tested weights, of the first condition, and of the seed that most variants have."""
+    """Return the rows of the tested weights, the first condition and the seed that most variants have."""
     table = table.sort_values(["tested", "step"], kind="stable")
     table = table[table.condition == study.conditions(table)[0]]
     seed = table.groupby("seed").variant.nunique().idxmax()
@@ -143,13 +145,8 @@ def of_one_seed(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop_duplicates(["variant", "quantity"], keep="last")
 
 
-def payloads(table: pd.DataFrame, kind: str) -> dict[str, dict]:
+def payloads(table: pd.DataFrame, kind: str) -> dict[str, dict[str, Any]]:
     """Return the recorded objects of one kind by variant, in table order."""
     own = table[table.kind == kind]
     found = dict(zip(own.variant, own.payload, strict=True))
     return {variant: found[variant] for variant in style.order(found)}
-
-
-def names(attractors: Iterable[Attractor]) -> list[str]:
-    """Return the variants of some attractors."""
-    return [one.variant for one in attractors]

@@ -47,8 +47,8 @@ class ProbeInstrument(ABC):
     """
 
     more_if_tested: ClassVar[bool] = False
-    """Whether it measures more where `Probe.tested` is true. Else, measurements after the last update are used
-    again for the tested weights where these are the same."""
+    """Whether it measures more where `Probe.tested` is true. Otherwise, where the tested weights are the last
+    ones, the measurements of these are used again."""
 
     @abstractmethod
     def read(self, probe: Probe) -> Measurements:

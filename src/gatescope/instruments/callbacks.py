@@ -33,12 +33,10 @@ def instrument_callbacks(settings: DictConfig, data: SequenceData, sink: Sink) -
         callbacks.append(UpdateCallback(update_instruments, settings.every_n_steps, sink))
     if probe_instruments:
         batch = probe_batch(data, settings.examples)
-        tokens, alignment = data.tokens(batch), data.alignment("validation", batch)
+        train = partial(probe_batch, data, split="train")
+        every, alignment = settings.every_n_steps, data.alignment("validation", batch)
         callbacks.append(
-            ProbeCallback(
-                probe_instruments, batch, tokens, settings.every_n_steps, sink, alignment,
-                partial(probe_batch, data, split="train"),
-            )  # fmt: skip
+            ProbeCallback(probe_instruments, batch, data.tokens(batch), every, sink, alignment, train)
         )
     return callbacks
 

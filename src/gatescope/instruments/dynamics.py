@@ -69,14 +69,15 @@ class Dynamics(ProbeInstrument):
 
     Args:
         at: the constant input: the mean of the layer's inputs on the fixed batch, or zero.
-        drift: largest distance that a slow point moves in a sequence of median length, relative to the spread of
-            the states (the root of their mean squared distance from their mean).
+        drift: largest distance that a slow point moves in a sequence of median length, relative to the
+            spread of the states (the root of their mean squared distance from their mean).
         tolerance: largest q = ½‖F(s) − s‖² of a fixed point.
         starts: number of states that the search starts from, at random positions, while training.
         tested_starts: the same for the tested weights.
         iterations: most steps of the search.
         points: most points whose modes are computed.
-        train: number of train texts of the logistic regression that word effects are compared with; 0: no effects.
+        train: number of train texts of the logistic regression that word effects are compared with; 0: no
+            effects.
         least: least number of occurrences of a word in them.
         walks: number of sequences whose states are recorded in the plane.
         seed: seed of the starts.
@@ -218,9 +219,7 @@ def curves(prefix: str, found: Analysis) -> Measurements:
     low, middle, high = (taus.quantile(q, dim=0).tolist() for q in (0.25, 0.5, 0.75))
     rank = [float(i + 1) for i in range(len(middle))]
     label = "time constant (steps)"
-    measurements: Measurements = {
-        f"{prefix}/time_constants": Curve(rank, middle, "mode", label, low, high)
-    }
+    measurements: Measurements = {f"{prefix}/time_constants": Curve(rank, middle, "mode", label, low, high)}
     sets = {"components": found.slow.states, "states_components": found.states}
     for name, states in sets.items():
         if len(states) > 2 and float(principal(states).variances.sum()) > 0:

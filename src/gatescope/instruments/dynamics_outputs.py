@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,9 +38,8 @@ def readout_vectors(probe: Probe, name: str) -> Tensor | None:
         return None
     rows = []
     for k in range(probe.task.output_size):
-        _, _, gradient = readout_gradient(
-            probe.model, probe.outputs, probe.batch.lengths, lambda values, k=k: values[:, k]
-        )
+        output = partial(torch.select, dim=1, index=k)
+        _, _, gradient = readout_gradient(probe.model, probe.outputs, probe.batch.lengths, output)
         rows.append(gradient.sum(1).mean(0))
     place = list(probe.top_output_grads).index(name)
     readout = torch.stack(rows).chunk(len(probe.top_output_grads), dim=-1)[place].double()
@@ -140,7 +140,7 @@ def word_table(own: WordEffects, probe: Probe) -> Heatmap:
 
 
 def linearised_accuracy(probe: Probe, found: dict[str, Analysis]) -> Measurements:
-    """Return the accuracy of the network whose top layer is linearised, beside its own, on the fixed batch."""
+    """Return the accuracy of the network whose top layer is linearised, and its own, on the fixed batch."""
     names = list(probe.top_output_grads)
     if not probe.task.has_classes:
         return {"dynamics/linearised_accuracy": Undefined(NO_CLASSES)}

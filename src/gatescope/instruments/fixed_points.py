@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gatescope.cells.layer import RecurrentLayer
-from gatescope.cells.state import State, States, join, split
+from gatescope.cells.state import States, join, split
 from gatescope.instruments.recursion import state_size
 
 FIRST_DAMPING = 1e-3
@@ -54,9 +54,7 @@ class Map:
         """Return ∂F/∂s (N, n, n) by the cell's own vector-Jacobian product; [i, a, b] is ∂F_a/∂s_b."""
         inputs = self.x.expand(len(states), 1, -1)
         h, c = split(self.cell, self(states))
-        one_step = States(
-            h[:, None], split(self.cell, states), None, None if c is None else c[:, None]
-        )
+        one_step = States(h[:, None], split(self.cell, states), None, None if c is None else c[:, None])
         saved = self.cell.prepare_vjp(self.cell.linearise(inputs, one_step))
         prepared = {name: values[:, 0] for name, values in saved.items()}
         rows = self._identity(states)[:, None].expand(-1, len(states), -1)
@@ -66,22 +64,16 @@ class Map:
         """Return ∂F/∂x (N, n, D) at the constant input, by autograd through the step."""
         rows = self._identity(states)
         results = []
-        for state in split_rows(split(self.cell, states)):
+        for state in states:
             x = self.x.expand(self.size, -1).clone().requires_grad_()
             with torch.enable_grad():
-                repeated = State(*(None if s is None else s.expand(self.size, -1) for s in state))
+                repeated = split(self.cell, state.expand(self.size, -1))
                 (gradient,) = torch.autograd.grad(join(self.cell.step(x, repeated)), x, rows)
             results.append(gradient)
         return torch.stack(results) if results else states.new_zeros(0, self.size, len(self.x))
 
     def _identity(self, like: Tensor) -> Tensor:
         return torch.eye(self.size, dtype=like.dtype, device=like.device)
-
-
-def split_rows(state: State) -> list[State]:
-    """Return the states of a batch one by one, (H,) each."""
-    memories = [None] * len(state.h) if state.c is None else list(state.c)
-    return [State(h, c) for h, c in zip(state.h, memories, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -118,8 +110,8 @@ def find_fixed_points(
 ) -> FixedPoints:
     """Find the points at which a map is as good as at rest.
 
-    A point stays where its q first is at most the tolerance. On an approximate line of fixed points the points
-    thus keep their distance from each other and do not run to the few exact ones.
+    A point stays where its q first is at most the tolerance. On an approximate line of fixed points the
+    points thus keep their distance from each other and do not run to the few exact ones.
 
     Args:
         step: the map.

@@ -50,7 +50,7 @@ class Modes:
         """
         slow = self.left[:, :count]
         basis = torch.linalg.svd(torch.cat([slow.real, slow.imag], dim=1), full_matrices=False)
-        rank = basis.S > 1e-8 * basis.S[:, :1]
+        rank = 1e-8 * basis.S[:, :1] < basis.S
         inside = (vectors @ basis.Vh.mT) * rank[:, None]
         return inside.norm(dim=(1, 2)) / vectors.norm(dim=(1, 2))
 

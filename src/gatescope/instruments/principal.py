@@ -28,7 +28,7 @@ class Principal:
         return self.variances.cumsum(0) / self.variances.sum()
 
     def coordinates(self, states: Tensor, count: int = 2) -> Tensor:
-        """Return the coordinates (…, count) of states (…, n) along the first axes; 0 where there are fewer."""
+        """Return the coordinates (…, count) of states (…, n) along the first axes, 0 on missing ones."""
         axes = self.axes[:count]
         found = (states - self.mean) @ axes.T
         return torch.nn.functional.pad(found, (0, count - len(axes)))

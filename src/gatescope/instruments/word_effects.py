@@ -1,4 +1,4 @@
-"""What a word does to the slow modes of a layer, beside its weight in a logistic regression on counts of words."""
+"""What a word does to the slow modes of a layer, beside its weight in a logistic regression."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class WordEffects:
     Attributes:
         words: (M,) token ids, the most frequent first.
         counts: (M,) occurrences in the texts of the regression.
-        effects: (M, K), change of the outputs (logits) by a word in place of the constant input, of it the part
-            that the slow modes keep.
+        effects: (M, K), change of the outputs (logits) by a word in place of the constant input, of it the
+            part that the slow modes keep.
         later: (M, K), the whole change, half a text later.
         weights: (M, K), its weight in a logistic regression.
     """
@@ -40,7 +40,7 @@ class WordEffects:
     weights: np.ndarray
 
     def correlation(self, effects: np.ndarray) -> float:
-        """Return the Pearson correlation of effects and weights, over words and outputs; NaN without spread."""
+        """Return the correlation of effects and weights over words and outputs; NaN without spread."""
         x, y = effects.ravel(), self.weights.ravel()
         if len(x) < 3 or x.std() == 0 or y.std() == 0:
             return float("nan")

@@ -1,4 +1,4 @@
-"""States of texts in the plane of their first two components, with the slow and fixed points of the network."""
+"""States of texts in the plane of their first two components, with slow and fixed points."""
 
 from __future__ import annotations
 
@@ -26,10 +26,14 @@ def caption(comparison: Comparison) -> str:
     """Describe walks, points and axes."""
     table = _table(comparison)
     return (
-        f"Each line is the state of the top layer while it reads one text of the fixed batch{condition_text(table)}, "
-        f"at the tested weights (seed {table.seed.iloc[0]}), from the first state (small dot) to the last (large "
-        "dot), in the colour of its class. Grey: slow points, which move little within a text of median length "
-        "at a constant input; black: fixed points. Axes: the first two principal components of the states, the "
+        f"Each line is the state of the top layer while it reads one text of the fixed "
+        f"batch{condition_text(table)}, "
+        f"at the tested weights (seed {table.seed.iloc[0]}), from the first state (small dot) to the "
+        f"last (large "
+        "dot), in the colour of its class. Grey: slow points, which move little within a text of median "
+        "length "
+        "at a constant input; black: fixed points. Axes: the first two principal components of the "
+        "states, the "
         "first towards the last class; their share of the variance differs between panels."
     )
 
@@ -84,7 +88,9 @@ def _walks(axes: Axes, columns: dict[str, list[float]]) -> set[int]:
 def _points(axes: Axes, columns: dict[str, list[float]]) -> None:
     first, second, fixed = (np.asarray(columns[name]) for name in ("first", "second", "fixed"))
     slow = fixed == 0
-    axes.plot(first[slow], second[slow], "o", color=SLOW, markersize=2.6, alpha=0.8, markeredgewidth=0, zorder=3)
+    axes.plot(
+        first[slow], second[slow], "o", color=SLOW, markersize=2.6, alpha=0.8, markeredgewidth=0, zorder=3
+    )
     axes.plot(first[~slow], second[~slow], "X", color=FIXED, markersize=5, markeredgecolor="white",
               markeredgewidth=0.5, zorder=4)  # fmt: skip
 

@@ -38,10 +38,12 @@ def caption(comparison: Comparison) -> str:
     table = _table(comparison)
     share = f"{dynamics.LEAST_SHARE:.0%}".replace("%", " %")
     return (
-        f"During training{condition_text(table)}, mean and {LEVEL_TEXT} interval over {seed_text(table)}; for shares "
+        f"During training{condition_text(table)}, mean and {LEVEL_TEXT} interval over "
+        f"{seed_text(table)}; for shares "
         f"of seeds the mean alone. An attractor: at least {dynamics.LEAST_POINTS} slow points, at least "
         f"{share} of their variance in as many dimensions as the decision takes, their extent at "
-        f"least {dynamics.LEAST_EXTENT:g} of the states', and as many modes slower than a text of median length. "
+        f"least {dynamics.LEAST_EXTENT:g} of the states', and as many modes slower than a text of "
+        f"median length. "
         "Time constant: of the slowest mode (with K classes, of mode K − 1), median over the slow points."
     )
 
@@ -62,7 +64,9 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
             own = table[table.quantity == quantity]
             for variant, variant_style in style.styles_of(own.variant).items():
                 mean = own[own.variant == variant].set_index("step")
-                axes.plot(mean.index, mean["mean"], **(variant_style.points | variant_style.line), clip_on=False)
+                axes.plot(
+                    mean.index, mean["mean"], **(variant_style.points | variant_style.line), clip_on=False
+                )
                 if quantity != QUANTITIES["attractor"]:
                     band(axes, mean, variant_style.color)
             axes.set_xscale("symlog", linthresh=1)

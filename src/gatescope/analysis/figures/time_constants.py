@@ -37,9 +37,11 @@ def caption(comparison: Comparison) -> str:
     """Describe modes, means and the line."""
     table = _table(comparison)
     return (
-        "Time constants τ = |1 / ln|λ|| of the modes of the top layer at its slow points, at the tested weights, "
+        "Time constants τ = |1 / ln|λ|| of the modes of the top layer at its slow points, at the tested "
+        "weights, "
         "the slowest first: median over points, geometric mean and "
-        f"{LEVEL_TEXT} interval over {seed_text(table)}. Dotted: length of a text (median). Modes above it outlast "
+        f"{LEVEL_TEXT} interval over {seed_text(table)}. Dotted: length of a text (median). Modes above "
+        f"it outlast "
         f"a text; an attractor of one dimension has one. Values below {FLOOR} are drawn at {FLOOR}."
         + omitted_conditions(study.conditions(table), MAX_PANELS)
     )
@@ -87,10 +89,9 @@ def _table(comparison: Comparison) -> pd.DataFrame:
     table = table.drop_duplicates("run_id", keep="last").sort_index()
     if table.empty:
         raise NoData("no finished run has time constants")
-    rows = [
-        pd.DataFrame({"mode": payload["x"][:SHOWN], "value": np.maximum(payload["y"][:SHOWN], FLOOR)}).assign(
-            **row
-        )
-        for payload, row in zip(table.payload, table[dynamics.COLUMNS].to_dict("records"), strict=True)
-    ]
-    return pd.concat(rows, ignore_index=True)
+    table = table.assign(
+        mode=[payload["x"][:SHOWN] for payload in table.payload],
+        value=[np.maximum(payload["y"][:SHOWN], FLOOR) for payload in table.payload],
+    )
+    rows = table[[*dynamics.COLUMNS, "mode", "value"]].explode(["mode", "value"], ignore_index=True)
+    return rows.astype({"mode": float, "value": float})

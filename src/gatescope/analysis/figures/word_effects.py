@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,9 +25,12 @@ def caption(comparison: Comparison) -> str:
     """Describe the axes and the words."""
     table = _table(comparison)
     return (
-        "Each point is a word of the train texts: first-order effect on the logit of the last class half a text "
-        "later, at the slow points of the network, against the word's weight in a logistic regression on counts of "
-        f"words{condition_text(table)}. Tested weights, seed {table.seed.iloc[0]}; effects are divided by their "
+        "Each point is a word of the train texts: first-order effect on the logit of the last class "
+        "half a text "
+        "later, at the slow points of the network, against the word's weight in a logistic regression "
+        "on counts of "
+        f"words{condition_text(table)}. Tested weights, seed {table.seed.iloc[0]}; effects are divided "
+        f"by their "
         "standard deviation. The words with the largest weights, and the most frequent ones."
     )
 
@@ -59,7 +63,7 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, payload: dict, variant_style: style.VariantStyle) -> None:
+def _panel(axes: Axes, payload: dict[str, Any], variant_style: style.VariantStyle) -> None:
     _, effect, weight = _columns(payload)
     effect = effect / (effect.std() or 1.0)
     points = variant_style.points | {"markersize": 2.4, "alpha": 0.6, "markeredgewidth": 0}
@@ -69,11 +73,11 @@ def _panel(axes: Axes, payload: dict, variant_style: style.VariantStyle) -> None
     order = np.argsort(weight)
     for at in {*order[:NAMED], *order[-NAMED:]}:
         side = "left" if weight[at] < 0 else "right"
-        place = {"ha": side, "va": "bottom", "fontsize": 6.5}
-        axes.annotate(style.escape(payload["y"][at]), (weight[at], effect[at]), **place)
+        name = style.escape(payload["y"][at])
+        axes.text(weight[at], effect[at], name, ha=side, va="bottom", fontsize=6.5)
 
 
-def _columns(payload: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _columns(payload: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the effects on the slow modes, the effects half a text later, and the weights."""
     values, names = np.asarray(payload["values"], dtype=float), payload["x"]
     slow, later, weight = (values[:, names.index(name)] for name in ("effect", "later", "weight"))

@@ -1,4 +1,4 @@
-"""Findings on dynamics: where an attractor of the task's dimensions appears, how soon, and whether it needs gates."""
+"""Findings on dynamics: where an attractor appears, how soon, and whether it needs gates."""
 
 from __future__ import annotations
 
@@ -83,13 +83,16 @@ def _task_numbers(own: Sequence[Attractor]) -> str:
         if linear and whole and not math.isnan(linear.mean):
             accuracies = f"{number(linear.mean)} (whole: {number(whole.mean)})"
             parts.append(f"{accuracies} in {words.prose(one.variant)}")
-    text = f"The network linearised at these points reaches an accuracy of {join_words(parts)}." if parts else ""
+    text = (
+        f"The network linearised at these points reaches an accuracy of {join_words(parts)}." if parts else ""
+    )
     effects = [(e.mean, one.variant) for one in own if (e := one.estimates.get("later_correlation"))]
     effects = [(value, name) for value, name in effects if not math.isnan(value)]
     if effects:
         best, name = max(effects)
         text += (
-            f" Effects of words half a text later agree with a logistic regression most in {words.prose(name)} "
+            f" Effects of words half a text later agree with a logistic regression most in "
+            f"{words.prose(name)} "
             f"(r = {number(best)})."
         )
     return text.strip()
@@ -98,13 +101,20 @@ def _task_numbers(own: Sequence[Attractor]) -> str:
 def _method() -> str:
     share = f"{dynamics.LEAST_SHARE:.0%}".replace("%", " %")
     return (
-        "At a constant input (`instruments.readers.dynamics.at`) the points at which the state of the top layer "
-        "moves at most 5 % of the states' spread within a text of median length (slow points), and those at which "
-        "it rests (fixed points), are searched from states on the texts of the fixed batch. **Criterion**, declared "
-        f"before the study: a run has an attractor if it has at least {dynamics.LEAST_POINTS} different slow points, "
-        f"if at least {share} of their variance lies in d dimensions (d = 1 for two classes, else the number of "
-        f"classes − 1), if they extend along these at least {dynamics.LEAST_EXTENT:g} times as far as the states do, "
-        "and if the d slowest modes outlast a text of median length. Two or three separate stable points, between "
+        "At a constant input (`instruments.readers.dynamics.at`) the points at which the state of the "
+        "top layer "
+        "moves at most 5 % of the states' spread within a text of median length (slow points), and "
+        "those at which "
+        "it rests (fixed points), are searched from states on the texts of the fixed batch. "
+        "**Criterion**, declared "
+        f"before the study: a run has an attractor if it has at least {dynamics.LEAST_POINTS} different "
+        f"slow points, "
+        f"if at least {share} of their variance lies in d dimensions (d = 1 for two classes, else the "
+        f"number of "
+        f"classes − 1), if they extend along these at least {dynamics.LEAST_EXTENT:g} times as far as "
+        f"the states do, "
+        "and if the d slowest modes outlast a text of median length. Two or three separate stable "
+        "points, between "
         "which a network chooses, are no attractor in this sense."
     )
 
@@ -137,10 +147,7 @@ def _table(own: Sequence[Attractor], quantities: dict[str, str]) -> str:
     }
     if not known:
         return ""
-    rows = [
-        [words.variant(one.variant), *(_estimate(one, name) for name in known)]
-        for one in own
-    ]
+    rows = [[words.variant(one.variant), *(_estimate(one, name) for name in known)] for one in own]
     return markdown(["variant", *known.values()], rows)
 
 
@@ -166,7 +173,9 @@ def _gates(own: Sequence[Attractor]) -> str:
     if best.seeds.low > 0 and _rate(best) >= 0.5:
         answer = "No: an attractor appears without gates, too"
     elif most.seeds.low > best.seeds.high:
-        answer = f"Yes, as far as these variants tell: {words.prose(most.variant)} is ahead beyond the intervals"
+        answer = (
+            f"Yes, as far as these variants tell: {words.prose(most.variant)} is ahead beyond the intervals"
+        )
     else:
         answer = "Not decided: the intervals overlap"
     return f"**Does it need gates?** {answer}. Without gates {text(plain)}; with gates {text(gated)}."
