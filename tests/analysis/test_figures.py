@@ -20,6 +20,7 @@ from gatescope.analysis.lookup import UnknownName
 from gatescope.analysis.runs import RecordSource
 
 from .conftest import RATES, write_predictions, write_run, write_vanishing
+from .dynamics_records import write_dynamics
 
 COMPARISON = [
     "learning_curves",
@@ -34,6 +35,7 @@ COMPARISON = [
     "faithfulness",
     "gradient_norms",
 ]
+DYNAMICS = ["attractor", "time_constants", "attractor_over_training", "word_effects"]
 VANISHING = ["vanishing_curves", "half_life_over_training", "accuracy_against_lag", "timescales"]
 
 
@@ -44,6 +46,13 @@ def vanishing(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     return compare(RecordSource(root, "vanishing").tables())
 
 
+@pytest.fixture(scope="module")
+def dynamics(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    root = tmp_path_factory.mktemp("runs")
+    write_dynamics(root, seeds=3)
+    return compare(RecordSource(root, "dynamics").tables())
+
+
 def toy_comparison(root: Path) -> Comparison:
     return compare(RecordSource(root, "toy").tables())
 
@@ -51,7 +60,7 @@ def toy_comparison(root: Path) -> Comparison:
 def test_every_figure_is_tested() -> None:
     # test_datasets.py, test_expected_best.py, test_tuned_study.py
     elsewhere = {"critical_difference", "expected_best", "hyperparameters"}
-    assert set(LOOKUP.names()) == {*COMPARISON, *VANISHING, *elsewhere}
+    assert set(LOOKUP.names()) == {*COMPARISON, *VANISHING, *DYNAMICS, *elsewhere}
 
 
 @pytest.mark.parametrize("name", COMPARISON)
@@ -62,6 +71,11 @@ def test_comparison_figures_are_drawn_and_legible(name: str, toy: Path) -> None:
 @pytest.mark.parametrize("name", VANISHING)
 def test_vanishing_figures_are_drawn_and_legible(name: str, vanishing: Comparison) -> None:
     check_drawn(name, vanishing, "3 seeds")
+
+
+@pytest.mark.parametrize("name", DYNAMICS)
+def test_figures_of_dynamics_are_drawn_and_legible(name: str, dynamics: Comparison) -> None:
+    check_drawn(name, dynamics, "seed 0" if name in ("attractor", "word_effects") else "3 seeds")
 
 
 def check_drawn(name: str, comparison: Comparison, n: str) -> None:
@@ -177,7 +191,7 @@ def test_the_same_figure_gives_the_same_bytes(toy: Path, tmp_path: Path) -> None
     assert b"<dc:date>" not in once[1]
 
 
-@pytest.mark.parametrize("name", [*COMPARISON, *VANISHING])
+@pytest.mark.parametrize("name", [*COMPARISON, *VANISHING, *DYNAMICS])
 def test_a_figure_without_data_raises_no_data(name: str, tmp_path: Path) -> None:
     folder = write_run(tmp_path, "gru-none", 0, accuracy=None, measurements=[])
     (folder / "metrics.jsonl").unlink()
@@ -240,15 +254,14 @@ def test_the_canvas_restores_the_settings_of_matplotlib() -> None:
 GOLDEN = Path(__file__).parent / "golden"
 
 
-@pytest.mark.parametrize("name", [*COMPARISON, *VANISHING])
+@pytest.mark.parametrize("name", [*COMPARISON, *VANISHING, *DYNAMICS])
 def test_the_numbers_under_a_figure_equal_the_golden_file(
-    name: str, toy: Path, vanishing: Comparison
+    name: str, toy: Path, vanishing: Comparison, dynamics: Comparison
 ) -> None:
     # Computed once by this code and looked through; a change of them must be meant. To write them anew,
     # delete the file and run this test.
-    numbers = (
-        load(name).numbers(toy_comparison(toy) if name in COMPARISON else vanishing).reset_index(drop=True)
-    )
+    own = vanishing if name in VANISHING else dynamics if name in DYNAMICS else toy_comparison(toy)
+    numbers = load(name).numbers(own).reset_index(drop=True)
     path = GOLDEN / f"{name}.csv"
     if not path.exists():
         path.parent.mkdir(exist_ok=True)

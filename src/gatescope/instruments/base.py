@@ -46,6 +46,10 @@ class ProbeInstrument(ABC):
     It is called at step 0, at the cadence of the config, at the end of training and for the tested weights.
     """
 
+    more_if_tested: ClassVar[bool] = False
+    """Whether it measures more where `Probe.tested` is true. Otherwise, where the tested weights are the last
+    ones, the measurements of these are used again."""
+
     @abstractmethod
     def read(self, probe: Probe) -> Measurements:
         """Return the measurements of one probe, by name."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytorch_lightning as pl
 from hydra.utils import instantiate
@@ -12,7 +14,7 @@ from gatescope.instruments.base import ProbeInstrument, UpdateInstrument
 from gatescope.instruments.callback_base import Sink
 from gatescope.instruments.probe_callback import ProbeCallback
 from gatescope.instruments.update_callback import UpdateCallback
-from gatescope.sequences import Batch
+from gatescope.sequences import Batch, Split
 
 
 def instrument_callbacks(settings: DictConfig, data: SequenceData, sink: Sink) -> list[pl.Callback]:
@@ -31,16 +33,17 @@ def instrument_callbacks(settings: DictConfig, data: SequenceData, sink: Sink) -
         callbacks.append(UpdateCallback(update_instruments, settings.every_n_steps, sink))
     if probe_instruments:
         batch = probe_batch(data, settings.examples)
-        tokens, alignment = data.tokens(batch), data.alignment("validation", batch)
+        train = partial(probe_batch, data, split="train")
+        every, alignment = settings.every_n_steps, data.alignment("validation", batch)
         callbacks.append(
-            ProbeCallback(probe_instruments, batch, tokens, settings.every_n_steps, sink, alignment)
+            ProbeCallback(probe_instruments, batch, data.tokens(batch), every, sink, alignment, train)
         )
     return callbacks
 
 
-def probe_batch(data: SequenceData, examples: int) -> Batch:
-    """Draw the fixed batch from the validation split, by the seed of the data."""
+def probe_batch(data: SequenceData, examples: int, split: Split = "validation") -> Batch:
+    """Draw a fixed batch of at most so many examples of a split, by the seed of the data."""
     assert data.splits is not None
-    total = len(data.splits.validation)
+    total = len(getattr(data.splits, split))
     subset = np.random.default_rng(data.seed).choice(total, min(examples, total), replace=False)
-    return data.batch("validation", sorted(subset.tolist()))
+    return data.batch(split, sorted(subset.tolist()))

@@ -40,6 +40,8 @@ class Probe:
         output_grad: (B, T, S), ∂L/∂output of the top layer.
         tokens: the tokens of each sequence; None for features.
         alignment: (B, U, T) bool, the source steps of each target step; None where the data do not know them.
+        tested: whether these are the weights that the test evaluates, and not weights during training.
+        train: returns at most so many examples of the train split; None where there is no dataset.
     """
 
     step: int
@@ -53,6 +55,8 @@ class Probe:
     output_grad: Tensor
     tokens: list[list[str]] | None = None
     alignment: Tensor | None = None
+    tested: bool = False
+    train: Callable[[int], Batch] | None = None
 
     @property
     def task(self) -> TaskSpec:

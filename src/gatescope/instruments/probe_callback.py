@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -35,6 +35,7 @@ class ProbeCallback(InstrumentCallback):
         every_n_steps: cadence in updates; None for powers of two.
         sink: takes the measurements.
         alignment: (B, U, T) bool, the source steps of each target step; None where unknown.
+        train: returns at most so many examples of the train split.
     """
 
     def __init__(
@@ -45,9 +46,10 @@ class ProbeCallback(InstrumentCallback):
         every_n_steps: int | None,
         sink: Sink,
         alignment: Tensor | None = None,
+        train: Callable[[int], Batch] | None = None,
     ) -> None:
         super().__init__(instruments, every_n_steps, sink)
-        self.batch, self.tokens, self.alignment = batch, tokens, alignment
+        self.batch, self.tokens, self.alignment, self.train = batch, tokens, alignment, train
         self._measurements: Measurements = {}
         self._loss: Loss
 
@@ -68,7 +70,8 @@ class ProbeCallback(InstrumentCallback):
     def on_test_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Measure the tested weights, or send their measurements again where they were the last ones."""
         step, epoch = tested_step_and_epoch(trainer)
-        if step == self._last and self._measurements:
+        more = any(instrument.more_if_tested for instrument in self.instruments.values())
+        if step == self._last and self._measurements and not more:
             self._send(self._measurements, step, epoch, TESTED)
         else:
             with torch.inference_mode(False), torch.enable_grad():  # Lightning tests in inference mode
@@ -90,7 +93,7 @@ class ProbeCallback(InstrumentCallback):
                 model = copy.deepcopy(model).float()  # training in double or half precision
             self._loss, size = loss, len(self.batch.lengths)
             try:
-                probe = self._probe_examples(model, step, size)
+                probe = self._probe_examples(model, step, size, prefix == TESTED)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -99,17 +102,18 @@ class ProbeCallback(InstrumentCallback):
                 raise OutOfMemory(message) from error
             return self._measure(probe, step, epoch, prefix)
 
-    def _probe_examples(self, model: SequenceModel, step: int, count: int) -> Probe:
+    def _probe_examples(self, model: SequenceModel, step: int, count: int, tested: bool = False) -> Probe:
         """Return the probe of the first `count` examples."""
         probe = probe_model(model, Batch(*(part[:count] for part in self.batch)), self._loss, step)
         probe.tokens = None if self.tokens is None else self.tokens[:count]
         probe.alignment = None if self.alignment is None else self.alignment[:count]
+        probe.tested, probe.train = tested, self.train
         return probe
 
     def _memory_message(self, instrument: ProbeInstrument, subject: Probe, error: Exception) -> str:
         """Return the message of an instrument that exhausts the memory, with a size that fits."""
 
         def attempt(count: int) -> None:
-            instrument.read(self._probe_examples(subject.model, subject.step, count))
+            instrument.read(self._probe_examples(subject.model, subject.step, count, subject.tested))
 
         return instrument_message("it", error, attempt, len(subject.batch.lengths))
