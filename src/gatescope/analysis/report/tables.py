@@ -6,7 +6,7 @@ names, as records and commands do; the others have them in words.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,8 +68,8 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
 
 def in_words(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table of formatted cells with variants, conditions and headings in words."""
-    readers = {"variant": words.variant, "minus": words.variant}
-    readers |= dict.fromkeys(("condition", "chosen", "value"), words.chosen)
+    readers: dict[str, Callable[[str], str]] = {"variant": words.variant, "minus": words.variant}
+    readers |= {name: words.chosen for name in ("condition", "chosen", "value")}
     named = {name: table[name].map(reader) for name, reader in readers.items() if name in table}
     if "chosen" in table and (table.chosen == "**yes**").any():  # whether a candidate is chosen, not which
         del named["chosen"]
