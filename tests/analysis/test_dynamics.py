@@ -55,6 +55,18 @@ def test_the_findings_say_where_how_soon_and_whether_gates_are_needed(root: Path
     assert "**Does it need gates?** Not decided: the intervals overlap." in text
 
 
+def test_intervals_stay_where_a_quantity_can_vary(root: Path) -> None:
+    found = dynamics.attractors(RecordSource(root, "dynamics").tables().finished())
+    estimate = next(one for one in found if one.variant == "lstm-none").estimates["extent"]
+    assert 0 <= estimate.low < estimate.mean < estimate.high
+    assert [dynamics.scale_of(name) for name in ("points", "minima_share", "word_correlation")] == [
+        "positive",
+        "proportion",
+        "correlation",
+    ]
+
+
+@pytest.mark.slow
 def test_the_report_is_written(root: Path, tmp_path: Path) -> None:
     readme = write_report(RecordSource(root, "dynamics"), tmp_path / "out", paper=False)
     text = readme.read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
+from torch.utils.checkpoint import checkpoint
 from unrolled import Unrolled
 
 import gatescope
@@ -195,12 +196,15 @@ def test_inference_mode_and_several_backward_passes() -> None:
     x = torch.randn(2, 5, 3)
     with gatescope.watch(model) as scope:
         states, _ = model(x)
+        scope.summary()  # read too early
         states.sum().backward(retain_graph=True)
+        first = scope["LSTM"].state_gradients["c"].values
         states.sum().backward()
     with gatescope.watch(model) as once:
         model(x)[0].sum().backward()
     pair = (one["LSTM"].state_gradients["c"].values for one in (scope, once))
     torch.testing.assert_close(next(pair), 2 * next(pair))
+    torch.testing.assert_close(first, once["LSTM"].state_gradients["c"].values)
 
 
 @pytest.mark.slow
@@ -234,6 +238,27 @@ def test_compiled_and_distributed_models() -> None:
     finally:
         torch.distributed.destroy_process_group()
     torch.testing.assert_close(scope["rnn"].state_gradients["h"].values, expected)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("with_head", [False, True])
+def test_activation_checkpointing(reentrant: bool, with_head: bool) -> None:
+    torch.manual_seed(0)
+    rnn, head = nn.LSTM(3, 4, batch_first=True), nn.Linear(4, 1)
+    model, x = nn.ModuleList([rnn, head]), torch.randn(2, 5, 3, requires_grad=True)
+
+    def run(x: Tensor) -> Tensor:
+        return head(rnn(x)[0]) if with_head else rnn(x)[0]
+
+    def loss(values: Tensor) -> Tensor:
+        return (values if with_head else head(values)).square().sum()
+
+    with gatescope.watch(model) as scope:
+        loss(run(x)).backward()
+    expected = scope["0"].state_gradients["c"].values
+    with gatescope.watch(model) as scope:
+        loss(checkpoint(run, x, use_reentrant=reentrant)).backward()
+    torch.testing.assert_close(scope["0"].state_gradients["c"].values, expected)
 
 
 def test_the_figure_of_a_scope() -> None:

@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from gatescope.analysis import study, style
-from gatescope.analysis.intervals import clopper_pearson
+from gatescope.analysis.intervals import Scale, clopper_pearson
 from gatescope.analysis.outcomes import SolvedShare
 from gatescope.analysis.statistics import Estimate
 from gatescope.analysis.tables import NoData, Tables
-from gatescope.analysis.units import unit_interval
+from gatescope.analysis.units import unit_metric
 
 LEAST_POINTS, LEAST_SHARE, LEAST_EXTENT = 10, 0.9, 0.5
 POINTS, DIMENSION, EXTENT, SLOWNESS = "few points", "too many dimensions", "short", "fast"
@@ -97,6 +97,14 @@ def by_run(tables: Tables) -> pd.DataFrame:
     return rows.assign(attractor=rows.lacks == "").sort_values(["tested", "step"], kind="stable")
 
 
+def scale_of(quantity: str) -> Scale:
+    """Return where a quantity can vary."""
+    if quantity.endswith("correlation"):
+        return "correlation"
+    shares = ("share", "accuracy", "agreement", "alignment", "alignment_chance")
+    return "proportion" if quantity.endswith(shares) else "positive"
+
+
 def tested(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the last row of each run: that of the tested weights where there is one."""
     return rows.drop_duplicates("run_id", keep="last")
@@ -120,7 +128,9 @@ def attractors(tables: Tables) -> list[Attractor]:
             count = int(own.attractor.sum())
             seeds = SolvedShare(count, len(own), *clopper_pearson(count, len(own)))
             lacks = {str(what): int(n) for what, n in own.lacks[~own.attractor].value_counts().items()}
-            estimates = {name: unit_interval(own.assign(value=own[name])) for name in quantities}
+            estimates = {
+                name: unit_metric(own.assign(value=own[name]), scale_of(name)) for name in quantities
+            }
             having = rows[rows.run_id.isin(own.run_id[own.attractor]) & ~rows.tested]
             found.append(Attractor(variant, condition, seeds, lacks, _first_step(having), estimates))
     return found

@@ -166,6 +166,7 @@ def summary(prefix: str, found: Analysis) -> Measurements:
         "points": len(slow.states),
         "fixed_points": len(exact.states),
         "reached_share": slow.reached / slow.starts,
+        "minima_share": slow.minima / slow.starts,
         "outlier_share": slow.outliers / slow.starts,
         "largest_speed": math.sqrt(2 * float(slow.q.max())),
         "length": found.length,

@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gatescope.watching.copies import WatchedModel
 from gatescope.watching.errors import WatchError
+from gatescope.watching.torch_internals import in_backward
 
 
 @dataclass
@@ -64,6 +65,7 @@ class Call:
         unbatched: whether the input was one sequence (T, D).
         loss_scale: factor of the loss in the backward pass.
         grads: sums of the gradients that arrived, by "output", "h" and "c", as the pass returned them.
+        arrivals: number of gradients that arrived.
     """
 
     model: WatchedModel
@@ -79,6 +81,7 @@ class Call:
     unbatched: bool
     loss_scale: float
     grads: dict[str, Tensor] = field(default_factory=dict)
+    arrivals: int = 0
 
     @property
     def lengths(self) -> Tensor | None:
@@ -170,7 +173,12 @@ class Recorder:
                 )
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        self.before_pass()
+        if not in_backward():
+            self.before_pass()
+        elif any(call.has_graph for call in self.calls):
+            return  # activation checkpointing computes a recorded pass again
+        else:
+            self.calls = []  # or it recorded one without a graph, of which this is the true one
         device = next(self.module.parameters()).device.type
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(device, enabled=False):
             self._record(*_arguments(args, kwargs), *result)
@@ -214,6 +222,7 @@ class Recorder:
 def _adder(call: Call, part: str) -> Callable[[Tensor], None]:
     def add(grad: Tensor) -> None:
         grad = grad.detach()
+        call.arrivals += 1
         call.grads[part] = call.grads[part] + grad if part in call.grads else grad.clone()
 
     return add

@@ -39,7 +39,7 @@ class Scope:
             for name, module in find(model).items()
         }
         self._loss_scale = loss_scale
-        self._watched: dict[str, Watched] = {}
+        self._watched: dict[str, tuple[tuple[int, int], Watched]] = {}
         self._entered = False
 
     def __enter__(self) -> Scope:
@@ -89,9 +89,10 @@ class Scope:
                 if self._entered
                 else f"{name}: gatescope.watch is a context manager: with gatescope.watch(model) as scope: …"
             )
-        if name not in self._watched:
-            self._watched[name] = Watched(name, list(recorder.calls))
-        return self._watched[name]
+        state = (len(recorder.calls), sum(call.arrivals for call in recorder.calls))
+        if name not in self._watched or self._watched[name][0] != state:
+            self._watched[name] = (state, Watched(name, list(recorder.calls)))
+        return self._watched[name][1]
 
     @property
     def ran(self) -> dict[str, Watched]:

@@ -58,7 +58,7 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
     table = _table(comparison)
     planes = dynamics.payloads(table[table.quantity == "plane"], "points")
     walks = dynamics.payloads(table[table.quantity == "walks"], "points")
-    width = width or style.TWO_COLUMNS
+    width = width or (style.COLUMN if len(planes) == 1 else style.TWO_COLUMNS)
     columns = min(len(planes), per_row(width, 1.9))
     classes: set[int] = set()
     with canvas(width, 0.6 + 2.1 * math.ceil(len(planes) / columns)) as figure:

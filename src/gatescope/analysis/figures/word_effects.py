@@ -49,7 +49,7 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
     """Draw one panel per variant."""
     payloads = dynamics.payloads(_table(comparison), "heatmap")
     styles = style.styles_of(payloads)
-    width = width or style.TWO_COLUMNS
+    width = width or (style.COLUMN if len(payloads) == 1 else style.TWO_COLUMNS)
     columns = min(len(payloads), per_row(width, 1.9))
     with canvas(width, 0.3 + 2.1 * math.ceil(len(payloads) / columns)) as figure:
         grid = panels(figure, len(payloads), columns)

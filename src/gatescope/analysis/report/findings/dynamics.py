@@ -59,6 +59,8 @@ def findings(comparison: Comparison) -> Findings:
 
 def _title(found: Sequence[Attractor]) -> str:
     """Return in which variants most seeds have an attractor, by condition."""
+    if not any(2 * one.seeds.solved > one.seeds.seeds for one in found):
+        return "No variant has an attractor of the task's dimensions in most seeds"
     conditions = list(dict.fromkeys(one.condition for one in found))
     parts = []
     for condition in conditions:
