@@ -164,7 +164,7 @@ def study(case: str, kills: int, chance: random.Random, folder: Path) -> dict[st
 
 
 def measure(kills: int = 40, seed: int = 0) -> Result:
-    """Return the figures of all cases, among which the kills are divided."""
+    """Return the figures of all cases, among which the kills are divided; each is written when it ends."""
     result = Result(
         "kill_study", "is anything lost, doubled or different after SIGKILL at random moments?",
         {"kills": kills, "seed": seed}, {"parts that differ": Target(at_most=0)},
@@ -177,6 +177,7 @@ def measure(kills: int = 40, seed: int = 0) -> Result:
                 found = study(case, share, chance, Path(folder, case.replace(" ", "_")))
                 wrong = found["lost"] + found["doubled"] + found["different"]
                 result.add_value(case, "parts that differ", wrong, **found)
+                result.write(ROOT / "benchmarks" / "results")
     return result
 
 

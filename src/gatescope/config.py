@@ -573,6 +573,8 @@ def _data_problems(data: Mapping[str, Any]) -> Iterator[str]:
             "a".encode(encoding)
         except LookupError as error:
             yield f"data.encoding: given {json.dumps(encoding)}, {error}; utf-8, latin-1 and cp1252 are some"
+    if data.get("decimal") in ("point", "comma") and data["decimal"] == data.get("thousands"):
+        yield f"data.thousands: given {data['thousands']}, which is data.decimal: give different marks"
     if type(data.get("workers")) is int and data["workers"] > 1000:
         yield f"data.workers: given {data['workers']}, allowed: at most 1000"
 

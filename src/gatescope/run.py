@@ -14,6 +14,7 @@ from types import ModuleType
 
 import pytorch_lightning as pl
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -253,7 +254,12 @@ def complete_rebuilt_record(record: Record, data: SequenceData, module: Sequence
 
 def load_data(cfg: DictConfig) -> SequenceData:
     """Return the datamodule after `setup`; the order of its batches depends on the seed of the run."""
-    data: SequenceData = instantiate(cfg.data)
+    try:
+        data: SequenceData = instantiate(cfg.data)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, DataError):  # of arguments that do not fit each other
+            raise error.__cause__ from error
+        raise
     data.order_seed = cfg.seed
     if (source := source_run(cfg)) is not None:
         keep_vocabulary(data, source)

@@ -141,6 +141,7 @@ CONFLICTS = {
     "data=text_file data.path=x data.kind=regression model=tfidf_logistic": "model: tfidf_logistic predicts",
     "data=text_file data.path=x data.kind=multilabel model=tfidf_logistic": "model: tfidf_logistic predicts",
     "data=text_file data.path=x data.encoding=hex": 'data.encoding: given "hex"',
+    "data=text_file data.path=x data.decimal=comma data.thousands=comma": "data.thousands: given comma",
     "optimizer.eps=-1": "optimizer.eps: given -1",
     "optimizer=sgd optimizer.momentum=-1": "optimizer.momentum: given -1",
     "optimizer.betas=[0.9,1.5]": "optimizer.betas: given [0.9, 1.5]",

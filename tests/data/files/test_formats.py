@@ -23,7 +23,7 @@ from gatescope.data.errors import DataError, Problems
 from gatescope.data.files.table_form import TableForm
 from gatescope.data.files.table_reader import Table
 from gatescope.data.files.text_file import TextFile
-from gatescope.run import RunResult, run
+from gatescope.run import RunResult, load_data, run
 
 RNG = random.Random(0)
 ROWS = [
@@ -228,9 +228,14 @@ def test_the_marks_of_numbers_that_are_given(
     assert data.splits.validation.targets.tolist() == pytest.approx(read_as * 20)
 
 
-def test_two_equal_marks_are_refused(tmp_path: Path) -> None:
+def test_two_equal_marks_are_refused() -> None:
     with pytest.raises(DataError, match=r"data\.thousands: given comma, which is data\.decimal"):
         TextFile("a.csv", decimal="comma", thousands="comma")
+
+
+def test_what_the_class_of_the_data_refuses_is_its_message(config: Compose) -> None:
+    with pytest.raises(DataError, match=r"^data\.label: given a, which is data\.text"):
+        load_data(config("data=text_file", "data.path=x.csv", "data.text=a", "data.label=a"))
 
 
 @pytest.mark.parametrize("columns", [{"label": 1}, {"text": 2}, {"label": [2, 1], "kind": "regression"}])
