@@ -30,8 +30,8 @@ def sweep(root: Path, shift: float = 0.0) -> RecordSource:
             for seed in range(5):
                 accuracy = 0.4 + 0.01 * place + shift * (rate == 0.01) + 0.02 * ((seed * 7 + place) % 5)
                 write_run(
-                    root, variant, seed, study={"baseline": None}, config={"optimizer": {"lr": rate}}, accuracy=accuracy,
-                    validation=accuracy, suffix=f"-{rate}", epochs=2, measurements=(),
+                    root, variant, seed, study={"baseline": None}, config={"optimizer": {"lr": rate}},
+                    accuracy=accuracy, validation=accuracy, suffix=f"-{rate}", epochs=2, measurements=(),
                 )  # fmt: skip
     return RecordSource(root, "toy")
 
