@@ -75,8 +75,8 @@ def test_published_results_are_compared_with_measured_ones(comparison: Compariso
     assert "published 8.40, not reached." in text
     assert "Mean at least as good as the baseline's: chorales (GRU) and gunpoint (GRU)." in text
     assert written.title == (
-        "GRU has the best mean of the networks on 2 of 2 datasets; the network that is best on "
-        "validation reaches the model without recurrence on 2 of 2"
+        "GRU has the best mean of the networks on 2 of 2 datasets; the network that is chosen on "
+        "validation is at least as good as the model without recurrence on 2 of 2"
     )
     assert "Of 2 published results of these networks, 1 is reached: gunpoint (GRU)." in written.headline
 

@@ -30,8 +30,8 @@ def sweep(root: Path, shift: float = 0.0) -> RecordSource:
             for seed in range(5):
                 accuracy = 0.4 + 0.01 * place + shift * (rate == 0.01) + 0.02 * ((seed * 7 + place) % 5)
                 write_run(
-                    root, variant, seed, config={"optimizer": {"lr": rate}}, accuracy=accuracy,
-                    validation=accuracy, suffix=f"-{rate}", epochs=2, measurements=(),
+                    root, variant, seed, study={"baseline": None}, config={"optimizer": {"lr": rate}},
+                    accuracy=accuracy, validation=accuracy, suffix=f"-{rate}", epochs=2, measurements=(),
                 )  # fmt: skip
     return RecordSource(root, "toy")
 
@@ -99,6 +99,7 @@ def test_where_something_holds() -> None:
         words.under(["data=copy, lag=5", "data=copy, lag=9", "data=adding, lag=9"])
         == "under all 3 conditions"
     )
+    assert words.under(["lr=0.1", "lr=0.2"], "2 of 2") == "at both learning rates"
     assert words.at("data=bbc_news") == "on bbc news"
     assert words.at("lr=0.01") == "at learning rate 0.01"
     assert words.at("") == ""

@@ -28,7 +28,7 @@ TAU = {
     "leave_one_out/token": "τ: leave-one-out",
     "integrated_gradients/token": "τ: integrated gradients",
 }
-PERMUTED = "total variation, permuted"
+PERMUTED = "total variation if permuted"
 ERASURE = {"comprehensiveness": "comprehensiveness", "sufficiency": "sufficiency"}
 SEEDS = "divergence between seeds"
 LN_2 = math.log(2)

@@ -161,10 +161,11 @@ def under(conditions: Iterable[str], count: str = "") -> str:
 
     Args:
         conditions: All conditions of the study.
-        count: How many of them, such as "2 of 13"; default: "both" or "all 13".
+        count: How many of them, such as "2 of 13"; default: all, which are "both" or "all 13".
     """
     every = list(conditions)
-    count = count or ("both" if len(every) == 2 else f"all {len(every)}")
+    if count in ("", f"{len(every)} of {len(every)}"):
+        count = "both" if len(every) == 2 else f"all {len(every)}"
     keys = {part.partition("=")[0] for one in every for part in one.split(", ")}
     preposition, noun = PLACES.get(next(iter(keys)), PLACES[""]) if len(keys) == 1 else PLACES[""]
     return f"{preposition} {count} {noun}"

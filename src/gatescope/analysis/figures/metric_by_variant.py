@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -103,7 +102,8 @@ def _range(comparison: Comparison, table: pd.DataFrame, condition: str) -> tuple
     estimates = [_estimate(comparison, variant, condition) for variant in own.variant.unique()]
     found = [*own.value, *(value for _, value, _ in _bars(comparison, condition))]
     found += [end for one in estimates for end in (one.low, one.high)]
-    return float(np.nanmin(found)), float(np.nanmax(found))
+    known = [value for value in found if math.isfinite(value)]
+    return min(known), max(known)
 
 
 def _rows(table: pd.DataFrame) -> dict[str, str]:

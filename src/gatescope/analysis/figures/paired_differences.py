@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -81,7 +80,8 @@ def _range(contrasts: list[Contrast], condition: str) -> tuple[float, float]:
     """Return the lowest and the highest value that the panel of a condition shows."""
     own = [one.difference for one in contrasts if one.condition == condition]
     found = [end for one in own for end in (*one.values, one.estimate.low, one.estimate.high)]
-    return float(np.nanmin([0.0, *found])), float(np.nanmax([0.0, *found]))
+    known = [0.0, *(value for value in found if math.isfinite(value))]
+    return min(known), max(known)
 
 
 def _panel(axes: Axes, contrasts: list[Contrast], variants: list[str]) -> None:

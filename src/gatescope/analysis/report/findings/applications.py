@@ -44,9 +44,8 @@ def _title(results: Sequence[DatasetResult]) -> str:
         return f"{words.capital(bar)}; {best}"
     # Which network is judged may not depend on the results that it is judged by.
     better = sum(one.reaches(one.chosen, one.baseline.value) for one in judged if one.baseline)
-    bar = f"the model without recurrence on {better} of {len(judged)}"
-    reached = f"the network that is best on validation reaches {bar}"
-    return f"{best}; {reached}"
+    chosen = "the network that is chosen on validation is at least as good as the model without recurrence"
+    return f"{best}; {chosen} on {better} of {len(judged)}"
 
 
 def _headline(comparison: Comparison) -> str:
@@ -159,8 +158,9 @@ def _ranks(ranks: RankComparison) -> str:
     differing = ranks.pairs[ranks.pairs.nemenyi < 1 - ranks.level]
     pairs = differing[["a", "b"]].map(words.variant).to_numpy()
     found = join_words(f"{a} ranks before {b}" for a, b in pairs)
-    text = f"Mean rank over {ranks.datasets} datasets: {means}. {found or 'No pair of ranks differs'} "
-    text += f"(Nemenyi's test, critical difference {number(ranks.critical_difference)})."
+    text = f"Mean rank over {ranks.datasets} datasets: {means} (1: always the best). "
+    difference = number(ranks.critical_difference)
+    text += f"{found or 'No pair of ranks differs'} (Nemenyi's test, critical difference {difference})."
     if ranks.datasets < ENOUGH_DATASETS:
         text += f" {ranks.datasets} datasets are few: only large differences would be found."
     return text

@@ -5,7 +5,7 @@ Each clause follows from a verdict; a clause without a verdict says that there i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from gatescope.analysis import contrasts, style, words
 from gatescope.analysis.comparison import Comparison
@@ -15,6 +15,8 @@ from gatescope.analysis.report.findings.headline_conditions import extreme, is_w
 from gatescope.analysis.report.numbers import interval, join_words, number
 from gatescope.analysis.statistics import AHEAD, BEHIND, EQUIVALENT, MIN_SEEDS, TOO_FEW_SEEDS, UNDECIDED
 
+MAX_NAMED = 4
+"""Most variants that a sentence names one by one."""
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -220,7 +222,10 @@ def _against_others(comparison: Comparison, condition: str) -> str:
     return text + "."
 
 
-def _references(judged: Iterable[Contrast]) -> str:
+def _references(judged: Sequence[Contrast]) -> str:
+    """Return the variants that one is compared with, or their number; the findings in detail name all."""
+    if len(judged) > MAX_NAMED:
+        return f"{count_words(len(judged))} others"
     return join_words(
         f"{words.prose(one.reference)} ({interval(one.difference.estimate, sign=True)})" for one in judged
     )

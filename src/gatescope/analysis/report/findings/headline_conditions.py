@@ -141,4 +141,4 @@ def _bar_over(comparison: Comparison) -> list[str]:
         return []
     numbers = sorted({baseline.value for baseline in comparison.baselines.values()})
     span = number(numbers[0]) if len(numbers) == 1 else f"{number(numbers[0])} to {number(numbers[-1])}"
-    return [f"{words.prose(values.pop())} reaches {span}."]
+    return [f"{words.capital(words.prose(values.pop()))} reaches {span}."]
