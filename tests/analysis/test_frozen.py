@@ -88,13 +88,28 @@ def test_digits_are_given_up_for_size(records: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr(freezing, "MAX_BYTES", size - 1)
     smaller, digits = write(tmp_path / "rounded")
     assert smaller < size
-    assert digits in (9, 6)
+    assert digits == 6
     values = [
         FrozenSource(tmp_path / name / "toy" / frozen.FILE).tables().metrics.value
         for name in ("exact", "rounded")
     ]
     pd.testing.assert_series_equal(*values, rtol=1e-5)
     assert not values[0].equals(values[1])
+
+
+def test_rounded_losses_have_the_texts_of_their_own_worst_errors(
+    records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def texts(config: object, predictions: pd.DataFrame) -> object:
+        return lambda ids: [f"the text {i}" for i in ids]
+
+    monkeypatch.setattr(freezing, "MAX_BYTES", 1)
+    monkeypatch.setattr(freezing, "DIGITS", (1,))
+    source = RecordSource(records, "toy")
+    kept = write_report(source, tmp_path / "a", False, ["pareto"], texts, freeze=True)  # type: ignore[arg-type]
+    again = write_report(FrozenSource(kept.parent / frozen.FILE), tmp_path / "b")
+    assert again.read_bytes() == kept.read_bytes()
+    assert "the text" in kept.read_text(encoding="utf-8")
 
 
 def test_tables_that_are_missing_or_damaged_are_named(

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 MAX_BYTES = 5_000_000
 """Size of the file for which digits are given up."""
-DIGITS: tuple[int | None, ...] = (None, 9, 6, 5, 4)
+DIGITS: tuple[int | None, ...] = (None, 6, 4, 3, 2)
 """Significant digits that are tried, in this order; None: exact."""
 DRAWS = ("gatescope", "matplotlib", "numpy", "pandas", "scipy", "vl-convert-python")
 """Packages whose versions are written into the file: images may differ in their bytes with other versions."""
@@ -47,6 +47,10 @@ class Used:
     measurements: set[int] = field(default_factory=set)
     predictions: set[str] = field(default_factory=set)
     texts: dict[str, dict[int, str] | None] = field(default_factory=dict)
+
+    def count_texts(self) -> int:
+        """Return the number of texts."""
+        return sum(len(own) for own in self.texts.values() if own is not None)
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def _traced_texts(find: Callable[[str], Texts | None], used: Used) -> Callable[[
         if texts is None:
             used.texts[run_id] = None
             return None
-        seen: dict[int, str] = {}
+        seen = used.texts.get(run_id) or {}
         used.texts[run_id] = seen
 
         def noted(ids: Iterable[int]) -> list[str]:

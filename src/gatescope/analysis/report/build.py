@@ -121,9 +121,14 @@ def write_report(
         folder = Path(out) / str(tables.study["name"])
         folder.mkdir(parents=True, exist_ok=True)
         freezing.write(folder / FILE, traced, asdict(drawn))
-        tables = FrozenSource(folder / FILE).tables()
-    is_frozen = freeze or isinstance(source, FrozenSource)
-    return _write(tables, Path(out), drawn, is_frozen, trust, typed)
+        # Rounded losses may have other worst errors, whose texts are then written too.
+        tables = replace(FrozenSource(folder / FILE).tables(), find_texts=traced.find_texts)
+        texts = traced.used.count_texts()
+        readme = _write(tables, Path(out), drawn, True, trust, typed)
+        if traced.used.count_texts() > texts:
+            freezing.write(folder / FILE, traced, asdict(drawn))
+        return readme
+    return _write(tables, Path(out), drawn, isinstance(source, FrozenSource), trust, typed)
 
 
 def _with_words(earlier: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
