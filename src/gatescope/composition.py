@@ -100,15 +100,6 @@ def compose(loader: ConfigLoader, overrides: Sequence[str], sweep: bool = False)
         )
     except REFUSALS as error:
         raise ConfigError(list(explain(loader, overrides, error, sweep))) from error
-    except ValueError as error:  # Hydra's error for such a list, which names no file
-        if "in defaults" not in str(error):
-            raise
-        raise ConfigError(
-            [
-                f"the list `defaults` of a file that is selected ({', '.join(overrides) or 'none'}): "
-                f'{error}; YAML reads off, on, yes and no as true or false: write "off" in quotes'
-            ]
-        ) from error
     return cfg if sweep else OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"])
 
 
@@ -229,6 +220,13 @@ def explain(
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException as wrong:
         yield unparsable(str(wrong.override), str(wrong).splitlines()[0])
+        return
+    if "in defaults" in str(error):  # Hydra's error for a list of defaults names no file
+        selected = ", ".join(overrides) or "none"
+        yield (
+            f"the list `defaults` of a file that is selected ({selected}): {error}; "
+            'YAML reads off, on, yes and no as true or false: write "off" in quotes'
+        )
         return
     if unnamed := [str(o.input_line) for o in parsed if not o.key_or_group]:
         yield from (f"{word}: no key before =; write key=value" for word in unnamed)

@@ -63,7 +63,7 @@ def test_one_run(tmp_path: Path) -> None:
     write_run(tmp_path, "gru-none", 0)
     text = page(tmp_path)
     assert "GRU has the highest mean test accuracy : 0.700 (n = 1)" in text.replace("accuracy:", "accuracy :")
-    assert "(fewer than two variants have finished runs of the same seed" in text
+    assert "fewer than two variants have finished runs of the same seed" in text
 
 
 def test_only_failed_runs(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_metrics_that_are_not_numbers(tmp_path: Path, value: float | None) -> No
     text = page(tmp_path)
     assert "No run has a finite test accuracy" in text
     assert "No finite result for GRU, seeds 0 and 1." in text
-    assert "(no finished run has a finite test/accuracy" in text
+    assert "no finished run has a finite test/accuracy" in text
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ def test_every_figure_is_shown(page: Page) -> None:
     assert all(natural > 0 and shown > 100 for natural, shown in sizes)
     assert page.locator(".chart svg").count() == 4
     last = page.locator("main > p.note").last.inner_text()
-    assert last.startswith("Left out: Vanishing curves (no finished run has")
+    assert last.startswith("Left out: Vanishing curves: no finished run has")
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 

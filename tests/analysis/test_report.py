@@ -172,8 +172,8 @@ def test_a_figure_that_cannot_be_drawn_shows_the_reason(tmp_path: Path) -> None:
     study = {"figures": ["metric_by_variant", "vanishing_curves", "pie_chart"]}
     write_run(tmp_path, "gru-none", 0, study=study)
     text = report(tmp_path, tmp_path / "out")
-    assert "Left out: **Vanishing curves** (no finished run has measurements of" in text
-    assert "**Pie chart** (pie_chart is no figure of this package" in text
+    assert "Left out: **Vanishing curves**: no finished run has measurements of" in text
+    assert "**Pie chart**: pie_chart is no figure of this package" in text
 
 
 def test_only_failed_runs_raise_an_error(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_the_same_records_give_the_same_bytes(toy: Path, tmp_path: Path) -> None
 def test_findings_on_gradient_flow_follow_the_numbers(tmp_path: Path) -> None:
     write_vanishing(tmp_path, seeds=5, lags=(50, 100))
     text = text_of(tmp_path, tmp_path / "out", "vanishing")
-    title = "# Gradients vanish fastest in RNN and most slowly in LSTM (chrono) with lag 100 steps"
+    title = "# Gradients vanish fastest in RNN and most slowly in LSTM (chrono) at lag 100 steps"
     assert text.startswith(f"{title}; they explode in IRNN\n")
     assert "the gradient decays most slowly in **LSTM (chrono)** (λ" in text
     assert "Not ranked: IRNN (explodes, ×1.012 a step)" in text

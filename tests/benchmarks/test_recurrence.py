@@ -131,7 +131,7 @@ def test_the_report_contains_tables_and_figures(results: Path, tmp_path: Path) -
         "summary.json",
     }
     index = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert "1 of 2 targets are met. | –" in index
+    assert "1 of 2 targets are met. |" in index
 
 
 def test_the_report_of_scaling_has_a_figure(tmp_path: Path) -> None:

@@ -133,7 +133,9 @@ def test_readings_of_a_run_in_bfloat16_are_float32(
         measurements: Measurements = reader.read(probe) if isinstance(reader, ProbeInstrument) else {}
         for name, measurement in measurements.items():
             expected = to_json(measurement)
-            if expected["kind"] == "scalar" and not name.endswith(("_error", "/self_test")):
+            # Which slow points are found depends on the last digits of the weights.
+            unstable = name.endswith(("_error", "/self_test")) or name.startswith("dynamics/")
+            if expected["kind"] == "scalar" and not unstable:
                 found = recorded[f"{TESTED}{name}"]
                 assert found["value"] == pytest.approx(expected["value"], rel=1e-2, abs=1e-3), name
                 compared += 1

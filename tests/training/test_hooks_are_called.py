@@ -30,6 +30,9 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
+from pytorch_lightning.loggers import CSVLogger
+from torch.utils.data import DataLoader, TensorDataset
+from watching.test_callback import Module as Tagger
 
 import gatescope
 from gatescope import cli
@@ -58,6 +61,8 @@ NOT_CALLED = {
     "tests/export/test_graph.py",
     "gatescope.export.graph._ExportedEncoder.forward": "torch.export calls it, after training: see "
     "tests/export/test_graph.py",
+    "gatescope.watching.clamped_layer.ClampedLayer.forward": "Trained.trace calls it: see "
+    "tests/watching/test_watched_trace.py",
     "gatescope.data.examples.Examples.__getitem__": "torch asks for __getitems__ where there is one; a "
     "Dataset must have both",
     "gatescope.training.buffered_metrics.BufferedMetrics.update": "SequenceTask calls it, where "
@@ -236,6 +241,29 @@ def run_on_tags(root: Path) -> None:
     run(config(root, "data=conll_file", f"data.path={root}/tagged.conll", *FAST, "instruments=off"))
 
 
+def run_of_a_module_of_a_user(root: Path) -> None:
+    """Train a module that is not of this package with `gatescope.Callback`, continue it, and let it fail."""
+
+    def fit(module: pl.LightningModule, **options: Any) -> None:
+        data = TensorDataset(torch.randn(8, 5, 3), torch.randn(8, 1))
+        trainer = pl.Trainer(
+            accelerator="cpu", default_root_dir=root, logger=CSVLogger(root), enable_progress_bar=False,
+            enable_model_summary=False, callbacks=[gatescope.Callback(every_n_steps=1)], max_epochs=1,
+            enable_checkpointing=False,
+        )  # fmt: skip
+        trainer.fit(module, DataLoader(data, batch_size=4), **options)
+        trainer.save_checkpoint(root / "saved.ckpt")
+
+    class Failing(Tagger):
+        def training_step(self, batch: list[torch.Tensor], index: int) -> torch.Tensor:
+            raise Killed
+
+    fit(Tagger())
+    fit(Tagger(), ckpt_path=root / "saved.ckpt")
+    with pytest.raises(Killed):
+        fit(Failing())
+
+
 def sweep(root: Path) -> None:
     """Run two jobs as `python train.py -m` does."""
     version.setbase("1.3")
@@ -261,6 +289,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
             run_on_numbers,
             run_on_tags,
             run_on_cells_without_a_kernel,
+            run_of_a_module_of_a_user,
             sweep,
         ):
             runs(tmp_path_factory.mktemp("runs"))

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gatescope.cells.layer import RecurrentLayer
 from gatescope.cells.state import States, join, split
@@ -39,7 +40,10 @@ class Map:
     """
 
     def __init__(self, cell: RecurrentLayer, x: Tensor) -> None:
-        self.cell = copy.deepcopy(cell).double().eval()
+        # Copied by value: a parameter need not be a leaf, and a tensor of another device may have no deepcopy.
+        doubled: dict[int, Any] = {id(one): nn.Parameter(one.detach().double()) for one in cell.parameters()}
+        doubled |= {id(one): one.detach().double() for one in cell.buffers()}
+        self.cell = copy.deepcopy(cell, doubled).eval()
         self.x = x.detach().double()
         self.size = state_size(cell)
 

@@ -67,7 +67,7 @@ def findings(comparison: Comparison) -> Findings:
     headline = (
         f"Each of {len(rows)} datasets was left out once; the setting with the best mean rank on the others "
         f"is compared on {metric} with the one that is best on the dataset's own validation split. "
-        f"With all datasets the choice is {best}."
+        f"With all datasets the choice is {words.condition(str(best))}."
     )
     if judged:
         headline += (
