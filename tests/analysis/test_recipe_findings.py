@@ -33,6 +33,17 @@ def test_the_left_out_dataset_has_no_vote() -> None:
     assert (by_name["a"].bar, by_name["b"].bar) == (None, 0.6)
 
 
+def test_a_tuned_value_that_changes_no_id_is_known(tmp_path: Path) -> None:
+    for number, scale in enumerate((0.1, 1.0)):
+        space = {"model.embedding_std": [0.1, 1.0]}
+        tune = {"stage": "trial", "number": number, "space": space, "sampler": "random", "trials": 2}
+        config = {"model": {"embedding_std": scale}, "tune": tune}
+        write_run(tmp_path, "gru-none", 1000, validation=0.5, config=config, suffix=f"-{scale}")
+    write_run(tmp_path, "gru-none", 0, config=config | {"tune": tune | {"stage": "final"}})
+    trials = RecordSource(tmp_path, "toy").tables().trials
+    assert sorted(trials.setting) == ["embedding_std=0.1", "embedding_std=1.0"]
+
+
 def searched(root: Path) -> None:
     study = {"findings": "recipe", "figures": ["expected_best"], "baseline": "tfidf"}
     for name in VALIDATION:
