@@ -96,7 +96,7 @@ def _compared(record: RunRecord, has_trials: bool) -> variants.Run:
 
 def _tuned_values(record: RunRecord) -> dict[str, Any]:
     """Return the values of the tuned keys; empty for a run that was not tuned."""
-    # The result leaves out values that do what a config without the key does, such as model.embedding_std=1.0.
+    # The result lacks values that do what a config without the key does, such as model.embedding_std=1.0.
     values = dict(variants.leaves(record.config)) | dict(variants.leaves(_identity(record).result))
     keys = variants.tuned_keys(record.config) if _stage(record) is not None else []
     return {key: values[key] for key in keys if key in values}

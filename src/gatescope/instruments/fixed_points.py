@@ -40,7 +40,7 @@ class Map:
     """
 
     def __init__(self, cell: RecurrentLayer, x: Tensor) -> None:
-        # Copied by value: a parameter need not be a leaf, and tensors of some devices have no deepcopy.
+        # By value: a parameter need not be a leaf, and tensors of some devices have no deepcopy.
         doubled: dict[int, Any] = {id(one): nn.Parameter(one.detach().double()) for one in cell.parameters()}
         doubled |= {id(one): one.detach().double() for one in cell.buffers()}
         self.cell = copy.deepcopy(cell, doubled).eval()
