@@ -86,7 +86,8 @@ def scores(tables: Tables, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     trials = tables.trials[tables.trials.status == "finished"] if len(tables.trials) else tables.trials
     if len(trials) == 0 or trials.condition.nunique() < 3:
         raise NoData("fewer than three datasets have trials: python train.py -m data=… tune=random")
-    trials = trials.sort_values("number", kind="stable")  # of equal settings, the first is chosen, as by tuning
+    # Of settings with equal scores the first is chosen, as by tuning.
+    trials = trials.sort_values("number", kind="stable")
     names = f"best/{validation_metric(tables)}", metric
     validation, test = (
         trials.assign(score=pd.to_numeric(trials[name]))
