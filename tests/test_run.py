@@ -173,7 +173,11 @@ def test_early_stopping(small: Compose) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "status", "code"), [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "preempted", 143)]
+    ("sent", "status", "code"),
+    [
+        (signal.SIGINT, "interrupted", 130),
+        pytest.param(signal.SIGTERM, "preempted", 143, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_in_the_middle_of_an_epoch(
     tmp_path: Path, sent: signal.Signals, status: str, code: int

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from browser import LOOKS, Browser, Page, launched, needs_chromium, serious_violations, silent_page
+from conftest import first_few
 
 from gatescope.analysis.report import write_report
 from gatescope.analysis.runs import RecordSource
@@ -36,7 +37,7 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture(params=LOOKS.values(), ids=LOOKS)
+@pytest.fixture(params=first_few(LOOKS.values(), 1), ids=LOOKS)
 def page(browser: Browser, report: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
     with silent_page(browser, *request.param) as page:
         page.goto(report.as_uri())

@@ -115,6 +115,7 @@ def test_watch_cost() -> None:
     assert all(row["ratio"] > 0 for row in result.rows)
 
 
+@pytest.mark.slow
 def test_pairs_alternate_their_order() -> None:
     called: list[str] = []
     ways = {"a": lambda: called.append("a"), "b": lambda: called.append("b")}
@@ -137,6 +138,7 @@ def test_each_of_several_benchmarks_runs_in_its_own_process(monkeypatch: pytest.
     assert asked == [["-m", "benchmarks", name, "--rounds", "2"] for name in ("sweeps", "run_cost")]
 
 
+@pytest.mark.slow
 def test_consecutive_calls_follow_one_that_is_not_timed() -> None:
     called: list[str] = []
     ways = {"a": lambda: called.append("a"), "b": lambda: called.append("b")}

@@ -25,6 +25,7 @@ def results(root: Path, *words: str) -> list[list[str]]:
     return [[*line[:2], line[n]] for line in lines[start + 2 : end]]
 
 
+@pytest.mark.slow
 def test_runs_of_several_rates_are_reported_whole(
     small: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -89,6 +89,7 @@ def test_a_deterministic_run_gives_the_same_bits_twice(cell: str, small: Compose
     assert len({row["name"] for row in rows(one, "readings")}) > 100  # no instrument was switched off
 
 
+@pytest.mark.slow
 def test_one_rank_gives_what_one_process_does(small: Compose, tmp_path: Path) -> None:
     """The rank runs DistributedDataParallel: over nccl on a GPU, over gloo on a CPU."""
     one = run(small(*TRAINER, *FEW, f"root={tmp_path}/one"))
@@ -154,6 +155,7 @@ print(strip(explain(trained, batch, "test 0", has_target=True), colour=False))
 """The page of `gatescope explain` shows the same numbers; its libraries need no GPU and are large."""
 
 
+@pytest.mark.slow
 def test_a_run_is_loaded_and_explained_without_a_gpu(small: Compose, tmp_path: Path) -> None:
     result = run(small(*TRAINER, "attention=additive", "instruments=off", f"root={tmp_path}"))
     done = subprocess.run(

@@ -140,6 +140,7 @@ def test_run_refuses_several_devices(small: Compose, monkeypatch: pytest.MonkeyP
         distributed.refuse_foreign_torchrun()
 
 
+@pytest.mark.slow
 def test_a_bug_in_a_rank_is_printed_with_its_traceback(
     small: Compose, capfd: pytest.CaptureFixture[str]
 ) -> None:

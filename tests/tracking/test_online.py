@@ -181,7 +181,7 @@ def sync(root: Path) -> None:
 LONGER = ("trainer.max_epochs=3", "instruments=default", "instruments.every_n_steps=2")
 
 
-@pytest.mark.parametrize("mode", ["offline", "online"])
+@pytest.mark.parametrize("mode", ["offline", pytest.param("online", marks=pytest.mark.slow)])
 def test_a_killed_and_resumed_run_is_received_completely(
     small: Compose, server: StandIn, tmp_path: Path, mode: str
 ) -> None:
@@ -204,7 +204,9 @@ def test_a_killed_and_resumed_run_is_received_completely(
     assert_whole(server, directory)
 
 
-@pytest.mark.parametrize("lost", [0, 5, 100])
+@pytest.mark.parametrize(
+    "lost", [0, pytest.param(5, marks=pytest.mark.slow), pytest.param(100, marks=pytest.mark.slow)]
+)
 def test_only_missing_rows_are_sent(small: Compose, server: StandIn, lost: int) -> None:
     stop = at_step(8, send(signal.SIGINT))[0]
     words = (*LONGER, stop, "tracking=online", "checkpoint.every_n_steps=3")

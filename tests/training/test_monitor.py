@@ -109,8 +109,8 @@ def test_a_metric_that_does_not_say_its_direction_is_given_one() -> None:
         "data=tweets",
         "data=g2p",
         pytest.param("data=chorales", marks=pytest.mark.slow),
-        "data=adding",
-        "data=copy",
+        pytest.param("data=adding", marks=pytest.mark.slow),
+        pytest.param("data=copy", marks=pytest.mark.slow),
     ],
 )
 def test_every_metric_of_the_package_says_its_direction(config: Compose, data: str) -> None:

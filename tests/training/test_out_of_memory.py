@@ -178,6 +178,7 @@ def test_several_processes_try_nothing_that_waits_for_others(
     assert ": try data.batch_size=8. Example 16GB" in failed(small())
 
 
+@pytest.mark.slow
 def test_validation(small: Compose, card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
     limit_forward(monkeypatch, card, 20, training=False)  # batches are of 32, the whole split
     message = failed(small())
@@ -185,6 +186,7 @@ def test_validation(small: Compose, card: Card, monkeypatch: pytest.MonkeyPatch)
     assert "data.batch_size=5 was tried" in message  # evaluation uses batches of 4 · 5
 
 
+@pytest.mark.slow
 def test_the_test(small: Compose, card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
     remove = limit_forward(monkeypatch, card, 20, training=False, after=1)
     cfg = small()

@@ -82,7 +82,10 @@ def character_shingles(text):
     return [joined[i : i + 3] for i in range(max(1, len(joined) - 2))]
 
 
-@pytest.mark.parametrize(("shingles", "share"), [(word_shingles, 1.0), (character_shingles, 0.1)])
+@pytest.mark.parametrize(
+    ("shingles", "share"),
+    [(word_shingles, 1.0), pytest.param(character_shingles, 0.1, marks=pytest.mark.slow)],
+)
 def test_no_text_of_validation_or_test_is_nearly_one_of_train(rows, shingles, share):
     # A tenth of the texts for the many shingles of characters; of exact copies alone, 6 in 100 were near one.
     tweets = Tweets()
