@@ -153,7 +153,7 @@ def test_a_bug_in_a_rank_is_printed_with_its_traceback(
 
 def test_nothing_listens_on_an_interface_that_others_reach(tmp_path: Path) -> None:
     """torch's stores trust whoever connects: launcher and ranks listen on the loopback address at most."""
-    process = start(*TWO, "trainer.max_epochs=2", runs=tmp_path)
+    process = start(*TWO, "trainer.max_epochs=8", runs=tmp_path)
     addresses: set[str] = set()
     deadline = time.monotonic() + 240
     while process.poll() is None and time.monotonic() < deadline:
