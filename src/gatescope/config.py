@@ -292,14 +292,16 @@ class RecipeConfig:
 def _domain(value: Any) -> Any:
     if value is None or (isinstance(value, list) and value and all(map(_scalar, value))):
         return value
-    if isinstance(value, dict) and {"low", "high"} <= set(value) <= {"low", "high", "log"}:
+    if isinstance(value, dict) and isinstance(value.get("values"), list):  # in place of the range of a file
+        return _domain(value["values"]) and value
+    if isinstance(value, dict) and {"low", "high"} <= set(value) <= {"low", "high", "log", "values"}:
         low, high, log = value["low"], value["high"], value.get("log", False)
         numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (low, high))
         if numbers and type(log) is bool and low < high and (low > 0 or not log):
             return value
     raise ValueError(
-        "a list of values, or {low: 0.001, high: 0.1, log: true} with low below high, and above 0 with log; "
-        "null leaves the key out"
+        "a list of values, {values: [0.001, 0.01]} where a file has a range, or {low: 0.001, high: 0.1, "
+        "log: true} with low below high, and above 0 with log; null leaves the key out"
     )
 
 

@@ -121,6 +121,13 @@ def test_equal_settings_are_one_run(sweep: Sweep) -> None:
     assert sorted(c.model.dropout for c in ran if c.tune.stage == "trial") == [0.0, 0.3]
 
 
+def test_values_replace_the_range_of_the_file(sweep: Sweep) -> None:
+    ran = sweep(
+        distance, "tune.space={optimizer.lr:{values:[0.01,0.02]},model.dropout:null}", "tune.trials=9"
+    )
+    assert {c.optimizer.lr for c in ran if c.tune.stage == "trial"} == {0.01, 0.02}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_a_tuned_sweep_trains(tmp_path: Path, sampler: str) -> None:

@@ -22,13 +22,15 @@ def distributions(space: Mapping[str, Any]) -> dict[str, BaseDistribution]:
     """Return Optuna's distribution of each key.
 
     Args:
-        space: By dotted key a list of values, or {low, high} with an optional `log`: integers where both ends
-            are integers. None stands for a key that is not tuned.
+        space: By dotted key a list of values, {values: a list}, or {low, high} with an optional `log`:
+            integers where both ends are integers. None stands for a key that is not tuned.
     """
     return {key: _distribution(domain) for key, domain in space.items() if domain is not None}
 
 
 def _distribution(domain: Any) -> BaseDistribution:
+    if isinstance(domain, Mapping) and domain.get("values") is not None:
+        domain = domain["values"]
     if not isinstance(domain, Mapping):
         return CategoricalDistribution(list(domain))
     low, high, log = domain["low"], domain["high"], bool(domain.get("log", False))
