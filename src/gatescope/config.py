@@ -293,7 +293,8 @@ def _domain(value: Any) -> Any:
     if value is None or (isinstance(value, list) and value and all(map(_scalar, value))):
         return value
     if isinstance(value, dict) and isinstance(value.get("values"), list):  # in place of the range of a file
-        return _domain(value["values"]) and value
+        _domain(value["values"])
+        return value
     if isinstance(value, dict) and {"low", "high"} <= set(value) <= {"low", "high", "log", "values"}:
         low, high, log = value["low"], value["high"], value.get("log", False)
         numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (low, high))

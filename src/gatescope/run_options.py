@@ -16,6 +16,7 @@ from gatescope.analysis.record_files import NoRuns, find_run
 from gatescope.composition import compose, config_dir, make_loader, quoted
 from gatescope.config import ConfigError
 from gatescope.moved import current_targets
+from gatescope.tracking.identity import NEUTRAL
 from gatescope.tracking.runfile import read_config, read_run
 
 GROUPS = ("data", "model", "attention", "decoder")
@@ -67,8 +68,9 @@ def left_out(directory: Path, given: Collection[str]) -> list[str]:
         given: Keys of the command.
     """
     saved = read_config(directory)
-    values = {key: value for name in NOT_TAKEN for key, value in _leaves({name: saved.get(name)}, "")}
-    defaults = {"loss.label_smoothing": 0.0}
+    values, defaults = (
+        dict(_leaves({name: part.get(name) for name in NOT_TAKEN}, "")) for part in (saved, NEUTRAL)
+    )
     return [
         f"{key}={_value(value)}"
         for key, value in values.items()

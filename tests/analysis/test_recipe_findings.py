@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from gatescope.analysis.report import write_report
-from gatescope.analysis.report.findings.recipe import leave_one_out, mean_ranks, scores
+from gatescope.analysis.report.findings.recipe import best_setting, leave_one_out, scores
 from gatescope.analysis.runs import RecordSource
+from gatescope.analysis.statistics.ranks import mean_ranks
 from gatescope.analysis.tables import NoData
 
 from .conftest import write_run
@@ -24,8 +25,8 @@ def test_the_left_out_dataset_has_no_vote() -> None:
     settings = [f"lr={rate}" for rate in RATES]
     validation = pd.DataFrame(VALIDATION, index=settings).T
     test = pd.DataFrame(TEST, index=settings).T
-    assert list(mean_ranks(validation, True)) == pytest.approx([3, 4 / 3, 5 / 3])
-    assert mean_ranks(-validation, False).equals(mean_ranks(validation, True))
+    assert list(mean_ranks(validation)[settings]) == pytest.approx([3, 4 / 3, 5 / 3])
+    assert best_setting(-validation, False) == best_setting(validation, True) == "lr=0.003"
     by_name = {one.dataset: one for one in leave_one_out(validation, test, True, {"b": 0.6})}
     # Without c, lr=0.003 and lr=0.01 have a mean rank of 1.5; the first of equals is taken.
     assert [by_name[name].chosen for name in "abc"] == ["lr=0.003"] * 3

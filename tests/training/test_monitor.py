@@ -141,6 +141,10 @@ def test_the_mean_over_validations_chooses_the_weights(
     assert single.summary["best/step"] == 8
     assert mean.summary["best/step"] == 24  # (0.5 + 0.6 + 0.7) / 3
     assert mean.monitored == mean.summary["best/validation/solved"] == pytest.approx(0.7)
+    # The state of a checkpoint callback has the name of its metric: that of one validation is the plain one.
+    plain = torch.load(single.directory / "checkpoints" / "last.ckpt", weights_only=False)["callbacks"]
+    assert "SmoothedMonitor" not in plain
+    assert any("BestCheckpoint" in key and "'monitor': 'validation/solved'," in key for key in plain)
     last = torch.load(mean.directory / "checkpoints" / "last.ckpt", weights_only=False)
     state = last["callbacks"]["SmoothedMonitor"]
     assert state["values"] == pytest.approx([0.6, 0.7, 0.3])

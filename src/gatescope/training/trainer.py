@@ -92,22 +92,23 @@ def make_trainer(
         warnings.filterwarnings("ignore", message)
     chosen = monitor or Monitor(task.metric, task.direction)
     observed: Any = {"monitor": chosen.name, "mode": chosen.direction}
-    smoothed = SmoothedMonitor(chosen.name, cfg.get("monitor_window", 1))
+    window = cfg.get("monitor_window", 1)
+    smoothed = SmoothedMonitor(chosen.name, window) if window > 1 else None
     best = BestCheckpoint(
         directory / "checkpoints",
         "best",
         save_weights_only=True,
         enable_version_counter=False,
         save_on_train_epoch_end=False,  # after each validation, of which an epoch may have several
-        monitor=smoothed.name,
+        monitor=chosen.name if smoothed is None else smoothed.name,
         mode=chosen.direction,
     )
     given = {name: _components(cfg.trainer.get(name)) for name in ("logger", "callbacks", "plugins")}
     has_bar = any(isinstance(one, ProgressBar) for one in given["callbacks"])
     display = None if has_bar else display_callback(cfg.trainer.enable_progress_bar, chosen)
     options["enable_progress_bar"] = has_bar or isinstance(display, ProgressBar)
-    shown = [] if display is None else [display]
-    all_callbacks: list[pl.Callback] = [smoothed, best, EpochTimer(), *shown, *callbacks]
+    optional = [one for one in (smoothed, display) if one is not None]
+    all_callbacks: list[pl.Callback] = [best, EpochTimer(), *optional, *callbacks]
     if cfg.early_stopping.patience is not None:
         # Not strict: a run may end before its first validation. `patience` counts validations.
         stopping: dict[str, Any] = {"strict": False, "check_on_train_epoch_end": False}

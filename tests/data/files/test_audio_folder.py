@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 import struct
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import FAST, Compose
 from scipy.io import wavfile
 
 from gatescope.data.encoding.audio import LogMel, Sound, read_wav
 from gatescope.data.errors import DataError
 from gatescope.data.files import audio_folder
 from gatescope.data.files.audio_folder import AudioFolder, compile_pattern
+from gatescope.run import run
 
 pytest.importorskip("kaldi_native_fbank")
 RATE = 8000
@@ -132,6 +135,20 @@ def test_the_mean_spectrum_is_subtracted_for_new_speakers(folder: Path) -> None:
     assert "subtract_mean" not in load(folder).task.notes
     by_example = load(folder, standardise=False, subtract_mean=True).splits.test.inputs
     assert max(float(x.mean(dim=0).abs().max()) for x in by_example) < 1e-4
+
+
+def test_a_run_by_speaker_subtracts_the_mean_spectrum(folder: Path, config: Compose) -> None:
+    words = (
+        "data=audio_folder",
+        f"data.path={folder}",
+        "data.mels=12",
+        "data.test=0.2",
+        "data.validation=0.2",
+    )
+    for split, subtracted in (("speaker", True), ("example", False)):
+        cfg = config(*words, f"data.split_by={split}", *FAST, "instruments=off")
+        notes = json.loads((run(cfg).directory / "run.json").read_text())["task"]["notes"]
+        assert notes.get("subtract_mean", False) is subtracted
 
 
 def test_features_are_computed_once(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.report.findings import Findings
 from gatescope.analysis.report.numbers import NOTHING, number
 from gatescope.analysis.report.tables import markdown
+from gatescope.analysis.statistics.ranks import MIN_DATASETS, mean_ranks
 from gatescope.analysis.tables import NoData, Tables
 from gatescope.analysis.trials import validation_metric
 
@@ -54,7 +55,7 @@ def findings(comparison: Comparison) -> Findings:
     validation, test = scores(comparison.recorded, comparison.primary)
     bars = {condition: one.value for condition, one in comparison.baselines.items()}
     rows = leave_one_out(validation, test, higher, bars)
-    best = mean_ranks(validation, higher).idxmin()
+    best = best_setting(validation, higher)
     metric, sign = words.metric(comparison.primary), 1 if higher else -1
     losses = [sign * (one.own_score - one.score) for one in rows]
     mean = sum(losses) / len(losses)
@@ -67,7 +68,7 @@ def findings(comparison: Comparison) -> Findings:
     headline = (
         f"Each of {len(rows)} datasets was left out once; the setting with the best mean rank on the others "
         f"is compared on {metric} with the one that is best on the dataset's own validation split. "
-        f"With all datasets the choice is {words.condition(str(best))}."
+        f"With all datasets the choice is {words.condition(best)}."
     )
     if judged:
         headline += (
@@ -84,7 +85,7 @@ def scores(tables: Tables, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         NoData: Fewer than three datasets have trials, or no setting has a score on all of them.
     """
     trials = tables.trials[tables.trials.status == "finished"] if len(tables.trials) else tables.trials
-    if len(trials) == 0 or trials.condition.nunique() < 3:
+    if len(trials) == 0 or trials.condition.nunique() < MIN_DATASETS:
         raise NoData("fewer than three datasets have trials: python train.py -m data=… tune=random")
     # Of settings with equal scores the first is chosen, as by tuning.
     trials = trials.sort_values("number", kind="stable")
@@ -101,9 +102,9 @@ def scores(tables: Tables, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     return validation[shared], test[shared]
 
 
-def mean_ranks(validation: pd.DataFrame, higher_is_better: bool) -> pd.Series:
-    """Return the mean rank of each setting over the datasets; 1 is the best."""
-    return validation.rank(axis=1, ascending=not higher_is_better).mean()
+def best_setting(validation: pd.DataFrame, higher_is_better: bool) -> str:
+    """Return the setting with the best mean rank over the datasets, the first of equal ones."""
+    return str(mean_ranks(validation if higher_is_better else -validation).index[0])
 
 
 def leave_one_out(
@@ -119,13 +120,10 @@ def leave_one_out(
     """
     rows = []
     for dataset in validation.index:
-        chosen = mean_ranks(validation.drop(index=dataset), higher_is_better).idxmin()
-        own = validation.loc[dataset]
-        best = own.idxmax() if higher_is_better else own.idxmin()
+        chosen = best_setting(validation.drop(index=dataset), higher_is_better)
+        best = best_setting(validation.loc[[dataset]], higher_is_better)
         got = test.loc[dataset]
-        rows.append(
-            LeftOut(str(dataset), str(chosen), got[chosen], str(best), got[best], bars.get(str(dataset)))
-        )
+        rows.append(LeftOut(str(dataset), chosen, got[chosen], best, got[best], bars.get(str(dataset))))
     return rows
 
 
