@@ -181,7 +181,7 @@ def config(root: Path, *overrides: str) -> Any:
 def run_stopped_and_resumed(root: Path) -> None:
     """Run with all instruments and loggers, killed and resumed; then with a worker process."""
     more = ("trainer.max_epochs=2", "attention=additive", "instruments=full", "instruments.every_n_steps=6")
-    tracked = ("tracking=offline", "tracking.tensorboard=true", "checkpoint.every_n_steps=3")
+    tracked = ("tracking=offline", "tracking.tensorboard=true", "checkpoint.every_n_steps=3", "monitor_window=2")
     cfg = config(root, *SMALL, *FAST, *more, *tracked, "scheduler=plateau")
     with pytest.MonkeyPatch.context() as patch:
         step = torch.optim.Adam.step
