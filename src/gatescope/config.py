@@ -261,6 +261,7 @@ class EarlyStoppingConfig:
     patience: Count | None
     min_delta: Annotated[float, Field(ge=0)] = 0.0
     min_steps: Amount = 0
+    threshold: float | None = None
 
 
 @dataclass(config=STRICT)
@@ -552,8 +553,9 @@ def _contradictions(plain: Mapping[str, Any]) -> Iterator[str]:
     if trainer["max_epochs"] == trainer["max_steps"] == -1 and trainer.get("max_time") is None:
         yield "trainer.max_epochs: given -1, allowed: a number of epochs, or -1 with trainer.max_steps given"
     if trainer.get("limit_val_batches") == 0:
-        if plain["early_stopping"]["patience"] is not None:
-            yield "early_stopping.patience: needs validation, and trainer.limit_val_batches is 0"
+        for key in ("patience", "threshold"):
+            if plain["early_stopping"].get(key) is not None:
+                yield f"early_stopping.{key}: needs validation, and trainer.limit_val_batches is 0"
         if str(plain["scheduler"].get("_target_", "")).endswith("ReduceLROnPlateau"):
             yield "scheduler: a plateau needs validation, and trainer.limit_val_batches is 0"
     if (

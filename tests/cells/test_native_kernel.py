@@ -261,3 +261,19 @@ def test_a_layout_within_inference_mode():
         assert layout(lengths, 3, 4).offsets.tolist() == [0, 3, 5, 6, 6]
         layer, x = native("gru", 2, 3, torch.float32), torch.randn(3, 4, 2)
         assert layer(x, lengths).h.shape == (3, 4, 3)
+
+
+def test_gradients_below_the_smallest_normal_number_are_zero():
+    """Arithmetic with subnormal numbers is slow, and the gradients of a long sequence vanish into them."""
+    torch.manual_seed(0)
+    layer, x = native("rnn", 2, 8, torch.float32), torch.randn(1, 200, 2, requires_grad=True)
+    with torch.no_grad():
+        layer.weight_hh.mul_(0.3)
+    (grad,) = torch.autograd.grad(layer(x).h[:, -1].sum(), x)
+    expected = x.detach().double().requires_grad_()
+    (exact,) = torch.autograd.grad(of_loop(layer.double(), expected).h[:, -1].sum(), expected)
+    tiny = torch.finfo(torch.float32).tiny
+    assert ((exact.abs() > 1e-45) & (exact.abs() < tiny)).any()
+    assert not ((grad != 0) & (grad.abs() < tiny)).any()
+    assert relative_error(grad, exact.float()) < TOLERANCE[torch.float32]
+    assert torch.tensor(1e-40) * 1.5 != 0  # the thread computes with subnormal numbers again

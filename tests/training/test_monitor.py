@@ -15,6 +15,7 @@ from training.test_trainer import fake_validation, rates
 from gatescope.config import ConfigError
 from gatescope.run import RunResult, load_data, run
 from gatescope.sequences import TaskSpec
+from gatescope.tracking.closing import lines_of_run
 from gatescope.tracking.identity import run_id
 from gatescope.tracking.outcomes import monitored_value
 from gatescope.training.monitor import Monitor, choose_monitor
@@ -72,6 +73,17 @@ def test_min_delta_is_the_smallest_improvement(small: Compose, monkeypatch: pyte
     stopping = ("trainer.max_epochs=9", "instruments=off", "early_stopping.patience=2")
     assert run(small(*stopping)).summary["epochs"] == 9
     assert run(small(*stopping, "early_stopping.min_delta=0.1")).summary["epochs"] == 3
+
+
+def test_training_ends_at_the_threshold(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    falling = {4 * epoch: 1.0 / epoch for epoch in range(1, 20)}
+    fake_validation(monkeypatch, mse=falling, solved={0: 0.5})
+    options = ("trainer.max_epochs=6", "instruments=off", "early_stopping.threshold=0.3")
+    ended = run(small(*options))
+    assert ended.summary["epochs"] == 4  # 1/4 is the first value below 0.3
+    assert "may still improve" not in "\n".join(lines_of_run(small(*options)))
+    assert run(small(*options, "early_stopping.min_steps=99")).summary["epochs"] == 4
+    assert run(small(*options, "monitor=solved")).summary["epochs"] == 1  # larger is better
 
 
 @pytest.mark.parametrize(

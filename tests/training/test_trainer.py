@@ -403,7 +403,9 @@ def test_without_validation_the_last_weights_are_tested(small: Compose) -> None:
     assert result.summary["best/step"] == STEPS_OF_AN_EPOCH
 
 
-@pytest.mark.parametrize("group", ["early_stopping.patience=1", "scheduler=plateau"])
+@pytest.mark.parametrize(
+    "group", ["early_stopping.patience=1", "early_stopping.threshold=0.5", "scheduler=plateau"]
+)
 def test_plateau_and_early_stopping_need_validation(small: Compose, group: str) -> None:
     with pytest.raises(ConfigError, match=r"needs validation, and trainer.limit_val_batches is 0"):
         run(small("+trainer.limit_val_batches=0", group))

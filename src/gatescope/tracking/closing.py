@@ -17,7 +17,7 @@ from pydantic_core import from_json
 
 from gatescope.invocation import command
 from gatescope.tracking.identity import result_config, run_dir
-from gatescope.tracking.outcomes import monitored, primary_metric
+from gatescope.tracking.outcomes import monitored, monitored_value, primary_metric
 from gatescope.tracking.runfile import ROWS, read_rows, read_run
 from gatescope.tracking.variants import canonical_json
 
@@ -58,8 +58,17 @@ def _best_epoch(cfg: Mapping[str, Any], directory: Path, run: Mapping[str, Any])
         window = cfg.get("monitor_window", 1)
         mean = f", its mean over {window} validations," if window > 1 else ""
         yield f"{words}{mean} was best in epoch {epoch} of {last}; the weights of that epoch were tested"
-    elif len(rows) > 1 and (key := _limit(cfg, summary)) is not None:
+    elif len(rows) > 1 and not _solved(cfg, directory) and (key := _limit(cfg, summary)) is not None:
         yield f"{words} was best at the end (epoch {epoch} of {last}) and may still improve: raise {key}"
+
+
+def _solved(cfg: Mapping[str, Any], directory: Path) -> bool:
+    """Return whether the metric reached the value at which training ends."""
+    if (threshold := cfg["early_stopping"].get("threshold")) is None:
+        return False
+    value = monitored_value(directory)
+    higher = monitored(read_run(directory).get("task", {}))[1] == "max"
+    return value > threshold if higher else value < threshold
 
 
 def _limit(cfg: Mapping[str, Any], summary: Mapping[str, Any]) -> str | None:

@@ -48,7 +48,7 @@ NEUTRAL: dict[str, Any] = {
     "freeze": [],
     "monitor_direction": None,
     "monitor_window": 1,
-    "early_stopping": {"min_delta": 0.0, "min_steps": 0},
+    "early_stopping": {"min_delta": 0.0, "min_steps": 0, "threshold": None},
     "model": {"embedding_std": 1.0},
     "data": {"target_scale": "none", "delimiter": "auto", "quoting": True}
     | {"decimal": "auto", "thousands": "auto", "subtract_mean": None}

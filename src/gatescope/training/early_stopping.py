@@ -1,7 +1,8 @@
-"""Early stopping that does not count the first validations of a run."""
+"""Early stopping: after a number of updates, and at a value of the metric."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytorch_lightning as pl
@@ -28,3 +29,23 @@ class EarlyStoppingAfter(EarlyStopping):
         """Stop training if `patience` validations since `min_steps` had no better metric."""
         if trainer.global_step >= self.min_steps:
             super().on_validation_end(trainer, pl_module)
+
+
+class StoppingThreshold(EarlyStopping):
+    """Lightning's early stopping at a value of the metric, without patience.
+
+    A run that has solved its task learns nothing more in the updates that remain.
+
+    Args:
+        threshold: Training ends when the metric is better than this value.
+        **options: Arguments of Lightning's `EarlyStopping`.
+    """
+
+    def __init__(self, threshold: float, **options: Any) -> None:
+        super().__init__(
+            stopping_threshold=threshold,
+            patience=sys.maxsize,
+            strict=False,
+            check_on_train_epoch_end=False,
+            **options,
+        )

@@ -21,7 +21,7 @@ from gatescope.sequences import TaskSpec
 from gatescope.startup import workarounds_enabled
 from gatescope.training.best_checkpoint import BestCheckpoint
 from gatescope.training.display import display_callback
-from gatescope.training.early_stopping import EarlyStoppingAfter
+from gatescope.training.early_stopping import EarlyStoppingAfter, StoppingThreshold
 from gatescope.training.lightning_internals import (
     NullProfiler,
     keep_freed_pages,
@@ -118,6 +118,8 @@ def make_trainer(
             "min_steps": cfg.early_stopping.get("min_steps", 0),
         }
         all_callbacks.append(EarlyStoppingAfter(**stopping, **observed))
+    if (threshold := cfg.early_stopping.get("threshold")) is not None:
+        all_callbacks.append(StoppingThreshold(threshold, **observed))
     if options.get("enable_checkpointing") is False:
         all_callbacks = [one for one in all_callbacks if not isinstance(one, Checkpoint)]
     defaults: dict[str, Any] = {

@@ -2,13 +2,24 @@
 #pragma once
 #include "backward.h"
 #include "forward.h"
+#include "subnormals.h"
 
 #define EXPORT(name, S, ...)                                                                              \
   extern "C" void name##_pack_forward(Call *call) { pack_for_forward<S, __VA_ARGS__>(*call); }             \
-  extern "C" void name##_forward(Call *call) { forward<S, __VA_ARGS__>(*call); }                          \
+  extern "C" void name##_forward(Call *call) {                                                            \
+    const FlushSubnormals flush(true);                                                                    \
+    forward<S, __VA_ARGS__>(*call);                                                                       \
+  }                                                                                                       \
   extern "C" void name##_pack_backward(Call *call) { pack_for_backward<S, __VA_ARGS__>(*call); }           \
-  extern "C" void name##_backward(Call *call) { backward<S, __VA_ARGS__>(*call); }                        \
-  extern "C" void name##_gradients(Call *call) { gradients<S, __VA_ARGS__>(*call); }
+  /* With scales, what is subnormal is scaled up. */                                                      \
+  extern "C" void name##_backward(Call *call) {                                                           \
+    const FlushSubnormals flush(!call->log_scale);                                                        \
+    backward<S, __VA_ARGS__>(*call);                                                                      \
+  }                                                                                                       \
+  extern "C" void name##_gradients(Call *call) {                                                          \
+    const FlushSubnormals flush(!call->log_scale);                                                        \
+    gradients<S, __VA_ARGS__>(*call);                                                                     \
+  }
 
 #define EXPORT_ALL(type, S)                                                                               \
   EXPORT(tanh_##type, S, Plain<S, false>)                                                                 \
