@@ -58,8 +58,8 @@ def toy_comparison(root: Path) -> Comparison:
 
 
 def test_every_figure_is_tested() -> None:
-    # test_datasets.py, test_expected_best.py, test_tuned_study.py
-    elsewhere = {"critical_difference", "expected_best", "hyperparameters"}
+    # test_datasets.py, test_expected_best.py, test_tuned_study.py, test_horizon.py
+    elsewhere = {"critical_difference", "expected_best", "hyperparameters", "horizon"}
     assert set(LOOKUP.names()) == {*COMPARISON, *VANISHING, *DYNAMICS, *elsewhere}
 
 

@@ -181,8 +181,8 @@ def config(root: Path, *overrides: str) -> Any:
 def run_stopped_and_resumed(root: Path) -> None:
     """Run with all instruments and loggers, killed and resumed; then with a worker process."""
     more = ("trainer.max_epochs=2", "attention=additive", "instruments=full", "instruments.every_n_steps=6")
-    tracked = ("tracking=offline", "tracking.tensorboard=true", "checkpoint.every_n_steps=3", "monitor_window=2")
-    cfg = config(root, *SMALL, *FAST, *more, *tracked, "scheduler=plateau")
+    tracked = ("tracking=offline", "tracking.tensorboard=true", "checkpoint.every_n_steps=3")
+    cfg = config(root, *SMALL, *FAST, *more, *tracked, "scheduler=plateau", "monitor_window=2")
     with pytest.MonkeyPatch.context() as patch:
         step = torch.optim.Adam.step
         steps: list[None] = []

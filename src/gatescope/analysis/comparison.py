@@ -22,6 +22,7 @@ from gatescope.analysis import (
     data_variance,
     faithfulness,
     gradient_flow,
+    horizon,
     signal_reach,
     style,
 )
@@ -106,6 +107,15 @@ class Comparison:
             NoData: no compared run has one.
         """
         return gradient_flow.decay_rates(self.tables)
+
+    @cached_property
+    def horizon(self) -> horizon.Horizon:
+        """Whether the reach of the gradient before training predicts what is learnt.
+
+        Raises:
+            NoData: the study has no such runs.
+        """
+        return horizon.horizon(self.contenders)
 
     @cached_property
     def attention(self) -> tuple[faithfulness.AttentionEvaluation, ...]:

@@ -93,26 +93,47 @@ def study_outcomes(tables: Tables) -> Outcomes | None:
     Args:
         tables: the runs that are compared, without baselines.
     """
-    declared = tables.study.get("solved")
-    if not declared:
+    final = solved_runs(tables)
+    if final is None:
         return None
-    metric, at = str(declared["metric"]), float(declared["at"])
+    metric, at = _criterion(tables)
     higher = study.higher_is_better(tables, metric)
-    final = tables.final(metric)
-    final = final.assign(lag=tables.runs.set_index("run_id").lag.reindex(final.run_id).to_numpy())
-    final = final.dropna(subset=["value"])
     shares, steps = {}, {}
     for (variant, condition), own in final.groupby(["variant", "condition"]):
         key = (str(variant), str(condition))
         shares[key] = solved_share(own.value, at, higher)
         steps[key] = _median_steps(tables, own.run_id, metric.replace("test/", "validation/", 1), at, higher)
-    is_solved = final.value >= at if higher else final.value <= at
     half_lags = {
-        str(variant): half_lag(own.lag, is_solved[own.index])
+        str(variant): half_lag(own.lag, own.solved)
         for variant, own in final.dropna(subset=["lag"]).groupby("variant")
         if own.lag.nunique() > 1
     }
     return Outcomes(metric, at, shares, half_lags, steps)
+
+
+def solved_runs(tables: Tables) -> pd.DataFrame | None:
+    """Return the final value of each run that has one, with the columns `lag` and `solved`.
+
+    Args:
+        tables: the runs that are compared, without baselines.
+
+    Returns:
+        None where the study does not declare `study.solved`.
+    """
+    if not tables.study.get("solved"):
+        return None
+    metric, at = _criterion(tables)
+    final = tables.final(metric)
+    final = final.assign(lag=tables.runs.set_index("run_id").lag.reindex(final.run_id).to_numpy())
+    final = final.dropna(subset=["value"])
+    higher = study.higher_is_better(tables, metric)
+    return final.assign(solved=final.value >= at if higher else final.value <= at)
+
+
+def _criterion(tables: Tables) -> tuple[str, float]:
+    """Return the metric that decides whether a run has solved its task, and its value."""
+    declared = tables.study["solved"]
+    return str(declared["metric"]), float(declared["at"])
 
 
 def _median_steps(tables: Tables, run_ids: Iterable[str], metric: str, at: float, higher: bool) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from gatescope.analysis import words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.gradient_flow import END, START
-from gatescope.analysis.report.findings import Findings
+from gatescope.analysis.report.findings import Findings, horizon
 from gatescope.analysis.report.findings import comparison as variants
 from gatescope.analysis.report.findings.headline import sentences, title
 from gatescope.analysis.report.numbers import interval, join_words, number
@@ -26,7 +26,7 @@ ByVariant = dict[str, dict[str, SignalReach]]
 
 def findings(comparison: Comparison) -> Findings:
     """Write the findings on gradient flow, then those on the comparison of variants."""
-    general = variants.paragraphs(comparison)
+    general = [*horizon.paragraphs(comparison), *variants.paragraphs(comparison)]
     try:
         flow = comparison.gradient_flow
     except NoData as why:
