@@ -31,7 +31,7 @@ from gatescope.devices import accelerator_of, check_card, device_count
 from gatescope.fine_tuning import check_architecture, freeze, keep_vocabulary, source_run, start_from
 from gatescope.instruments.callbacks import instrument_callbacks
 from gatescope.machine import check_machine, gib, memory, memory_problem, states_of_a_batch
-from gatescope.models.encoder import sizes
+from gatescope.models.encoder import SequenceModel, sizes
 from gatescope.ranks import rank, under_torchrun
 from gatescope.tracking.checkpoint_files import read_checkpoint, weights_path
 from gatescope.tracking.checkpoint_io import AtomicCheckpointIO
@@ -43,6 +43,8 @@ from gatescope.tracking.record import Record, result_json
 from gatescope.tracking.runfile import best_value, read_rows, repair_run
 from gatescope.tracking.steps import log_update_steps
 from gatescope.tracking.wandb_upload import complete_upload
+from gatescope.training import adversarial
+from gatescope.training.adversarial import AdversarialTask
 from gatescope.training.batch_limits import check_batch_limits
 from gatescope.training.best_checkpoint import (
     best_checkpoint_path,
@@ -115,6 +117,7 @@ def run(cfg: DictConfig) -> RunResult:
     check_files(cfg)
     check_card(cfg)
     check_architecture(cfg)
+    imitated = imitated_model(cfg, devices)
     with track_run(cfg) as tracking:
         set_torch_options(cfg)
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -124,10 +127,39 @@ def run(cfg: DictConfig) -> RunResult:
         tracking.record.update(data=data.identity)
         if "baseline" in cfg.model:
             return fit_baseline(cfg, tracking, data)
-        return train_and_test(cfg, tracking, data, devices)
+        return train_and_test(cfg, tracking, data, devices, imitated)
 
 
-def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, devices: int) -> RunResult:
+def imitated_model(cfg: DictConfig, devices: int) -> SequenceModel | None:
+    """Return the model that an adversarial attention imitates, trained first if needed; None for others.
+
+    Args:
+        cfg: The composed config.
+        devices: Number of processes.
+
+    Raises:
+        ConfigError: The config cannot be trained so, or the model has no weights.
+    """
+    if (imitated := adversarial.imitated_config(cfg)) is None:
+        return None
+    if (why := adversarial.problem(cfg, load_data(cfg).task)) is not None:
+        raise ConfigError([why])
+    result = recorded_result(imitated)
+    if result is None and devices > 1:
+        raise ConfigError(["attention: adversarial on several devices needs the run with attention=additive"])
+    result = result or run(imitated)
+    if result.module is None:
+        raise ConfigError([f"attention: adversarial needs the weights of {result.directory}"])
+    return result.module.model
+
+
+def train_and_test(
+    cfg: DictConfig,
+    tracking: TrackedRun,
+    data: SequenceData,
+    devices: int,
+    imitated: SequenceModel | None = None,
+) -> RunResult:
     """Train a model, test its best weights, and record both.
 
     Args:
@@ -135,11 +167,14 @@ def train_and_test(cfg: DictConfig, tracking: TrackedRun, data: SequenceData, de
         tracking: The open run.
         data: The data.
         devices: Number of processes.
+        imitated: The model that an adversarial attention imitates.
     """
     check_batch_limits(cfg, data)
     memory = MemoryReport(cfg, data, tracking.checkpoints.path)
     with memory.explained():
         module = build_module(cfg, data)
+    if isinstance(module, AdversarialTask) and imitated is not None:
+        module.imitate(imitated)
     assert data.splits is not None
     states = states_of_a_batch(data.splits.train.lengths, data.batch_size, module.model.stack.values_per_step)
     if problem := memory_problem(cfg, sizes(module.model)["total"], states):
@@ -297,7 +332,8 @@ def build_module(cfg: DictConfig, data: SequenceData) -> SequenceTask:
     objective = objective_for(data.task, **options)
     loss, metric = own_loss(cfg.get("loss"), data.task), own_metric(cfg.get("metric"), data.task)
     monitor = monitor_of(cfg, objective)
-    return SequenceTask(model, instantiate(cfg.optimizer), scheduler, objective, monitor, loss, metric)
+    kind = SequenceTask if adversarial.imitated_config(cfg) is None else AdversarialTask
+    return kind(model, instantiate(cfg.optimizer), scheduler, objective, monitor, loss, metric)
 
 
 def fit_baseline(cfg: DictConfig, tracking: TrackedRun, data: SequenceData) -> RunResult:

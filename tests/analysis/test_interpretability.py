@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,26 @@ def test_the_tables_of_ablations_deciding_steps_and_gates(tmp_path: Path) -> Non
     assert "| GRU, uniform weights |" not in evaluated, "an ablation is not evaluated"
     assert "| GRU, additive attention | τ: leave-one-out | its permuted weights | +0.60 [" in evaluated
     assert "| 5 | explains more |" in evaluated
+
+
+def test_an_adversarial_attention_is_compared_with_what_it_imitates(tmp_path: Path) -> None:
+    for cell, differences in (("gru", (0.04, 0.5)), ("lstm", (0.3, 0.6))):
+        for seed in range(5):
+            write_run(tmp_path, f"{cell}-additive", seed, study=STUDY, measurements=measurements(GOOD, seed))
+            folder = write_run(tmp_path, f"{cell}-adversarial", seed, study=STUDY)
+            record = json.loads((folder / "run.json").read_text())
+            names = ("test/imitation_tvd", "test/attention_jsd")
+            noisy = (value + 0.001 * (seed - 2) for value in differences)
+            record["summary"] |= dict(zip(names, noisy, strict=True))
+            (folder / "run.json").write_text(json.dumps(record))
+    found = "\n".join(findings(compare(RecordSource(tmp_path, "toy").tables())).paragraphs)
+    assert "Do other weights go with the same predictions?" in found
+    row = next(
+        line for line in found.splitlines() if line.startswith("| GRU, adversarial") and "0.50" in line
+    )
+    assert "0.040" in row
+    assert "LSTM, adversarial attention | 0.30" in found
+    assert not [line for line in found.splitlines() if "adversarial" in line and "explains" in line]
 
 
 def test_few_seeds_give_no_verdict(tmp_path: Path) -> None:

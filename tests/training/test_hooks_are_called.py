@@ -224,6 +224,12 @@ def run_on_cells_without_a_kernel(root: Path) -> None:
         run(config(root, *SMALL, *FAST, "instruments=off", f"model={cell}"))
 
 
+def run_with_adversarial_attention(root: Path) -> None:
+    """Run with attention that imitates another run."""
+    sizes = ("data.lag=4", "data.symbols=2", "data.train=32", "data.validation=8", "data.test=8")
+    run(config(root, "data=delayed_recall", *sizes, *FAST, "instruments=off", "attention=adversarial"))
+
+
 def run_on_numbers(root: Path) -> None:
     """Run regressions on a scale of their targets, of one output and of two."""
     x = np.random.default_rng(0).normal(size=(60, 3))
@@ -289,6 +295,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
             run_on_numbers,
             run_on_tags,
             run_on_cells_without_a_kernel,
+            run_with_adversarial_attention,
             run_of_a_module_of_a_user,
             sweep,
         ):

@@ -26,8 +26,10 @@ from gatescope.analysis.statistics import AHEAD, ItemVariance
 from gatescope.analysis.tables import Tables
 from gatescope.analysis.units import unit_values
 
-ABLATIONS = ("uniform", "frozen_random", "mean", "max", "none")
-"""Attentions whose weights are not learned."""
+ADVERSARIAL = "adversarial"
+"""The attention that is trained to differ from the learned one."""
+ABLATIONS = ("uniform", "frozen_random", "mean", "max", "none", ADVERSARIAL)
+"""Attentions whose weights are not learned for the predictions."""
 MIN_CHANGE = 0.1
 """Least median total variation under permutation at which weights matter for a prediction.
 

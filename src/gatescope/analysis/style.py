@@ -50,6 +50,7 @@ ATTENTIONS: dict[str, tuple[str, LineStyle, Fill]] = {
     "scaled_dot": ("scaled dot attention", (0, (1.6, 1.6)), "top"),
     "general": ("general attention", (0, (6.0, 1.2, 1.0, 1.2, 1.0, 1.2)), "top"),
     "uniform": ("uniform weights", (0, (2.5, 1.0)), "right"),
+    "adversarial": ("adversarial attention", (0, (2.0, 1.0, 1.0, 1.0)), "top"),
     "frozen_random": ("frozen random weights", (0, (1.0, 2.4)), "bottom"),
 }
 """Label, line style and filled part of the marker, by attention."""

@@ -127,10 +127,7 @@ class SequenceTask(pl.LightningModule):
         losses = self.objective.loss(values, batch.targets)
         minimised, loss, size = self._mean(losses)
         if stage == "train":
-            if self.own_loss is not None:
-                own = minimised_by(self.own_loss, self.objective, values, batch.targets)
-            else:
-                own = self.objective.minimised(losses, values, batch.targets)
+            own = self._minimised(losses, values, batch)
             minimised = minimised if own is losses else self._mean(own)[0]
         self._raise_if_found(self._finite.add(loss, Place(stage, self.global_step, self.current_epoch)))
         if stage != "train":
@@ -148,6 +145,12 @@ class SequenceTask(pl.LightningModule):
             columns = self.objective.columns(values.detach(), batch.targets, outcome)
             self._test_columns.append(batch_columns(batch.ids, losses, columns))
         return minimised
+
+    def _minimised(self, losses: Tensor, values: Tensor, batch: Batch) -> Tensor:
+        """Return what training minimises, of each example or as one number."""
+        if self.own_loss is not None:
+            return minimised_by(self.own_loss, self.objective, values, batch.targets)
+        return self.objective.minimised(losses, values, batch.targets)
 
     def _mean(self, losses: Tensor) -> tuple[Tensor, Tensor, int]:
         """Return the mean that this rank minimises, that of the global batch, and its number of examples."""

@@ -13,11 +13,12 @@ from gatescope.models.attention.base import (
     masked_softmax,
 )
 from gatescope.models.attention.fixed import FrozenRandom, Uniform
-from gatescope.models.attention.learned import Additive, Dot, General, ScaledDot
+from gatescope.models.attention.learned import Additive, Adversarial, Dot, General, ScaledDot
 from gatescope.models.attention.pooling import Pooling
 
 __all__ = [
     "Additive",
+    "Adversarial",
     "Attention",
     "AttentionMemory",
     "Dot",

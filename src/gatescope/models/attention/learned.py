@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from gatescope.models.attention.base import Attention, Heads
@@ -40,6 +42,27 @@ class Additive(Attention):
         queries = torch.einsum("b...hd,hde->b...he", query, self.query).unsqueeze(-3)
         keys = keys.view(keys.shape[0], *[1] * (queries.dim() - 4), *keys.shape[1:])
         return torch.einsum("b...the,he->b...ht", torch.tanh(keys + queries), self.v)
+
+
+class Adversarial(Additive):
+    """Additive attention that `training.adversarial` trains to differ from that of another run.
+
+    Args:
+        size: as in `Additive`.
+        bidirectional: as in `Additive`.
+        heads: as in `Additive`.
+        divergence: weight of the divergence of the attention weights in the loss.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        bidirectional: bool,
+        heads: Heads = 1,
+        divergence: Annotated[float, Field(ge=0)] = 0.01,
+    ) -> None:
+        super().__init__(size, bidirectional, heads)
+        self.divergence = divergence
 
 
 class Dot(Attention):

@@ -10,6 +10,7 @@ import pandas as pd
 from gatescope.analysis import contrasts, study, style, words
 from gatescope.analysis.attention_tests import (
     ABLATIONS,
+    ADVERSARIAL,
     FAILED,
     MIN_CHANGE,
     NULLS,
@@ -18,6 +19,7 @@ from gatescope.analysis.attention_tests import (
 )
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.faithfulness import ERASURE, TAU, AttentionEvaluation
+from gatescope.analysis.intervals import Scale
 from gatescope.analysis.report.findings import Findings
 from gatescope.analysis.report.findings import comparison as variants
 from gatescope.analysis.report.findings.comparison import under
@@ -59,7 +61,11 @@ def findings(comparison: Comparison) -> Findings:
             paragraphs.append(_table(own, condition))
             continue
         headline.append(_headline(own, comparison.attention, condition))
-        optional = (_ablations(comparison, condition), _truth(comparison, condition))
+        optional = (
+            _ablations(comparison, condition),
+            _adversarial(comparison, condition),
+            _truth(comparison, condition),
+        )
         paragraphs += [_verdict(tests, condition), _tests(tests, condition), _table(own, condition)]
         paragraphs += filter(None, optional)
     return Findings(
@@ -209,6 +215,31 @@ def _ablations(comparison: Comparison, condition: str) -> str:
     metric = words.metric(comparison.primary)
     about = f"Ablations: learned minus fixed weights, {metric}{under(condition)}:\n\n"
     return about + markdown(["variant", "minus", "difference", "pairs", "verdict"], rows)
+
+
+def _adversarial(comparison: Comparison, condition: str) -> str:
+    """Return a table of how far an adversarial attention gets from the one that it imitates."""
+    tables = comparison.contenders
+    runs = tables.runs[(tables.runs.attention == ADVERSARIAL) & (tables.runs.condition == condition)]
+    if runs.empty:
+        return ""
+    names: dict[str, Scale] = {"test/imitation_tvd": "proportion", "test/attention_jsd": "positive"}
+    final = {name: tables.final(name).loc[runs.index] for name in names}
+    rows = []
+    for variant in style.order(runs.variant):
+        at = runs.index[runs.variant == variant]
+        estimates = [unit_metric(final[name].loc[at], scale) for name, scale in names.items()]
+        rows.append([words.variant(variant), *map(interval, estimates), str(estimates[0].n)])
+    about = (
+        "**Do other weights go with the same predictions?** An attention is trained to predict like the "
+        "additive one of the same seed while it attends elsewhere (Wiegreffe & Pinter 2019). Difference of "
+        "predictions: the mean total variation on the test split, 0 to 1. Difference of attention: the mean "
+        f"Jensen–Shannon divergence, 0 to {number(math.log(2))} (no step in common). A small first and a "
+        "large second number say that the weights are not the only ones that go with the predictions"
+        f"{under(condition)}:\n\n"
+    )
+    head = ["variant", "difference of predictions", "difference of attention", "n"]
+    return about + markdown(head, rows)
 
 
 def _truth(comparison: Comparison, condition: str) -> str:
