@@ -342,11 +342,15 @@ class LossConfig:
 
 @dataclass(config=STRICT)
 class PublishedConfig:
-    """A published result on the same data. `model` is a name of conf/model, or any other name."""
+    """A published result on the same data. `model` is a name of conf/model, or any other name.
+
+    `note` says how the published model or its training differs from ours.
+    """
 
     model: str
     value: float
     source: str
+    note: str | None = None
 
 
 @dataclass(config=STRICT)
