@@ -325,8 +325,9 @@ class TuneConfig:
         default_factory=lambda: [1000]
     )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    halving: Annotated[int, Field(ge=2)] | None = None
     space: dict[str, Annotated[Any, BeforeValidator(_domain)]] = field(default_factory=dict)
-    stage: Literal["trial", "final"] | None = None
+    stage: Literal["rung", "trial", "final"] | None = None
     number: Amount | None = None
 
 

@@ -14,6 +14,7 @@ from gatescope.analysis.importance import importances
 from gatescope.analysis.report import write_report
 from gatescope.analysis.runs import RecordSource
 from gatescope.analysis.statistics import expected_best
+from gatescope.analysis.tables import NoData
 from gatescope.analysis.trials import expected_best_scores
 
 from .conftest import write_run
@@ -60,6 +61,25 @@ def test_trials_are_not_compared_and_tuned_keys_are_no_conditions(tmp_path: Path
     assert shown["gru-none", "lr=0.01"] == (0.8, False)
     assert shown["gru-none", "lr=0.04"][0] != shown["gru-none", "lr=0.04"][0]  # it diverged: NaN
     assert "random search, 3 trials a variant: 6 runs" in comparison.selection.notes[0]
+
+
+def test_short_trainings_of_successive_halving_are_no_trials(tmp_path: Path) -> None:
+    tune = {"space": SPACE, "sampler": "random", "trials": 9, "halving": 3}
+    for number in range(9):
+        config = {"optimizer": {"lr": 0.01 * (number + 1)}}
+        for stage in ("rung", "trial") if number == 4 else ("rung",):
+            own = config | {"tune": tune | {"stage": stage, "number": number}}
+            write_run(tmp_path, "gru-none", 1000, validation=0.7, config=own, suffix=f"-{stage}{number}")
+    final = {"optimizer": {"lr": 0.05}, "tune": tune | {"stage": "final", "number": 4}}
+    for seed in range(5):
+        write_run(tmp_path, "gru-none", seed, accuracy=0.7 + seed / 100, config=final)
+    tables = RecordSource(tmp_path, "toy").tables()
+    assert (len(tables.trials), len(tables.runs)) == (1, 5)
+    selection = compare(tables).selection
+    assert selection is not None
+    assert "with successive halving (one in 3 goes on), 9 trials a variant: 1 runs" in selection.notes[0]
+    with pytest.raises(NoData, match="after successive halving"):
+        expected_best_scores(tables)
 
 
 def test_the_expected_best_is_that_of_the_trials(tmp_path: Path) -> None:

@@ -116,6 +116,52 @@ def test_what_does_not_fit_the_sweep_is_refused_before_the_first_job(sweep: Swee
             sweep(distance, *words)
 
 
+def test_successive_halving_trains_the_best_settings_for_longer(sweep: Sweep) -> None:
+    halved = ("tune.trials=9", "tune.halving=3", "trainer.max_epochs=-1", "trainer.max_steps=90", "seed=0")
+    ran = sweep(distance, *halved, "model=rnn,gru")
+    for name in ("rnn", "gru"):
+        own = [c for c in ran if c.model.name == name]
+        by_length = {
+            steps: [c for c in own if c.trainer.max_steps == steps and c.tune.stage != "final"]
+            for steps in (10, 30, 90)
+        }
+        assert [len(found) for found in by_length.values()] == [9, 3, 1]
+        best = sorted(by_length[10], key=distance)
+        assert {c.tune.number for c in by_length[30]} == {c.tune.number for c in best[:3]}
+        assert by_length[90][0].optimizer.lr == best[0].optimizer.lr
+        assert [c.tune.stage for c in (*by_length[30], *by_length[90])] == ["rung"] * 3 + ["trial"]
+        (final,) = (c for c in own if c.tune.stage == "final")
+        assert (final.optimizer.lr, final.trainer.max_steps) == (best[0].optimizer.lr, 90)
+    assert sweep(distance, *halved, "model=rnn,gru") == []
+
+
+def test_halving_goes_on_after_a_stop(sweep: Sweep) -> None:
+    halved = ("tune.trials=9", "tune.halving=3", "trainer.max_epochs=9", "seed=0")
+
+    def breaks(cfg: DictConfig) -> float:
+        if cfg.trainer.max_epochs == 3:
+            raise OSError("disk full")
+        return distance(cfg)
+
+    with pytest.raises(SweepFailed, match="3 trials failed"):
+        sweep(breaks, *halved)
+    assert [c.trainer.max_epochs for c in sweep(distance, *halved)] == [3, 3, 3, 9, 9]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("tune=tpe", "tune.halving=3"), "allowed: with tune=random"),
+        (("tune.halving=5",), "at most tune.trials, 4"),
+        (("tune.halving=2", "trainer.max_epochs=3"), "less than an epoch"),
+        (("tune.halving=1",), "tune.halving: given 1"),
+    ],
+)
+def test_halving_that_is_not_possible_is_refused(sweep: Sweep, words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        sweep(distance, *words)
+
+
 def test_equal_settings_are_one_run(sweep: Sweep) -> None:
     ran = sweep(distance, "tune.space={optimizer.lr:null,model.dropout:[0.0,0.3]}")
     assert sorted(c.model.dropout for c in ran if c.tune.stage == "trial") == [0.0, 0.3]

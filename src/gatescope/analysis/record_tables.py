@@ -30,7 +30,8 @@ def build_tables(study: str, records: Sequence[RunRecord], notes: Sequence[str] 
         notes: Notes on the reading of the records.
     """
     notes = list(notes)
-    everything = _without_superseded(records, notes)
+    # Short trainings of successive halving are compared with nothing.
+    everything = _without_superseded([one for one in records if _stage(one) != "rung"] or records, notes)
     records = [record for record in everything if _stage(record) != "trial"]
     trials = [record for record in everything if _stage(record) == "trial"]
     if not records:

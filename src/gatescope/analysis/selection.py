@@ -149,6 +149,12 @@ def _tuned(tables: Tables) -> Selection:
         f"settings were tuned by {tune.get('sampler', 'a')} search, {int(trials.number.max()) + 1} trials a "
         f"variant: {len(trials)} runs, {minutes:.0f} minutes of computing"
     )
+    if halving := tune.get("halving"):
+        note = (
+            f"settings were tuned by random search with successive halving (one in {halving} goes on), "
+            f"{tune['trials']} trials a variant: {len(trials)} runs were trained in full, "
+            f"{minutes:.0f} minutes of computing without the short trainings"
+        )
     over = tuple(variants.tuned_keys(config))
     by = validated_metric(tables)
     return Selection(

@@ -43,6 +43,8 @@ def expected_best_scores(tables: Tables) -> pd.DataFrame:
     Raises:
         NoData: no variant has several settings with a score on validation.
     """
+    if any((tables.configs[one].get("tune") or {}).get("halving") for one in tables.runs.run_id):
+        raise NoData("after successive halving only the best settings have a score of a training in full")
     name = validation_metric(tables)
     sign = 1 if study.higher_is_better(tables, name) else -1
     table = _settings(tables, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -16,6 +16,7 @@ from gatescope.tracking.identity import digest, result_config, run_dir
 from gatescope.tracking.outcomes import first_line, monitored, monitored_value
 from gatescope.tracking.runfile import read_run
 from gatescope.tracking.variants import labels_of, leaves, value_text
+from gatescope.tuning import halving
 from gatescope.tuning.space import overrides
 from gatescope.tuning.trials import Trial, Trials
 
@@ -43,11 +44,13 @@ class Arm:
         name: Its label, such as "gru-none data=tweets".
         words: Its overrides, without the seed.
         trials: Its trials.
+        cfg: Config of one of its runs without tuning.
     """
 
     name: str
     words: list[str]
     trials: Trials
+    cfg: Mapping[str, Any]
 
 
 def tuned(jobs: Sequence[Job], tune: Mapping[str, Any], check: Check, run: Run) -> list[list[str]]:
@@ -66,7 +69,13 @@ def tuned(jobs: Sequence[Job], tune: Mapping[str, Any], check: Check, run: Run) 
     _check_seeds(jobs, tune)
     arms = _arms(jobs, tune)
     log.info("tuning: %d variants, %d trials each (%s)", len(arms), tune["trials"], tune["sampler"])
-    while batch := [(arm, trial) for arm in arms.values() for trial in arm.trials.open(tune["parallel"])]:
+    selected = _halved(list(arms.values()), tune, check, run) if tune["halving"] else None
+    while batch := [
+        (arm, trial)
+        for arm in arms.values()
+        for trial in arm.trials.open(tune["parallel"])
+        if selected is None or trial.number in selected[arm.name]
+    ]:
         _run_batch(batch, tune, check, run)
     for arm in arms.values():
         log.info("%s: %s", arm.name, _chosen(arm, tune))
@@ -95,7 +104,7 @@ def _arms(jobs: Sequence[Job], tune: Mapping[str, Any]) -> dict[tuple[str, ...],
     for (key, job), label in zip(by_key.items(), labels, strict=True):
         space = _space_of(job, tune, label.text)
         folder = run_dir(job.cfg).parent / FOLDER
-        arms[key] = Arm(label.text, list(key), _trials(job, tune, space, folder))
+        arms[key] = Arm(label.text, list(key), _trials(job, tune, space, folder), job.cfg)
     return arms
 
 
@@ -124,13 +133,56 @@ def _trials(job: Job, tune: Mapping[str, Any], space: Mapping[str, Any], folder:
     return Trials(folder / f"{name}.journal", name, tune["sampler"], tune["trials"], space, tune["seed"])
 
 
-def _run_batch(batch: Sequence[tuple[Arm, Trial]], tune: Mapping[str, Any], check: Check, run: Run) -> None:
-    """Run trials of all variants and record their results."""
+def _halved(
+    arms: Sequence[Arm], tune: Mapping[str, Any], check: Check, run: Run
+) -> dict[str, Collection[int]]:
+    """Run short trainings by successive halving, and return the numbers of the trials that go on, by arm.
+
+    All trials of the budget are compared, also those that have a result in full: a command that was stopped
+    goes on with the same ones.
+    """
+    if (why := halving.problem(tune, [arm.cfg for arm in arms])) is not None:
+        raise ConfigError([why])
+    left = {arm.name: {trial.number: trial for trial in arm.trials.all()} for arm in arms}
+    for share in halving.shares(tune["trials"], tune["halving"]):
+        batch = [(arm, trial) for arm in arms for trial in left[arm.name].values()]
+        values = _run_batch(batch, tune, check, run, share)
+        for arm in arms:
+            scores = {number: values[arm.name, number] for number in left[arm.name]}
+            left[arm.name] = {
+                number: left[arm.name][number] for number in halving.kept(scores, tune["halving"])
+            }
+            log.info("%s: of %d trials %d go on", arm.name, len(scores), len(left[arm.name]))
+    return {name: set(trials) for name, trials in left.items()}
+
+
+def _run_batch(
+    batch: Sequence[tuple[Arm, Trial]],
+    tune: Mapping[str, Any],
+    check: Check,
+    run: Run,
+    share: float | None = None,
+) -> dict[tuple[str, int], float | None]:
+    """Run trials of all variants and return their results, by arm and number.
+
+    Args:
+        batch: Arms and their trials.
+        tune: The config group `tune`.
+        check: Checks overrides and returns jobs.
+        run: Runs jobs.
+        share: Share of the length of training that is run; None for trials in full, whose results are kept in
+            their journals.
+
+    Raises:
+        TrialsFailed: Runs failed for a reason that another try may not have.
+    """
     numbers: dict[tuple[str, ...], int] = {}  # equal settings are one run, which has the first number
-    settings = [(*arm.words, *overrides(trial.params)) for arm, trial in batch]
+    short = {arm.name: [] if share is None else halving.shortened(arm.cfg, share) for arm, _ in batch}
+    settings = [(*arm.words, *short[arm.name], *overrides(trial.params)) for arm, trial in batch]
+    stage = "tune.stage=trial" if share is None else "tune.stage=rung"
     words = [
         [
-            (*own, f"seed={seed}", "tune.stage=trial", f"tune.number={numbers.setdefault(own, trial.number)}")
+            (*own, f"seed={seed}", stage, f"tune.number={numbers.setdefault(own, trial.number)}")
             for seed in tune["seeds"]
         ]
         for own, (_, trial) in zip(settings, batch, strict=True)
@@ -141,6 +193,7 @@ def _run_batch(batch: Sequence[tuple[Arm, Trial]], tune: Mapping[str, Any], chec
     log.info("trials: %d runs, %d finished already", len(jobs), len(jobs) - len(missing))
     errors = {run_dir(job.cfg): error for job, error in run(missing)}
     failed: list[str] = []
+    values: dict[tuple[str, int], float | None] = {}
     for (arm, trial), of_trial in zip(batch, words, strict=True):
         own_paths = [paths[one] for one in of_trial]
         lost = [
@@ -149,11 +202,14 @@ def _run_batch(batch: Sequence[tuple[Arm, Trial]], tune: Mapping[str, Any], chec
         if lost:
             failed.append(f"{arm.name}, trial {trial.number}: {first_line(lost[0])}")
             continue
-        arm.trials.tell(trial.number, _value(own_paths))
+        values[arm.name, trial.number] = _value(own_paths)
+        if share is None:
+            arm.trials.tell(trial.number, values[arm.name, trial.number])
     if failed:
         raise TrialsFailed(
             f"{len(failed)} trials failed; the same command runs them again\n" + "\n".join(failed)
         )
+    return values
 
 
 def _diverged(error: BaseException) -> bool:
@@ -179,7 +235,10 @@ def _chosen(arm: Arm, tune: Mapping[str, Any]) -> str:
     if (best := arm.trials.best) is None:
         raise TrialsFailed(f"{arm.name}: none of {tune['trials']} trials has a result on validation")
     settings = ", ".join(f"{key}={value_text(value)}" for key, value in best.params.items())
-    return f"best of {arm.trials.results} trials is number {best.number}: {settings}"
+    trials = f"{arm.trials.results} trials"
+    if tune["halving"]:
+        trials = f"{tune['trials']} trials, {arm.trials.results} of them in full,"
+    return f"best of {trials} is number {best.number}: {settings}"
 
 
 def _final(job: Job, arm: Arm | None) -> list[str]:

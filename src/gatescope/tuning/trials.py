@@ -77,6 +77,14 @@ class Trials:
         with self._lock:
             return self._propose() if self.sampler == "random" else self._ask(most)
 
+    def all(self) -> list[Trial]:
+        """Return all trials of a random search within the budget, with or without a result."""
+        with self._lock:
+            self._propose()
+            found = self._study.get_trials(deepcopy=False)
+        trials = [Trial(one.user_attrs[NUMBER], rounded(one.params, self.space)) for one in found]
+        return sorted((one for one in trials if one.number < self.budget), key=lambda one: one.number)
+
     def tell(self, number: int, value: float | None) -> None:
         """Record the result of a trial, unless it has one.
 
