@@ -49,8 +49,8 @@ log = logging.getLogger(__name__)
 
 
 def _is_for_users(record: logging.LogRecord) -> bool:
-    """Return whether to log a line of the joblib launcher: not that of all arguments of `Parallel`."""
-    return not str(record.msg).startswith("Joblib.Parallel(")
+    """Return whether to log a line of the joblib launcher, which has one for each job beside our progress."""
+    return record.levelno > logging.INFO
 
 
 WAIT_SECONDS = 0.5
