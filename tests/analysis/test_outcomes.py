@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from gatescope.analysis.comparison import compare
 from gatescope.analysis.outcomes import first_reached, half_lag, solved_share, steps_to_criterion
 from gatescope.analysis.report import write_report
+from gatescope.analysis.report.findings import lags
 from gatescope.analysis.runs import RecordSource
 from gatescope.config import ConfigError, check
 
@@ -98,6 +99,24 @@ def test_a_study_counts_the_seeds_that_solve_its_task(tmp_path: Path) -> None:
     assert "3 of 5 [0.15, 0.95]" in text
     row = next(line for line in text.splitlines() if line.startswith("| RNN | 0 of 5"))
     assert row.split("|")[-2].strip().startswith("< ")
+
+
+def test_the_title_of_a_study_of_lags_names_the_longest_lag_that_is_learnt(tmp_path: Path) -> None:
+    study = {"solved": {"metric": "test/accuracy", "at": 0.9}, "baseline": None}
+    solved = {"gru": (10, 10, 9), "lstm": (10, 9, 8), "irnn": (9, 2, 10), "rnn": (8, 0, 0)}
+    for cell, counts in solved.items():
+        for lag, count in zip((10, 40, 160), counts, strict=True):
+            for seed in range(10):
+                data = {"_target_": "gatescope.data.generated.copy.Copy", "lag": lag}
+                accuracy = 0.97 if seed < count else 0.2
+                write_run(tmp_path, f"{cell}-none", seed, study=study, accuracy=accuracy, data=data)
+    comparison = compare(RecordSource(tmp_path, "toy").tables())
+    # Clopper & Pearson's interval of 9 of 10 begins at 0.555, that of 8 of 10 at 0.444.
+    assert lags.learnt(comparison) == {"rnn-none": 0, "irnn-none": 10, "gru-none": 160, "lstm-none": 40}
+    assert lags.title(comparison) == (
+        "GRU learns a lag of 160 steps; LSTM learns a lag of 40 steps; IRNN learns a lag of 10 steps; "
+        "RNN learns not even a lag of 10"
+    )
 
 
 def test_a_study_declares_when_a_run_is_solved(config: Compose) -> None:

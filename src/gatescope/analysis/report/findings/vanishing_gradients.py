@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from gatescope.analysis import words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.gradient_flow import END, START
-from gatescope.analysis.report.findings import Findings, horizon
+from gatescope.analysis.report.findings import Findings, horizon, lags
 from gatescope.analysis.report.findings import comparison as variants
 from gatescope.analysis.report.findings.headline import sentences, title
 from gatescope.analysis.report.numbers import interval, join_words, number
@@ -42,7 +42,8 @@ def findings(comparison: Comparison) -> Findings:
     figure = FIGURES[comparison.contenders.runs.lag.nunique() < 2]
     last = known[-1]
     headline = f"{_headline(flow, last)} {sentences(comparison)}"
-    return Findings(_title(flow, last), headline, [*paragraphs, *general], figure)
+    own_title = lags.title(comparison) or _title(flow, last)
+    return Findings(own_title, headline, [*paragraphs, *general], figure)
 
 
 def _title(flow: GradientFlow, condition: str) -> str:
