@@ -11,8 +11,8 @@ from gatescope.analysis.statistics import MIN_SEEDS
 def learnt(comparison: Comparison) -> dict[str, float]:
     """Return the longest lag that each variant learns with all shorter ones; 0 where it learns none.
 
-    A lag is learnt where the interval of the share of seeds that solve the task lies above one half. Empty where
-    a study declares no `study.solved`, or has fewer than two lags or too few seeds.
+    A lag is learnt where the interval of the share of seeds that solve the task lies above one half. Empty
+    where a study declares no `study.solved`, or has fewer than two lags or too few seeds.
     """
     found, runs = comparison.outcomes, comparison.contenders.runs
     by_lag = runs.dropna(subset=["lag"]).drop_duplicates("lag").sort_values("lag")
