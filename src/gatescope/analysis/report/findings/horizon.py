@@ -25,7 +25,7 @@ def _text(found: Horizon) -> str:
     short = found.runs[found.runs.reach < found.runs.lag]
     solved = int(short.solved.sum())
     within = "" if math.isnan(found.auc_within) else f", {number(found.auc_within)} between runs of one lag"
-    better = "better" if found.brier < found.brier_of_lag else "no better"
+    better = "better" if found.brier < found.brier_of_lag else "worse"
     return (
         "**Does the reach before training predict what is learnt?** "
         f"The gradient reaches less far than the lag in {len(short)} of {len(found.runs)} runs before "

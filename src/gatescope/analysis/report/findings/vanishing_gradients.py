@@ -41,7 +41,7 @@ def findings(comparison: Comparison) -> Findings:
         return Findings(title(comparison), sentences(comparison), [*paragraphs, *general], variants.FIGURE)
     figure = FIGURES[comparison.contenders.runs.lag.nunique() < 2]
     last = known[-1]
-    headline = f"{_headline(flow, last)} {sentences(comparison)}"
+    headline = f"{_headline(flow, last).rstrip()} {sentences(comparison)}"
     own_title = lags.title(comparison) or _title(flow, last)
     return Findings(own_title, headline, [*paragraphs, *general], figure)
 
