@@ -81,19 +81,23 @@ class Traced(Tables):
 
 
 def _traced_texts(find: Callable[[str], Texts | None], used: Used) -> Callable[[str], Texts | None]:
+    """Return a function that notes the texts; those that are known already are not read again."""
+
     def find_texts(run_id: str) -> Texts | None:
-        texts = find(run_id)
-        if texts is None:
+        seen = used.texts.get(run_id)
+        texts = find(run_id) if seen is None else None
+        if seen is None and texts is None:
             used.texts[run_id] = None
             return None
-        seen = used.texts.get(run_id) or {}
-        used.texts[run_id] = seen
+        seen = used.texts[run_id] = seen or {}
 
         def noted(ids: Iterable[int]) -> list[str]:
             ids = [int(i) for i in ids]
-            found = texts(ids)
-            seen.update(zip(ids, found, strict=True))
-            return found
+            if missing := [i for i in ids if i not in seen]:
+                read = texts or find(run_id)
+                assert read is not None, "the data of a run that had texts"
+                seen.update(zip(missing, read(missing), strict=True))
+            return [seen[i] for i in ids]
 
         return noted
 
