@@ -25,6 +25,8 @@ MAX_ROWS = 120
 """Rows of the numbers under a figure; the CSV has all of them."""
 MAX_SVG = 60_000
 """Bytes of an embedded SVG; a larger figure is embedded as PNG if that is smaller, to keep the page small."""
+LONG_CELL = re.compile(r"<td>(?=[^<]{25,}</td>)")
+"""A cell of several words, which gets some width on a narrow screen."""
 TOGETHER = {
     re.compile(r"\[([^][<>\s]+), ([^][<>\s]+)\]"): "[\\1,\u00a0\\2]",
     re.compile(r"\b(\d+) of (\d+)\b"): "\\1\u00a0of\u00a0\\2",
@@ -62,7 +64,7 @@ class ThinnedTable:
 def markdown(text: str) -> Markup:
     """Render Markdown as HTML; HTML within it is escaped."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    html = unbroken(parser.render(text))
+    html = LONG_CELL.sub('<td class="words">', unbroken(parser.render(text)))
     scroll = '<div class="scroll" role="group" tabindex="0" aria-label="Table of findings"><table>'
     return Markup(html.replace("<table>", scroll).replace("</table>", "</table></div>"))
 
