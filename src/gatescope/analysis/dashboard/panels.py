@@ -126,9 +126,10 @@ def _swept_panels(tables: Tables) -> Iterator[Any]:
     keys, primary = group_keys(tables), study.primary(tables)
     if keys == [VARIANT]:
         return
+    title = f"{words.capital(words.metric(primary))} by swept keys"
     columns = [wr.ParallelCoordinatesPlotColumn(metric=wr.Config(key)) for key in keys]
     metric = wr.ParallelCoordinatesPlotColumn(metric=wr.SummaryMetric(primary))
-    yield wr.ParallelCoordinatesPlot(title=f"{words.capital(words.metric(primary))} by swept keys", columns=[*columns, metric])
+    yield wr.ParallelCoordinatesPlot(title=title, columns=[*columns, metric])
     yield wr.ParameterImportancePlot(with_respect_to=primary)
 
 

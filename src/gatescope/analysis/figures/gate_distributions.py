@@ -37,7 +37,8 @@ def caption(comparison: Comparison) -> str:
         "which a gate of the first layer has this value, relative to the most frequent value of the column; "
         f"thick line: median, thin lines: 10 and 90 % quantiles. Histograms of {seed_text(table)} are "
         "pooled; one variant per cell. The update gate is the share of the candidate that is written, "
-        "“share kept” that of the old state (the forget gate of an LSTM); candidates and states lie between −1 and 1."
+        "“share kept” that of the old state (the forget gate of an LSTM); candidates and states lie between "
+        "−1 and 1."
     )
 
 
