@@ -84,12 +84,13 @@ def _traced_texts(find: Callable[[str], Texts | None], used: Used) -> Callable[[
     """Return a function that notes the texts; those that are known already are not read again."""
 
     def find_texts(run_id: str) -> Texts | None:
-        seen = used.texts.get(run_id)
-        texts = find(run_id) if seen is None else None
-        if seen is None and texts is None:
+        earlier = used.texts.get(run_id)
+        texts = find(run_id) if earlier is None else None
+        if earlier is None and texts is None:
             used.texts[run_id] = None
             return None
-        seen = used.texts[run_id] = seen or {}
+        seen: dict[int, str] = earlier or {}
+        used.texts[run_id] = seen
 
         def noted(ids: Iterable[int]) -> list[str]:
             ids = [int(i) for i in ids]
