@@ -88,9 +88,9 @@ def test_the_errors_of_trained_runs_with_their_texts(config: Compose, tmp_path: 
 
 
 def test_data_are_read_for_texts_that_are_shown(tmp_path: Path) -> None:
-    for number, (inputs, accuracy) in enumerate((("tokens", 0.7), ("features", 0.7), ("tokens", 1.0))):
+    for number, inputs, accuracy in ((10, "tokens", 0.7), (20, "features", 0.7), (30, "tokens", 1.0)):
         for seed in range(2):
-            folder = write_run(tmp_path, "gru-none", seed, data={"name": f"data {number}"})
+            folder = write_run(tmp_path, "gru-none", seed, data={"lag": number})
             columns = write_predictions(folder, seed)
             if accuracy == 1.0:
                 columns["prediction"] = columns["target"]
@@ -98,15 +98,15 @@ def test_data_are_read_for_texts_that_are_shown(tmp_path: Path) -> None:
             record = json.loads((folder / "run.json").read_text())
             record["task"]["inputs"] = inputs
             (folder / "run.json").write_text(json.dumps(record))
-    read: list[str] = []
+    read: list[int] = []
 
     def texts(config: dict[str, Any], predictions: pd.DataFrame) -> Any:
-        read.append(config["data"]["name"])
+        read.append(config["data"]["lag"])
         return lambda ids: [f"text {i}" for i in ids]
 
     source = RecordSource(tmp_path, "toy")
     folder = write_report(source, tmp_path / "out", False, ["metric_by_variant"], texts).parent
-    assert read == ["data 0"], "neither a series nor a test without errors"
+    assert read == [10], "neither a series nor a test without errors"
     errors = pd.read_csv(folder / "tables" / "errors.csv")
     assert errors.groupby("condition").text.count().sort_values().tolist() == [0, 20]
 
