@@ -91,7 +91,7 @@ def test_the_brier_score_is_summed_over_classes(table: pd.DataFrame) -> None:
 
 def test_the_worst_errors_are_those_of_most_seeds(tmp_path: Path) -> None:
     runs = [pd.DataFrame(write_predictions(tmp_path, seed)) for seed in range(5)]
-    table = errors.worst_over_seeds(runs, 10, lambda ids: [f"text {i}" for i in ids])
+    table = errors.with_texts(errors.worst_over_seeds(runs, 10), lambda ids: [f"text {i}" for i in ids])
     assert {118, 119} <= set(table.id[table.wrong == 5])
     assert table.wrong.is_monotonic_decreasing
     assert (table.runs == 5).all()

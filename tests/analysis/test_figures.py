@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import rgb_to_hsv, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -84,6 +85,23 @@ def check_drawn(name: str, comparison: Comparison, n: str) -> None:
     assert module.TITLE
     for width in (None, style.COLUMN, style.TWO_COLUMNS):
         check_legible(module.draw(comparison, width), width)
+
+
+@pytest.mark.parametrize("name", [*COMPARISON, *VANISHING])
+def test_a_colour_is_that_of_a_variant(name: str, toy: Path, vanishing: Comparison) -> None:
+    comparison = toy_comparison(toy) if name in COMPARISON else vanishing
+    styles = style.styles_of(comparison.recorded.runs.variant)
+    for axes in load(name).draw(comparison).axes:
+        named = axes.get_title("left").partition(":")[0]
+        known = {one.color for one in styles.values() if named in ("", one.label)} or {
+            one.color for one in styles.values()
+        }
+        lines = {to_hex(line.get_color()) for line in axes.lines}
+        assert {color for color in lines if saturation(color) > 0.1} <= known, (name, named)
+
+
+def saturation(color: str) -> float:
+    return float(rgb_to_hsv(to_rgb(color))[1])
 
 
 def check_legible(figure: Figure, asked: float | None) -> None:

@@ -48,7 +48,10 @@ def test_the_report_needs_no_records(records: Path, tmp_path: Path) -> None:
     root = tmp_path / "runs"
     shutil.copytree(records, root)
 
+    read: list[int] = []
+
     def texts(config: object, predictions: pd.DataFrame) -> object:
+        read.append(len(predictions))
         return lambda ids: [f"text {i}" for i in ids]
 
     def write(freeze: bool) -> dict[str, bytes]:
@@ -57,6 +60,7 @@ def test_the_report_needs_no_records(records: Path, tmp_path: Path) -> None:
         return content(folder)
 
     drawn, of_frozen = write(False), write(True)
+    assert len(read) == 2 + 2, "once a variant in each report, although a frozen one is drawn twice"
     shutil.rmtree(root)
     for name in ("README.md", "report.html"):  # they say that the tables are frozen
         assert len(of_frozen[name]) > len(drawn[name])

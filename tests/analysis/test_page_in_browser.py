@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from browser import LOOKS, Browser, Page, launched, needs_chromium, serious_violations, silent_page
-from conftest import first_few
+from conftest import ROOT, first_few
 
+from gatescope.analysis.frozen import FILE, FrozenSource
 from gatescope.analysis.report import write_report
 from gatescope.analysis.runs import RecordSource
 
@@ -58,6 +59,22 @@ def test_every_figure_is_shown(page: Page) -> None:
     last = page.locator("main > p.note").last.inner_text()
     assert last.startswith("Left out: Vanishing curves: no finished run has")
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
+
+def test_tables_of_a_study_fit(browser: Browser, tmp_path: Path) -> None:
+    """On a wide screen no table is cut; on a narrow one they scroll in their boxes, and the page does not."""
+    folder = tmp_path / "recipe_series"  # its table of variants has the most columns
+    source = FrozenSource(ROOT / "reports" / folder.name / FILE)
+    write_report(source, tmp_path, paper=False, figures=["metric_by_variant"])
+    for width in (1400, 400):
+        with silent_page(browser, width, "light") as page:
+            page.goto((folder / "report.html").as_uri())
+            page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            boxes = page.locator(".scroll")
+            assert boxes.count() >= 6
+            cut = "all => all.filter(b => b.scrollWidth > b.clientWidth + 1).map(b => b.ariaLabel)"
+            assert bool(found := boxes.evaluate_all(cut)) == (width == 400), found
 
 
 def test_the_first_screen_holds_finding_figure_and_sentences(browser: Browser, report: Path) -> None:

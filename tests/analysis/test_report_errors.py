@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from gatescope.analysis.report import write_report
 from gatescope.analysis.runs import RecordSource
 from gatescope.run import run
 from gatescope.texts import texts_of
+from gatescope.tracking import predictions
 
 from .conftest import write_predictions, write_run
 
@@ -83,6 +85,30 @@ def test_the_errors_of_trained_runs_with_their_texts(config: Compose, tmp_path: 
     assert 0 < score["brier/mean"] < 2
     for name in ("confusion_matrix.png", "calibration.png"):
         assert (folder / name).exists()
+
+
+def test_data_are_read_for_texts_that_are_shown(tmp_path: Path) -> None:
+    for number, inputs, accuracy in ((10, "tokens", 0.7), (20, "features", 0.7), (30, "tokens", 1.0)):
+        for seed in range(2):
+            folder = write_run(tmp_path, "gru-none", seed, data={"lag": number})
+            columns = write_predictions(folder, seed)
+            if accuracy == 1.0:
+                columns["prediction"] = columns["target"]
+                (folder / "predictions.csv").write_bytes(predictions.encode(columns)[1])
+            record = json.loads((folder / "run.json").read_text())
+            record["task"]["inputs"] = inputs
+            (folder / "run.json").write_text(json.dumps(record))
+    read: list[int] = []
+
+    def texts(config: dict[str, Any], predictions: pd.DataFrame) -> Any:
+        read.append(config["data"]["lag"])
+        return lambda ids: [f"text {i}" for i in ids]
+
+    source = RecordSource(tmp_path, "toy")
+    folder = write_report(source, tmp_path / "out", False, ["metric_by_variant"], texts).parent
+    assert read == [10], "neither a series nor a test without errors"
+    errors = pd.read_csv(folder / "tables" / "errors.csv")
+    assert errors.groupby("condition").text.count().sort_values().tolist() == [0, 20]
 
 
 @pytest.mark.slow

@@ -172,12 +172,11 @@ def worst_errors(predictions: pd.DataFrame, count: int, texts: Texts | None = No
     """
     names = [str(name) for name in predictions if not str(name).startswith("p(") and name != "also"]
     table = predictions[names].iloc[worst(predictions, count)]
-    return _with_texts(table.reset_index(drop=True), texts)
+    table = table.reset_index(drop=True)
+    return table if texts is None else with_texts(table, texts)
 
 
-def worst_over_seeds(
-    predictions: Sequence[pd.DataFrame], count: int, texts: Texts | None = None
-) -> pd.DataFrame:
+def worst_over_seeds(predictions: Sequence[pd.DataFrame], count: int) -> pd.DataFrame:
     """Return the examples that most runs predict wrongly, the worst first.
 
     A regression, and a task with several outputs per time step, has no wrong predictions: their examples are
@@ -186,11 +185,10 @@ def worst_over_seeds(
     Args:
         predictions: Predictions of each run on the same test split.
         count: Most examples that are returned.
-        texts: Returns the texts of examples; without it there is no column text.
 
     Returns:
-        Columns id, wrong (number of runs), runs (number of all runs), loss (mean), target, prediction (the
-        most frequent, or the mean) and text.
+        Columns id, wrong (number of runs), runs (number of all runs), loss (mean), target and prediction (the
+        most frequent, or the mean).
     """
     pair = ("targets", "predictions") if labels(predictions[0]) else ("target", "prediction")
     columns = [name for name in ("id", "loss", *pair) if name in predictions[0]]
@@ -215,7 +213,7 @@ def worst_over_seeds(
         table["target"] = [by_id[pair[0]].get_group(i).iloc[0] for i in table.id]
         table["prediction"] = [_typical(by_id[pair[1]].get_group(i)) for i in table.id]
     table = table.drop(columns=["badness"] if has_wrong else ["badness", "wrong"])
-    return _with_texts(table.reset_index(drop=True), texts)
+    return table.reset_index(drop=True)
 
 
 def same_examples(predictions: Sequence[pd.DataFrame]) -> bool:
@@ -234,8 +232,14 @@ def _typical(values: pd.Series) -> Any:
     return values.mean() if values.dtype.kind in "fi" else values.value_counts().index[0]
 
 
-def _with_texts(table: pd.DataFrame, texts: Texts | None) -> pd.DataFrame:
-    return table if texts is None else table.assign(text=texts([int(i) for i in table.id]))
+def with_texts(table: pd.DataFrame, texts: Texts) -> pd.DataFrame:
+    """Return a table of examples with the column text.
+
+    Args:
+        table: Column id.
+        texts: Returns the texts of examples.
+    """
+    return table.assign(text=texts([int(i) for i in table.id]))
 
 
 @dataclass(frozen=True)

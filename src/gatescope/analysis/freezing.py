@@ -81,19 +81,24 @@ class Traced(Tables):
 
 
 def _traced_texts(find: Callable[[str], Texts | None], used: Used) -> Callable[[str], Texts | None]:
+    """Return a function that notes the texts; those that are known already are not read again."""
+
     def find_texts(run_id: str) -> Texts | None:
-        texts = find(run_id)
-        if texts is None:
+        earlier = used.texts.get(run_id)
+        texts = find(run_id) if earlier is None else None
+        if earlier is None and texts is None:
             used.texts[run_id] = None
             return None
-        seen = used.texts.get(run_id) or {}
+        seen: dict[int, str] = earlier or {}
         used.texts[run_id] = seen
 
         def noted(ids: Iterable[int]) -> list[str]:
             ids = [int(i) for i in ids]
-            found = texts(ids)
-            seen.update(zip(ids, found, strict=True))
-            return found
+            if missing := [i for i in ids if i not in seen]:
+                read = texts or find(run_id)
+                assert read is not None, "the data of a run that had texts"
+                seen.update(zip(missing, read(missing), strict=True))
+            return [seen[i] for i in ids]
 
         return noted
 

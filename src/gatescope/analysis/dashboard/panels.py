@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gatescope.analysis import study
+from gatescope.analysis import study, words
 from gatescope.analysis.dashboard.workspaces import wr
 from gatescope.analysis.tables import Tables
 from gatescope.instruments.measurements import chart_of
@@ -95,19 +95,14 @@ def group_keys(tables: Tables) -> list[str]:
     return [VARIANT, *(PLACES.get(key, key) for key in axes)]
 
 
-def words(name: str) -> str:
-    """Return a logged name as a title: "test/macro_f1" becomes "Test macro f1"."""
-    return name.replace("/", " ").replace("_", " ").capitalize()
-
-
 def _finding_panels(tables: Tables) -> Iterator[Any]:
     """Yield what the study found: test metric, curves, confusion matrix and cost, grouped over seeds."""
     keys, logged = group_keys(tables), _logged(tables)
     primary = wr.SummaryMetric(study.primary(tables))
-    title = words(str(primary.name))
+    title = words.capital(words.metric(str(primary.name)))
     yield wr.BarPlot(title=f"{title} by variant", metrics=[primary], **_grouping("stderr", keys))
     validation = f"validation/{str(primary.name).rpartition('/')[2]}"
-    for curves in (Curves(words(validation), (re.escape(validation),), ""), *CURVES):
+    for curves in (Curves(words.capital(words.metric(validation)), (re.escape(validation),), ""), *CURVES):
         if names := _drawn(curves, logged):
             yield _line(curves.title, names, keys, curves.unit or None, curves.log)
     if len(tables.task.get("labels") or ()) > 1 and tables.task.get("kind") == "classification":
@@ -131,9 +126,10 @@ def _swept_panels(tables: Tables) -> Iterator[Any]:
     keys, primary = group_keys(tables), study.primary(tables)
     if keys == [VARIANT]:
         return
+    title = f"{words.capital(words.metric(primary))} by swept keys"
     columns = [wr.ParallelCoordinatesPlotColumn(metric=wr.Config(key)) for key in keys]
     metric = wr.ParallelCoordinatesPlotColumn(metric=wr.SummaryMetric(primary))
-    yield wr.ParallelCoordinatesPlot(title=f"{words(primary)} by swept keys", columns=[*columns, metric])
+    yield wr.ParallelCoordinatesPlot(title=title, columns=[*columns, metric])
     yield wr.ParameterImportancePlot(with_respect_to=primary)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -12,13 +11,14 @@ from matplotlib.ticker import MaxNLocator
 from gatescope.analysis import study, style, words
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.figures.base import Curves
-from gatescope.analysis.figures.drawing import band, canvas, legend, panel_title, panels, per_row
+from gatescope.analysis.figures.drawing import band, canvas, frame, legend, panel_title, panels, per_row
 from gatescope.analysis.figures.summaries import (
     MAX_CONDITIONS,
     evenly_spaced,
     omitted_conditions,
     readable_name,
 )
+from gatescope.analysis.intervals import scale_of
 from gatescope.analysis.statistics import LEVEL_TEXT
 from gatescope.analysis.tables import count_text
 from gatescope.analysis.trials import expected_best_scores, validation_metric
@@ -58,7 +58,7 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
     conditions = evenly_spaced(study.conditions(table), MAX_CONDITIONS)
     width = width or (style.COLUMN if len(conditions) == 1 else style.TWO_COLUMNS)
     columns = min(len(conditions), per_row(width, 2.0))
-    styles = style.styles_of(table.variant)
+    styles, metric = style.styles_of(table.variant), validation_metric(comparison.recorded)
     with canvas(width, 0.5 + 1.7 * math.ceil(len(conditions) / columns)) as figure:
         grid = panels(figure, len(conditions), columns, common_y=False)
         for place, (axes, condition) in enumerate(zip(grid, conditions, strict=True)):
@@ -66,14 +66,11 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
                 own, curve = styles[str(variant)], part.set_index("trials")
                 band(axes, curve, own.color)
                 axes.plot(curve.index, curve["mean"], **own.points | own.line, markevery=[0, -1])
-            # Bands do not count for the limits by themselves.
-            bounds = table[table.condition == condition][["mean", "low", "high"]].to_numpy()
-            axes.update_datalim([(1, np.nanmin(bounds)), (1, np.nanmax(bounds))])
-            axes.autoscale_view()
+            frame([axes], scale_of(metric))
             panel_title(axes, words.condition(condition))
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             axes.set_xlabel("settings tried")
             if place % columns == 0:
-                axes.set_ylabel(readable_name(validation_metric(comparison.recorded)))
+                axes.set_ylabel(readable_name(metric))
         legend(figure, table.variant)
     return figure

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from gatescope.analysis import study, style, words
 from gatescope.analysis.comparison import Comparison
-from gatescope.analysis.figures.drawing import canvas, panel_title, per_row
+from gatescope.analysis.figures.drawing import canvas, legend, panel_title, per_row
 from gatescope.analysis.figures.summaries import (
     condition_text,
     evenly_spaced,
@@ -23,6 +25,8 @@ from gatescope.analysis.tables import NoData
 TITLE = "Gate distributions over training"
 LEVELS = (0.1, 0.5, 0.9)
 MAX_TICKS = 3
+OUTLINE = withStroke(linewidth=2.6, foreground="white")
+"""Behind each line, so that a dark one is visible on a dark shade."""
 
 
 def caption(comparison: Comparison) -> str:
@@ -31,9 +35,10 @@ def caption(comparison: Comparison) -> str:
     return (
         f"Shade: number of units and valid positions of the batch of the probe{condition_text(table)} at "
         "which a gate of the first layer has this value, relative to the most frequent value of the column; "
-        f"lines: 10, 50 and 90 % quantiles. Histograms of {seed_text(table)} are pooled; one variant per "
-        "cell. The update gate is the share of the candidate that is written, “share kept” that of the old "
-        "state (the forget gate of an LSTM); candidates and states lie between −1 and 1."
+        f"thick line: median, thin lines: 10 and 90 % quantiles. Histograms of {seed_text(table)} are "
+        "pooled; one variant per cell. The update gate is the share of the candidate that is written, "
+        "“share kept” that of the old state (the forget gate of an LSTM); candidates and states lie between "
+        "−1 and 1."
     )
 
 
@@ -55,20 +60,22 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
     width = width or style.TWO_COLUMNS
     columns = min(max(map(len, shown.values())), per_row(width, 1.2))
     rows = [(v, own[at : at + columns]) for v, own in shown.items() for at in range(0, len(own), columns)]
-    with canvas(width, 0.4 + 1.3 * len(rows)) as figure:
+    styles = style.styles_of(variants)
+    with canvas(width, 0.7 + 1.3 * len(rows)) as figure:
         grid = figure.subplots(len(rows), columns, squeeze=False)
         for axes_row, (variant, own) in zip(grid, rows, strict=True):
             for axes, (gate, part) in zip(axes_row, own, strict=False):
-                _panel(axes, part)
+                _panel(axes, part, styles[variant].line)
                 panel_title(axes, f"{words.variant(style.split(variant)[0])}: {words.gate(gate)}")
             for axes in axes_row[len(own) :]:
                 axes.remove()
         figure.supxlabel("step", fontsize=style.RC["axes.labelsize"])
         figure.supylabel("value of the gate", fontsize=style.RC["axes.labelsize"])
+        legend(figure, variants, markers=False)
     return figure
 
 
-def _panel(axes: Axes, table: pd.DataFrame) -> None:
+def _panel(axes: Axes, table: pd.DataFrame, line: dict[str, Any]) -> None:
     columns = _columns(table)
     edges = columns[0][2]
     density = np.column_stack([counts / max(counts.max(), 1) for _, counts, _ in columns])
@@ -78,7 +85,7 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
     )
     for level in LEVELS:
         values = [_quantile(counts, bins, level) for _, counts, bins in columns]
-        axes.plot(values, color="#c8500a", linewidth=1.4 if level == 0.5 else 0.8)
+        axes.plot(values, **line, linewidth=1.4 if level == 0.5 else 0.8, path_effects=[OUTLINE])
     positions = [
         int(position) for position in evenly_spaced([str(i) for i in range(len(columns))], MAX_TICKS)
     ]

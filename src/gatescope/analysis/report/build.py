@@ -258,6 +258,7 @@ def _environment() -> Environment:
         report_tables.judgement,
         page.markdown,
         page.inline,
+        page.unbroken,
         page.script_json,
         words.variant,
         words.chosen,

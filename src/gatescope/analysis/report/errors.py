@@ -183,12 +183,16 @@ def _worst_errors(comparison: Comparison, group: errors.Group, notes: list[str])
     if not errors.same_examples(runs):
         notes.append(f"the seeds of {place} were not tested on the same examples: their errors are not shown")
         return None
-    texts = None
-    if comparison.tables.find_texts is not None:
-        texts = comparison.tables.find_texts(next(iter(group.runs)))
+    table = errors.worst_over_seeds(runs, MAX_ERRORS)
+    first = next(iter(group.runs))
+    # Data are read for texts that are shown: a series has none.
+    is_series = comparison.tables.tasks.get(first, {}).get("inputs") == "features"
+    if len(table) and not is_series and comparison.tables.find_texts is not None:
+        texts = comparison.tables.find_texts(first)
         if texts is None:
             notes.append(f"the texts of {group.condition or 'the test split'} are not available")
-    table = errors.worst_over_seeds(runs, MAX_ERRORS, texts)
+        else:
+            table = errors.with_texts(table, texts)
     return WorstErrors(group.variant, group.condition, table)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -24,6 +25,14 @@ MAX_ROWS = 120
 """Rows of the numbers under a figure; the CSV has all of them."""
 MAX_SVG = 60_000
 """Bytes of an embedded SVG; a larger figure is embedded as PNG if that is smaller, to keep the page small."""
+LONG_CELL = re.compile(r"<td>(?=[^<]{25,}</td>)")
+"""A cell of several words, which gets some width on a narrow screen."""
+TOGETHER = {
+    re.compile(r"\[([^][<>\s]+), ([^][<>\s]+)\]"): "[\\1,\u00a0\\2]",
+    re.compile(r"\b(\d+) of (\d+)\b"): "\\1\u00a0of\u00a0\\2",
+    re.compile(r"(<|&lt;) (?=\d)"): "\\1\u00a0",
+}
+"""What stays on one line of a cell, such as "[0.740, 0.751]", "3 of 5" and "< 0.001"."""
 KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
@@ -55,9 +64,16 @@ class ThinnedTable:
 def markdown(text: str) -> Markup:
     """Render Markdown as HTML; HTML within it is escaped."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    html = parser.render(text)
+    html = LONG_CELL.sub('<td class="words">', unbroken(parser.render(text)))
     scroll = '<div class="scroll" role="group" tabindex="0" aria-label="Table of findings"><table>'
     return Markup(html.replace("<table>", scroll).replace("</table>", "</table></div>"))
+
+
+def unbroken(text: str) -> str:
+    """Put spaces that do not break into what `TOGETHER` lists."""
+    for pattern, replacement in TOGETHER.items():
+        text = pattern.sub(replacement, text)
+    return text
 
 
 def inline(text: str) -> Markup:

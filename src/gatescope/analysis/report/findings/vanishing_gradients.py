@@ -107,21 +107,19 @@ def _method(seeds: int) -> str:
 
 
 def _table(reach: ByVariant, condition: str) -> str:
-    head = [
-        "variant",
-        *(f"{what}, {time}" for what in ("λ", "half-life", "reach") for time in (START, END)),
-        "n",
-    ]
+    """Return a row per variant; each cell has the value before training and the one after it."""
+    head = ["variant", "λ (nats per step)", "half-life (steps)", "reach (steps)", "n"]
     lines = []
     for variant, own in reach.items():
-        cells = [words.variant(variant)]
-        cells += [interval(own[time].rate, sign=True) for time in (START, END)]
-        cells += [_half_life(own[time].half_life) for time in (START, END)]
-        cells += [_reach(own[time]) for time in (START, END)]
-        cells.append(_seed_count(own))
-        lines.append(cells)
+        before, after = own[START], own[END]
+        cells = [
+            (interval(before.rate, sign=True), interval(after.rate, sign=True)),
+            (_half_life(before.half_life), _half_life(after.half_life)),
+            (_reach(before), _reach(after)),
+        ]
+        lines.append([words.variant(variant), *map(" → ".join, cells), _seed_count(own)])
     place = f"**{words.capital(words.condition(condition))}**\n\n" if condition else ""
-    return place + markdown(head, lines)
+    return f"{place}Each cell: {START} → {END}.\n\n{markdown(head, lines)}"
 
 
 def _seed_count(own: dict[str, SignalReach]) -> str:
