@@ -153,7 +153,11 @@ def write(section: ErrorSection | None, folder: Path) -> None:
     """Write the tables of the section; those that an older report wrote and this one does not are removed."""
     tables: dict[str, pd.DataFrame] = {}
     if section is not None:
-        worst = [one.table.assign(variant=one.variant, condition=one.condition) for one in section.worst]
+        worst = [
+            one.table.assign(variant=one.variant, condition=one.condition)
+            for one in section.worst
+            if len(one.table)
+        ]
         tables = {
             "confusion": section.confusion,
             "classes": section.classes,
