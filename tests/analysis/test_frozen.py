@@ -19,7 +19,7 @@ from gatescope.analysis.report import write_report
 from gatescope.analysis.runs import NoRuns, RecordSource
 from gatescope.commands.report import main
 
-from .conftest import write_predictions, write_run
+from .conftest import write_predictions, write_run, write_vanishing
 
 FIGURES = ["learning_curves", "calibration", "attention"]
 COMMITTED = sorted(path.parent for path in (ROOT / "reports").glob(f"*/{frozen.FILE}"))
@@ -76,6 +76,23 @@ def test_the_report_needs_no_records(records: Path, tmp_path: Path) -> None:
     archive = zipfile.ZipFile(path)
     assert set(pd.read_csv(archive.open("metrics.csv")).name) >= {"validation/accuracy", "test/accuracy"}
     assert len(pd.read_json(archive.open("runs.jsonl"), lines=True)) == 7
+
+
+def test_lags_of_curves_keep_all_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_vanishing(tmp_path, seeds=2, lags=(120,))
+    monkeypatch.setattr(freezing, "DIGITS", (2,))
+    source = RecordSource(tmp_path, "vanishing")
+    text = write_report(source, tmp_path / "out", False, ["vanishing_curves"], freeze=True).read_text()
+    assert "ValueError" not in text
+    path = tmp_path / "out" / "vanishing" / frozen.FILE
+    kept = FrozenSource(path).tables().measurements
+    before = source.tables().measurements
+
+    def lags(table: pd.DataFrame) -> set[tuple[float, ...]]:
+        return {tuple(row["x"]) for row in table.payload if row["kind"] == "curve"}
+
+    assert lags(kept) <= lags(before)
+    assert max(map(max, lags(kept))) > 100
 
 
 @pytest.mark.slow

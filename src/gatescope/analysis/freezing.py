@@ -210,10 +210,12 @@ def _lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def _rounded(value: Any, digits: int | None) -> Any:
-    """Return a JSON value with its numbers rounded."""
+    """Return a JSON value with its numbers rounded, except whole ones: lags and counts stay apart."""
     if digits is None:
         return value
     if isinstance(value, float):
+        if value.is_integer():
+            return value
         return float(f"{value:.{digits}g}")
     if isinstance(value, list):
         return [_rounded(one, digits) for one in value]

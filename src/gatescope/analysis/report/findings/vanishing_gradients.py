@@ -74,8 +74,14 @@ def _headline(flow: GradientFlow, condition: str) -> str:
     after = {variant: own[END] for variant, own in flow.reach[condition].items()}
     ranked = _ranked(after)
     shown = dict.fromkeys([*ranked[:1], *ranked[-1:]])
-    parts = [f"{_half_life(after[v].half_life)} steps in {words.prose(v)}" for v in shown]
-    text = f"After training{variants.under(condition)}, a gradient halves in {join_words(parts)}. "
+    lives = {v: after[v].half_life for v in shown}
+    parts = [
+        f"halves in {_half_life(life)} steps in {words.prose(v)}"
+        if life.mean < math.inf
+        else f"{_half_life(life)} in {words.prose(v)}"
+        for v, life in lives.items()
+    ]
+    text = f"After training{variants.under(condition)}, a gradient {join_words(parts)}. "
     growth = [f"×{_factor(one)} a step in {words.prose(v)}" for v, one in after.items() if one.grows]
     return (text if parts else "") + (f"It grows by {join_words(growth)}." if growth else "")
 
