@@ -12,8 +12,8 @@ from gatescope.analysis.figures.drawing import canvas, format_log_axis, legend
 from gatescope.analysis.outcomes import solved_share
 
 TITLE = "Reach before training and what is learnt"
-SPREAD = 0.012
-"""Vertical distance between points that would hide each other, as a share of the axis."""
+DODGE = 1.06
+"""Factor between the places of two variants of the same relative reach."""
 
 
 def caption(comparison: Comparison) -> str:
@@ -24,7 +24,8 @@ def caption(comparison: Comparison) -> str:
         "A point is an architecture at one lag: the median reach of its gradient before training, divided by "
         "the lag, and the share of its seeds that solve the task; bars: 95 % interval of that share "
         "(Clopper–Pearson). Dashed: reach = lag. Grey: logistic model of all runs. If the reach before "
-        f"training decided, points would be at 0 on the left of the dashed line and at 1 on its right.{lost}"
+        "training decided, points would be at 0 on the left of the dashed line and at 1 on its right. "
+        f"Variants are drawn side by side.{lost}"
     )
 
 
@@ -49,10 +50,10 @@ def draw(comparison: Comparison, width: float | None = None) -> Figure:
         axes.set_xscale("log")
         for place, (variant, look) in enumerate(style.styles_of(points.variant).items()):
             own = points[points.variant == variant]
-            share = own.share + SPREAD * (place - (points.variant.nunique() - 1) / 2)
+            shifted = own.relative_reach * DODGE ** (place - (points.variant.nunique() - 1) / 2)
             bars = np.abs(own[["low", "high"]].to_numpy().T - own.share.to_numpy())
             axes.errorbar(
-                own.relative_reach, share, yerr=bars, **look.points, markersize=4.5, elinewidth=0.7, zorder=5,
+                shifted, own.share, yerr=bars, **look.points, markersize=4.5, elinewidth=0.7, zorder=5,
             )  # fmt: skip
         x = np.geomspace(points.relative_reach.min() / 1.3, max(points.relative_reach.max(), 1.0) * 1.3, 200)
         axes.plot(x, comparison.horizon.probability(np.log(x)), color="#888888", linewidth=1.2, zorder=3)
