@@ -55,7 +55,7 @@ from gatescope.tracking.outcomes import RUNNING_ELSEWHERE, SweepFailed, is_finis
 log = logging.getLogger(__name__)
 
 FAILED, USAGE, INTERRUPTED, PREEMPTED = 1, 2, 130, 143
-OF_100 = frozenset({"test/bleu"})
+OF_100 = frozenset({"test/bleu", "test/chrf"})
 """Metrics from 0 to 100; all others that have a scale are from 0 to 1."""
 EXPECTED = (ValueError, OSError, RuntimeError)
 """Types of errors that this package raises with a message for the user; others show a traceback."""

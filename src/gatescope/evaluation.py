@@ -281,29 +281,30 @@ def _r2_interval(target: np.ndarray, error: np.ndarray) -> Estimate:
 def transduction_scores(predictions: pd.DataFrame, unit: str) -> dict[str, Estimate]:
     """Return exact_match, the error rate of the unit (edits / symbols of the targets), and what the unit has.
 
-    These are word_error_rate for phonemes, and bleu (0 to 100) and chrf for words, as in the test of a run.
+    These are word_error_rate for phonemes, and bleu and chrf (0 to 100) for words and subwords, as in the
+    test of a run.
 
     Args:
         predictions: Columns errors, symbols, target, prediction, and also: further accepted targets as JSON.
         unit: What a symbol is.
     """
+    from gatescope.training.text_metrics import error_rate_name, text_metrics
+
     n, symbols = len(predictions), int(predictions.symbols.sum())
     rate = float(predictions.errors.sum() / max(symbols, 1))
     wrong = int((predictions.errors > 0).sum())
     scores = {
         "exact_match": proportion_interval(n - wrong, n),
-        f"{unit}_error_rate": Estimate(rate, math.nan, math.nan, n),
+        error_rate_name(unit): Estimate(rate, math.nan, math.nan, n),
     }
     if unit == "phoneme":
         scores["word_error_rate"] = proportion_interval(wrong, n)
-    if unit == "word" and n:
-        from gatescope.training.transduction import word_metrics
-
+    if n and (metrics := text_metrics(unit)):
         accepted = [
             [str(first), *(json.loads(rest) if isinstance(rest, str) and rest else [])]
             for first, rest in zip(predictions.target, predictions.also, strict=True)
         ]
-        for name, metric in word_metrics().items():
+        for name, metric in metrics.items():
             metric.update([str(one) for one in predictions.prediction], accepted)
             scores[name] = Estimate(float(metric.compute()), math.nan, math.nan, n)
     return scores

@@ -60,7 +60,7 @@ class TaskSpec:
         padding_index: id of the padding token; None pads with 0.
         tolerance: a regression example counts as solved if its absolute error is below this value.
         target_vocabulary: the symbol of each target id of a transduction; entry END ends a target.
-        target_unit: what one target symbol is.
+        target_unit: what one target symbol is; scores of subwords count the words that they make up.
         multilabel: each of the K outputs is an independent label; targets are zeros and ones, (K,) per
             sequence for a classification and (T, K) for next_step.
         thresholds: probability above which each label of a multilabel classification is predicted; empty for
@@ -89,7 +89,7 @@ class TaskSpec:
     padding_index: int | None = None
     tolerance: float | None = None
     target_vocabulary: tuple[str, ...] = ()
-    target_unit: Literal["character", "phoneme", "word"] = "word"
+    target_unit: Literal["character", "phoneme", "word", "subword"] = "word"
     multilabel: bool = False
     thresholds: tuple[float, ...] = ()
     causal: bool = False

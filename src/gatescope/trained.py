@@ -231,11 +231,12 @@ class Trained:
         return Batch(padded, lengths, torch.zeros(len(rows), 1, dtype=torch.long), torch.arange(len(rows)))
 
     @torch.no_grad()
-    def answers(self, batch: Batch) -> list[Answer]:
+    def answers(self, batch: Batch, beam: int | None = None) -> list[Answer]:
         """Return an answer for each example of a batch.
 
         Args:
             batch: The batch, which is moved to the device of the model.
+            beam: Number of hypotheses of a transduction; None for that of the test of the run.
 
         Raises:
             DataError: The task has a prediction at every step.
@@ -243,7 +244,7 @@ class Trained:
         task, model = self.task, self.model
         batch = batch.to(model.device)
         if isinstance(model, Seq2Seq):
-            generated = model.generate(batch).symbols.tolist()
+            generated = model.generate(batch, beam or model.decoding.beam).symbols.tolist()
             return [Answer(symbols=self.symbol_names(row)) for row in generated]
         if task.kind == "next_step":
             raise DataError(

@@ -17,7 +17,7 @@ METRICS = {
     "bpc": "bits per character",
     "brier": "Brier score",
     "character_error_rate": "character error rate",
-    "chrf": "chrF",
+    "chrf": "chrF (%)",
     "exact_match": "exact match",
     "loss": "loss (nats)",
     "macro_f1": "macro F1",

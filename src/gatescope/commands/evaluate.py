@@ -54,7 +54,7 @@ from gatescope.commands.text_rows import (
     target_tokenizer,
     text_or_none,
 )
-from gatescope.data.encoding.tokenizers import make_tokenizer
+from gatescope.data.encoding.tokenizers import join_tokens, make_tokenizer
 from gatescope.data.errors import DataError
 from gatescope.data.files.labels import label_text, shorten, to_number
 from gatescope.data.files.number_form import Decimal, Thousands
@@ -260,12 +260,16 @@ def _edits(
     from gatescope.training.transduction import edits, nearest
 
     name = target_tokenizer(trained)
-    if name == "subwords":
-        raise UsageError(f"{trained.directory.name}: targets of subwords cannot be scored on another file")
-    split = make_tokenizer(name)
+    lower = bool(trained.config.data.get("lower"))
+
+    def as_target(text: str) -> str:
+        if name == "subwords":
+            return " ".join((text.lower() if lower else text).split())
+        return _spaced(make_tokenizer(name)(text))
+
     for accepted, answer in zip(targets, answers, strict=True):
-        found = _spaced(answer.symbols)
-        first, *rest = texts = [_spaced(split(text)) for text in accepted]
+        found = join_tokens(answer.symbols, name) if name == "subwords" else _spaced(answer.symbols)
+        first, *rest = texts = [as_target(text) for text in accepted]
         true = nearest(found, texts)
         counts = {"errors": edits(found, true), "symbols": len(true.split())}
         yield counts | {"target": first, "prediction": found, "also": json.dumps(rest) if rest else ""}

@@ -43,6 +43,7 @@ class BucketSampler(Sampler[list[int]]):
         rank: of this process.
         world_size: number of processes that share a batch.
         fixed: whether `set_epoch` is ignored, for `trainer.overfit_batches`.
+        further: (N,) a second length, such as that of the target, by which examples of one length are sorted.
 
     Raises:
         DataError: there are fewer examples, or the batch is smaller, than ranks.
@@ -58,7 +59,9 @@ class BucketSampler(Sampler[list[int]]):
         rank: int = 0,
         world_size: int = 1,
         fixed: bool = False,
+        further: np.ndarray | None = None,
     ) -> None:
+        self.further = lengths if further is None else further
         self.lengths, self.batch_size, self.seed, self.shuffle = lengths, batch_size, seed, shuffle
         self.pool, self.rank, self.world_size, self.fixed = pool, rank, world_size, fixed
         self.epoch = self.start = 0
@@ -99,7 +102,7 @@ class BucketSampler(Sampler[list[int]]):
         if self.shuffle:
             order, size = generator.permutation(order), self.batch_size * self.pool
         pools = [order[i : i + size] for i in range(0, len(order), size)]
-        by_length = [pool[np.argsort(self.lengths[pool], kind="stable")] for pool in pools]
+        by_length = [pool[np.lexsort((self.further[pool], self.lengths[pool]))] for pool in pools]
         batches = self._split_into_batches(np.concatenate(by_length))
         return [batches[i] for i in generator.permutation(len(batches))]
 

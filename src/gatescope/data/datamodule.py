@@ -22,6 +22,7 @@ from gatescope.data.encoding.tokenizers import join_tokens
 from gatescope.data.errors import DataError
 from gatescope.data.examples import Collate, Examples, Splits, collate
 from gatescope.data.fingerprint import differences, fingerprint
+from gatescope.data.ragged import Ragged
 from gatescope.sequences import Batch, Split, TaskSpec
 
 EVALUATION_FACTOR = 4
@@ -171,7 +172,7 @@ class SequenceData(pl.LightningDataModule):
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return loader(
             examples,
-            batch_sampler=self._sampler(split, examples.lengths),
+            batch_sampler=self._sampler(split, examples),
             collate_fn=Collate(examples, self.task.padding_index or 0),
             num_workers=self.workers,
             multiprocessing_context=_start_method() if self.workers else None,
@@ -181,11 +182,12 @@ class SequenceData(pl.LightningDataModule):
             generator=torch.Generator().manual_seed(self.order_seed),
         )
 
-    def _sampler(self, split: Split, lengths: np.ndarray) -> BucketSampler:
+    def _sampler(self, split: Split, examples: Examples) -> BucketSampler:
         # If batches continue one another, their size decides which example continues which.
         larger = split != "train" and not self.task.stateful
+        targets = examples.targets
         return self.sampler(
-            lengths,
+            examples.lengths,
             self.batch_size * (EVALUATION_FACTOR if larger else 1),
             # All runs on the same data evaluate the same batches, whatever their own seed.
             self.order_seed if split == "train" else self.seed,
@@ -194,6 +196,7 @@ class SequenceData(pl.LightningDataModule):
             self.trainer.global_rank if self.trainer else 0,
             self.trainer.world_size if self.trainer else 1,
             fixed=self.trainer is not None and self.trainer.overfit_batches > 0,  # type: ignore[attr-defined]
+            further=targets.lengths if isinstance(targets, Ragged) else None,
         )
 
     def train_dataloader(self) -> DataLoader[Any]:

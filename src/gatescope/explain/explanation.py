@@ -106,7 +106,7 @@ def explain(trained: Trained, batch: Batch, title: str, has_target: bool = False
     if len(batch.lengths) != 1:
         raise DataError(f"one example is explained at a time; given: {len(batch.lengths)}")
     batch = batch.to(trained.model.device)
-    (answer,) = trained.answers(batch)
+    (answer,) = trained.answers(batch, beam=1)  # the symbols whose probabilities are explained
     with undisturbed(trained.model):
         embedded = trained.model.embed(batch.inputs)
         states = trained.model.stack(embedded, batch.lengths)

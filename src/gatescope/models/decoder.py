@@ -7,15 +7,15 @@
 
 Source: Luong, Pham & Manning 2015, eqs. 5 to 7. Attention comes after the recurrence. Without input feeding,
 and with all symbols y_{u-1} given, each layer therefore runs its fused pass over all steps and attention is
-computed for all steps at once. Otherwise steps are computed one after another. m_t are the encoder's states,
-projected to the decoder's width where the widths differ.
+computed for all steps at once. With input feeding steps are computed one after another up to a_u, and p(y_u)
+at once. m_t are the encoder's states, projected to the decoder's width where the widths differ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from gatescope.cells.layer import RecurrentLayer
 from gatescope.cells.state import State
-from gatescope.models.attention import Attention, AttentionMemory, Pooling, Readout, last_state
+from gatescope.models.attention import Attention, Pooling, Readout, last_state
+from gatescope.models.decoder_state import DecoderOutput, DecoderState, Source
 from gatescope.models.embedding import scaled
 from gatescope.models.encoder import AttentionFactory
 from gatescope.models.stack import CellFactory
@@ -59,52 +60,6 @@ class Decoding:
     beam: Annotated[int, Field(ge=1)] = 1
     length_penalty: Annotated[float, Field(ge=0)] = 1.0
     max_length: Annotated[int, Field(ge=1)] = 100
-
-
-class Source(NamedTuple):
-    """The encoder's states as the decoder uses them.
-
-    Attributes:
-        memory: the states to attend to; None without attention.
-        context: (B, H), the pooled states; None with attention.
-    """
-
-    memory: AttentionMemory | None
-    context: Tensor | None
-
-    def select(self, rows: Tensor) -> Source:
-        """Select rows of the batch, with repetition allowed."""
-        memory = None if self.memory is None else AttentionMemory(*(part[rows] for part in self.memory))
-        return Source(memory, None if self.context is None else self.context[rows])
-
-
-class DecoderState(NamedTuple):
-    """The state of the decoder between two steps.
-
-    Attributes:
-        layers: the state of each layer.
-        attentional: (B, A), the attentional state.
-    """
-
-    layers: tuple[State, ...]
-    attentional: Tensor
-
-    def select(self, rows: Tensor) -> DecoderState:
-        """Select rows of the batch, with repetition allowed."""
-        layers = tuple(State(s.h[rows], None if s.c is None else s.c[rows]) for s in self.layers)
-        return DecoderState(layers, self.attentional[rows])
-
-
-class DecoderOutput(NamedTuple):
-    """The output of the decoder, for one step without the axis U.
-
-    Attributes:
-        logits: (B, U, V).
-        weights: (B, U, heads, T); None without attention.
-    """
-
-    logits: Tensor
-    weights: Tensor | None
 
 
 class Decoder(nn.Module):
@@ -191,7 +146,7 @@ class Decoder(nn.Module):
         return source, DecoderState(layers, initial.new_zeros(len(initial), self.combine.out_features))
 
     def forward(self, symbols: Tensor, source: Source, state: DecoderState) -> DecoderOutput:
-        """Compute all steps at once; not for input feeding.
+        """Compute all steps with these previous symbols; the output layer reads all steps at once.
 
         Args:
             symbols: (B, U), the symbol before each step.
@@ -199,9 +154,19 @@ class Decoder(nn.Module):
             state: as returned by `prepare`.
         """
         x = self.dropout(self.embedding(symbols))
-        for depth, (cell, initial) in enumerate(zip(self._cells, state.layers, strict=True)):
-            x = cell(x if depth == 0 else self.dropout(x), None, initial).h
-        attentional, weights = self._attend(x, source)
+        if self.input_feeding:
+            steps: list[Tensor] = []
+            rows: list[Tensor | None] = []
+            for x_u in x.unbind(1):
+                state, row = self._advance(x_u, source, state)
+                steps.append(state.attentional)
+                rows.append(row)
+            attentional = torch.stack(steps, 1)
+            weights = None if rows[0] is None else torch.stack(rows, 1)  # type: ignore[arg-type]
+        else:
+            for depth, (cell, initial) in enumerate(zip(self._cells, state.layers, strict=True)):
+                x = cell(x if depth == 0 else self.dropout(x), None, initial).h
+            attentional, weights = self._attend(x, source)
         return DecoderOutput(self.output(self.dropout(attentional)), weights)
 
     def step(
@@ -209,24 +174,33 @@ class Decoder(nn.Module):
     ) -> tuple[DecoderOutput, DecoderState]:
         """Compute one step.
 
+        A source may have K rows of symbols and state, one after another: the hypotheses of a beam.
+
         Args:
-            symbols: (B,), the previous symbols.
+            symbols: (B K,), the previous symbols.
             source: as returned by `prepare`.
             state: the state after the previous step.
 
         Returns:
-            Logits (B, V) with weights (B, heads, T), and the state for the next step.
+            Logits (B K, V) with weights (B K, heads, T), and the state for the next step.
         """
-        x = self.dropout(self.embedding(symbols))
+        state, weights = self._advance(self.dropout(self.embedding(symbols)), source, state)
+        return DecoderOutput(self.output(self.dropout(state.attentional)), weights), state
+
+    def _advance(self, x: Tensor, source: Source, state: DecoderState) -> tuple[DecoderState, Tensor | None]:
+        """Return the state after a step with these embedded symbols (B K, D), and its weights."""
         if self.input_feeding:
             x = torch.cat([x, state.attentional], dim=-1)
         layers: list[State] = []
         for cell, previous in zip(self._cells, state.layers, strict=True):
             layers.append(cell.step(self.dropout(x) if layers else x, previous))
             x = layers[-1].h
-        attentional, weights = self._attend(x, source)
-        output = DecoderOutput(self.output(self.dropout(attentional)), weights)
-        return output, DecoderState(tuple(layers), attentional)
+        grouped = x.unflatten(0, (source.rows, -1)) if len(x) != source.rows else x
+        attentional, weights = self._attend(grouped, source)
+        if grouped is not x:
+            attentional = attentional.flatten(0, 1)
+            weights = None if weights is None else weights.flatten(0, 1)
+        return DecoderState(tuple(layers), attentional), weights
 
     def _attend(self, h: Tensor, source: Source) -> tuple[Tensor, Tensor | None]:
         """Compute the attentional state (B, …, A) and the weights (B, …, heads, T) from h (B, …, H)."""

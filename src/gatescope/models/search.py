@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatescope.models.decoder import Decoder, DecoderState, Source
+from gatescope.models.decoder import Decoder
+from gatescope.models.decoder_state import DecoderState, Source
 from gatescope.sequences import END, IGNORE, first_answer
 
 
@@ -67,6 +68,9 @@ class _Beams(NamedTuple):
     def scores(self, length_penalty: float) -> Tensor:
         return self.total / self.written**length_penalty
 
+    def select(self, rows: Tensor) -> _Beams:
+        return _Beams(*(part[rows] for part in self))
+
 
 def beam_search(
     decoder: Decoder,
@@ -89,21 +93,28 @@ def beam_search(
         beam: number of hypotheses.
         length_penalty: exponent of the number of symbols in the score.
     """
-    batch = len(state.attentional)
-    rows = torch.arange(batch, device=state.attentional.device)
     greedy = greedy_search(decoder, source, state, limit, length_penalty)
-    repeated = rows.repeat_interleave(beam)
-    source, state = source.select(repeated), state.select(repeated)
+    batch, device = source.rows, state.attentional.device
+    found = Hypotheses(
+        torch.full((batch, limit), IGNORE, device=device), torch.full_like(greedy.scores, -torch.inf)
+    )
+    rows = torch.arange(batch, device=device)
+    state = state.select(rows.repeat_interleave(beam))
     beams = _initial_beams(state.attentional.view(batch, beam, -1)[..., 0])
-    last = torch.full_like(repeated, END)
-    while beams.symbols.shape[2] < limit and not bool((beams.ended | beams.total.isinf()).all()):
-        output, state = decoder.step(last, source, state)
-        log_p = torch.log_softmax(output.logits, dim=-1).view(batch, beam, -1)
-        beams, parents = _extend(beams, log_p, length_penalty)
-        state = state.select((rows[:, None] * beam + parents).flatten())
-        last = beams.symbols[..., -1].flatten()
-    scores, best = beams.scores(length_penalty).max(dim=1)
-    return _best_of(Hypotheses(beams.symbols[rows, best], scores), greedy)
+    while len(rows):
+        last = beams.symbols[..., -1] if beams.symbols.shape[2] else torch.full_like(beams.written, END)
+        output, state = decoder.step(last.flatten(), source, state)
+        beams, parents = _extend(beams, output.logits.unflatten(0, (-1, beam)), length_penalty)
+        width = beams.symbols.shape[2]
+        live = ~(beams.ended | beams.total.isinf()).all(1) & (width < limit)
+        rest, done = live.nonzero()[:, 0], (~live).nonzero()[:, 0]
+        if len(done):
+            scores, best = beams.scores(length_penalty)[done].max(dim=1)
+            found.symbols[rows[done], :width] = beams.symbols[done, best]
+            found.scores[rows[done]] = scores
+            rows, beams, source, parents = rows[rest], beams.select(rest), source.select(rest), parents[rest]
+        state = state.select((rest[:, None] * beam + parents).flatten())
+    return _best_of(found, greedy)
 
 
 def _initial_beams(like: Tensor) -> _Beams:
@@ -114,24 +125,32 @@ def _initial_beams(like: Tensor) -> _Beams:
     return _Beams(total, zeros, zeros.bool(), zeros[..., None][..., :0])
 
 
-def _extend(beams: _Beams, log_p: Tensor, length_penalty: float) -> tuple[_Beams, Tensor]:
+def _extend(beams: _Beams, logits: Tensor, length_penalty: float) -> tuple[_Beams, Tensor]:
     """Extend the hypotheses by one symbol and keep the best; an ended hypothesis stays as it is.
+
+    Only the K most probable symbols after each hypothesis can be among the best K.
 
     Args:
         beams: the hypotheses so far.
-        log_p: (B, K, V), log probability of each next symbol.
+        logits: (B, K, V), of each next symbol.
         length_penalty: exponent of the number of symbols in the score.
 
     Returns:
         The new hypotheses, and the index (B, K) of the hypothesis that each one extends.
     """
-    batch, beam, size = log_p.shape
-    log_p = log_p.masked_fill(beams.ended[..., None], -torch.inf)
-    log_p[..., END] = log_p[..., END].masked_fill(beams.ended, 0)
+    beam = logits.shape[1]
+    each = min(beam, logits.shape[2])
+    next_logits, next_symbols = logits.topk(each, dim=-1)
+    log_p = next_logits - logits.logsumexp(-1, keepdim=True)
+    # After its END a hypothesis has one continuation, END again with probability 1.
+    alone = torch.full_like(log_p, -torch.inf)
+    alone[..., 0] = 0
+    log_p = torch.where(beams.ended[..., None], alone, log_p)
+    next_symbols = next_symbols.masked_fill(beams.ended[..., None], END)
     totals = (beams.total[..., None] + log_p).flatten(1)
-    counts = (beams.written + ~beams.ended)[..., None].expand(batch, beam, size).flatten(1)
+    counts = (beams.written + ~beams.ended).repeat_interleave(each, dim=1)
     best = (totals / counts**length_penalty).topk(beam, dim=1).indices
-    parents, symbols = best // size, best % size
+    parents, symbols = best // each, next_symbols.flatten(1).gather(1, best)
     previous = beams.symbols.gather(1, parents[..., None].expand(-1, -1, beams.symbols.shape[2]))
     extended = _Beams(
         totals.gather(1, best),

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gatescope.models.decoder import Decoder, DecoderOutput, DecoderState, Decoding, Source, shift_right
+from gatescope.models.decoder import Decoder, Decoding, shift_right
+from gatescope.models.decoder_state import DecoderOutput, DecoderState, Source
 from gatescope.models.encoder import AttentionFactory, Prediction, SequenceModel
 from gatescope.models.search import Hypotheses, beam_search, greedy_search
 from gatescope.models.stack import CellFactory, RecurrentStack
@@ -104,18 +105,18 @@ class Seq2Seq(SequenceModel):
         return Prediction(output.logits, output.weights)
 
     def _decode(self, symbols: Tensor, source: Source, state: DecoderState) -> DecoderOutput:
-        """Decode with these previous symbols (B, U), all steps at once where that is possible."""
+        """Decode with these previous symbols (B, U), or with its own for a share of them."""
         share = 1.0
         if self.training and self.decoding.teacher_forcing < 1:
             share = teacher_forcing_share(self.updates, self.decoding)
-        if share == 1 and not self.decoding.input_feeding:
+        if share == 1:
             output: DecoderOutput = self.decoder(symbols, source, state)
             return output
         logits: list[Tensor] = []
         weights: list[Tensor] = []
         for u in range(symbols.shape[1]):
             previous = symbols[:, u]
-            if u and share < 1:
+            if u:
                 own = logits[-1].detach().argmax(-1)
                 previous = torch.where(
                     torch.rand(len(previous), device=previous.device) < share, previous, own

@@ -13,10 +13,12 @@ from gatescope.sequences import IGNORE, TaskSpec
 
 WEIGHTED = ("classification", "next_step", "tagging")
 """Kinds of tasks with classes."""
+SMOOTHED = (*WEIGHTED, "transduction")
+"""Kinds of tasks whose targets are one out of several."""
 
 
 def loss_options(options: Mapping[str, Any], task: TaskSpec, targets: Any) -> dict[str, Any]:
-    """Return the arguments of the objective of a task with classes; none if all options have their defaults.
+    """Return the arguments of the objective of a task; none if all options have their defaults.
 
     Args:
         options: The section `loss` of a config.
@@ -28,11 +30,14 @@ def loss_options(options: Mapping[str, Any], task: TaskSpec, targets: Any) -> di
     """
     given, smoothing = options.get("class_weights"), options.get("label_smoothing", 0.0)
     for name, value in (("class_weights", given), ("label_smoothing", smoothing)):
-        if value and (task.kind not in WEIGHTED or (task.kind == "next_step" and task.multilabel)):
+        kinds = WEIGHTED if name == "class_weights" else SMOOTHED
+        if value and (task.kind not in kinds or (task.kind == "next_step" and task.multilabel)):
             message = f"for data with classes or labels, and these are a {task.kind} task; remove it"
             raise ConfigError([f"loss.{name}: given {value}, {message}"])
     if not given and not smoothing:
         return {}
+    if task.kind == "transduction":
+        return {"label_smoothing": smoothing}
     weights = None
     if given is not None:
         flat: Tensor = getattr(targets, "flat", targets)

@@ -1,8 +1,9 @@
 """A sequence for each sequence: cross-entropy of the true symbols, error rates of the generated ones.
 
-The error rates are named after the target's unit: character, phoneme or word. Words also have BLEU (0 to
-100) and chrF. For phonemes, the word error rate is the share of sequences with any error (Yao & Zweig 2015).
-If the data accept several answers, each rate uses the nearest one.
+The error rates are named after the target's unit: character, phoneme or word. Words, and the texts that
+subwords make up, also have BLEU and chrF (0 to 100). For phonemes, the word error rate is the share of
+sequences with any error (Yao & Zweig 2015). If the data accept several answers, each rate uses the nearest
+one.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from torch.nn import functional as F
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.functional.text import word_error_rate
-from torchmetrics.text import BLEUScore, CHRFScore, WordErrorRate
+from torchmetrics.text import WordErrorRate
 
+from gatescope.data.encoding.tokenizers import join_tokens
 from gatescope.models.encoder import SequenceModel
 from gatescope.models.seq2seq import Seq2Seq
 from gatescope.sequences import END, IGNORE, UNKNOWN, Batch, TaskSpec, first_answer
 from gatescope.training.objective import BaseObjective, masked_mean
+from gatescope.training.text_metrics import error_rate_name, text_metrics
 
 References = list[list[str]]
 """The accepted answers of each source; symbols are separated by spaces."""
@@ -66,22 +69,6 @@ class SequenceErrorRate(ExactMatch):
         return 1 - super().compute()
 
 
-class PercentBLEU(BLEUScore):
-    """Corpus BLEU (Papineni et al. 2002; orders 1 to 4, no smoothing) of the symbols, from 0 to 100.
-
-    sacreBLEU computes the same of texts whose tokens are separated by spaces (`tokenize="none"`).
-    """
-
-    def compute(self) -> Tensor:
-        """Return the score, of shape ()."""
-        return 100 * super().compute()
-
-
-def word_metrics() -> dict[str, Metric]:
-    """Return the further metrics of sequences of words."""
-    return {"bleu": PercentBLEU(), "chrf": CHRFScore(n_word_order=0)}
-
-
 class NearestErrorRate(WordErrorRate):
     """Number of edits to the nearest accepted answers, divided by the number of their symbols."""
 
@@ -101,10 +88,18 @@ def nearest(prediction: str, accepted: Sequence[str]) -> str:
 class Objective(BaseObjective):
     """Cross-entropy of the true symbols, with the metrics exact_match and the unit's error rate.
 
-    Phonemes also have word_error_rate, words bleu (0 to 100) and chrf. chrf is chrF (Popović 2015; β = 2,
-    character 1- to 6-grams without spaces), from 0 to 1. Training batches have the accuracy of the next
+    Phonemes also have word_error_rate, words and subwords bleu and chrf (0 to 100). Subwords are rated by the
+    text that they make up: its words and its characters. Training batches have the accuracy of the next
     symbol, given the true symbols before it.
+
+    Args:
+        task: The task.
+        label_smoothing: Share of the target's probability that training spreads over all symbols.
     """
+
+    def __init__(self, task: TaskSpec, label_smoothing: float = 0.0) -> None:
+        super().__init__(task)
+        self.label_smoothing = label_smoothing
 
     def loss(self, values: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross-entropy over the symbols of the first answer and its END.
@@ -113,19 +108,31 @@ class Objective(BaseObjective):
             values: (B, U', V), see `Seq2Seq.readout`; targets: (B, U); the result: (B,).
         """
         answer = first_answer(targets)
-        loss = F.cross_entropy(values.transpose(1, 2), answer, ignore_index=IGNORE, reduction="none")
+        loss = F.cross_entropy(
+            values.flatten(0, 1), answer.flatten(), ignore_index=IGNORE, reduction="none"
+        ).view_as(answer)
         return masked_mean(loss, answer != IGNORE)
+
+    def minimised(self, losses: Tensor, values: Tensor, targets: Tensor) -> Tensor:
+        """Return the smoothed cross-entropy of each example, of shape (B,).
+
+        Of logits z with the true symbol y, (1 - ε) CE(y) + ε/V Σ_v CE(v) = CE(y) + ε (z_y - mean of z).
+        """
+        if not self.label_smoothing:
+            return losses
+        answer = first_answer(targets)
+        true = values.gather(-1, answer.clamp(min=0)[..., None])[..., 0]
+        return losses + self.label_smoothing * masked_mean(true - values.mean(-1), answer != IGNORE)
 
     def metrics(self) -> MetricCollection:
         """Return the metrics of generated sequences."""
         metrics: dict[str, Metric | MetricCollection] = {
             "exact_match": ExactMatch(),
-            f"{self.task.target_unit}_error_rate": NearestErrorRate(),
+            error_rate_name(self.task.target_unit): NearestErrorRate(),
         }
         if self.task.target_unit == "phoneme":
             metrics["word_error_rate"] = SequenceErrorRate()
-        if self.task.target_unit == "word":
-            metrics |= word_metrics()
+        metrics |= text_metrics(self.task.target_unit)
         return MetricCollection(metrics, compute_groups=False)
 
     def training_metrics(self) -> MetricCollection:
@@ -175,19 +182,28 @@ def sequences(symbols: Tensor, task: TaskSpec, unknown: str = UNKNOWN) -> Iterat
     """Yield the sequences in a row of target ids, with spaces between their symbols.
 
     Each sequence ends with END, which the last one may lack. A symbol that is itself a space becomes ␣.
+    Subwords are joined to the text that they make up, with � for an unknown one of a target.
 
     Args:
         symbols: Target ids, of shape (U,), padded with IGNORE.
         task: Task with the names of the symbols.
         unknown: Text for unknown symbols.
     """
+    if task.target_unit == "subword":
+        unknown = "�" if unknown == UNKNOWN else unknown  # <unk> would be three words of BLEU
+
+    def text(names: Sequence[str]) -> str:
+        if task.target_unit == "subword":
+            return join_tokens(names, "subwords")
+        return " ".join(name.replace(" ", "␣") for name in names)
+
     names: list[str] = []
     for symbol in symbols[symbols != IGNORE].tolist():
         if symbol == END:
-            yield " ".join(names)
+            yield text(names)
             names = []
         else:
             name = task.target_vocabulary[symbol]
-            names.append(unknown if name == UNKNOWN else name.replace(" ", "␣"))
+            names.append(unknown if name == UNKNOWN else name)
     if names:
-        yield " ".join(names)
+        yield text(names)

@@ -36,7 +36,7 @@ class PairEncoding:
         unknown: whether targets may hold <unk>; otherwise every target symbol must occur in train.
     """
 
-    unit: Literal["character", "phoneme", "word"]
+    unit: Literal["character", "phoneme", "word", "subword"]
     metric: str = "exact_match"
     direction: Literal["max", "min"] = "max"
     min_freq: int = 1

@@ -123,19 +123,22 @@ def fit_tokenizer(
     return make_tokenizer(name)
 
 
-def train_subwords(texts: Iterable[str], units: int | None, min_freq: int) -> Tokenizer:
+def train_subwords(texts: Iterable[str], units: int | None, min_freq: int, lower: bool = False) -> Tokenizer:
     """Learn byte-pair units from texts.
 
     Args:
         texts: of the train split.
         units: largest number of units, characters included; None for `DEFAULT_UNITS`.
         min_freq: a pair with fewer occurrences is not merged.
+        lower: whether texts are read in lower case.
 
     Raises:
         DataError: the package tokenizers is not installed.
     """
     library = require_tokenizers()
     model = library.Tokenizer(library.models.BPE(unk_token=UNKNOWN))
+    if lower:
+        model.normalizer = library.normalizers.Lowercase()
     # White space separates words; a word begins with ▁; punctuation is never merged with letters.
     model.pre_tokenizer = library.pre_tokenizers.Sequence(
         [

@@ -8,13 +8,12 @@ never counts as right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field
 
 from gatescope.data.datamodule import SequenceData
@@ -25,22 +24,21 @@ from gatescope.data.encoding.tokenizers import (
     Tokenizer,
     TokenizerName,
     fit_tokenizer,
+    join_tokens,
     make_tokenizer,
     restore,
+    train_subwords,
 )
 from gatescope.data.errors import DataError, Problems
 from gatescope.data.examples import Splits
 from gatescope.data.files.groups import Groups
 from gatescope.data.files.labels import label_text
+from gatescope.data.files.pairs_division import TargetsBySource, divide
 from gatescope.data.files.sources import source_files, source_notes
 from gatescope.data.files.table_form import AUTO, Column, Delimiter, TableForm
 from gatescope.data.files.table_reader import Row, Table
 from gatescope.sequences import UNKNOWN
 
-Source = tuple[str, str]
-"""The group of a source ("" without groups), and the source."""
-TargetsBySource = dict[Source, list[str]]
-"""The targets of each source, in the order of the file."""
 BLEU_ORDER = 4
 """Number of successive symbols up to which BLEU compares; without so many it is 0."""
 
@@ -65,6 +63,8 @@ class PairsFile(SequenceData):
             characters is rated by its characters, as with unit=character.
         max_tokens: size limit of each vocabulary, specials included; None for no limit.
         min_freq: a symbol with fewer occurrences in train is <unk>.
+        lower: subwords of texts in lower case. Scores are then those of texts in lower case.
+        shared: one set of subwords, learnt from sources and targets, in place of one of each side.
         batch_size, seed, workers: as in `SequenceData`.
         name: of the data in tables, folders and W&B; None for the name of the file.
     """
@@ -93,6 +93,8 @@ class PairsFile(SequenceData):
         group: Column | None = None,
         delimiter: Delimiter = AUTO,
         quoting: bool = True,
+        lower: bool = False,
+        shared: bool = False,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, workers=workers)
         self.name = name
@@ -101,6 +103,10 @@ class PairsFile(SequenceData):
         self.unit, self.group = unit, group
         self.division = Division(validation, test, seed, folds, fold)
         self.tokenizer, self.max_tokens, self.min_freq = tokenizer, max_tokens, min_freq
+        self.lower, self.shared = lower, shared
+        for key, value in (("lower", lower), ("shared", shared)):
+            if value and (tokenizer != "subwords" or unit == "character"):
+                raise DataError(f"data.{key}=true needs data.tokenizer=subwords and data.unit=word")
 
     def build(self) -> Splits:
         """Read the files, divide the sources into splits and encode the pairs."""
@@ -108,8 +114,9 @@ class PairsFile(SequenceData):
         parts = {part: self._read(part, path, groups) for part, path in self.files.items()}
         splits = divide(parts, self.files["train"], self.division)
         train, validation, test = (splits[part] for part in ("train", "validation", "test"))
-        source = self._fit("source", [text for _, text in train])
-        target = self._fit("target", [one for targets in train.values() for one in targets])
+        source, target = self._tokenizers(
+            [text for _, text in train], [one for targets in train.values() for one in targets]
+        )
         seen = {text for _, text in train}
         notes = source_notes(self.files) | {
             f"{name}_sources_in_train": len(seen & {text for _, text in part})
@@ -122,7 +129,7 @@ class PairsFile(SequenceData):
             for part in (train, validation, test)
         ]
         one_target_each = [Pair(pair.source, [one]) for pair in encoded[0] for one in pair.targets]
-        lengths = sorted(len(pair.targets[0]) for pair in one_target_each)
+        lengths = sorted(_words(pair.targets[0], target.name) for pair in one_target_each)
         is_short = lengths[len(lengths) // 2] < BLEU_ORDER
         result = self._encoding(target, is_short).splits(one_target_each, encoded[1], encoded[2], notes)
         result.task.notes["remarks"] = remarks(result)
@@ -137,29 +144,38 @@ class PairsFile(SequenceData):
     def _tokenizer(self) -> Tokenizer:
         return restore(self.task.tokenizer)
 
-    def _fit(self, side: str, train: Sequence[str]) -> Tokenizer:
-        """Return the tokenizer of a side."""
-        if self.unit == "character":
-            return make_tokenizer("code_points")
+    def _tokenizers(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[Tokenizer, Tokenizer]:
+        """Return the tokenizers of both sides, from the texts of train."""
         units = None if self.max_tokens is None else self.max_tokens - 1
-        what = f"tokenizer of the {side}s"
-        return fit_tokenizer(self.tokenizer, train, units, self.min_freq, what)
+
+        def fitted(side: str, texts: Sequence[str]) -> Tokenizer:
+            if self.unit == "character":
+                return make_tokenizer("code_points")
+            if self.tokenizer == "subwords":
+                return train_subwords(texts, units, self.min_freq, self.lower)
+            return fit_tokenizer(self.tokenizer, texts, units, self.min_freq, f"tokenizer of the {side}s")
+
+        if self.shared:
+            one = fitted("text", [*sources, *targets])
+            return one, one
+        return fitted("source", sources), fitted("target", targets)
 
     def _encoding(self, target: Tokenizer, is_short: bool) -> PairEncoding:
         """Return the encoding; a target of characters is rated by its characters.
 
         Args:
             target: Tokenizer of the targets.
-            is_short: Whether most targets have fewer symbols than BLEU compares, which gives them 0.
+            is_short: Whether most targets have fewer words than BLEU compares, which gives them 0.
         """
         min_freq = 1 if target.name == "subwords" else self.min_freq
         if target.name in ("characters", "code_points"):
             return PairEncoding(
                 "character", "character_error_rate", "min", min_freq, self.max_tokens, unknown=True
             )
+        unit: Literal["subword", "word"] = "subword" if target.name == "subwords" else "word"
         if is_short:
-            return PairEncoding("word", "word_error_rate", "min", min_freq, self.max_tokens, unknown=True)
-        return PairEncoding("word", "bleu", "max", min_freq, self.max_tokens, unknown=True)
+            return PairEncoding(unit, "word_error_rate", "min", min_freq, self.max_tokens, unknown=True)
+        return PairEncoding(unit, "bleu", "max", min_freq, self.max_tokens, unknown=True)
 
     @cached_property
     def _check(self) -> Callable[[str], list[str]]:
@@ -197,47 +213,9 @@ class PairsFile(SequenceData):
         return problems.count == before
 
 
-def divide(
-    parts: Mapping[str, TargetsBySource], path: Path, division: Division
-) -> dict[str, TargetsBySource]:
-    """Divide the sources into splits: by file, or as `division` says.
-
-    Args:
-        parts: the content of each file, by part.
-        path: of the train file, for messages.
-        division: of the train file; a part with a file of its own gets none of its sources.
-
-    Raises:
-        DataError: there are too few sources to divide.
-    """
-    train = parts["train"]
-    sources = list(train)
-    names, groups = np.unique([group for group, _ in sources], return_inverse=True)
-    too_few = f"{path}: {len(train)} different sources are too few to divide into splits"
-    if division.folds is None and names.tolist() == [""]:
-        rows = _by_share(len(sources), parts, division)
-        if not len(rows["train"]):
-            raise DataError(too_few)
-    else:
-        own = None if names.tolist() == [""] else groups
-        try:
-            rows = division.split(np.arange(len(sources)), None, own, parts)
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from error
-        except ValueError as error:
-            raise DataError(f"{too_few}: {error}") from error
-    return dict(parts) | {part: {sources[i]: train[sources[i]] for i in own} for part, own in rows.items()}
-
-
-def _by_share(count: int, given: Collection[str], division: Division) -> dict[str, np.ndarray]:
-    """Return the rows of train and of the parts that are not given, of at least one source each."""
-    order = np.random.default_rng(division.seed).permutation(count)
-    rows: dict[str, np.ndarray] = {}
-    for part, share in (("test", division.test), ("validation", division.validation)):
-        if part not in given:
-            size = max(1, round(share * count))
-            rows[part], order = order[:size], order[size:]
-    return rows | {"train": order}
+def _words(target: Sequence[str], tokenizer: str) -> int:
+    """Return the number of words of a target in symbols."""
+    return len(join_tokens(target, tokenizer).split()) if tokenizer == "subwords" else len(target)
 
 
 def remarks(splits: Splits) -> list[str]:
