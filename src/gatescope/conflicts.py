@@ -20,6 +20,7 @@ KINDS = {
     "gatescope.data.files.conll_file.ConllFile": "tagging",
     "gatescope.data.files.pairs_file.PairsFile": "transduction",
     "gatescope.data.generated.dates.Dates": "transduction",
+    "gatescope.data.generated.invented_language.InventedLanguage": "transduction",
     "gatescope.data.shipped.g2p.G2P": "transduction",
 }
 """The kind of task of datasets that have only one."""

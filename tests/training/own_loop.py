@@ -342,14 +342,23 @@ class OwnModel:
         count = self.cfg.decoder.layers + 1
         at_once = forced == 1 and not self.cfg.decoder.input_feeding
         whole = [random.mask() for _ in range(count)] if at_once else []
+        steps = truth.shape[1]
+        if forced == 1 and not at_once:
+            # Embeddings and outputs of all steps have one mask each, drawn before and after the recurrence.
+            embedded = random.mask()
+            between = [[random.mask() for _ in range(count - 2)] for _ in range(steps)]
+            final = random.mask()
         logits: list[Tensor] = []
-        for u in range(truth.shape[1]):
+        for u in range(steps):
             given = torch.full_like(truth[:, 0], END) if u == 0 else truth[:, u - 1].clamp(min=0)
             if u and forced < 1:
                 keep = random.draws.pop(0) < forced
                 given = torch.where(keep, given, logits[-1].detach().argmax(-1))
             if at_once:
                 masks = [m[:, u] if isinstance(m, Tensor) else m for m in whole]
+            elif forced == 1:
+                ends = [m[:, u] if isinstance(m, Tensor) else m for m in (embedded, final)]
+                masks = [ends[0], *between[u], ends[1]]
             else:
                 masks = [random.mask() for _ in range(count)]
             step, carry, attended = self._decoder_step(given, source, carry, attended, batch.lengths, masks)

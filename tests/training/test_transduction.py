@@ -12,6 +12,8 @@ import torch
 from conftest import FAST, Compose
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sacrebleu import corpus_chrf
+from torch.nn.functional import cross_entropy
 from torchmetrics.text import BLEUScore, CHRFScore
 
 from gatescope.config import ConfigError, check
@@ -86,7 +88,9 @@ def test_sentences_have_bleu_and_chrf() -> None:
     # Papineni's formula: 5 of 6 words, 3 of 4 pairs, 2 of 3 triples, 1 of 2 quadruples; not too short.
     words = [2 / 3, 3 / 4, 2 / 3, 1 / 2]
     assert float(found["bleu"]) == pytest.approx(100 * math.prod(words) ** (1 / 4), abs=1e-3)
-    assert found["chrf"] == CHRFScore(n_word_order=0)(*plain)
+    assert float(found["chrf"]) == pytest.approx(
+        corpus_chrf(plain[0], [["w1 w2 w3 w4", "w3"]]).score, abs=1e-4
+    )
     assert float(found["word_error_rate"]) == pytest.approx(2 / 5)
     assert float(found["exact_match"]) == 0
 
@@ -101,9 +105,9 @@ def test_chrf_counts_no_words() -> None:
     objective = objective_for(task)
     metrics = objective.metrics()
     metrics.update(*objective.outcome(padded([[2, 3, END]]), padded([[2, 4, END]])))
-    expected = sum((8 - n) / (9 - n) for n in range(1, 7)) / 6
-    assert float(metrics.compute()["chrf"]) == pytest.approx(expected, abs=1e-6)
-    assert float(CHRFScore()(["abcd efgh"], [["abcd efgx"]])) < expected - 0.1
+    expected = 100 * sum((8 - n) / (9 - n) for n in range(1, 7)) / 6
+    assert float(metrics.compute()["chrf"]) == pytest.approx(expected, abs=1e-4)
+    assert 100 * float(CHRFScore()(["abcd efgh"], [["abcd efgx"]])) < expected - 10
 
 
 def test_the_loss_counts_the_first_answer_and_its_end() -> None:
@@ -117,6 +121,36 @@ def test_the_loss_counts_the_first_answer_and_its_end() -> None:
     accuracy.update(*right)
     # argmax is 1 at the first step and END (0) elsewhere: three of the five symbols are right.
     assert float(accuracy.compute()["accuracy"]) == pytest.approx(3 / 5)
+
+
+def test_smoothed_labels_are_those_of_torch() -> None:
+    objective = objective_for(spec(), label_smoothing=0.2)
+    targets, values = padded([[1, 2, END], [4, END]]), torch.randn(2, 3, 6, generator=torch.manual_seed(0))
+    found = objective.training_loss(values, targets)
+    for row, count in enumerate((3, 2)):
+        wanted = cross_entropy(values[row, :count], targets[row, :count], label_smoothing=0.2)
+        assert float(found[row]) == pytest.approx(float(wanted), abs=1e-5)
+    plain = objective_for(spec()).loss(values, targets)
+    assert torch.equal(objective.loss(values, targets), plain), "the loss that is reported is the plain one"
+
+
+def test_subwords_are_rated_as_the_text_that_they_make_up() -> None:
+    names = ("<end>", "<unk>", "▁the", "▁dog", "s", ".", "▁sleep")
+    task = TaskSpec(
+        "transduction", "tokens", 7, 7, "bleu", "max", target_vocabulary=names, target_unit="subword"
+    )
+    objective = objective_for(task)
+    metrics = objective.metrics()
+    said, wanted = padded([[2, 3, 4, 6, 5, END]]), padded([[2, 3, 6, 4, 5, END, 2, 1, END]])
+    outcome = objective.outcome(said, wanted)
+    assert outcome == (["the dogs sleep."], [["the dog sleeps.", "the�"]])
+    metrics.update(*outcome)
+    found = {name: float(value) for name, value in metrics.compute().items()}
+    assert found["word_error_rate"] == pytest.approx(2 / 3), "the dogs sleep. against the dog sleeps."
+    both = [["the dog sleeps."], ["the�"]]
+    assert found["chrf"] == pytest.approx(corpus_chrf(["the dogs sleep."], both).score, abs=1e-4)
+    columns = objective.columns(said, wanted, outcome)
+    assert (columns["prediction"], columns["symbols"].tolist()) == (["the dogs sleep."], [3])
 
 
 def test_truncated_and_empty_sequences() -> None:

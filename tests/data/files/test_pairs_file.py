@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from conftest import FAST, Compose
-from torchmetrics.text import BLEUScore, CHRFScore
+from sacrebleu import corpus_bleu, corpus_chrf
+from torchmetrics.text import BLEUScore
 
+from gatescope.commands.evaluate import main as evaluate
+from gatescope.commands.explain import main as explain
+from gatescope.commands.predict import main as predict
 from gatescope.data.errors import DataError
 from gatescope.data.files.pairs_file import PairsFile
 from gatescope.run import run
@@ -119,23 +124,53 @@ def test_an_unknown_column_lists_the_columns(tmp_path: Path) -> None:
         loaded(written(tmp_path / "a.tsv", NUMBERS), source="sauce")
 
 
-def chrf(predicted: list[str], wanted: list[str]) -> float:
-    """chrF of a corpus by its definition (Popović 2015): characters without spaces, n from 1 to 6, β = 2."""
-    scores = []
-    for n in range(1, 7):
-        grams = [
-            [Counter(text[i : i + n] for i in range(len(text) - n + 1)) for text in map(squeezed, texts)]
-            for texts in (predicted, wanted)
-        ]
-        totals = [sum(sum(counts.values()) for counts in side) for side in grams]
-        matched = sum(sum((a & b).values()) for a, b in zip(*grams, strict=True))
-        precision, recall = (matched / total if total else 0.0 for total in totals)
-        scores.append(5 * precision * recall / (4 * precision + recall) if matched else 0.0)
-    return sum(scores) / 6
+def test_subwords_in_lower_case_shared_by_both_sides(tmp_path: Path) -> None:
+    rows = [(f"Die {a} {b} Häuser.", f"THE {b} {a} houses.") for a in WORDS for b in WORDS]
+    path = written(tmp_path / "a.tsv", rows)
+    data = loaded(path, tokenizer="subwords", lower=True, shared=True, max_tokens=60)
+    assert (data.task.target_unit, data.task.metric) == ("subword", "bleu")
+    assert "".join(data.tokenize("Die HÄUSER")) == "▁die▁häuser"
+    objective = objective_for(data.task)
+    targets = data.batch("test", range(len(data.splits.test))).targets
+    said, accepted = objective.outcome(targets, targets)
+    assert said == [one for (one,) in accepted], "each symbol of these texts is known"
+    assert set(said) <= {target.lower() for _, target in rows}
+    # One set of units for both sides: each text of one side could be one of the other.
+    own = loaded(path, tokenizer="subwords", max_tokens=60)
+    assert data.tokenize("the") == ["▁the"]
+    assert own.tokenize("the") != ["▁the"]
 
 
-def squeezed(text: str) -> str:
-    return text.replace(" ", "")
+@pytest.mark.parametrize("key", ["lower", "shared"])
+def test_options_of_subwords_need_subwords(tmp_path: Path, key: str) -> None:
+    with pytest.raises(DataError, match=rf"data\.{key}=true needs data\.tokenizer=subwords"):
+        loaded(written(tmp_path / "a.tsv", NUMBERS), **{key: True})
+
+
+def test_a_run_of_subwords_is_scored_explained_and_asked_like_any_other(
+    config: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [(f"Die {a} {b}.", f"The {b} and {a}.") for a in WORDS for b in WORDS]
+    path = written(tmp_path / "a.tsv", rows)
+    result = run(
+        config(
+            "data=pairs_file", f"data.path={path}", f"data.test_path={path}", "data.tokenizer=subwords",
+            "data.lower=true", "decoder=input_feeding", "attention=dot", "decoder.beam=2", *FAST,
+            "loss.label_smoothing=0.1", "trainer.max_epochs=4", "model.hidden_size=24", "optimizer.lr=0.02",
+            "data.batch_size=8", "decoder.max_length=12",
+        )
+    )  # fmt: skip
+    table = pd.read_csv(result.directory / "predictions.csv", keep_default_na=False)
+    assert set(table.target) == {target.lower() for _, target in rows}
+    expected = corpus_bleu(list(table.prediction), [list(table.target)]).score
+    assert result.summary["test/bleu"] == pytest.approx(expected, abs=1e-3)
+    assert evaluate([f"run={result.directory}", f"file={path}", f"out={tmp_path / 'scores.json'}"]) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())["metrics"]
+    for name in ("bleu", "chrf", "word_error_rate", "exact_match"):
+        assert scores[name]["value"] == pytest.approx(result.summary[f"test/{name}"], abs=1e-3)
+    assert predict([f"run={result.directory}", "text=Die one two."]) == 0
+    assert "▁" not in capsys.readouterr().out
+    assert explain([f"run={result.directory}", "text=Die one two."]) == 0
 
 
 @pytest.mark.slow
@@ -157,8 +192,8 @@ def test_a_run_records_chrf(config: Compose, tmp_path: Path) -> None:
             texts, accepted = objective.outcome(objective.answer(model, batch, values, "test"), batch.targets)
         predicted += texts
         wanted += [one for (one,) in accepted]
-    expected = chrf(predicted, wanted)
-    assert 0.05 < expected < 1
-    plus_plus = float(CHRFScore()(predicted, [[one] for one in wanted]))
-    assert abs(plus_plus - expected) > 5e-4, "chrF++ counts words, and is another number"
-    assert result.summary["test/chrf"] == pytest.approx(expected, abs=1e-5)
+    expected = corpus_chrf(predicted, [wanted]).score
+    assert 5 < expected < 100
+    plus_plus = corpus_chrf(predicted, [wanted], word_order=2).score
+    assert abs(plus_plus - expected) > 0.05, "chrF++ counts words, and is another number"
+    assert result.summary["test/chrf"] == pytest.approx(expected, abs=1e-3)
