@@ -25,9 +25,10 @@ def build_network(cfg: DictConfig, task: TaskSpec) -> SequenceModel:
     if task.kind == "transduction" and not cfg.get("decoder"):
         raise ConfigError(["decoder: given none, and these data need one; Allowed: input_feeding, recurrent"])
     decoding = instantiate(cfg.decoder) if cfg.get("decoder") else None
+    front = instantiate(cfg.front) if cfg.get("front") else None
     try:
         return build_model(
-            task, instantiate(cfg.model, _convert_="all"), instantiate(cfg.attention), decoding
+            task, instantiate(cfg.model, _convert_="all"), instantiate(cfg.attention), decoding, front
         )
     except BudgetTooSmall as error:
         raise ConfigError([str(error)]) from error

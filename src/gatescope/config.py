@@ -411,6 +411,7 @@ class RootConfig:
     instruments: InstrumentsConfig
     tracking: TrackingConfig
     decoder: SomeComponent = field(default_factory=dict)
+    front: SomeComponent = field(default_factory=dict)
     monitor: Annotated[str, Field(min_length=1)] | None = None
     monitor_direction: Literal["max", "min"] | None = None
     monitor_window: Count = 1

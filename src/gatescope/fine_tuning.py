@@ -26,7 +26,7 @@ from gatescope.trained import LoadError, Trained
 
 log = logging.getLogger(__name__)
 
-SECTIONS = ("model", "attention", "decoder")
+SECTIONS = ("model", "attention", "decoder", "front")
 """Sections of a config that define the shapes of the weights."""
 ANY_VALUE = frozenset(
     {"dropout", "embedding_std", "name", "kernel", "initialisation", "chrono", "_partial_", "beam"}

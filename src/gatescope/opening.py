@@ -26,6 +26,7 @@ BUILT = {
     "model": "gatescope.cells",
     "attention": "gatescope.models",
     "decoder": "gatescope.models",
+    "front": "gatescope.models",
 }
 """The sections of a config that are built when a record is opened, each with the package that it may name."""
 RESOLVER = re.compile(r"\$\{[^${}]*:")

@@ -19,7 +19,7 @@ from gatescope.moved import current_targets
 from gatescope.tracking.identity import NEUTRAL
 from gatescope.tracking.runfile import read_config, read_run
 
-GROUPS = ("data", "model", "attention", "decoder")
+GROUPS = ("data", "front", "model", "attention", "decoder")
 NOT_TAKEN = ("loss", "metric", "monitor", "monitor_direction")
 """Sections and keys that say what is learnt and compared, which a new run chooses anew."""
 CHOOSE_GROUPS = ("experiment", "study")

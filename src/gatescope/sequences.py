@@ -76,6 +76,7 @@ class TaskSpec:
         input_scale: mean and deviation of each feature, by which the series of a file were standardised; None
             if the model reads features as they are.
         target_scale: the scale on which the targets of a regression are learnt; None for their own.
+        image: rows and columns of the image that the features of a step are; empty if they are none.
     """
 
     kind: Kind
@@ -100,6 +101,7 @@ class TaskSpec:
     notes: dict[str, Any] = field(default_factory=dict)
     input_scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     target_scale: TargetScale | None = None
+    image: tuple[int, ...] = ()
 
     @property
     def every_step(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,8 @@ def recomputed(table: pd.DataFrame) -> dict[str, float]:
         found["exact_match"] = np.mean([p in a for p, a in zip(table.prediction, answers, strict=True)])
         found["error_rate"] = table.errors.sum() / table.symbols.sum()
         found["bleu"] = 100 * float(BLEUScore()(list(table.prediction), answers))
-        found["chrf"] = corpus_chrf(
-            list(table.prediction), [list(one) for one in zip(*answers, strict=True)]
-        ).score
+        columns = [list(one) for one in zip_longest(*answers)]
+        found["chrf"] = corpus_chrf(list(table.prediction), columns).score
     elif "target" in table:
         error = table.prediction - table.target
         found |= {"mse": (error**2).mean(), "solved": (error.abs() < 0.04).mean()}

@@ -14,7 +14,11 @@ log = logging.getLogger(__name__)
 
 
 def build_model(
-    task: TaskSpec, model: dict[str, Any], attention: Any, decoding: Decoding | None = None
+    task: TaskSpec,
+    model: dict[str, Any],
+    attention: Any,
+    decoding: Decoding | None = None,
+    front: Any = None,
 ) -> SequenceModel:
     """Build an encoder, or for transduction an encoder with a decoder.
 
@@ -23,12 +27,13 @@ def build_model(
         model: the instantiated `model` config group.
         attention: the instantiated `attention` config group.
         decoding: the instantiated `decoder` config group; used for transduction only.
+        front: the instantiated `front` config group; None if there is none.
     """
     if task.kind != "transduction":
         if decoding is not None:
             log.warning(
                 "decoder: not used, because these data are a %s task without target sequences", task.kind
             )
-        return build_encoder(task, model, attention)
+        return build_encoder(task, model, attention, front)
     options = {key: value for key, value in model.items() if key != "name"}
-    return Seq2Seq(task=task, attention=attention, decoding=decoding, **options)
+    return Seq2Seq(task=task, attention=attention, decoding=decoding, front=front, **options)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from gatescope.models.attention import Attention, Readout
 from gatescope.models.budget import count_parameters, hidden_size_for
 from gatescope.models.embedding import make_embedding
+from gatescope.models.front import FrontFactory
 from gatescope.models.heads import make_head
 from gatescope.models.stack import CellFactory, HiddenState, RecurrentStack
 from gatescope.models.traces import LayerTrace
@@ -52,6 +53,7 @@ class SequenceModel(nn.Module, ABC):
         embedding_size: width of token embeddings; unused for features and for pretrained vectors.
         embedding_std: standard deviation of new token embeddings.
         readout_modules: returns the modules besides the stack that the budget counts; by default none.
+        front: builds what features are read through; None for the features themselves.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class SequenceModel(nn.Module, ABC):
         embedding_size: int = 100,
         embedding_std: float = 1.0,
         readout_modules: Callable[[RecurrentStack], Iterable[nn.Module]] = lambda stack: (),
+        front: FrontFactory | None = None,
     ) -> None:
         super().__init__()
         self.task = task
@@ -74,6 +77,9 @@ class SequenceModel(nn.Module, ABC):
         if task.inputs == "tokens":
             self.embedding = make_embedding(task, embedding_size, embedding_std)
             size = self.embedding.embedding_dim
+        self.front = None if front is None else front(task)
+        if self.front is not None:
+            size = self.front.output_size
         self.embedding_dropout = nn.Dropout(dropout)
         if parameters is not None:
 
@@ -90,9 +96,10 @@ class SequenceModel(nn.Module, ABC):
         return next(self.parameters()).device
 
     def embed(self, inputs: Tensor) -> Tensor:
-        """Embed token ids (B, T) as (B, T, D); features (B, T, D) stay as they are."""
-        embedded = inputs if self.embedding is None else self.embedding(inputs)
-        return self.embedding_dropout(embedded)
+        """Embed token ids (B, T) as (B, T, D); features (B, T, D) stay as they are without a front."""
+        for layer in (self.embedding, self.front):
+            inputs = inputs if layer is None else layer(inputs)
+        return self.embedding_dropout(inputs)
 
     @abstractmethod
     def budget_modules(self) -> Iterator[nn.Module]:
@@ -201,7 +208,7 @@ def sizes(model: SequenceModel) -> dict[str, int]:
     }
 
 
-def build_encoder(task: TaskSpec, model: dict[str, Any], attention: Any) -> Encoder:
-    """Build an encoder from the instantiated `model` and `attention` config groups."""
+def build_encoder(task: TaskSpec, model: dict[str, Any], attention: Any, front: Any = None) -> Encoder:
+    """Build an encoder from the instantiated `model`, `attention` and `front` config groups."""
     options = {key: value for key, value in model.items() if key != "name"}  # the name is for reports
-    return Encoder(task=task, attention=attention, **options)
+    return Encoder(task=task, attention=attention, front=front, **options)

@@ -41,6 +41,7 @@ change rounding: `trainer.precision`, `trainer.compile` and the kernel of a cell
 
 NEUTRAL: dict[str, Any] = {
     "decoder": {},  # most models have none
+    "front": {},
     "loss": {"class_weights": None, "label_smoothing": 0.0, "_target_": None},
     "metric": {"_target_": None},
     "monitor": None,
@@ -52,7 +53,8 @@ NEUTRAL: dict[str, Any] = {
     "model": {"embedding_std": 1.0},
     "data": {"target_scale": "none", "delimiter": "auto", "quoting": True}
     | {"decimal": "auto", "thousands": "auto", "subtract_mean": None}
-    | {"folds": None, "fold": None, "group": None, "label_separator": ",", "threshold": 0.5},
+    | {"folds": None, "fold": None, "group": None, "label_separator": ",", "threshold": 0.5}
+    | {"lower": False, "shared": False},
     "scheduler": {"warmup": 0},
     "trainer": {"float32_matmul_precision": "highest"},
 }

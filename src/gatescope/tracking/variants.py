@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from gatescope.tracking.identity import decoder_name, digest, result_config, tags
 
-COMPONENTS = ("data", "model", "attention", "decoder", "optimizer", "scheduler")
+COMPONENTS = ("data", "front", "model", "attention", "decoder", "optimizer", "scheduler")
 ORDER = {name: place for place, name in enumerate(COMPONENTS)}
 """Conditions are sorted by section in this order, then by key."""
 
@@ -163,7 +163,7 @@ def _labels_within_dataset(
     has_several_decoders = len({kind["decoder"] for kind in kinds.values()}) > 1
     parts = [
         part
-        for part in ("optimizer", "scheduler")
+        for part in ("front", "optimizer", "scheduler")
         if len({kind.get(part) for kind in kinds.values()} - {None}) > 1
     ]
     axes = sorted(
@@ -234,9 +234,9 @@ def _component_names(run: Run) -> dict[str, str]:
         "attention": str(run.tags.get("attention", "")),
         "decoder": decoder_name(run.result.get("decoder")),
     }
-    for part in ("optimizer", "scheduler"):
-        if part in run.result:
-            node = run.result[part]
+    for part in ("front", "optimizer", "scheduler"):
+        if part in run.result or part == "front":  # a config without one has none
+            node = run.result.get(part)
             target = node.get("_target_") if isinstance(node, Mapping) else None
             names[part] = str(target).rpartition(".")[2] if target else "none"
     return names

@@ -150,6 +150,7 @@ class MovingDigits(SequenceData):
                 "max",
                 labels=labels,
                 notes=notes | chance,
+                image=(self.canvas, self.canvas),
             )
         return TaskSpec(
             "transduction",
@@ -160,6 +161,7 @@ class MovingDigits(SequenceData):
             "max",
             target_vocabulary=VOCABULARY,
             notes=notes | {"chance": 1 / (len(DIGITS) * len(MOTIONS))},
+            image=(self.canvas, self.canvas),
         )
 
     def alignment(self, split: Split, batch: Batch) -> Tensor | None:
