@@ -536,12 +536,15 @@ def edits(a: list[int], b: list[int]) -> int:
 
 
 def bleu(said: list[list[int]], accepted: list[list[list[int]]]) -> float:
-    """Return corpus BLEU of orders 1 to 4, without smoothing (Papineni et al. 2002), from 0 to 100."""
+    """Return corpus BLEU of orders 1 to 4 (Papineni et al. 2002), from 0 to 100.
+
+    The k-th order without a match counts as 1 / 2^k of a match; without any match it is 0.
+    """
 
     def grams(one: list[int], n: int) -> Counter[tuple[int, ...]]:
         return Counter(tuple(one[i : i + n]) for i in range(len(one) - n + 1))
 
-    logs = 0.0
+    logs, without = 0.0, 0
     for n in range(1, 5):
         right = total = 0
         for one, answers in zip(said, accepted, strict=True):
@@ -550,9 +553,12 @@ def bleu(said: list[list[int]], accepted: list[list[list[int]]]) -> float:
                 most |= grams(answer, n)
             right += sum((grams(one, n) & most).values())
             total += sum(grams(one, n).values())
-        if right == 0:
+        if total == 0:
             return 0.0
-        logs += math.log(right / total) / 4
+        without += right == 0
+        logs += math.log((right or 0.5**without) / total) / 4
+    if without == 4:
+        return 0.0
     length = sum(map(len, said))
     nearest = sum(
         len(min(answers, key=lambda a, one=one: (abs(len(a) - len(one)), len(a))))
