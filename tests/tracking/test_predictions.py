@@ -16,10 +16,9 @@ import torch
 from conftest import FAST, SMALL, Compose
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sacrebleu import corpus_chrf
+from sacrebleu import corpus_bleu, corpus_chrf
 from scipy.io import savemat
 from sklearn.metrics import f1_score, log_loss
-from torchmetrics.text import BLEUScore
 
 from gatescope import run as runs
 from gatescope.analysis.runs import RecordSource
@@ -72,9 +71,9 @@ def recomputed(table: pd.DataFrame) -> dict[str, float]:
         answers = [[t, *json.loads(a or "[]")] for t, a in zip(table.target, _also(table), strict=True)]
         found["exact_match"] = np.mean([p in a for p, a in zip(table.prediction, answers, strict=True)])
         found["error_rate"] = table.errors.sum() / table.symbols.sum()
-        found["bleu"] = 100 * float(BLEUScore()(list(table.prediction), answers))
-        columns = [list(one) for one in zip_longest(*answers)]
-        found["chrf"] = corpus_chrf(list(table.prediction), columns).score
+        said, columns = list(table.prediction), [list(one) for one in zip_longest(*answers)]
+        found["bleu"] = corpus_bleu(said, columns, tokenize="none", force=True).score
+        found["chrf"] = corpus_chrf(said, columns).score
     elif "target" in table:
         error = table.prediction - table.target
         found |= {"mse": (error**2).mean(), "solved": (error.abs() < 0.04).mean()}
