@@ -50,6 +50,7 @@ def test_it_lists_every_option_of_every_group() -> None:
         "model",
         "attention",
         "decoder",
+        "front",
         "optimizer",
         "scheduler",
         "trainer",

@@ -91,7 +91,7 @@ def test_trained_runs_give_equal_tables(small: Compose, server: StandIn, tmp_pat
         pd.testing.assert_frame_equal(ours.predictions(run_id), theirs.predictions(run_id))
     assert set(ours.measurements.kind) >= {"scalar", "histogram", "points", "curve"}
     for run_id, config in ours.configs.items():
-        assert config == {"scheduler": {}, "decoder": {}} | theirs.configs[run_id]
+        assert config == {"scheduler": {}, "decoder": {}, "front": {}} | theirs.configs[run_id]
 
 
 def test_all_pages_are_read(server: StandIn, tmp_path: Path) -> None:
