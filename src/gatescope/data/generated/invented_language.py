@@ -144,9 +144,9 @@ class InventedLanguage(SequenceData):
 
     def __init__(
         self,
-        train: Annotated[int, Field(ge=1)] = 10_000,
-        validation: Annotated[int, Field(ge=1)] = 500,
-        test: Annotated[int, Field(ge=1)] = 1_000,
+        train: Annotated[int, Field(ge=1)] = 6_000,
+        validation: Annotated[int, Field(ge=1)] = 300,
+        test: Annotated[int, Field(ge=1)] = 600,
         batch_size: Annotated[int, Field(ge=1)] = 64,
         seed: Annotated[int, Field(ge=0)] = 0,
         workers: Annotated[int, Field(ge=0)] = 0,
