@@ -13,7 +13,9 @@ from gatescope.models.traces import LayerTrace
 
 
 @torch.no_grad()
-def connections(model: SequenceModel, embedded: Tensor, lengths: Tensor) -> Tensor:
+def connections(
+    model: SequenceModel, embedded: Tensor, lengths: Tensor, last: bool = False
+) -> Tensor:
     """Compute the Frobenius norm of ∂h_t/∂x_s for every pair of steps of one example.
 
     h_t is the state of the top layer, of both directions where there are two, and x_s the embedded input.
@@ -24,19 +26,20 @@ def connections(model: SequenceModel, embedded: Tensor, lengths: Tensor) -> Tens
         model: the model, in eval mode.
         embedded: (1, T, D), the embedded input.
         lengths: (1,), its number of steps, T.
+        last: whether only the last state is of interest.
 
     Returns:
-        (T, T), with t in rows and s in columns; 0 where t does not depend on s.
+        (T, T), with t in rows and s in columns; 0 where t does not depend on s. With `last` its last row, (T,).
     """
     size, steps = model.stack.output_size, embedded.shape[1]
     unit = torch.arange(size, device=embedded.device)
     states, traces = model.stack.trace(embedded.expand(size, -1, -1).contiguous(), lengths.expand(size))
     rows = []
-    for t in range(steps):
+    for t in range(steps - 1 if last else 0, steps):
         gradient = torch.zeros_like(states)
         gradient[unit, t, unit] = 1
         rows.append(_at_inputs(model, traces, gradient).double().square().sum((0, 2)).sqrt())
-    return torch.stack(rows)
+    return rows[0] if last else torch.stack(rows)
 
 
 def _at_inputs(model: SequenceModel, traces: dict[str, LayerTrace], gradient: Tensor) -> Tensor:
