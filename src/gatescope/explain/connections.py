@@ -13,9 +13,7 @@ from gatescope.models.traces import LayerTrace
 
 
 @torch.no_grad()
-def connections(
-    model: SequenceModel, embedded: Tensor, lengths: Tensor, last: bool = False
-) -> Tensor:
+def connections(model: SequenceModel, embedded: Tensor, lengths: Tensor, last: bool = False) -> Tensor:
     """Compute the Frobenius norm of ∂h_t/∂x_s for every pair of steps of one example.
 
     h_t is the state of the top layer, of both directions where there are two, and x_s the embedded input.

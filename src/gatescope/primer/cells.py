@@ -31,7 +31,9 @@ def measure() -> dict[str, Any]:
     article = cells["gru"].double()
     assert isinstance(article, GRUArticle)
     x = torch.randn(8, STEPS, INPUT, dtype=torch.float64)
-    states = forward(article.step, x, None, article.zero_state(x)).h  # the equations of the article, step by step
+    states = forward(
+        article.step, x, None, article.zero_state(x)
+    ).h  # the equations of the article, step by step
     theirs = nn.GRU(INPUT, HIDDEN, batch_first=True).double()
     differences = {}
     zero = torch.zeros_like(article.bias)

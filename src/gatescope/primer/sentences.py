@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from scipy.stats import kendalltau
 from torch import Tensor
 
 from gatescope.analysis.report.numbers import NOTHING
@@ -124,7 +125,7 @@ def _accuracy(model: Encoder, batch: Batch) -> float:
 
 @torch.no_grad()
 def attention(attending: dict[int, Trained], index: int) -> dict[str, Any]:
-    """Return attention and leave-one-out of each word, of every seed."""
+    """Return attention and leave-one-out of each word, and Kendall's τ of the two, of every seed."""
     result: dict[str, Any] = {}
     for seed, trained in attending.items():
         batch = trained.example(index)
@@ -139,6 +140,7 @@ def attention(attending: dict[int, Trained], index: int) -> dict[str, Any]:
         result[str(seed)] = {
             "weights": weights.tolist(),
             "leave_one_out": change.tolist(),
+            "tau": float(kendalltau(weights.numpy(), change.numpy()).statistic),
             "prediction": trained.answers(batch)[0].label or NOTHING,
         }
     return result
