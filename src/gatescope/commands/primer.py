@@ -1,7 +1,7 @@
 """Write the primer, a page that teaches the GRU with numbers of real runs: gatescope primer
 
-    root=PATH        where the runs of study=primer_tweets and study=primer_recall are (default: the environment
-                     variable RUNS_DIR, else runs)
+    root=PATH        where the runs of study=primer_tweets and study=primer_recall are (default: the
+                     environment variable RUNS_DIR, else runs)
     out=PATH         where reports are written (default: reports)
     source=frozen    draw the page again from <out>/primer/numbers.json; no runs are needed (default: records)
 
@@ -28,9 +28,10 @@ README = """# primer
 
 {question}
 
-[primer.html](primer.html) is one page, in English and Chinese, that needs no network: the equations, one unit's
-gates on a sentence, what held gates do to memory, how a gradient fades over lag and training, where attention
-looks, and each claim of the article beside its numbers. All numbers are in [numbers.json](numbers.json).
+[primer.html](primer.html) is one page, in English and Chinese, that needs no network: the equations, one
+unit's gates on a sentence, what held gates do to memory, how a gradient fades over lag and training, where
+attention looks, and each claim of the article beside its numbers.
+All numbers are in [numbers.json](numbers.json).
 
 {finding}
 

@@ -27,7 +27,8 @@ def connections(model: SequenceModel, embedded: Tensor, lengths: Tensor, last: b
         last: whether only the last state is of interest.
 
     Returns:
-        (T, T), with t in rows and s in columns; 0 where t does not depend on s. With `last` its last row, (T,).
+        (T, T), with t in rows and s in columns; 0 where t does not depend on s. Only the last
+        row, (T,), with `last`.
     """
     size, steps = model.stack.output_size, embedded.shape[1]
     unit = torch.arange(size, device=embedded.device)

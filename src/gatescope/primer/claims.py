@@ -17,12 +17,14 @@ SOLVED = 0.9
 def verdicts(numbers: dict[str, Any]) -> dict[str, Verdict]:
     """Return the verdict on each claim.
 
-    - `rnn`: the gradient of an RNN vanishes: less than `LITTLE` is left over the lag, before and after training.
+    - `rnn`: the gradient of an RNN vanishes: less than `LITTLE` is left over every lag, before and after
+      training.
     - `solves`: a GRU solves this: at every lag the trained GRU keeps more than `LITTLE` and learns the task.
       Partly, if it does so at some lag only.
     - `explodes`: no curve of the GRU grows beyond its start at any step of training.
     - `update`: with z = 0 no word has any effect.
-    - `reset`: with r = 0, or r = 1, at every step the network is less accurate than with the r it has learned.
+    - `reset`: with r = 0, and with r = 1, at every step the network is less accurate than with the r it has
+      learned.
     - `fewer`: the GRU has fewer parameters than the LSTM.
     - `better`: it is ahead of an LSTM of equal size.
     - `attention`: the weights of the article's GRU pass every test. Open with too few seeds.

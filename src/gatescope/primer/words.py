@@ -13,16 +13,16 @@ ENGLISH: dict[str, Any] = {
     "unit": "Unit",
     "most_variable": "Unit that varies most",
     "gates_table": "The numbers of this unit at each word",
-    "gates_says": "Unit {unit}. z is highest at “{high}” ({highest}): there the unit writes most. It is lowest "
-    "at “{low}” ({lowest}): there it keeps most. Prediction of the network: {prediction} (true: {target}).",
+    "gates_says": "Unit {unit}. z is highest at “{high}” ({highest}): there the unit writes most. It is "
+    "lowest at “{low}” ({lowest}): there it keeps most. Prediction of the network: {prediction} (true: {target}).",
     "gates_chart": "z, r, candidate and state of one unit at each word; the numbers are in the table below",
     "z": "Hold z at",
     "r": "Hold r at",
     "learned": "as learned",
     "held": "held",
     "memory_chart": "State of one unit at each word, as learned and with the gates held",
-    "memory_says": "z {z}, r {r}: the network says {prediction} ({probability} %), as learned {before}. Of the "
-    "first word “{word}”, {left} is left in the last state (as learned {left_before}).",
+    "memory_says": "z {z}, r {r}: the network says {prediction} ({probability} %), as learned {before}. Of "
+    "the first word “{word}”, {left} is left in the last state (as learned {left_before}).",
     "decay": " With z at {z} a state would keep {share} % after 10 words without anything new: (1 − z)¹⁰.",
     "left_table": "What is left of each word in the last state: norm of ∂h_T/∂x_s, and state of the unit",
     "left_row": "left at the end",
@@ -48,8 +48,8 @@ ENGLISH: dict[str, Any] = {
     "attention_table": "Attention of each word, and change of the prediction without it",
     "attention_row": "attention",
     "loo_row": "change without the word",
-    "attention_says": "Attention is highest at “{attended}”. The prediction ({prediction}) changes most without "
-    "“{decisive}”: {agree}. Agreement of the two orders, Kendall's τ: {tau}.",
+    "attention_says": "Attention is highest at “{attended}”. The prediction ({prediction}) changes most "
+    "without “{decisive}”: {agree}. Agreement of the two orders, Kendall's τ: {tau}.",
     "same": "the same word",
     "other": "another word",
     "tests_table": "Attention of all test examples that were measured: mean over seeds and 95 % interval",
