@@ -11,7 +11,8 @@ from markupsafe import Markup
 from gatescope.analysis.report.page import asset as report_asset
 from gatescope.analysis.report.page import library, script_json
 from gatescope.explain.charts import feature_chart, most_variable_unit, unit_chart
-from gatescope.explain.explanation import Explanation, Row
+from gatescope.explain.explanation import Explanation
+from gatescope.explain.rows import Row
 from gatescope.explain.numbers import texts
 
 

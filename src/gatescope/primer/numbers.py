@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gatescope
+from gatescope.analysis import study
 from gatescope.analysis.comparison import compare
 from gatescope.analysis.contrasts import paired_contrasts
 from gatescope.analysis.frozen import FILE, FrozenSource
@@ -62,10 +63,11 @@ def _compared(tables: Tables) -> dict[str, Any]:
     (condition,) = whole.conditions
     scores = {condition: whole.scores[whole.primary, condition]}
     (one,) = paired_contrasts(scores, [("gru-none", "lstm-none")], whole.rules())
-    difference = one.difference.estimate
+    difference, bar = one.difference.estimate, study.baseline(tables, condition)
     return {
         "scores": {variant: float(values.mean()) for variant, values in scores[condition].items()},
         "difference": {"mean": difference.mean, "low": difference.low, "high": difference.high},
+        "baseline": None if bar is None else bar.value,
         "verdict": one.judgement,
         "n": difference.n,
     }
