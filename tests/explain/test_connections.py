@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from trained_runs import TEXTS, trained_run
 
-import gatescope
 from gatescope.cells.gru import GRU
 from gatescope.cells.gru_article import GRUArticle
 from gatescope.cells.lstm import LSTM

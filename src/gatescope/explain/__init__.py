@@ -10,8 +10,8 @@ Path("page.html").write_text(page(explanation), encoding="utf-8")
 
 from gatescope.explain.before import untrained
 from gatescope.explain.explanation import Alignment, Explanation, explain
-from gatescope.explain.passages import Passages, find_passages
 from gatescope.explain.page import page
+from gatescope.explain.passages import Passages, find_passages
 from gatescope.explain.rows import Row
 from gatescope.explain.strip import strip
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -12,8 +13,8 @@ from gatescope.analysis.report.page import asset as report_asset
 from gatescope.analysis.report.page import library, script_json
 from gatescope.explain.charts import feature_chart, most_variable_unit, unit_chart
 from gatescope.explain.explanation import Explanation
-from gatescope.explain.rows import Row
 from gatescope.explain.numbers import texts
+from gatescope.explain.rows import GRADIENT, Row
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,31 @@ class Sentence:
     largest: str
 
 
-def page(explanation: Explanation) -> str:
-    """Return the HTML page; the same explanation gives the same bytes."""
+@dataclass(frozen=True)
+class Part:
+    """What the page shows of one model.
+
+    Attributes:
+        explanation: the explanation.
+        rows: each row with how far its cells are filled and their numbers.
+        sentences: the text in the colours of each measure.
+        bars: the rows that can stand as bars under the words: the norms of the gradients at the states.
+        alignment: attention weights of a decoder.
+    """
+
+    explanation: Explanation
+    rows: list[tuple[Row, list[float], list[str]]]
+    sentences: list[Sentence]
+    bars: list[Row]
+    alignment: list[tuple[str, list[float], list[str]]]
+
+
+def page(*explanations: Explanation) -> str:
+    """Return the HTML page; the same explanations give the same bytes.
+
+    Args:
+        explanations: of the same input by one model, or by several, which are shown side by side.
+    """
     environment = Environment(
         loader=PackageLoader("gatescope.explain"),
         autoescape=True,
@@ -59,25 +83,49 @@ def page(explanation: Explanation) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["script_json"] = script_json
+    environment.filters |= {"script_json": script_json, "name": name_of}
     environment.globals |= {
         "asset": asset,
         "report_css": lambda: report_asset("page.css"),
         "library": library,
     }
-    return environment.get_template("explain.html.j2").render(
+    parts = [_part(one) for one in explanations]
+    template = environment.get_template("explain.html.j2")
+    return template.render(parts=parts, data=[_data(part) for part in parts])
+
+
+def name_of(explanation: Explanation) -> str:
+    """Return what a model is called."""
+    return ", ".join(filter(None, (explanation.run, explanation.note)))
+
+
+def _part(explanation: Explanation) -> Part:
+    coloured = sentences(explanation)
+    return Part(
         explanation=explanation,
         rows=[(row, shares(row), texts(row.values, row.signed)) for row in explanation.rows],
-        sentences=sentences(explanation),
+        sentences=coloured,
+        bars=[row for row in explanation.rows if row.name.endswith(GRADIENT)] if coloured else [],
         alignment=_alignment_rows(explanation),
-        data={
-            "steps": explanation.steps,
-            "units": explanation.units,
-            "most_variable": {name: most_variable_unit(rows) for name, rows in explanation.units.items()},
-            "unit_chart": unit_chart(explanation),
-            "feature_chart": feature_chart(explanation) if explanation.features else None,
-        },
     )
+
+
+def _data(part: Part) -> dict[str, Any]:
+    """Return what the script of the page reads."""
+    explanation = part.explanation
+    return {
+        "steps": explanation.steps,
+        "units": explanation.units,
+        "most_variable": {name: most_variable_unit(rows) for name, rows in explanation.units.items()},
+        "unit_chart": unit_chart(explanation),
+        "feature_chart": feature_chart(explanation) if explanation.features else None,
+        "connections": explanation.connections,
+        "bars": [
+            {"name": row.name, "values": shares(row), "largest": texts([largest_of(row)])[0]}
+            for row in part.bars
+        ],
+        "passages": None if explanation.passages is None else asdict(explanation.passages),
+    }
 
 
 def sentences(explanation: Explanation) -> list[Sentence]:

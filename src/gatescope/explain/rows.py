@@ -16,6 +16,8 @@ from gatescope.trained import Trained
 
 MAIN_GATES = ("update", "forget")
 """The gate that controls how much of the state is kept; a cell without either has no such row."""
+GRADIENT = "‖∂L/∂h‖"
+"""End of the names of the rows with the norm of the gradient at the state of a layer."""
 SIGNED = ("gradient × input", "integrated gradients")
 """Names of rows whose sign says whether a step speaks for or against the prediction."""
 
@@ -113,7 +115,7 @@ def layer_rows(name: str, gradients: attribution.Gradients, gates: dict[str, Ten
         f"{name}: ‖Δh‖", (h - previous).norm(dim=-1), "Norm of the change of the hidden state at this step."
     )
     yield _row(
-        f"{name}: ‖∂L/∂h‖",
+        f"{name}: {GRADIENT}",
         trace.align_time(adjoint.h)[0].norm(dim=-1),
         "Norm of the exact gradient at the hidden state; L is minus the explained output.",
     )

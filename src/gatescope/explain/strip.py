@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Iterator
 
 from gatescope.explain.explanation import Explanation
-from gatescope.explain.rows import Row
 from gatescope.explain.numbers import texts
+from gatescope.explain.rows import Row
 from gatescope.terminal import cells, pad
 
 BARS = " ▁▂▃▄▅▆▇█"
