@@ -5,7 +5,8 @@
     index=N          an example of the data that the run was trained on
     other=RUN        a second run, whose explanation of the same input stands beside the first
     before=true      the first run with the weights before its training beside it
-    passages=N       search the first N test examples for those that each hidden unit responds to (default: 1000)
+    passages=N       search the first N test examples for those that each hidden unit responds to (default:
+                     1000)
     split=NAME       the split that the index counts in: train, validation, test (default: test)
     root=PATH        where ids are searched (default: the environment variable RUNS_DIR, else runs)
     trust=true       let the record run code outside this package; only for records that you know

@@ -13,6 +13,7 @@ from torch import Tensor
 from gatescope.data.errors import DataError
 from gatescope.explain.rows import gates_of
 from gatescope.instruments.probe import undisturbed
+from gatescope.sequences import valid_mask
 from gatescope.trained import LoadError, Trained
 
 BATCH = 256
@@ -66,9 +67,7 @@ def find_passages(trained: Trained, examples: int, but: int | None = None) -> Pa
         for start in range(0, len(indices), BATCH):
             batch = data.batch("test", indices[start : start + BATCH]).to(trained.model.device)
             _, traces = trained.model.stack.trace(trained.model.embed(batch.inputs), batch.lengths)
-            padding = (
-                torch.arange(batch.inputs.shape[1], device=batch.lengths.device) >= batch.lengths[:, None]
-            )
+            padding = ~valid_mask(batch.lengths, batch.inputs.shape[1])
             for layer, trace in traces.items():
                 for gate, values in gates_of(trace):
                     top = values.masked_fill(padding[..., None], -torch.inf).max(1)
@@ -79,9 +78,8 @@ def find_passages(trained: Trained, examples: int, but: int | None = None) -> Pa
         high, high_at, low, low_at = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         highest[name] = _places(high, high_at, indices, largest=True)
         lowest[name] = _places(low, low_at, indices, largest=False)
-    used = sorted(
-        {place[0] for ends in (highest, lowest) for rows in ends.values() for r in rows for place in r}
-    )
+    ends = [places for found in (highest, lowest) for rows in found.values() for places in rows]
+    used = sorted({example for places in ends for example, _, _ in places})
     tokens = trained.task.tokens(data.batch("test", used))
     assert tokens is not None
     return Passages(len(indices), dict(zip(used, tokens, strict=True)), highest, lowest)

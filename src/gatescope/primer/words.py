@@ -14,7 +14,8 @@ ENGLISH: dict[str, Any] = {
     "most_variable": "Unit that varies most",
     "gates_table": "The numbers of this unit at each word",
     "gates_says": "Unit {unit}. z is highest at “{high}” ({highest}): there the unit writes most. It is "
-    "lowest at “{low}” ({lowest}): there it keeps most. Prediction of the network: {prediction} (true: {target}).",
+    "lowest at “{low}” ({lowest}): there it keeps most. Prediction of the network: {prediction} (true:"
+    " {target}).",
     "gates_chart": "z, r, candidate and state of one unit at each word; the numbers are in the table below",
     "z": "Hold z at",
     "r": "Hold r at",
