@@ -115,7 +115,7 @@ def _fading(words: dict[str, Any], variants: set[str]) -> dict[str, Any]:
     y = alt.Y("value:Q", title=words["left_axis"], scale=scale, axis=alt.Axis(format=".0e", tickCount=7))
     x = alt.X("lag:Q", title=words["lag_axis"], scale=alt.Scale(nice=False))
     lines = (
-        alt.Chart(alt.InlineData(values=[], name="rows"))
+        alt.Chart(alt.InlineData(values=[{"cell": names[0], "lag": 0, "value": 1}], name="rows"))
         .mark_line(strokeWidth=2.5, aria=False, clip=True)
         .encode(
             x=x,
@@ -133,7 +133,7 @@ def _fading(words: dict[str, Any], variants: set[str]) -> dict[str, Any]:
         )
     )
     rule = (
-        alt.Chart(alt.InlineData(values=[], name="rule"))
+        alt.Chart(alt.InlineData(values=[{"lag": 0}], name="rule"))
         .mark_rule(strokeWidth=1.5, strokeDash=[4, 3], color="#444444", aria=False)
         .encode(x="lag:Q")
     )

@@ -25,7 +25,7 @@ def fading(tables: Tables) -> dict[str, Any]:
     """Return how much of a gradient is left by lag, cell and step of training.
 
     Returns:
-        By condition: `lags`, `steps`, `lag` of the task, `accuracy` by variant, and `curves` by variant: for
+        By condition: `lags`, `steps`, `lag` of the task, `accuracy` by variant with its number of seeds, and `curves` by variant: for
         each step the geometric mean over seeds, by lag, None where it is undefined.
     """
     table = measurements(tables, "loss_free_curve")
@@ -50,7 +50,6 @@ def _condition(tables: Tables, table: pd.DataFrame, condition: str) -> dict[str,
         "lag": int(tables.runs.lag[tables.runs.condition == condition].iloc[0]),
         "lags": lags.tolist(),
         "steps": steps,
-        "seeds": int(table.seed.nunique()),
         "accuracy": {
             variant: _estimate(unit_metric(accuracy[accuracy.variant == variant], "proportion"))
             for variant in variants

@@ -126,9 +126,9 @@ const starts = {
         step: own.steps[i], lag: own.lags[k],
         parts: cells.map(([name, curves]) => `${names[name]} ${short(curves[i][k])}`).join(", "),
       });
-      fill(box.querySelector("table"), [w.cell, w.left, w.before, w.accuracy], cells.map(([name, curves]) => ({
-        name: names[name], values: [curves[i][k], curves[0][k], own.accuracy[name].mean],
-        texts: [short(curves[i][k]), short(curves[0][k]), own.accuracy[name].mean.toFixed(3)],
+      fill(box.querySelector("table"), [w.cell, w.left, w.before, w.accuracy, w.seeds], cells.map(([name, curves]) => ({
+        name: names[name], values: [curves[i][k], curves[0][k], own.accuracy[name].mean, own.accuracy[name].n],
+        texts: [short(curves[i][k]), short(curves[0][k]), own.accuracy[name].mean.toFixed(3), own.accuracy[name].n],
       })));
       const rows = cells.flatMap(([name, curves]) => own.lags.map((lag, at) =>
         ({ cell: names[name], lag, value: curves[i][at] })).filter(row => row.value !== null));
