@@ -21,7 +21,8 @@ def verdicts(numbers: dict[str, Any]) -> dict[str, Verdict]:
       training.
     - `solves`: a GRU solves this: at every lag the trained GRU keeps more than `LITTLE` and learns the task.
       Partly, if it does so at some lag only.
-    - `explodes`: no curve of the GRU grows beyond its start at any step of training.
+    - `explodes`: some curve of the RNN grows beyond its start, and none of the GRU at any step of training.
+      Open, if the gradient of neither grows.
     - `update`: with z = 0 no word has any effect.
     - `reset`: with r = 0, and with r = 1, at every step the network is less accurate than with the r it has
       learned.
@@ -38,7 +39,7 @@ def verdicts(numbers: dict[str, Any]) -> dict[str, Verdict]:
     return {
         "rnn": "holds" if max(_left(numbers, "rnn-none")) < LITTLE else "partly",
         "solves": _solves(numbers),
-        "explodes": "holds" if largest(numbers, "gru-none") <= 1 else "partly",
+        "explodes": _explodes(numbers),
         "update": "holds" if effect_at_zero(numbers) == 0 else "fails",
         "reset": "holds" if max(held) < accuracy["reset"][0] else "partly",
         "fewer": "holds" if parameters["gru"] < parameters["lstm"] else "fails",
@@ -70,6 +71,12 @@ def _solves(numbers: dict[str, Any]) -> Verdict:
         if "gru-none" in one["curves"]
     ]
     return "holds" if all(found) else "partly" if any(found) else "fails"
+
+
+def _explodes(numbers: dict[str, Any]) -> Verdict:
+    if largest(numbers, "gru-none") > 1:
+        return "fails"
+    return "holds" if largest(numbers, "rnn-none") > 1 else "open"
 
 
 def largest(numbers: dict[str, Any], variant: str) -> float:

@@ -25,8 +25,8 @@ def fading(tables: Tables) -> dict[str, Any]:
     """Return how much of a gradient is left by lag, cell and step of training.
 
     Returns:
-        By condition: `lags`, `steps`, `lag` of the task, `accuracy` by variant with its number of seeds, and `curves` by variant: for
-        each step the geometric mean over seeds, by lag, None where it is undefined.
+        By condition: `lags`, `steps`, `lag` of the task, `accuracy` by variant with its number of
+        seeds, and `curves` by variant: for each step the geometric mean over seeds, by lag, None where it is undefined.
     """
     table = measurements(tables, "loss_free_curve")
     table = table[(table.kind == "curve") & ~table.tested]

@@ -22,8 +22,8 @@ ENGLISH: dict[str, Any] = {
     "learned": "as learned",
     "held": "held",
     "memory_chart": "State of one unit at each word, as learned and with the gates held",
-    "memory_says": "z {z}, r {r}: the network says {prediction} ({probability} %), as learned {before}. Of "
-    "the first word “{word}”, {left} is left in the last state (as learned {left_before}).",
+    "memory_says": "z {z}, r {r}: the network says {prediction} ({probability} %), as learned {before}. "
+    "Effect of the first word “{word}” on the last state: {left} (as learned {left_before}).",
     "decay": " With z at {z} a state would keep {share} % after 10 words without anything new: (1 − z)¹⁰.",
     "left_table": "What is left of each word in the last state: norm of ∂h_T/∂x_s, and state of the unit",
     "left_row": "left at the end",
@@ -54,7 +54,7 @@ ENGLISH: dict[str, Any] = {
     "without “{decisive}”: {agree}. Agreement of the two orders, Kendall's τ: {tau}.",
     "same": "the same word",
     "other": "another word",
-    "tests_table": "Attention of all test examples that were measured: mean over seeds and 95 % interval",
+    "tests_table": "Attention of all test examples that were measured: mean over n seeds and 95 % interval",
     "measure": "measure",
     "chance": "by chance",
     "quantities": dict(
@@ -95,7 +95,7 @@ CHINESE: dict[str, Any] = {
     "held": "固定后",
     "memory_chart": "一个单元在每个词处的状态：按训练结果，以及门被固定之后",
     "memory_says": "z {z}，r {r}：网络预测 {prediction}（{probability} %），按训练结果为 {before}。"
-    "第一个词“{word}”在最后状态中还剩 {left}（按训练结果为 {left_before}）。",
+    "第一个词“{word}”对最后状态的影响：{left}（按训练结果为 {left_before}）。",
     "decay": "若 z 为 {z} 且没有新内容写入，10 个词之后状态保留 {share} %：(1 − z)¹⁰。",
     "left_table": "每个词在最后状态中还剩多少：∂h_T/∂x_s 的范数，以及该单元的状态",
     "left_row": "最后剩余",
@@ -126,7 +126,7 @@ CHINESE: dict[str, Any] = {
     "两种排序的一致程度（Kendall τ）：{tau}。",
     "same": "是同一个词",
     "other": "是另一个词",
-    "tests_table": "对所测全部样本的注意力：种子间平均值与 95 % 区间",
+    "tests_table": "对所测全部样本的注意力：n 个种子的平均值与 95 % 区间",
     "measure": "指标",
     "chance": "随机水平",
     "quantities": dict(

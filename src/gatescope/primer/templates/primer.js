@@ -1,6 +1,7 @@
 "use strict";
 const { sentences, labels, levels, fading, names, words, charts } = JSON.parse(document.getElementById("data").textContent);
 const options = { actions: false, renderer: "svg" };
+const RAISED = Object.fromEntries([..."0123456789-+"].map((one, at) => [one, [..."⁰¹²³⁴⁵⁶⁷⁸⁹⁻", ""][at]]));
 const say = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 const minus = text => text.replace("-", "−");
 const highest = values => values.indexOf(Math.max(...values));
@@ -11,7 +12,10 @@ function short(value) {
   if (value === null) return "0";
   const size = Math.abs(value);
   if (size === 0) return "0";
-  if (size < 1e-3 || size >= 1e5) return minus(value.toExponential(1)).replace("e", " · 10^");
+  if (size < 1e-3 || size >= 1e5) {
+    const [digits, power] = value.toExponential(1).split("e");
+    return `${minus(digits)} · 10${[...power].map(one => RAISED[one]).join("")}`;
+  }
   return minus(String(Number(value.toPrecision(3))));
 }
 
@@ -65,7 +69,7 @@ const starts = {
       fill(box.querySelector("table"), ["", ...one.words], own);
       const rows = own.flatMap(({ name, values }) =>
         values.map((value, t) => ({ word: numbered(one.words)[t], series: name, value })));
-      await view.data("rows", rows).runAsync();
+      await view.data("rows", rows).resize().runAsync();  // labels of other words need other space
     };
     sentence.addEventListener("change", () => { variable(); show(); });
     unit.addEventListener("input", show);
@@ -99,7 +103,7 @@ const starts = {
       ]);
       const rows = Object.entries({ [w.learned]: learned, [w.held]: state }).flatMap(([name, values]) =>
         values.map((value, t) => ({ word: numbered(one.words)[t], series: name, value })));
-      await view.data("rows", rows).runAsync();
+      await view.data("rows", rows).resize().runAsync();  // labels of other words need other space
     };
     sentence.addEventListener("change", () => { units(); show(); });
     for (const control of [kept, z, r]) control.addEventListener("input", show);
