@@ -26,7 +26,8 @@ def fading(tables: Tables) -> dict[str, Any]:
 
     Returns:
         By condition: `lags`, `steps`, `lag` of the task, `accuracy` by variant with its number of
-        seeds, and `curves` by variant: for each step the geometric mean over seeds, by lag, None where it is undefined.
+        seeds, and `curves` by variant: for each step the geometric mean over seeds, by lag, None where it
+        is undefined.
     """
     table = measurements(tables, "loss_free_curve")
     table = table[(table.kind == "curve") & ~table.tested]
