@@ -43,7 +43,7 @@ def test_without_numbers_or_runs_the_message_names_the_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["source=frozen", f"out={tmp_path}"]) == 1
-    assert "primer` writes it from the runs" in capsys.readouterr().err
+    assert "` writes it from the runs" in capsys.readouterr().err
     assert main([f"root={tmp_path}", f"out={tmp_path}"]) == 1
     assert "primer_tweets" in capsys.readouterr().err
 
