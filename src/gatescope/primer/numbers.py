@@ -54,7 +54,8 @@ def _models(tables: Tables, variant: str) -> dict[int, Trained]:
     runs = tables.runs[tables.runs.variant == variant].sort_values("seed")
     if runs.empty:
         raise NoRuns(f"{TWEETS} has no finished run of {variant}: python train.py study={TWEETS}")
-    return {int(run.seed): gatescope.load(run.directory) for run in runs.itertuples()}
+    pairs = zip(runs.seed.tolist(), runs.directory.tolist(), strict=True)
+    return {int(seed): gatescope.load(str(directory)) for seed, directory in pairs}
 
 
 def _compared(tables: Tables) -> dict[str, Any]:

@@ -38,8 +38,8 @@ def fading(tables: Tables) -> dict[str, Any]:
 
 def _condition(tables: Tables, table: pd.DataFrame, condition: str) -> dict[str, Any]:
     means = {
-        (variant, int(step)): mean_curve(own)
-        for (variant, step), own in table.groupby(["variant", "step"], sort=True)
+        (str(variant), int(own.step.iloc[0])): mean_curve(own)
+        for (variant, _), own in table.groupby(["variant", "step"], sort=True)
     }
     longest = max(len(mean) for mean in means.values())
     lags = np.unique(np.linspace(0, longest - 1, min(longest, MOST_LAGS)).round().astype(int))
@@ -76,8 +76,8 @@ def attention(tables: Tables) -> dict[str, Any]:
         variant and test whether it is passed; `nulls`: what each test compares with.
     """
     tests: dict[str, dict[str, str]] = {}
-    for one in attention_tests(tables):
-        tests.setdefault(one.variant, {})[one.test] = one.contrast.judgement
+    for test in attention_tests(tables):
+        tests.setdefault(test.variant, {})[test.test] = test.contrast.judgement
     found: dict[str, dict[str, Any]] = {}
     for one in evaluations(tables):
         found.setdefault(one.quantity, {})[one.variant] = {
