@@ -11,7 +11,18 @@ import pytest
 from conftest import ROOT
 
 SOURCE = ROOT / "src" / "gatescope"
-ORDER = ["data", "cells", "models", "training", "baselines", "instruments", "tracking", "analysis", "explain"]
+ORDER = [
+    "data",
+    "cells",
+    "models",
+    "training",
+    "baselines",
+    "instruments",
+    "tracking",
+    "analysis",
+    "explain",
+    "primer",
+]
 FRONT = {"config", "components", "composition"}
 """Modules that read plain configs and import no package."""
 

@@ -57,7 +57,7 @@ def test_every_study_with_a_budget_states_its_units() -> None:
     assert with_budget == [
         p.stem for p in ROOT.glob("conf/study/*.yaml") if "# hidden units: " in p.read_text()
     ]
-    assert set(with_budget) == {"first_light", "vanishing_gradients"}
+    assert set(with_budget) == {"first_light", "vanishing_gradients", "primer_recall"}
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if re.search(r"\d+ units", p.read_text())], ids=name)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from browser import LOOKS, Browser, Page, launched, needs_chromium, serious_violations, silent_page
 from conftest import first_few
 
-from gatescope.explain import Alignment, Explanation, Row, page
+from gatescope.explain import Alignment, Explanation, Passages, Row, page
 
 pytestmark = needs_chromium
 TOKENS = ["not", "<bad>", "at", "all"]
@@ -20,14 +21,25 @@ UNITS = {
 }
 
 
+CONNECTIONS = [[1.0, 0, 0, 0], [0.5, 1.0, 0, 0], [0.25, 0.1, 1.0, 0], [0.0, 0.2, 0.75, 1.0]]
+PLACES = [[(2, 1, 0.9), (5, 0, 0.8)], [(5, 1, 0.7), (2, 0, 0.6)]]
+PASSAGES = Passages(
+    9, {2: ["so", "good"], 5: ["<b>", "bad"]}, dict.fromkeys(UNITS, PLACES), dict.fromkeys(UNITS, PLACES)
+)
+
+
 def text_explanation() -> Explanation:
     rows = [
         Row("attention", list(ATTENTION), "Weights.", about_input=True),
         Row("gradient × input", [0.2, -1.3, None, 0.01], "Credit.", about_input=True),
         Row("layer0: update gate", [0.3, 0.7, 0.2, 0.65], "Share written."),
+        Row("layer0: ‖∂L/∂h‖", [0.1, 0.2, 0.05, 0.4], "Norm."),
     ]
     probabilities = {"negative": 0.2, "positive": 0.8}
-    return Explanation("gru-additive", "not <bad> at all", "positive", TOKENS, rows, UNITS, probabilities)
+    return Explanation(
+        "gru-additive", "not <bad> at all", "positive", TOKENS, rows, UNITS, probabilities,
+        connections=CONNECTIONS, passages=PASSAGES,
+    )  # fmt: skip
 
 
 def series_explanation() -> Explanation:
@@ -54,8 +66,8 @@ def opened(browser: Browser, tmp_path: Path, request: pytest.FixtureRequest) -> 
         yield page, tmp_path / "page.html"
 
 
-def show(opened: tuple[Page, Path], found: Explanation) -> Page:
-    opened[1].write_text(page(found), encoding="utf-8")
+def show(opened: tuple[Page, Path], *found: Explanation) -> Page:
+    opened[1].write_text(page(*found), encoding="utf-8")
     opened[0].goto(opened[1].as_uri())
     opened[0].wait_for_function("document.body.dataset.drawn")
     return opened[0]
@@ -117,6 +129,49 @@ def test_a_unit_can_be_selected(opened: tuple[Page, Path]) -> None:
     assert shown.locator("#unit-chart g.mark-symbol path").count() == 4
     shown.locator("#unit").fill("99")
     shown.wait_for_function("document.getElementById('unit-row').dataset.shown === 'layer0: state 0'")
+
+
+def test_words_show_whom_they_reach_by_pointer_and_keyboard(opened: tuple[Page, Path]) -> None:
+    shown = show(opened, text_explanation())
+    words, says = shown.locator(".reach .word"), shown.locator(".reach-says")
+    words.nth(1).hover()
+    assert says.inner_text() == "“<bad>” (1) reaches: “all” 0.200, “at” 0.100. It is reached by: “not” 0.500."
+    assert words.nth(0).evaluate("w => w.matches('.from')")
+    words.nth(1).focus()
+    shown.keyboard.press("End")
+    assert says.inner_text().startswith("“all” (3) reaches: none. It is reached by: “at” 0.750")
+    assert shown.locator(".reach .word[tabindex='0']").count() == 1, "one stop for the tab key"
+    bars = shown.locator(".sentence:visible .words .word").evaluate_all(
+        "words => words.map(word => Number(word.style.getPropertyValue('--bar')))"
+    )
+    assert bars == [0.25, 0.5, 0.125, 1.0]
+
+
+def test_units_are_sorted_and_a_click_shows_their_passages(opened: tuple[Page, Path]) -> None:
+    shown = show(opened, text_explanation())
+    first = shown.locator(".heat tbody tr").first
+    assert first.locator("th").inner_text() == "1", "the unit that varies most comes first"
+    shown.locator(".heat thead button", has_text="not").click()
+    assert first.locator("th").inner_text() == "0"
+    assert shown.locator(".heat th[aria-sort='descending']").inner_text() == "not"
+    first.get_by_role("button").click()
+    shown.wait_for_function("document.getElementById('unit-row').dataset.shown === 'layer0: update 0'")
+    passages = shown.locator(".passages")
+    assert "0.900: so good (test 2)" in passages.inner_text()
+    assert passages.locator("strong").all_inner_texts()[:2] == ["good", "<b>"]
+
+
+def test_two_models_stand_side_by_side(opened: tuple[Page, Path]) -> None:
+    before = replace(text_explanation(), note="before training")
+    shown = show(opened, before, text_explanation())
+    left, right = shown.locator(".model").all()
+    assert "before training" in left.inner_text()
+    if shown.viewport_size["width"] > 1000:
+        assert left.bounding_box()["y"] == right.bounding_box()["y"]
+    right.locator(".unit").fill("0")
+    shown.wait_for_function("document.getElementById('unit-row-2').dataset.shown === 'layer0: update 0'")
+    assert left.locator(".unit-row th").inner_text() == "layer0: update of unit 1"
+    assert serious_violations(shown) == []
 
 
 def test_features_are_lines_and_an_alignment_is_a_matrix(opened: tuple[Page, Path]) -> None:

@@ -18,6 +18,7 @@ COMMANDS = {
     "export": ("gatescope.commands.export", "write a run as a folder to take away, or as an ONNX graph"),
     "upload": ("gatescope.commands.upload", "send a trained model to W&B as an artifact"),
     "explain": ("gatescope.commands.explain", "explain one prediction of a run"),
+    "primer": ("gatescope.commands.primer", "write the page that teaches the GRU with numbers of runs"),
     "errors": ("gatescope.commands.errors", "list what a run predicts wrongly on its test split"),
     "data": ("gatescope.commands.data", "describe a dataset"),
     "dashboard": ("gatescope.commands.dashboard", "build the dashboard of a study on W&B"),

@@ -3,6 +3,10 @@
     run=RUN          the run, by its id or by its directory
     text=TEXT        the input; or
     index=N          an example of the data that the run was trained on
+    other=RUN        a second run, whose explanation of the same input stands beside the first
+    before=true      the first run with the weights before its training beside it
+    passages=N       search the first N test examples for those that each hidden unit responds to (default:
+                     1000)
     split=NAME       the split that the index counts in: train, validation, test (default: test)
     root=PATH        where ids are searched (default: the environment variable RUNS_DIR, else runs)
     trust=true       let the record run code outside this package; only for records that you know
@@ -20,13 +24,18 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from gatescope.analysis.commands import UsageError
 from gatescope.commands.arguments import Text, execute, runs_dir
 
+if TYPE_CHECKING:
+    from gatescope.explain import Explanation
+    from gatescope.trained import Trained
+
+Split = Literal["train", "validation", "test"]
 Natural = Annotated[int, Field(ge=0)]
 
 
@@ -40,7 +49,10 @@ def explain(
     run: Text,
     text: str | None = None,
     index: Natural | None = None,
-    split: Literal["train", "validation", "test"] = "test",
+    other: Text | None = None,
+    before: bool = False,
+    passages: Natural = 1000,
+    split: Split = "test",
     root: Text | None = None,
     out: Text | None = None,
     colour: bool = True,
@@ -50,21 +62,36 @@ def explain(
     if (text is None) == (index is None):
         raise UsageError("give either text=… or index=…, such as text='not bad at all'")
     import gatescope  # loads torch
-    from gatescope.explain import explain as explanation_of
     from gatescope.explain import page, strip
 
     trained = gatescope.load(run, root or runs_dir(), trust=trust)
-    if index is None:
-        name = str(text)
-        batch = trained.encode([name])
-    else:
-        name = f"{split} {index}"
-        batch = trained.example(index, split)
-    explanation = explanation_of(trained, batch, name, has_target=index is not None)
+    name = str(text) if index is None else f"{split} {index}"
+    models = [(trained, "")]
+    if before:
+        from gatescope.explain import untrained
+
+        models.insert(0, (untrained(trained), "before training"))
+    if other is not None:
+        models.append((gatescope.load(other, root or runs_dir(), trust=trust), ""))
+    found = [_explained(model, text, index, split, passages, note) for model, note in models]
+    explanation = found[int(before)]
     coloured = colour and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     sys.stdout.write(strip(explanation, colour=coloured))
     slug = re.sub(r"\W+", "-", name.lower()).strip("-")[:40] or "text"
     path = Path(out or trained.directory / "explain" / f"{slug}.html")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(explanation), encoding="utf-8")
+    path.write_text(page(*found), encoding="utf-8")
     return path
+
+
+def _explained(
+    trained: Trained, text: str | None, index: int | None, split: Split, passages: int, note: str
+) -> Explanation:
+    """Return the explanation of one model."""
+    from gatescope.explain import explain as explanation_of
+    from gatescope.explain import find_passages
+
+    batch = trained.encode([str(text)]) if index is None else trained.example(index, split)
+    name = str(text) if index is None else f"{split} {index}"
+    nearby = find_passages(trained, passages, but=index if split == "test" else None)
+    return explanation_of(trained, batch, name, index is not None, nearby, note)

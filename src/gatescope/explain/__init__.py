@@ -8,8 +8,21 @@ Path("page.html").write_text(page(explanation), encoding="utf-8")
 ```
 """
 
-from gatescope.explain.explanation import Alignment, Explanation, Row, explain
+from gatescope.explain.before import untrained
+from gatescope.explain.explanation import Alignment, Explanation, explain
 from gatescope.explain.page import page
+from gatescope.explain.passages import Passages, find_passages
+from gatescope.explain.rows import Row
 from gatescope.explain.strip import strip
 
-__all__ = ["Alignment", "Explanation", "Row", "explain", "page", "strip"]
+__all__ = [
+    "Alignment",
+    "Explanation",
+    "Passages",
+    "Row",
+    "explain",
+    "find_passages",
+    "page",
+    "strip",
+    "untrained",
+]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -10,43 +9,20 @@ from torch import Tensor
 
 from gatescope.data.encoding.tokenizers import join_tokens
 from gatescope.data.errors import DataError
-from gatescope.instruments import ablation, attribution
+from gatescope.explain.connections import connections
+from gatescope.explain.passages import Passages
+from gatescope.explain.rows import Row, attention_rows, attribution_rows, gates_of, layer_rows
+from gatescope.instruments import attribution
 from gatescope.instruments.probe import undisturbed
-from gatescope.models.encoder import Encoder, Prediction
+from gatescope.models.encoder import Prediction
 from gatescope.models.seq2seq import Seq2Seq
-from gatescope.models.traces import LayerTrace
 from gatescope.sequences import Batch
 from gatescope.trained import Trained
 
-MAIN_GATES = ("update", "forget")
-"""The gate that controls how much of the state is kept; a cell without either has no such row."""
-SIGNED = ("gradient × input", "integrated gradients")
-"""Names of rows whose sign says whether a step speaks for or against the prediction."""
+MOST_CONNECTED = 120
+"""Largest number of tokens of which the connections are computed: their time grows with its square."""
 NO_LABEL = "no label"
 """What is shown where none of several labels is predicted or true."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One number for each step.
-
-    Attributes:
-        name: name of the row.
-        values: the numbers; None where undefined.
-        description: what the numbers are, in a sentence.
-        about_input: whether the numbers say what each step of the input contributes, so that they can colour
-            the text.
-    """
-
-    name: str
-    values: list[float | None]
-    description: str
-    about_input: bool = False
-
-    @property
-    def signed(self) -> bool:
-        """Whether the numbers speak for (positive) or against (negative) the prediction."""
-        return self.name in SIGNED
 
 
 @dataclass(frozen=True)
@@ -74,6 +50,9 @@ class Explanation:
         alignment: attention weights of a decoder.
         example: split and index of an example of the data, "test 3"; "" for a text that was given.
         spaces: for each token, whether a space precedes it in the text.
+        connections: norm of ∂h_t/∂x_s, t in rows and s in columns; empty for features and long texts.
+        passages: where else in the test split each unit is highest and lowest; None where that is not known.
+        note: what distinguishes the model from the finished one of the run, such as "before training".
     """
 
     run: str
@@ -88,10 +67,20 @@ class Explanation:
     alignment: Alignment | None = None
     example: str = ""
     spaces: list[bool] = field(default_factory=list)
+    connections: list[list[float]] = field(default_factory=list)
+    passages: Passages | None = None
+    note: str = ""
 
 
 @torch.no_grad()
-def explain(trained: Trained, batch: Batch, title: str, has_target: bool = False) -> Explanation:
+def explain(
+    trained: Trained,
+    batch: Batch,
+    title: str,
+    has_target: bool = False,
+    passages: Passages | None = None,
+    note: str = "",
+) -> Explanation:
     """Explain the prediction for one example.
 
     Args:
@@ -99,6 +88,8 @@ def explain(trained: Trained, batch: Batch, title: str, has_target: bool = False
         batch: a batch of one example, which is moved to the device of the model.
         title: the text, or the name of the example, "test 3".
         has_target: whether the batch has the true target.
+        passages: as `find_passages` returns them.
+        note: what distinguishes the model from the finished one of the run.
 
     Raises:
         DataError: the batch has several examples, or the task predicts at every step.
@@ -113,12 +104,17 @@ def explain(trained: Trained, batch: Batch, title: str, has_target: bool = False
         prediction = trained.model.readout(states, batch.lengths)
         output = attribution.explained_output(trained.task, prediction.values)
         gradients = attribution.gradients(trained.model, embedded, batch.lengths, output)
-        gates = {name: dict(_gates(trace)) for name, trace in gradients.layers.items()}
+        gates = {name: dict(gates_of(trace)) for name, trace in gradients.layers.items()}
         rows = [
-            *_attention_rows(prediction),
-            *_attribution_rows(trained, batch, embedded, gradients),
-            *(row for name in gates for row in _layer_rows(name, gradients, gates[name])),
+            *attention_rows(prediction),
+            *attribution_rows(trained, batch, embedded, gradients),
+            *(row for name in gates for row in layer_rows(name, gradients, gates[name])),
         ]
+        connected = (
+            connections(trained.model, embedded, batch.lengths)
+            if trained.task.inputs == "tokens" and embedded.shape[1] <= MOST_CONNECTED
+            else embedded[0, :0]
+        )
     units = {
         f"{name}: {gate}": _rounded(values[0].T)
         for name, layer_gates in gates.items()
@@ -136,6 +132,9 @@ def explain(trained: Trained, batch: Batch, title: str, has_target: bool = False
         title=written if has_target and written else title,
         example=title if has_target else "",
         spaces=spaces,
+        connections=[[float(f"{value:.4g}") for value in row] for row in connected.tolist()],
+        passages=passages,
+        note=note,
         prediction=text,
         steps=tokens[0] if tokens else [str(t) for t in range(batch.inputs.shape[1])],
         rows=rows,
@@ -152,91 +151,6 @@ def _as_text(trained: Trained, tokens: list[str]) -> tuple[str, list[bool]]:
     name = str(trained.task.tokenizer.get("name", ""))
     spaces = [place > 0 and " " in join_tokens(["x", token], name)[1:2] for place, token in enumerate(tokens)]
     return join_tokens(tokens, name), spaces
-
-
-def _attention_rows(prediction: Prediction) -> Iterator[Row]:
-    """Yield the attention weights, averaged over heads and over a decoder's target steps."""
-    if prediction.attention is None:
-        return
-    weights = prediction.attention[0]
-    for _ in range(weights.dim() - 1):
-        weights = weights.mean(0)
-    yield _row(
-        "attention",
-        weights,
-        "Attention weight of the state at this step, averaged over heads and, for a decoder, over target "
-        "symbols. A state also contains information on earlier steps.",
-        about_input=True,
-    )
-
-
-def _attribution_rows(
-    trained: Trained, batch: Batch, embedded: Tensor, gradients: attribution.Gradients
-) -> Iterator[Row]:
-    """Yield gradient × input, and for an encoder integrated gradients and leave-one-out."""
-    model, lengths = trained.model, batch.lengths
-    kind = trained.task.kind
-    output_name = "the value" if kind == "regression" else "the log probability of the prediction"
-    if kind == "regression" and trained.task.output_size > 1:
-        output_name = f"the value of {trained.labels[0]}"
-    yield _row(
-        "gradient × input",
-        attribution.gradient_times_input(gradients.inputs, embedded)[0],
-        f"First-order contribution of the input at this step to {output_name}.",
-        about_input=True,
-    )
-    if not isinstance(model, Encoder) or trained.task.every_step:
-        return
-    values = ablation.predict(model, batch.inputs, lengths)
-    output = attribution.explained_output(trained.task, values)
-    yield _row(
-        "integrated gradients",
-        attribution.integrated_gradients(model, embedded, lengths, output)[0],
-        f"Contribution of this step to the difference of {output_name} from that of an input of zeros.",
-        about_input=True,
-    )
-    steps = torch.ones_like(batch.inputs[:, :, 0] if batch.inputs.dim() == 3 else batch.inputs).bool()
-    without = ablation.leave_one_out(model, batch.inputs, lengths, steps)
-    distance = "total variation distance" if kind == "classification" else "absolute difference"
-    yield _row(
-        "leave-one-out",
-        attribution.prediction_change(trained.task, values[:, None], without)[0],
-        f"Change of the prediction when this step is removed ({distance}).",
-        about_input=True,
-    )
-
-
-def _layer_rows(name: str, gradients: attribution.Gradients, gates: dict[str, Tensor]) -> Iterator[Row]:
-    """Yield the main gate of a layer, and the norms of its state, of the change and of the gradient."""
-    trace, adjoint = gradients.layers[name], gradients.adjoints[name]
-    for gate in MAIN_GATES:
-        if gate in gates:
-            share = "the new candidate that is written" if gate == "update" else "the old memory that is kept"
-            yield _row(
-                f"{name}: {gate} gate",
-                gates[gate][0].mean(-1),
-                f"Share of {share}, averaged over hidden units.",
-            )
-    h = gates["state"][0]
-    previous = trace.align_time(trace.states.previous_h)[0]
-    yield _row(f"{name}: ‖h‖", h.norm(dim=-1), "Norm of the hidden state.")
-    yield _row(
-        f"{name}: ‖Δh‖", (h - previous).norm(dim=-1), "Norm of the change of the hidden state at this step."
-    )
-    yield _row(
-        f"{name}: ‖∂L/∂h‖",
-        trace.align_time(adjoint.h)[0].norm(dim=-1),
-        "Norm of the exact gradient at the hidden state; L is minus the explained output.",
-    )
-
-
-def _gates(trace: LayerTrace) -> Iterator[tuple[str, Tensor]]:
-    """Yield each gate, the candidate and the state, (B, T, H), in the order of the input."""
-    gates = trace.cell.gates(trace.x, trace.states)
-    for name in (*trace.cell.gate_names, "candidate"):
-        if name in gates:
-            yield name, trace.align_time(gates[name])
-    yield "state", trace.align_time(trace.states.h)
 
 
 def _alignment(trained: Trained, prediction: Prediction) -> Alignment | None:
@@ -267,12 +181,6 @@ def _target(trained: Trained, target: Tensor) -> str:
 def _outputs(values: dict[str, float]) -> str:
     """Return the values of several outputs as text."""
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-
-
-def _row(name: str, values: Tensor, description: str, about_input: bool = False) -> Row:
-    """Return a row; NaN becomes None."""
-    numbers = [value if value == value else None for value in values.tolist()]
-    return Row(name, numbers, description, about_input)
 
 
 def _rounded(values: Tensor) -> list[list[float]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -12,13 +11,10 @@ from markupsafe import Markup
 
 from gatescope.analysis.report.page import asset as report_asset
 from gatescope.analysis.report.page import library, script_json
-from gatescope.explain.explanation import Explanation, Row
+from gatescope.explain.charts import feature_chart, most_variable_unit, unit_chart
+from gatescope.explain.explanation import Explanation
 from gatescope.explain.numbers import texts
-
-MOST_LABELS = 60
-"""Largest number of labelled steps on an axis; longer sequences have a label at every n-th step."""
-LINE_COLOURS = ("#1f5fa8", "#c8500a", "#1b1b1b", "#4fc7a6", "#7b1f5c", "#e8a33d")
-DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
+from gatescope.explain.rows import GRADIENT, Row
 
 
 @dataclass(frozen=True)
@@ -55,8 +51,31 @@ class Sentence:
     largest: str
 
 
-def page(explanation: Explanation) -> str:
-    """Return the HTML page; the same explanation gives the same bytes."""
+@dataclass(frozen=True)
+class Part:
+    """What the page shows of one model.
+
+    Attributes:
+        explanation: the explanation.
+        rows: each row with how far its cells are filled and their numbers.
+        sentences: the text in the colours of each measure.
+        bars: the rows that can stand as bars under the words: the norms of the gradients at the states.
+        alignment: attention weights of a decoder.
+    """
+
+    explanation: Explanation
+    rows: list[tuple[Row, list[float], list[str]]]
+    sentences: list[Sentence]
+    bars: list[Row]
+    alignment: list[tuple[str, list[float], list[str]]]
+
+
+def page(*explanations: Explanation) -> str:
+    """Return the HTML page; the same explanations give the same bytes.
+
+    Args:
+        explanations: of the same input by one model, or by several, which are shown side by side.
+    """
     environment = Environment(
         loader=PackageLoader("gatescope.explain"),
         autoescape=True,
@@ -64,25 +83,49 @@ def page(explanation: Explanation) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["script_json"] = script_json
+    environment.filters |= {"script_json": script_json, "name": name_of}
     environment.globals |= {
-        "asset": _asset,
+        "asset": asset,
         "report_css": lambda: report_asset("page.css"),
         "library": library,
     }
-    return environment.get_template("explain.html.j2").render(
+    parts = [_part(one) for one in explanations]
+    template = environment.get_template("explain.html.j2")
+    return template.render(parts=parts, data=[_data(part) for part in parts])
+
+
+def name_of(explanation: Explanation) -> str:
+    """Return what a model is called."""
+    return ", ".join(filter(None, (explanation.run, explanation.note)))
+
+
+def _part(explanation: Explanation) -> Part:
+    coloured = sentences(explanation)
+    return Part(
         explanation=explanation,
         rows=[(row, shares(row), texts(row.values, row.signed)) for row in explanation.rows],
-        sentences=sentences(explanation),
+        sentences=coloured,
+        bars=[row for row in explanation.rows if row.name.endswith(GRADIENT)] if coloured else [],
         alignment=_alignment_rows(explanation),
-        data={
-            "steps": explanation.steps,
-            "units": explanation.units,
-            "most_variable": {name: most_variable_unit(rows) for name, rows in explanation.units.items()},
-            "unit_chart": unit_chart(explanation),
-            "feature_chart": feature_chart(explanation) if explanation.features else None,
-        },
     )
+
+
+def _data(part: Part) -> dict[str, Any]:
+    """Return what the script of the page reads."""
+    explanation = part.explanation
+    return {
+        "steps": explanation.steps,
+        "units": explanation.units,
+        "most_variable": {name: most_variable_unit(rows) for name, rows in explanation.units.items()},
+        "unit_chart": unit_chart(explanation),
+        "feature_chart": feature_chart(explanation) if explanation.features else None,
+        "connections": explanation.connections,
+        "bars": [
+            {"name": row.name, "values": shares(row), "largest": texts([largest_of(row)])[0]}
+            for row in part.bars
+        ],
+        "passages": None if explanation.passages is None else asdict(explanation.passages),
+    }
 
 
 def sentences(explanation: Explanation) -> list[Sentence]:
@@ -141,87 +184,6 @@ def _alignment_rows(explanation: Explanation) -> list[tuple[str, list[float], li
     ]
 
 
-def most_variable_unit(rows: list[list[float]]) -> int:
-    """Return the hidden unit with the largest range over the steps."""
-    return max(range(len(rows)), key=lambda unit: max(rows[unit]) - min(rows[unit]))
-
-
-def unit_chart(explanation: Explanation) -> dict[str, Any]:
-    """Return the Vega-Lite chart of one hidden unit over the steps.
-
-    It starts with the most variable unit of the first gate; the page replaces its data set `unit`.
-    """
-    import altair as alt
-
-    rows = next(iter(explanation.units.values()))
-    unit = enumerate(zip(explanation.steps, rows[most_variable_unit(rows)], strict=True))
-    values = [{"place": t, "step": step, "value": value} for t, (step, value) in unit]
-    data = alt.InlineData(values=values, name="unit")
-    base = alt.Chart(data).encode(
-        x=_steps_axis(explanation), y=alt.Y("value:Q", title="value", scale=alt.Scale(zero=False))
-    )
-    line = base.mark_line(color=LINE_COLOURS[0], strokeWidth=2, aria=False)
-    points = base.mark_circle(color=LINE_COLOURS[0], size=60, aria=False).encode(
-        tooltip=["step:N", alt.Tooltip("value:Q", format=".4f")]
-    )
-    return _to_dict(
-        line + points, "The selected hidden unit over the steps; its numbers are in the last row of the table"
-    )
-
-
-def feature_chart(explanation: Explanation) -> dict[str, Any]:
-    """Return the Vega-Lite chart of the input features over the steps."""
-    import altair as alt
-
-    rows = [
-        {"place": t, "step": explanation.steps[t], "feature": str(name), "value": value}
-        for name, series in enumerate(explanation.features)
-        for t, value in enumerate(series)
-    ]
-    names = [str(name) for name in range(len(explanation.features))]
-    colours = [LINE_COLOURS[i % len(LINE_COLOURS)] for i in range(len(names))]
-    dashes = [DASHES[i // len(LINE_COLOURS) % len(DASHES)] for i in range(len(names))]
-    chart = (
-        alt.Chart(alt.Data(values=rows))
-        .mark_line(strokeWidth=1.5, aria=False)
-        .encode(
-            x=_steps_axis(explanation),
-            y=alt.Y("value:Q", title="input", scale=alt.Scale(zero=False)),
-            color=alt.Color("feature:N", scale=alt.Scale(domain=names, range=colours)),
-            strokeDash=alt.StrokeDash("feature:N", scale=alt.Scale(domain=names, range=dashes)),
-            tooltip=["feature:N", "place:Q", alt.Tooltip("value:Q", format=".4f")],
-        )
-    )
-    return _to_dict(chart, "The input features over the steps")
-
-
-def _steps_axis(explanation: Explanation) -> Any:
-    """Return the x axis: step numbers for features, tokens otherwise."""
-    import altair as alt
-
-    if explanation.features:
-        return alt.X("place:Q", title="step", scale=alt.Scale(nice=False))
-    every = -(-len(explanation.steps) // MOST_LABELS)
-    labels = [step if t % every == 0 else "" for t, step in enumerate(explanation.steps)]
-    axis = alt.Axis(labelExpr=f"{json.dumps(labels)}[datum.value]", labelAngle=-40)
-    return alt.X("place:O", title=None, axis=axis)
-
-
-def _to_dict(chart: Any, description: str) -> dict[str, Any]:
-    """Return the specification of a chart, with the style of the page."""
-    import altair as alt
-
-    return dict(
-        chart.properties(width="container", height=200, description=description)
-        .configure(
-            background="transparent", font="system-ui, sans-serif", autosize=alt.AutoSizeParams(type="fit")
-        )
-        .configure_view(stroke=None)
-        .configure_axis(gridColor="#e3e3e3", labelFontSize=12, titleFontSize=12, titleFontWeight="normal")
-        .to_dict()
-    )
-
-
-def _asset(name: str) -> Markup:
+def asset(name: str) -> Markup:
     """Return a file of the templates."""
     return Markup((files("gatescope.explain") / "templates" / name).read_text(encoding="utf-8"))

@@ -6,8 +6,9 @@ import math
 import shutil
 from collections.abc import Iterator
 
-from gatescope.explain.explanation import Explanation, Row
+from gatescope.explain.explanation import Explanation
 from gatescope.explain.numbers import texts
+from gatescope.explain.rows import Row
 from gatescope.terminal import cells, pad
 
 BARS = " ▁▂▃▄▅▆▇█"

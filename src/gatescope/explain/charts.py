@@ -1,0 +1,94 @@
+"""The charts of an explanation in Vega-Lite."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from gatescope.explain.explanation import Explanation
+
+MOST_LABELS = 60
+"""Largest number of labelled steps on an axis; longer sequences have a label at every n-th step."""
+LINE_COLOURS = ("#1f5fa8", "#c8500a", "#1b1b1b", "#4fc7a6", "#7b1f5c", "#e8a33d")
+DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
+
+
+def most_variable_unit(rows: list[list[float]]) -> int:
+    """Return the hidden unit with the largest range over the steps."""
+    return max(range(len(rows)), key=lambda unit: max(rows[unit]) - min(rows[unit]))
+
+
+def unit_chart(explanation: Explanation) -> dict[str, Any]:
+    """Return the Vega-Lite chart of one hidden unit over the steps.
+
+    It starts with the most variable unit of the first gate; the page replaces its data set `unit`.
+    """
+    import altair as alt
+
+    rows = next(iter(explanation.units.values()))
+    unit = enumerate(zip(explanation.steps, rows[most_variable_unit(rows)], strict=True))
+    values = [{"place": t, "step": step, "value": value} for t, (step, value) in unit]
+    data = alt.InlineData(values=values, name="unit")
+    base = alt.Chart(data).encode(
+        x=_steps_axis(explanation), y=alt.Y("value:Q", title="value", scale=alt.Scale(zero=False))
+    )
+    line = base.mark_line(color=LINE_COLOURS[0], strokeWidth=2, aria=False)
+    points = base.mark_circle(color=LINE_COLOURS[0], size=60, aria=False).encode(
+        tooltip=["step:N", alt.Tooltip("value:Q", format=".4f")]
+    )
+    return chart_json(
+        line + points, "The selected hidden unit over the steps; its numbers are in the last row of the table"
+    )
+
+
+def feature_chart(explanation: Explanation) -> dict[str, Any]:
+    """Return the Vega-Lite chart of the input features over the steps."""
+    import altair as alt
+
+    rows = [
+        {"place": t, "step": explanation.steps[t], "feature": str(name), "value": value}
+        for name, series in enumerate(explanation.features)
+        for t, value in enumerate(series)
+    ]
+    names = [str(name) for name in range(len(explanation.features))]
+    colours = [LINE_COLOURS[i % len(LINE_COLOURS)] for i in range(len(names))]
+    dashes = [DASHES[i // len(LINE_COLOURS) % len(DASHES)] for i in range(len(names))]
+    chart = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_line(strokeWidth=1.5, aria=False)
+        .encode(
+            x=_steps_axis(explanation),
+            y=alt.Y("value:Q", title="input", scale=alt.Scale(zero=False)),
+            color=alt.Color("feature:N", scale=alt.Scale(domain=names, range=colours)),
+            strokeDash=alt.StrokeDash("feature:N", scale=alt.Scale(domain=names, range=dashes)),
+            tooltip=["feature:N", "place:Q", alt.Tooltip("value:Q", format=".4f")],
+        )
+    )
+    return chart_json(chart, "The input features over the steps")
+
+
+def _steps_axis(explanation: Explanation) -> Any:
+    """Return the x axis: step numbers for features, tokens otherwise."""
+    import altair as alt
+
+    if explanation.features:
+        return alt.X("place:Q", title="step", scale=alt.Scale(nice=False))
+    every = -(-len(explanation.steps) // MOST_LABELS)
+    labels = [step if t % every == 0 else "" for t, step in enumerate(explanation.steps)]
+    axis = alt.Axis(labelExpr=f"{json.dumps(labels)}[datum.value]", labelAngle=-40)
+    return alt.X("place:O", title=None, axis=axis)
+
+
+def chart_json(chart: Any, description: str) -> dict[str, Any]:
+    """Return the specification of a chart, with the style of the page."""
+    import altair as alt
+
+    return dict(
+        chart.properties(width="container", height=200, description=description)
+        .configure(
+            background="transparent", font="system-ui, sans-serif", autosize=alt.AutoSizeParams(type="fit")
+        )
+        .configure_view(stroke=None)
+        .configure_axis(gridColor="#e3e3e3", labelFontSize=12, titleFontSize=12, titleFontWeight="normal")
+        .to_dict()
+    )
