@@ -281,7 +281,8 @@ def _r2_interval(target: np.ndarray, error: np.ndarray) -> Estimate:
 def transduction_scores(predictions: pd.DataFrame, unit: str) -> dict[str, Estimate]:
     """Return exact_match, the error rate of the unit (edits / symbols of the targets), and what the unit has.
 
-    These are word_error_rate for phonemes, and bleu (0 to 100) and chrf for words, as in the test of a run.
+    These are word_error_rate for phonemes and for characters with spaces among them, and bleu (0 to 100) and
+    chrf for words, as in the test of a run.
 
     Args:
         predictions: Columns errors, symbols, target, prediction, and also: further accepted targets as JSON.
@@ -296,17 +297,27 @@ def transduction_scores(predictions: pd.DataFrame, unit: str) -> dict[str, Estim
     }
     if unit == "phoneme":
         scores["word_error_rate"] = proportion_interval(wrong, n)
-    if unit == "word" and n:
-        from gatescope.training.transduction import word_metrics
-
+    further = _text_metrics(predictions, unit) if n else {}
+    if further:
         accepted = [
             [str(first), *(json.loads(rest) if isinstance(rest, str) and rest else [])]
             for first, rest in zip(predictions.target, predictions.also, strict=True)
         ]
-        for name, metric in word_metrics().items():
-            metric.update([str(one) for one in predictions.prediction], accepted)
+        found = ["" if isinstance(one, float) else str(one) for one in predictions.prediction]
+        for name, metric in further.items():
+            metric.update(found, accepted)
             scores[name] = Estimate(float(metric.compute()), math.nan, math.nan, n)
     return scores
+
+
+def _text_metrics(predictions: pd.DataFrame, unit: str) -> dict[str, Any]:
+    """Return the metrics that need the texts: those of words, also of words made of characters."""
+    from gatescope.training.transduction import SPACE, JoinedWordErrorRate, word_metrics
+
+    if unit == "word":
+        return word_metrics()
+    has_spaces = unit == "character" and predictions.target.astype(str).str.contains(SPACE).any()
+    return {"word_error_rate": JoinedWordErrorRate()} if has_spaces else {}
 
 
 def scores_of(task: TaskSpec, predictions: pd.DataFrame) -> dict[str, Estimate]:

@@ -76,6 +76,8 @@ class TaskSpec:
         input_scale: mean and deviation of each feature, by which the series of a file were standardised; None
             if the model reads features as they are.
         target_scale: the scale on which the targets of a regression are learnt; None for their own.
+        sound: settings of the features of recordings, see `gatescope.data.encoding.speech.SpeechFeatures`;
+            empty if inputs are not made of recordings.
     """
 
     kind: Kind
@@ -100,6 +102,7 @@ class TaskSpec:
     notes: dict[str, Any] = field(default_factory=dict)
     input_scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     target_scale: TargetScale | None = None
+    sound: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def every_step(self) -> bool:
