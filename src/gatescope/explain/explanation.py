@@ -24,6 +24,8 @@ MAIN_GATES = ("update", "forget")
 """The gate that controls how much of the state is kept; a cell without either has no such row."""
 SIGNED = ("gradient × input", "integrated gradients")
 """Names of rows whose sign says whether a step speaks for or against the prediction."""
+SPACE = "␣"
+"""What is shown for a symbol that is a space."""
 NO_LABEL = "no label"
 """What is shown where none of several labels is predicted or true."""
 
@@ -257,7 +259,7 @@ def _step_names(trained: Trained, prediction: Prediction, steps: int) -> list[st
     """Return the number of each step, with the symbol that begins there where a model of CTC has one."""
     if not isinstance(trained.model, CTCModel):
         return [str(t) for t in range(steps)]
-    names = trained.task.target_vocabulary
+    names = [name.replace(" ", SPACE) for name in trained.task.target_vocabulary]
     path = best_paths(prediction.values)[0].tolist()
     return [str(t) if symbol == END else f"{t} {names[symbol]}" for t, symbol in enumerate(path)]
 
@@ -269,7 +271,7 @@ def _symbol_steps(trained: Trained, prediction: Prediction) -> Alignment | None:
     number = (starts != END).cumsum(0) - 1
     own = (path != END)[None] & (number[None] == torch.arange(len(symbols), device=path.device)[:, None])
     weights = prediction.values[0].exp().max(-1).values * own
-    names = [trained.task.target_vocabulary[symbol] for symbol in symbols]
+    names = [trained.task.target_vocabulary[symbol].replace(" ", SPACE) for symbol in symbols]
     title = "Probability of each symbol at the steps where the best path has it"
     return Alignment(names, _rounded(weights), title) if names else None
 

@@ -213,7 +213,7 @@ def _spectrogram(explanation: Explanation) -> dict[str, Any]:
         alt.Chart(alt.Data(values=rows))
         .mark_rect(aria=False)
         .encode(
-            x=alt.X("place:Q", title="step", scale=alt.Scale(nice=False)),
+            x=alt.X("place:Q", title="step", scale=alt.Scale(nice=False), axis=alt.Axis(tickMinStep=1)),
             x2="end:Q",
             y=alt.Y("feature:Q", title="input", scale=alt.Scale(nice=False)),
             y2="top:Q",
