@@ -127,7 +127,7 @@ def _search(
 ) -> tuple[tuple[int, ...], float]:
     """Return the best transcript of one sequence (T, V) and its score."""
     prefixes: dict[tuple[int, ...], _Prefix] = {(): _Prefix(0.0, -math.inf)}
-    priors = {(): 0.0}  # of the language model and the bonus
+    priors: dict[tuple[int, ...], float] = {(): 0.0}  # of the language model and the bonus
     for step in log_p:
         likely = [symbol for symbol in np.flatnonzero(step > UNLIKELY).tolist() if symbol != END]
         following: dict[tuple[int, ...], _Prefix] = defaultdict(lambda: NOTHING)

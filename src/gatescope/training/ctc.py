@@ -66,4 +66,4 @@ def prepare(model: SequenceModel, data: SequenceData) -> None:
             what = f"{steps} steps, and CTC needs {needed} for its transcript"
             problems.add(data.place(split, row), f"{what}: use a smaller data.stack, or drop it")
         problems.check()
-    model.fit_ngram(data.splits.train.targets)
+    model.fit_ngram(list(data.splits.train.targets))
