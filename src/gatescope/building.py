@@ -23,7 +23,9 @@ def build_network(cfg: DictConfig, task: TaskSpec) -> SequenceModel:
         ConfigError: The targets are sequences, and there is no decoder; or the budget is too small.
     """
     if task.kind == "transduction" and not cfg.get("decoder"):
-        raise ConfigError(["decoder: given none, and these data need one; Allowed: input_feeding, recurrent"])
+        raise ConfigError(
+            ["decoder: given none, and these data need one; Allowed: ctc, input_feeding, recurrent"]
+        )
     decoding = instantiate(cfg.decoder) if cfg.get("decoder") else None
     front = instantiate(cfg.front) if cfg.get("front") else None
     try:

@@ -577,7 +577,7 @@ def _data_problems(data: Mapping[str, Any]) -> Iterator[str]:
         if type(data.get(key)) is int and data[key] > most:
             yield f"data.{key}: given {data[key]}, allowed: at most {most}"
     for key, value in data.items():
-        if value in ("", []) and key not in ("specials", "label_separator"):
+        if value in ("", []) and key not in ("specials", "label_separator", "remove"):
             yield f"data.{key}: given {json.dumps(value)}, which is empty"
     if isinstance(encoding := data.get("encoding"), str) and encoding:
         try:
@@ -595,11 +595,13 @@ def _missing_files(data: Mapping[str, Any]) -> Iterator[str]:
     target = current_targets(data)["_target_"]
     if not target.startswith("gatescope.data.files."):
         return
-    for key in ("path", "validation_path", "test_path", "manifest"):
+    for key in ("path", "validation_path", "test_path", "manifest", "folder"):
         value = data.get(key)
         if not isinstance(value, str) or (path := Path(value).expanduser()).exists():
             continue
         kind = "folder" if key == "path" and target.endswith(".AudioFolder") else "file"
+        if target.endswith(".AudioManifest"):
+            kind = "file or folder"
         yield f"{path}: no such {kind}"
 
 

@@ -21,6 +21,8 @@ KINDS = {
     "gatescope.data.files.pairs_file.PairsFile": "transduction",
     "gatescope.data.generated.dates.Dates": "transduction",
     "gatescope.data.generated.invented_language.InventedLanguage": "transduction",
+    "gatescope.data.files.audio_manifest.AudioManifest": "transduction",
+    "gatescope.data.generated.spoken_numbers.SpokenNumbers": "transduction",
     "gatescope.data.shipped.g2p.G2P": "transduction",
 }
 """The kind of task of datasets that have only one."""
@@ -30,6 +32,7 @@ DECLARED = ("classification", "multilabel", "regression")
 ONE_CLASS = "gatescope.baselines.tfidf_logistic.TfidfLogistic"
 """The baseline that predicts one class for each sequence; the others take several kinds of tasks."""
 POOLING = "gatescope.models.attention.Pooling"
+CTC = "gatescope.models.ctc.CTC"
 
 
 def kind_of(data: Mapping[str, Any]) -> str | None:
@@ -53,7 +56,17 @@ def conflicts(plain: Mapping[str, Any]) -> Iterator[str]:
     if decoder and kind not in (None, "transduction"):
         yield f"decoder: given, and these data have {what} and no sequences as targets: use decoder=none"
     if not decoder and kind == "transduction":
-        yield "decoder: given none, and these data need one; Allowed: input_feeding, recurrent"
+        yield "decoder: given none, and these data need one; Allowed: ctc, input_feeding, recurrent"
+    if decoder.get("_target_") == CTC and attention != POOLING:
+        yield (
+            f"attention: given {_name(attention)}; decoder=ctc has an output at every step, without "
+            "attention: use attention=none, or decoder=recurrent"
+        )
+    loss = plain.get("loss") or {}
+    if decoder.get("_target_") == CTC:
+        for key in ("_target_", "label_smoothing"):
+            if loss.get(key):
+                yield f"loss.{key}: given {loss[key]}; decoder=ctc has its own loss, of all paths: remove it"
     if kind in ("next_step", "tagging") and attention != POOLING:
         yield (
             f"attention: given {_name(attention)}; attention gives one prediction a sequence, and these data "

@@ -281,14 +281,14 @@ def _r2_interval(target: np.ndarray, error: np.ndarray) -> Estimate:
 def transduction_scores(predictions: pd.DataFrame, unit: str) -> dict[str, Estimate]:
     """Return exact_match, the error rate of the unit (edits / symbols of the targets), and what the unit has.
 
-    These are word_error_rate for phonemes, and bleu and chrf (0 to 100) for words and subwords, as in the
-    test of a run.
+    These are word_error_rate for phonemes and for characters with spaces among them, and bleu and chrf (0 to
+    100) for words and subwords, as in the test of a run.
 
     Args:
         predictions: Columns errors, symbols, target, prediction, and also: further accepted targets as JSON.
         unit: What a symbol is.
     """
-    from gatescope.training.text_metrics import error_rate_name, text_metrics
+    from gatescope.training.text_metrics import error_rate_name
 
     n, symbols = len(predictions), int(predictions.symbols.sum())
     rate = float(predictions.errors.sum() / max(symbols, 1))
@@ -299,15 +299,26 @@ def transduction_scores(predictions: pd.DataFrame, unit: str) -> dict[str, Estim
     }
     if unit == "phoneme":
         scores["word_error_rate"] = proportion_interval(wrong, n)
-    if n and (metrics := text_metrics(unit)):
+    further = _text_metrics(predictions, unit) if n else {}
+    if further:
         accepted = [
             [str(first), *(json.loads(rest) if isinstance(rest, str) and rest else [])]
             for first, rest in zip(predictions.target, predictions.also, strict=True)
         ]
-        for name, metric in metrics.items():
-            metric.update([str(one) for one in predictions.prediction], accepted)
+        found = ["" if isinstance(one, float) else str(one) for one in predictions.prediction]
+        for name, metric in further.items():
+            metric.update(found, accepted)
             scores[name] = Estimate(float(metric.compute()), math.nan, math.nan, n)
     return scores
+
+
+def _text_metrics(predictions: pd.DataFrame, unit: str) -> dict[str, Any]:
+    """Return the metrics that need the texts: those of words, also of words made of characters."""
+    from gatescope.training.text_metrics import text_metrics
+    from gatescope.training.transduction import SPACE, JoinedWordErrorRate
+
+    has_spaces = unit == "character" and predictions.target.astype(str).str.contains(SPACE).any()
+    return {"word_error_rate": JoinedWordErrorRate()} if has_spaces else dict(text_metrics(unit))
 
 
 def scores_of(task: TaskSpec, predictions: pd.DataFrame) -> dict[str, Estimate]:

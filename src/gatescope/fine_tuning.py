@@ -36,7 +36,9 @@ HEAD = "head."
 SCALE = (".mean", ".deviation")
 """Ends of the names of the scale of a regression, which is that of the new data."""
 TARGET_ROWS = ("decoder.embedding.weight", "decoder.output.weight", "decoder.output.bias")
-"""Weights with a row for each target symbol."""
+"""Weights of a decoder with a row for each target symbol; the head of CTC has them, too."""
+NGRAM = "ngram"
+"""Name of the language model of CTC, which is counted in the new data."""
 SOURCE_ROWS = "embedding.weight"
 """Weights with a row for each token."""
 
@@ -88,7 +90,11 @@ def start_from(model: SequenceModel, source: Trained, frozen: Sequence[str] = ()
     copied = {}
     for key, value in own.items():
         before = weights.get(key)
-        if key.startswith(HEAD):
+        if key == NGRAM:
+            copied[key] = value
+        elif key.startswith(HEAD) and new.kind == "transduction":
+            copied[key] = _rows(value, head[_last(key)], new.target_vocabulary, old.target_vocabulary)
+        elif key.startswith(HEAD):
             copied[key] = head[_last(key)] if same_head and not key.endswith(SCALE) else value
         elif key == SOURCE_ROWS and old.vocabulary:
             copied[key] = _rows(value, before, new.vocabulary, old.vocabulary)

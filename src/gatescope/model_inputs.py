@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -15,8 +16,8 @@ from gatescope.data.encoding.tokenizers import as_token
 from gatescope.data.errors import DataError
 from gatescope.sequences import UNKNOWN, TaskSpec
 
-ModelInput = str | Sequence[str] | Sequence[Sequence[float]] | Tensor | None
-"""A text, the tokens of a text, or features of shape (T, F). None is a missing text."""
+ModelInput = str | Path | Sequence[str] | Sequence[Sequence[float]] | Tensor | None
+"""A text, its tokens, the path of a recording, or features of shape (T, F). None is a missing text."""
 
 NO_TEXT, NO_TOKEN, ONLY_UNKNOWN = "no text", "no token", "only unknown tokens"
 """Warnings on texts of which the model can read nothing: it answers as for one unknown token."""
@@ -72,6 +73,8 @@ class InputReader:
         Raises:
             DataError: Features for a model of texts or the reverse, or features that do not fit.
         """
+        if self.task.sound and isinstance(value, str | Path):
+            return self._recording(Path(value).expanduser())
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, list | tuple) and value and all(isinstance(one, str) for one in value):
@@ -114,6 +117,18 @@ class InputReader:
         if not any(token in self.index for token in tokens):
             warning = ONLY_UNKNOWN
         return InputRow(ids, warning, read)
+
+    def _recording(self, path: Path) -> InputRow:
+        """Return the features of a recording."""
+        from gatescope.data.encoding.audio import read_sound
+        from gatescope.data.encoding.speech import SpeechFeatures
+
+        if not path.is_file():
+            raise DataError(f"{path}: no such recording")
+        try:
+            return self._features(SpeechFeatures(**self.task.sound)(read_sound(path)))
+        except ValueError as error:
+            raise error if isinstance(error, DataError) else DataError(f"{path}: {error}") from error
 
     def _features(self, features: Any) -> InputRow:
         """Return features as a tensor of shape (T, F), standardised as those of the training were."""

@@ -52,6 +52,7 @@ from gatescope.training.best_checkpoint import (
     tested_step_and_epoch,
 )
 from gatescope.training.class_weights import loss_options
+from gatescope.training.ctc import prepare
 from gatescope.training.data_identity import check_same_data
 from gatescope.training.length import max_epochs
 from gatescope.training.memory import is_out_of_memory
@@ -326,10 +327,11 @@ def build_module(cfg: DictConfig, data: SequenceData) -> SequenceTask:
             monitored; or `loss` or `metric` do not fit the data.
     """
     model = build_network(cfg, data.task)
+    prepare(model, data)
     scheduler = instantiate(cfg.scheduler) if cfg.scheduler else None
     assert data.splits is not None
     options = loss_options(cfg.get("loss") or {}, data.task, data.splits.train.targets)
-    objective = objective_for(data.task, **options)
+    objective = objective_for(data.task, model.objective, **options)
     loss, metric = own_loss(cfg.get("loss"), data.task), own_metric(cfg.get("metric"), data.task)
     monitor = monitor_of(cfg, objective)
     kind = SequenceTask if adversarial.imitated_config(cfg) is None else AdversarialTask

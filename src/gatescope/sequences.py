@@ -77,6 +77,8 @@ class TaskSpec:
             if the model reads features as they are.
         target_scale: the scale on which the targets of a regression are learnt; None for their own.
         image: rows and columns of the image that the features of a step are; empty if they are none.
+        sound: settings of the features of recordings, see `gatescope.data.encoding.speech.SpeechFeatures`;
+            empty if inputs are not made of recordings.
     """
 
     kind: Kind
@@ -102,6 +104,7 @@ class TaskSpec:
     input_scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     target_scale: TargetScale | None = None
     image: tuple[int, ...] = ()
+    sound: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def every_step(self) -> bool:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from gatescope.data.errors import DataError
 from gatescope.model_inputs import NO_TOKEN, ONLY_UNKNOWN, InputReader, InputRow, ModelInput
 from gatescope.models.encoder import SequenceModel
-from gatescope.models.seq2seq import Seq2Seq
+from gatescope.models.generating import GeneratingModel
 from gatescope.sequences import END, Batch, Split, TaskSpec, predicted_labels, probabilities
 
 if TYPE_CHECKING:
@@ -243,8 +243,8 @@ class Trained:
         """
         task, model = self.task, self.model
         batch = batch.to(model.device)
-        if isinstance(model, Seq2Seq):
-            generated = model.generate(batch, beam or model.decoding.beam).symbols.tolist()
+        if isinstance(model, GeneratingModel):
+            generated = model.generate(batch, beam or model.beam).symbols.tolist()
             return [Answer(symbols=self.symbol_names(row)) for row in generated]
         if task.kind == "next_step":
             raise DataError(

@@ -29,6 +29,8 @@ BASES = (
     ("data=conll_file", "data.path=x.conll", "optimizer=adamw"),
     ("data=pairs_file", "data.path=x.tsv", "decoder=recurrent", "attention=additive"),
     ("data=audio_folder", "data.path=x", "instruments=full"),
+    ("data=audio_manifest", "data.path=x"),
+    ("data=spoken_numbers", "decoder.beam=4"),
     ("data=tweets", "model=tfidf_logistic"),
     ("data=gunpoint", "model=series_logistic"),
     ("data=copy", "model=rglru"),

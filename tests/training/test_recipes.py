@@ -22,6 +22,7 @@ KINDS = {
     "tagging": ["conll_file"],
     "pairs": ["dates", "g2p", "pairs_file"],
     "audio": ["audio_folder", "speech_commands"],
+    "speech": ["audio_manifest", "spoken_numbers"],
     "music": ["chorales", "polyphonic_file"],
     "language": ["characters"],
     "none": ["adding", "copy", "delayed_recall", "parity", "custom", "moving_digits"],

@@ -3,7 +3,7 @@
     run=RUN          the run, by its id or by its directory
     file=PATH        a table of texts with their labels or values (.csv, .tsv, .txt, .json or .jsonl, also
                      .gz, or .parquet), or series with theirs (.npz or .ts), or tagged sentences (CoNLL or
-                     .jsonl)
+                     .jsonl), or recordings with transcripts: a table, or a folder as LibriSpeech's
     out=PATH         also write everything to this file as JSON
     column=NAME      column of the texts, its name or its position from 1, or array of the series (default:
                      the one that the run was trained on)
@@ -44,6 +44,7 @@ from gatescope import evaluation
 from gatescope.analysis import error_tables
 from gatescope.analysis.commands import UsageError
 from gatescope.commands.arguments import Text, execute, runs_dir
+from gatescope.commands.recordings import transcribed
 from gatescope.commands.series_rows import series_rows
 from gatescope.commands.tagged_rows import sentences, tag_counts
 from gatescope.commands.text_rows import (
@@ -107,6 +108,8 @@ def evaluate(
         given = {"header": header, "encoding": encoding, "delimiter": delimiter, "quoting": quoting}
         given |= {"decimal": decimal, "thousands": thousands}
         examples = _texts(trained, path, column, label, TableForm.of(trained.config.data, **given))
+    elif trained.task.sound:
+        examples = transcribed(trained, path, column, label)
     else:
         examples = _series(trained, path, column, label)
     if trained.task.kind == "transduction":
@@ -115,7 +118,8 @@ def evaluate(
     answers = trained.predict(inputs, batch_size)
     predictions = _predictions(trained, targets, answers)
     scores = evaluation.scores_of(trained.task, predictions)
-    what_kind = "texts" if trained.task.inputs == "tokens" else "series"
+    what_kind = "recordings" if trained.task.sound else "series"
+    what_kind = "texts" if trained.task.inputs == "tokens" else what_kind
     warnings = Counter(answer.warning.split(" to ")[0] for answer in answers if answer.warning)
     head = f"{trained.directory.name} on {path}"
     parts = [head, error_tables.terminal(evaluation.tables(predictions, scores))]

@@ -2,7 +2,7 @@
 
     run=RUN          the run, by its id or by its directory
     file=PATH        a table of texts (.csv, .tsv, .txt, .json or .jsonl, also .gz, or .parquet), or series
-                     (.npz or .ts); or
+                     (.npz or .ts), or a recording, a folder of recordings or a table of their paths; or
     text=TEXT        one text; without file and text, every line of standard input is a text
     out=PATH         write the answers to this file (.csv, .tsv or .jsonl, also .gz; default: standard output)
     column=NAME      column of the texts, its name or its position from 1, or array of the series (default:
@@ -45,6 +45,7 @@ from pydantic import Field
 
 from gatescope.analysis.commands import UsageError
 from gatescope.commands.arguments import Text, execute, runs_dir
+from gatescope.commands.recordings import recordings
 from gatescope.commands.series_rows import series_rows
 from gatescope.commands.text_rows import (
     TEXT_KEYS,
@@ -111,6 +112,9 @@ def predict(
     trained = gatescope.load(run, root or runs_dir(), device, trust)
     if trained.task.kind == "tagging" and file is not None and Path(file).suffix.lower() != ".csv":
         source = _sentences(trained, Path(file).expanduser(), column, encoding)
+    elif trained.task.sound and (file or text) is not None:
+        paths = [str(text)] if file is None else recordings(trained, Path(file).expanduser(), column)
+        source = Source(("file",), (([path], path) for path in paths))
     elif trained.task.inputs == "features" and file is not None:
         source = _series(trained, Path(file).expanduser(), column)
     else:

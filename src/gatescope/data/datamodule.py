@@ -148,6 +148,10 @@ class SequenceData(pl.LightningDataModule):
             name = "code_points"
         return [join_tokens(row, name) for row in rows]
 
+    def place(self, split: Split, index: int) -> str:
+        """Return where an example comes from, for messages; by default its index."""
+        return f"example {index}"
+
     def tokenize(self, text: str) -> list[str]:
         """Split a text into tokens as `build` does, without its limit on the number of tokens.
 

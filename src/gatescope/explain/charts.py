@@ -9,6 +9,8 @@ from gatescope.explain.explanation import Explanation
 
 MOST_LABELS = 60
 """Largest number of labelled steps on an axis; longer sequences have a label at every n-th step."""
+MOST_LINES = 24
+"""Largest number of features that are drawn as lines; more are cells in colour."""
 LINE_COLOURS = ("#1f5fa8", "#c8500a", "#1b1b1b", "#4fc7a6", "#7b1f5c", "#e8a33d")
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
 
@@ -45,6 +47,8 @@ def feature_chart(explanation: Explanation) -> dict[str, Any]:
     """Return the Vega-Lite chart of the input features over the steps."""
     import altair as alt
 
+    if len(explanation.features) > MOST_LINES or len(explanation.features[0]) > len(explanation.steps):
+        return _spectrogram(explanation)
     rows = [
         {"place": t, "step": explanation.steps[t], "feature": str(name), "value": value}
         for name, series in enumerate(explanation.features)
@@ -62,6 +66,30 @@ def feature_chart(explanation: Explanation) -> dict[str, Any]:
             color=alt.Color("feature:N", scale=alt.Scale(domain=names, range=colours)),
             strokeDash=alt.StrokeDash("feature:N", scale=alt.Scale(domain=names, range=dashes)),
             tooltip=["feature:N", "place:Q", alt.Tooltip("value:Q", format=".4f")],
+        )
+    )
+    return chart_json(chart, "The input features over the steps")
+
+
+def _spectrogram(explanation: Explanation) -> dict[str, Any]:
+    """Return the Vega-Lite chart of many features, a row of cells each; the first is at the bottom."""
+    import altair as alt
+
+    windows = len(explanation.features[0]) // len(explanation.steps)  # in one step
+    rows = [
+        {"place": t / windows, "end": (t + 1) / windows, "feature": name, "top": name + 1, "value": value}
+        for name, series in enumerate(explanation.features)
+        for t, value in enumerate(series)
+    ]
+    chart = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_rect(aria=False)
+        .encode(
+            x=alt.X("place:Q", title="step", scale=alt.Scale(nice=False), axis=alt.Axis(tickMinStep=1)),
+            x2="end:Q",
+            y=alt.Y("feature:Q", title="input", scale=alt.Scale(nice=False)),
+            y2="top:Q",
+            color=alt.Color("value:Q", title=None, scale=alt.Scale(scheme="viridis")),
         )
     )
     return chart_json(chart, "The input features over the steps")

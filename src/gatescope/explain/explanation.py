@@ -14,23 +14,34 @@ from gatescope.explain.passages import Passages
 from gatescope.explain.rows import Row, attention_rows, attribution_rows, gates_of, layer_rows
 from gatescope.instruments import attribution
 from gatescope.instruments.probe import undisturbed
+from gatescope.models.ctc import CTCModel
+from gatescope.models.ctc_search import best_paths
 from gatescope.models.encoder import Prediction
 from gatescope.models.seq2seq import Seq2Seq
-from gatescope.sequences import Batch
+from gatescope.sequences import END, Batch
 from gatescope.trained import Trained
 
 MOST_CONNECTED = 120
 """Largest number of tokens of which the connections are computed: their time grows with its square."""
+SPACE = "␣"
+"""What is shown for a symbol that is a space."""
 NO_LABEL = "no label"
 """What is shown where none of several labels is predicted or true."""
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Attention weights of a decoder: a row for each target symbol, a column for each source step."""
+    """A row for each target symbol, a column for each source step.
+
+    Attributes:
+        symbols: the generated symbols.
+        weights: attention weights of a decoder, or of CTC the probability of the symbol.
+        title: what the weights are.
+    """
 
     symbols: list[str]
     weights: list[list[float]]
+    title: str = "Attention weights of each target symbol"
 
 
 @dataclass(frozen=True)
@@ -136,12 +147,12 @@ def explain(
         passages=passages,
         note=note,
         prediction=text,
-        steps=tokens[0] if tokens else [str(t) for t in range(batch.inputs.shape[1])],
+        steps=tokens[0] if tokens else _step_names(trained, prediction, batch.inputs.shape[1]),
         rows=rows,
         units=units,
         probabilities=answer.probabilities,
         target=_target(trained, batch.targets[0]) if has_target else None,
-        features=[] if tokens else _rounded(batch.inputs[0].T),
+        features=[] if tokens else _rounded(_windows(trained, batch.inputs[0]).T),
         alignment=_alignment(trained, prediction),
     )
 
@@ -153,8 +164,36 @@ def _as_text(trained: Trained, tokens: list[str]) -> tuple[str, list[bool]]:
     return join_tokens(tokens, name), spaces
 
 
+def _windows(trained: Trained, features: Tensor) -> Tensor:
+    """Return features (T, F); of a recording (T·stack, mels), the windows that one step stacks."""
+    return features.reshape(-1, trained.task.sound["mels"]) if trained.task.sound else features
+
+
+def _step_names(trained: Trained, prediction: Prediction, steps: int) -> list[str]:
+    """Return the number of each step, with the symbol that begins there where a model of CTC has one."""
+    if not isinstance(trained.model, CTCModel):
+        return [str(t) for t in range(steps)]
+    names = [name.replace(" ", SPACE) for name in trained.task.target_vocabulary]
+    path = best_paths(prediction.values)[0].tolist()
+    return [str(t) if symbol == END else f"{t} {names[symbol]}" for t, symbol in enumerate(path)]
+
+
+def _symbol_steps(trained: Trained, prediction: Prediction) -> Alignment | None:
+    """Return the probability of each symbol of the best path of CTC at the steps where the path has it."""
+    path, starts = prediction.values[0].argmax(-1), best_paths(prediction.values)[0]
+    symbols = starts[starts != END].tolist()
+    number = (starts != END).cumsum(0) - 1
+    own = (path != END)[None] & (number[None] == torch.arange(len(symbols), device=path.device)[:, None])
+    weights = prediction.values[0].exp().max(-1).values * own
+    names = [trained.task.target_vocabulary[symbol].replace(" ", SPACE) for symbol in symbols]
+    title = "Probability of each symbol at the steps where the best path has it"
+    return Alignment(names, _rounded(weights), title) if names else None
+
+
 def _alignment(trained: Trained, prediction: Prediction) -> Alignment | None:
-    """Return the attention weights of a decoder, averaged over heads."""
+    """Return the attention weights of a decoder, averaged over heads; of CTC the probabilities of symbols."""
+    if isinstance(trained.model, CTCModel):
+        return _symbol_steps(trained, prediction)
     if not isinstance(trained.model, Seq2Seq) or prediction.attention is None:
         return None
     symbols = trained.symbol_names(prediction.values[0].argmax(-1).tolist())

@@ -1,4 +1,4 @@
-"""Attention of a decoder compared with the true source of each target symbol."""
+"""Attention of a decoder, or the alignment of CTC, compared with the true source of each target symbol."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from torch import Tensor
 from gatescope.instruments.base import ProbeInstrument
 from gatescope.instruments.measurements import Heatmap, Measurements, scalar
 from gatescope.instruments.probe import Probe
+from gatescope.models.ctc import CTCModel
+from gatescope.models.ctc_search import forced_alignment
 from gatescope.sequences import IGNORE, TaskSpec, first_answer
 
 NO_SOURCE = "no target symbol of the batch has a known source"
 
 
 class AlignmentAccuracy(ProbeInstrument):
-    """Accuracy of a decoder's attention weights as an alignment; only for decoders with attention.
+    """Accuracy of attention weights as an alignment, for decoders with attention and for CTC.
 
-    Weights w (U, T) are averaged over heads. Measurements, means over target symbols with known source steps:
+    Weights w (U, T) are averaged over heads. Those of CTC are 1 where a symbol begins on the most probable
+    path of the true transcript, and 0 elsewhere. Measurements, means over target symbols with known source
+    steps:
 
     - `alignment/accuracy`: share of symbols whose largest weight is at a true source step, 0 to 1.
     - `alignment/mass`: Σ of w over the true source steps, 0 to 1.
@@ -30,10 +34,15 @@ class AlignmentAccuracy(ProbeInstrument):
     @torch.no_grad()
     def read(self, probe: Probe) -> Measurements:
         """Measure the alignment of one probe."""
-        if probe.attention is None or probe.attention.dim() != 4:
-            return {}
-        weights = probe.attention.mean(2)
         targets = first_answer(probe.batch.targets)
+        if isinstance(probe.model, CTCModel):
+            log_p = probe.model.readout(probe.outputs, probe.batch.lengths).values
+            begins = forced_alignment(log_p, targets)
+            weights = torch.nn.functional.one_hot(begins, log_p.shape[1]).float()
+        elif probe.attention is not None and probe.attention.dim() == 4:
+            weights = probe.attention.mean(2)
+        else:
+            return {}
         measurements: Measurements = {"alignment/example": example(probe, weights[0], targets[0])}
         if probe.alignment is None:
             return measurements

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from gatescope.models.ctc import CTC, CTCModel
 from gatescope.models.decoder import Decoding
 from gatescope.models.encoder import SequenceModel, build_encoder
 from gatescope.models.seq2seq import Seq2Seq
@@ -17,10 +18,10 @@ def build_model(
     task: TaskSpec,
     model: dict[str, Any],
     attention: Any,
-    decoding: Decoding | None = None,
+    decoding: Decoding | CTC | None = None,
     front: Any = None,
 ) -> SequenceModel:
-    """Build an encoder, or for transduction an encoder with a decoder.
+    """Build an encoder, or for transduction an encoder with a decoder or the outputs of CTC.
 
     Args:
         task: the task of the data.
@@ -36,4 +37,6 @@ def build_model(
             )
         return build_encoder(task, model, attention, front)
     options = {key: value for key, value in model.items() if key != "name"}
+    if isinstance(decoding, CTC):
+        return CTCModel(task=task, attention=attention, decoding=decoding, front=front, **options)
     return Seq2Seq(task=task, attention=attention, decoding=decoding, front=front, **options)

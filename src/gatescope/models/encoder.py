@@ -91,6 +91,11 @@ class SequenceModel(nn.Module, ABC):
         self.stack = RecurrentStack(cell, size, hidden_size, layers, bidirectional, dropout)
 
     @property
+    def objective(self) -> str:
+        """Name of the module of `gatescope.training` that has the loss and the metrics of this model."""
+        return f"{self.task.kind}_multilabel" if self.task.multilabel else self.task.kind
+
+    @property
     def device(self) -> torch.device:
         """Device of the parameters."""
         return next(self.parameters()).device

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from gatescope.models.decoder import Decoder, Decoding, shift_right
 from gatescope.models.decoder_state import DecoderOutput, DecoderState, Source
-from gatescope.models.encoder import AttentionFactory, Prediction, SequenceModel
+from gatescope.models.encoder import AttentionFactory, Prediction
+from gatescope.models.generating import GeneratingModel
 from gatescope.models.search import Hypotheses, beam_search, greedy_search
 from gatescope.models.stack import CellFactory, RecurrentStack
 from gatescope.sequences import Batch, TaskSpec, first_answer
 
 
-class Seq2Seq(SequenceModel):
+class Seq2Seq(GeneratingModel):
     """A recurrent encoder and a recurrent decoder, for transduction.
 
     The decoder has as many hidden units a layer as the encoder.
@@ -72,7 +73,7 @@ class Seq2Seq(SequenceModel):
             **options,
             readout_modules=lambda stack: build_decoder(stack).budget_modules(),
         )
-        self.decoding = decoding
+        self.decoding, self.beam = decoding, decoding.beam
         self.decoder = build_decoder(self.stack, self.embedding_dropout.p)
 
     def budget_modules(self) -> Iterator[nn.Module]:

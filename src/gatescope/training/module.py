@@ -74,7 +74,7 @@ class SequenceTask(pl.LightningModule):
         super().__init__()
         self.model = model
         self.task = model.task
-        self.objective = objective or objective_for(model.task)
+        self.objective = objective or objective_for(model.task, model.objective)
         self.monitor = monitor or Monitor(self.task.metric, self.task.direction)
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
         metrics = self.objective.metrics()

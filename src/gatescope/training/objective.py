@@ -89,15 +89,16 @@ class BaseObjective(ABC):
         return values
 
 
-def objective_for(task: TaskSpec, **options: Any) -> BaseObjective:
-    """Return the objective of the task's kind, from `gatescope.training.<kind>`.
+def objective_for(task: TaskSpec, name: str | None = None, **options: Any) -> BaseObjective:
+    """Return an objective, from `gatescope.training.<name>`.
 
     Args:
         task: The task.
+        name: That of the model, `SequenceModel.objective`; None for the task's kind.
         options: Further arguments of the objective, see `gatescope.training.class_weights`.
     """
-    name = f"{task.kind}_multilabel" if task.multilabel else task.kind
-    module = import_module(f"gatescope.training.{name}")
+    kind = f"{task.kind}_multilabel" if task.multilabel else task.kind
+    module = import_module(f"gatescope.training.{name or kind}")
     objective: BaseObjective = module.Objective(task, **options)
     return objective
 

@@ -23,7 +23,7 @@ from torchmetrics.text import WordErrorRate
 
 from gatescope.data.encoding.tokenizers import join_tokens
 from gatescope.models.encoder import SequenceModel
-from gatescope.models.seq2seq import Seq2Seq
+from gatescope.models.generating import GeneratingModel
 from gatescope.sequences import END, IGNORE, UNKNOWN, Batch, TaskSpec, first_answer
 from gatescope.training.objective import BaseObjective, masked_mean
 from gatescope.training.text_metrics import error_rate_name, text_metrics
@@ -78,6 +78,24 @@ class NearestErrorRate(WordErrorRate):
         super().update(list(predictions), [nearest(prediction, accepted) for prediction, accepted in pairs])
 
 
+SPACE = "␣"
+"""A symbol that is a space, in texts whose symbols are separated by spaces."""
+
+
+def joined(text: str) -> str:
+    """Return the text that characters with spaces between them make: "t w o ␣ t o" is "two to"."""
+    return "".join(text.split()).replace(SPACE, " ")
+
+
+class JoinedWordErrorRate(NearestErrorRate):
+    """Word error rate of texts whose symbols are characters."""
+
+    def update(self, predictions: Sequence[str], references: References) -> None:  # type: ignore[override]
+        """Count the edits and words of a batch."""
+        texts = [[joined(text) for text in accepted] for accepted in references]
+        super().update([joined(text) for text in predictions], texts)
+
+
 def nearest(prediction: str, accepted: Sequence[str]) -> str:
     """Return the accepted answer with the lowest error rate."""
     if len(accepted) == 1:
@@ -88,9 +106,9 @@ def nearest(prediction: str, accepted: Sequence[str]) -> str:
 class Objective(BaseObjective):
     """Cross-entropy of the true symbols, with the metrics exact_match and the unit's error rate.
 
-    Phonemes also have word_error_rate, words and subwords bleu and chrf (0 to 100). Subwords are rated by the
-    text that they make up: its words and its characters. Training batches have the accuracy of the next
-    symbol, given the true symbols before it.
+    Phonemes, and characters with spaces among them, also have word_error_rate, words and subwords bleu and
+    chrf (0 to 100). Subwords are rated by the text that they make up: its words and its characters. Training
+    batches have the accuracy of the next symbol, given the true symbols before it.
 
     Args:
         task: The task.
@@ -130,6 +148,8 @@ class Objective(BaseObjective):
             "exact_match": ExactMatch(),
             error_rate_name(self.task.target_unit): NearestErrorRate(),
         }
+        if self.task.target_unit == "character" and " " in self.task.target_vocabulary:
+            metrics["word_error_rate"] = JoinedWordErrorRate()
         if self.task.target_unit == "phoneme":
             metrics["word_error_rate"] = SequenceErrorRate()
         metrics |= text_metrics(self.task.target_unit)
@@ -145,9 +165,9 @@ class Objective(BaseObjective):
         return values.argmax(-1), first_answer(targets)
 
     def answer(self, model: SequenceModel, batch: Batch, values: Tensor, stage: str) -> Tensor:
-        """Return generated symbols (B, U): greedy in validation, by the decoder's beam search in test."""
-        assert isinstance(model, Seq2Seq)
-        return model.generate(batch, model.decoding.beam if stage == "test" else 1).symbols
+        """Return generated symbols (B, U): by greedy search in validation, by beam search in test."""
+        assert isinstance(model, GeneratingModel)
+        return model.generate(batch, model.beam if stage == "test" else 1).symbols
 
     def outcome(self, values: Tensor, targets: Tensor) -> tuple[list[str], References]:
         """Return the generated and the accepted sequences as texts."""
@@ -195,7 +215,7 @@ def sequences(symbols: Tensor, task: TaskSpec, unknown: str = UNKNOWN) -> Iterat
     def text(names: Sequence[str]) -> str:
         if task.target_unit == "subword":
             return join_tokens(names, "subwords")
-        return " ".join(name.replace(" ", "␣") for name in names)
+        return " ".join(name.replace(" ", SPACE) for name in names)
 
     names: list[str] = []
     for symbol in symbols[symbols != IGNORE].tolist():

@@ -1,4 +1,7 @@
-"""From sound to log-mel features: WAV files by scipy, filter banks by kaldi-native-fbank (extra `speech`)."""
+"""From sound to log-mel features: WAV by scipy, other files by soundfile, filter banks by kaldi-native-fbank.
+
+The last two are in the extra `speech`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import io
 import warnings
 from dataclasses import dataclass
 from math import gcd
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -57,6 +61,32 @@ def read_wav(file: BinaryIO | bytes) -> Sound:
     with np.errstate(over="ignore"):  # it becomes infinity, which is refused later
         samples = samples.astype(np.float32)
     return Sound(samples.mean(axis=1) if samples.ndim == 2 else samples, rate)
+
+
+def read_sound(path: Path) -> Sound:
+    """Read a file of sound: WAV by scipy, any other (FLAC, MP3, OGG) by the package soundfile.
+
+    Raises:
+        DataError: the package soundfile is needed and not installed.
+        ValueError: the file is not readable.
+    """
+    if path.suffix.lower() == ".wav":
+        with path.open("rb") as file:
+            return read_wav(file)
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:  # OSError: without its library
+        raise DataError(
+            f"{path.suffix or path.name} is read by soundfile, which cannot be imported ({error}): "
+            "pip install -c constraints.txt -e '.[speech]'"
+        ) from error
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, TypeError) as error:
+        raise ValueError(f"not a readable file of sound: {error}") from error
+    if not len(samples):
+        raise ValueError("no samples")
+    return Sound(samples.mean(axis=1), int(rate))
 
 
 @dataclass(frozen=True)

@@ -128,15 +128,24 @@ def divided_series(
     """
     task = _task(parts[0].flat.shape[1], target_fields(kind, labels), notes)
     if standardised:
-        mean, deviation = _moments(parts[0].flat)
-        scale = torch.where(deviation > 0, deviation, 1)  # a constant feature becomes 0
-        for chunk in (chunk for part in parts for chunk in chunks(part.flat)):
-            chunk.copy_((chunk - mean) / scale)
-        task = replace(task, input_scale=(tuple(mean.tolist()), tuple(scale.tolist())))
+        task = replace(task, input_scale=standardise_in_place(parts))
     train, validation, test = (
         Examples(part, targets[torch.from_numpy(indices)]) for part, indices in zip(parts, rows, strict=True)
     )
     return Splits(train, validation, test, task)
+
+
+def standardise_in_place(parts: Sequence[Ragged]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Standardise each feature over the time steps of the first part; return the means and the deviations.
+
+    Args:
+        parts: the train, validation and test series.
+    """
+    mean, deviation = _moments(parts[0].flat)
+    scale = torch.where(deviation > 0, deviation, 1)  # a constant feature becomes 0
+    for chunk in (chunk for part in parts for chunk in chunks(part.flat)):
+        chunk.copy_((chunk - mean) / scale)
+    return tuple(mean.tolist()), tuple(scale.tolist())
 
 
 def _moments(steps: Tensor) -> tuple[Tensor, Tensor]:
