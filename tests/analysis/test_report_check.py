@@ -69,6 +69,21 @@ def test_vanishing_gradients(tmp_path: Path) -> None:
     assert problems(report(tmp_path, "vanishing", "half_life_over_training")) == []
 
 
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("9 of 10 [0.55, 1.00]", ""),
+        ("1 of 10 [0.55, 1.00]", "1 of 10 [0.55, 1.00] does not contain its share"),
+        ("0.51 [0.55, 1.00]", "0.51 [0.55, 1.00] does not contain its mean"),
+    ],
+)
+def test_counts_and_means_lie_within_their_intervals(toy: Path, written: str, problem: str) -> None:
+    folder = report(toy, "toy", "metric_by_variant")
+    with (folder / "README.md").open("a", encoding="utf-8") as file:
+        file.write(f"\n| {written} |\n")
+    assert problems(folder) == ([f"README.md: {problem}"] if problem else [])
+
+
 def test_applications(tmp_path: Path) -> None:
     test_datasets.study(tmp_path, 3)
     assert problems(report(tmp_path, "toy", "critical_difference", "metric_by_variant")) == []

@@ -30,8 +30,12 @@ PRIMARY = ("metric_by_variant", "pareto")
 """Figures that show the primary metric, by the names of their tables."""
 UNBOUNDED = "half_life_over_training"
 """The numbers of this figure have no upper bound where the interval of the decay rate contains 0."""
-INTERVAL = re.compile(r"([+−]?\d[\d.,]*) \[([+−]?\d[\d.,]*), ([+−]?\d[\d.,]*)\]")
+EXTREMES = "reach of the gradient (steps)"
+"""A quantity with its least and largest value in place of an interval: those of equal seeds have no width."""
+INTERVAL = re.compile(r"(?<! of )(?<![\d.,])([+−]?\d[\d.,]*) \[([+−]?\d[\d.,]*), ([+−]?\d[\d.,]*)\]")
 """A mean with its interval as `numbers.interval` formats it."""
+COUNT = re.compile(r"\b(\d+) of (\d+) \[(\d[\d.]*), (\d[\d.]*)\]")
+"""A number of seeds with the interval of their share."""
 TOLERANCE = 1e-9
 
 
@@ -86,7 +90,8 @@ def _intervals(path: Path, table: pd.DataFrame, name: str, prefix: str = "") -> 
         place = f"{path.name}, row {index}{f', {name}' if name else ''}: {mean:g} [{start:g}, {end:g}]"
         if not (pd.isna(mean) or low - TOLERANCE <= mean <= high + TOLERANCE):
             yield f"{place} is outside of {low:g} to {high:g}"
-        yield from _interval(place, mean, start, end)
+        if name != EXTREMES:
+            yield from _interval(place, mean, start, end)
         if start < low - TOLERANCE or end > high + TOLERANCE:
             yield f"{place} leaves {low:g} to {high:g}"
 
@@ -150,3 +155,7 @@ def _texts(folder: Path) -> Iterator[str]:
             mean, low, high = (float(part.replace("−", "-").replace(",", "")) for part in match.groups())
             if not low <= mean <= high:
                 yield f"{name}: {match.group()} does not contain its mean"
+        for match in COUNT.finditer(text):
+            count, seeds, low, high = map(float, match.groups())
+            if not low <= count / seeds <= high:
+                yield f"{name}: {match.group()} does not contain its share"
