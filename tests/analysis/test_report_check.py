@@ -74,6 +74,7 @@ def test_vanishing_gradients(tmp_path: Path) -> None:
     [
         ("9 of 10 [0.55, 1.00]", ""),
         ("1 of 10 [0.55, 1.00]", "1 of 10 [0.55, 1.00] does not contain its share"),
+        ("τ of −0.23 [−0.41, −0.04]", ""),
         ("0.51 [0.55, 1.00]", "0.51 [0.55, 1.00] does not contain its mean"),
     ],
 )

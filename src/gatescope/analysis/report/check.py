@@ -32,7 +32,7 @@ UNBOUNDED = "half_life_over_training"
 """The numbers of this figure have no upper bound where the interval of the decay rate contains 0."""
 EXTREMES = "reach of the gradient (steps)"
 """A quantity with its least and largest value in place of an interval: those of equal seeds have no width."""
-INTERVAL = re.compile(r"(?<! of )(?<![\d.,])([+−]?\d[\d.,]*) \[([+−]?\d[\d.,]*), ([+−]?\d[\d.,]*)\]")
+INTERVAL = re.compile(r"(?<!\d of )(?<![\d.,+−])([+−]?\d[\d.,]*) \[([+−]?\d[\d.,]*), ([+−]?\d[\d.,]*)\]")
 """A mean with its interval as `numbers.interval` formats it."""
 COUNT = re.compile(r"\b(\d+) of (\d+) \[(\d[\d.]*), (\d[\d.]*)\]")
 """A number of seeds with the interval of their share."""

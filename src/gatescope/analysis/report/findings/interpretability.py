@@ -19,7 +19,6 @@ from gatescope.analysis.attention_tests import (
 )
 from gatescope.analysis.comparison import Comparison
 from gatescope.analysis.faithfulness import ERASURE, TAU, AttentionEvaluation
-from gatescope.analysis.intervals import Scale
 from gatescope.analysis.report.findings import Findings
 from gatescope.analysis.report.findings import comparison as variants
 from gatescope.analysis.report.findings.comparison import under
@@ -223,18 +222,18 @@ def _adversarial(comparison: Comparison, condition: str) -> str:
     runs = tables.runs[(tables.runs.attention == ADVERSARIAL) & (tables.runs.condition == condition)]
     if runs.empty:
         return ""
-    names: dict[str, Scale] = {"test/imitation_tvd": "proportion", "test/attention_jsd": "positive"}
-    final = {name: tables.final(name).loc[runs.index] for name in names}
+    tvd, jsd = (tables.final(f"test/{name}").loc[runs.index] for name in ("imitation_tvd", "attention_jsd"))
+    jsd = jsd.assign(value=jsd.value / math.log(2))  # in bits, between 0 and 1
     rows = []
     for variant in style.order(runs.variant):
         at = runs.index[runs.variant == variant]
-        estimates = [unit_metric(final[name].loc[at], scale) for name, scale in names.items()]
+        estimates = [unit_metric(own.loc[at], "proportion") for own in (tvd, jsd)]
         rows.append([words.variant(variant), *map(interval, estimates), str(estimates[0].n)])
     about = (
         "**Do other weights go with the same predictions?** An attention is trained to predict like the "
         "additive one of the same seed while it attends elsewhere (Wiegreffe & Pinter 2019). Difference of "
         "predictions: the mean total variation on the test split, 0 to 1. Difference of attention: the mean "
-        f"Jensen–Shannon divergence, 0 to {number(math.log(2))} (no step in common). A small first and a "
+        "Jensen–Shannon divergence in bits, 0 to 1 (no step in common). A small first and a "
         "large second number say that the weights are not the only ones that go with the predictions"
         f"{under(condition)}:\n\n"
     )
