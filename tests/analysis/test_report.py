@@ -235,7 +235,8 @@ def test_a_variant_without_a_remaining_seed_is_in_the_table(tmp_path: Path) -> N
     assert "the gradient of every variant explodes, or is dead or exploded in some seed" in text
     (row,) = [line for line in text.splitlines() if "| GRU | −0.29" in line]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert [cells[2], cells[4], cells[6], cells[7]] == ["–", "–", "–", "0 (tested weights: 5 of 5 dead)"]
+    assert all(cell.endswith(" → –") for cell in cells[1:4])
+    assert cells[4] == "0 (tested weights: 5 of 5 dead)"
 
 
 def test_findings_on_gradient_flow_with_few_seeds(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_every_table_shows_the_chosen_value_and_the_report_the_whole_grid(tmp_pa
     assert "select=optimizer.lr by=validation/accuracy" in readme
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert '<table id="selected">' in page
-    assert "<td>learning rate 0.01 against learning rate 0.1</td>" in page
+    assert ">learning rate 0.01 against learning rate 0.1</td>" in page
     with (folder / "tables" / "selection.csv").open(encoding="utf-8") as file:
         rows = [(r["variant"], r["value"], r["n"], r["seeds"], r["chosen"]) for r in csv.DictReader(file)]
     assert rows == [

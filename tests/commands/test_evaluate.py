@@ -153,7 +153,7 @@ def test_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("unit", "metrics"),
     [
-        ("character", ("exact_match", "character_error_rate")),
+        ("character", ("exact_match", "character_error_rate", "word_error_rate")),
         ("word", ("exact_match", "word_error_rate", "bleu", "chrf")),
     ],
 )

@@ -44,6 +44,7 @@ def problems(*overrides: str) -> list[str]:
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_file_of_every_group_composes_and_passes(choice: str) -> None:
     needed = ["data._target_=gatescope.data.generated.adding.Adding"] if choice == "data=custom" else []
+    needed += ["data.path=JSB_Chorales.mat"] if choice.startswith("experiment=published_jsb") else []
     assert problems(choice, *needed, *OWN.get(choice, ())) == []
 
 

@@ -234,6 +234,12 @@ def run_with_adversarial_attention(root: Path) -> None:
     run(config(root, "data=delayed_recall", *sizes, *FAST, "instruments=off", "attention=adversarial"))
 
 
+def run_on_images(root: Path) -> None:
+    """Run with convolutions of each frame before the recurrence."""
+    sizes = ("data.train=16", "data.validation=8", "data.test=8", "data.batch_size=8", "decoder.max_length=3")
+    run(config(root, "data=moving_digits", "front=conv", *sizes, *FAST, "instruments=off"))
+
+
 def run_on_numbers(root: Path) -> None:
     """Run regressions on a scale of their targets, of one output and of two."""
     x = np.random.default_rng(0).normal(size=(60, 3))
@@ -300,6 +306,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
             run_on_tags,
             run_on_cells_without_a_kernel,
             run_with_adversarial_attention,
+            run_on_images,
             run_of_a_module_of_a_user,
             sweep,
         ):

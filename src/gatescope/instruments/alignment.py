@@ -34,15 +34,17 @@ class AlignmentAccuracy(ProbeInstrument):
     @torch.no_grad()
     def read(self, probe: Probe) -> Measurements:
         """Measure the alignment of one probe."""
+        is_ctc = isinstance(probe.model, CTCModel)
+        if not is_ctc and (probe.attention is None or probe.attention.dim() != 4):
+            return {}
         targets = first_answer(probe.batch.targets)
-        if isinstance(probe.model, CTCModel):
+        if is_ctc:
             log_p = probe.model.readout(probe.outputs, probe.batch.lengths).values
             begins = forced_alignment(log_p, targets)
             weights = torch.nn.functional.one_hot(begins, log_p.shape[1]).float()
-        elif probe.attention is not None and probe.attention.dim() == 4:
-            weights = probe.attention.mean(2)
         else:
-            return {}
+            assert probe.attention is not None
+            weights = probe.attention.mean(2)
         measurements: Measurements = {"alignment/example": example(probe, weights[0], targets[0])}
         if probe.alignment is None:
             return measurements
