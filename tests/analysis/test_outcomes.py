@@ -103,7 +103,7 @@ def test_a_study_counts_the_seeds_that_solve_its_task(tmp_path: Path) -> None:
 
 def test_the_title_of_a_study_of_lags_names_the_longest_lag_that_is_learnt(tmp_path: Path) -> None:
     study = {"solved": {"metric": "test/accuracy", "at": 0.9}, "baseline": None}
-    solved = {"gru": (10, 10, 9), "lstm": (10, 9, 8), "irnn": (9, 2, 10), "rnn": (8, 0, 0)}
+    solved = {"gru": (10, 10, 9), "lstm": (10, 9, 8), "irnn": (8, 2, 10), "rnn": (0, 0, 0)}
     for cell, counts in solved.items():
         for lag, count in zip((10, 40, 160), counts, strict=True):
             for seed in range(10):
@@ -112,10 +112,10 @@ def test_the_title_of_a_study_of_lags_names_the_longest_lag_that_is_learnt(tmp_p
                 write_run(tmp_path, f"{cell}-none", seed, study=study, accuracy=accuracy, data=data)
     comparison = compare(RecordSource(tmp_path, "toy").tables())
     # Clopper & Pearson's interval of 9 of 10 begins at 0.555, that of 8 of 10 at 0.444.
-    assert lags.learnt(comparison) == {"rnn-none": 0, "irnn-none": 10, "gru-none": 160, "lstm-none": 40}
+    assert lags.learnt(comparison) == {"rnn-none": 0, "irnn-none": 0, "gru-none": 160, "lstm-none": 40}
     assert lags.title(comparison) == (
-        "GRU learns a lag of 160 steps; LSTM learns a lag of 40 steps; IRNN learns a lag of 10 steps; "
-        "RNN learns not even a lag of 10"
+        "GRU learns a lag of 160 steps; LSTM learns a lag of 40 steps; RNN learns not even a lag of 10; "
+        "whether IRNN learns a lag of 10 is undecided"
     )
 
 

@@ -30,15 +30,32 @@ def learnt(comparison: Comparison) -> dict[str, float]:
 
 
 def title(comparison: Comparison) -> str:
-    """Return which variants learn which lag; "" where `learnt` is empty."""
+    """Return which variants learn which lag; "" where `learnt` is empty.
+
+    A variant that does not learn the shortest lag is undecided unless the interval of its share of seeds lies
+    below one half.
+    """
     longest = learnt(comparison)
     if not longest:
         return ""
-    shortest = float(comparison.contenders.runs.lag.min())
+    runs = comparison.contenders.runs.dropna(subset=["lag"])
+    first = runs.sort_values("lag").iloc[0]
+    shares = comparison.outcomes.shares if comparison.outcomes else {}
     clauses = []
-    for lag in sorted(set(longest.values()), reverse=True):
-        names = [words.prose(variant) for variant, own in longest.items() if own == lag]
-        verb = "learns" if len(names) == 1 else "learn"
-        what = f"a lag of {lag:g} steps" if lag else f"not even a lag of {shortest:g}"
-        clauses.append(f"{join_words(names)} {verb} {what}")
+    for lag in sorted({lag for lag in longest.values() if lag}, reverse=True):
+        clauses.append(_clause([v for v, own in longest.items() if own == lag], f"a lag of {lag:g} steps"))
+    none = [variant for variant, own in longest.items() if not own]
+    open_ones = [
+        v for v in none if (v, first.condition) not in shares or shares[v, first.condition].high > 0.5
+    ]
+    if never := [variant for variant in none if variant not in open_ones]:
+        clauses.append(_clause(never, f"not even a lag of {first.lag:g}"))
+    if open_ones:
+        clauses.append(f"whether {_clause(open_ones, f'a lag of {first.lag:g}')} is undecided")
     return words.capital("; ".join(clauses))
+
+
+def _clause(variants: list[str], what: str) -> str:
+    """Return "GRU learns a lag of 30 steps"."""
+    names = join_words(words.prose(variant) for variant in variants)
+    return f"{names} {'learns' if len(variants) == 1 else 'learn'} {what}"
