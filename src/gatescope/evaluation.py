@@ -314,8 +314,9 @@ def transduction_scores(predictions: pd.DataFrame, unit: str) -> dict[str, Estim
 
 def _text_metrics(predictions: pd.DataFrame, unit: str) -> dict[str, Any]:
     """Return the metrics that need the texts: those of words, also of words made of characters."""
+    from gatescope.sequences import SPACE
     from gatescope.training.text_metrics import text_metrics
-    from gatescope.training.transduction import SPACE, JoinedWordErrorRate
+    from gatescope.training.transduction import JoinedWordErrorRate
 
     has_spaces = unit == "character" and predictions.target.astype(str).str.contains(SPACE).any()
     return {"word_error_rate": JoinedWordErrorRate()} if has_spaces else dict(text_metrics(unit))

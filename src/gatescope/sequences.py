@@ -13,6 +13,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+SPACE = "␣"
+"""A symbol that is a space, where symbols are separated by spaces, and where it is shown."""
 IGNORE = -100
 """Target of a position that no loss and no metric counts (`ignore_index` of `torch.nn.CrossEntropyLoss`)."""
 END = 0

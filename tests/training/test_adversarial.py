@@ -64,7 +64,7 @@ def test_the_loss_is_that_of_the_paper(config: Compose) -> None:
         found = task._minimised(torch.zeros(len(values)), values, batch)
         expected = other.model(batch)
     p, q = (probabilities(result.data.task, one).numpy() for one in (values, expected.values))
-    a, b = (one[:, 0].numpy() for one in (task._attention, expected.attention))
+    a, b = (one[:, 0].numpy() for one in (task._output.attention, expected.attention))
     assert found.tolist() == pytest.approx(
         (abs(p - q).sum(1) / 2 - 0.3 * entropy(a, b, axis=1)).tolist(), abs=1e-5
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from gatescope.analysis.report.interactive import chart_json
 from gatescope.explain.explanation import Explanation
 
 MOST_LABELS = 60
@@ -105,18 +106,3 @@ def _steps_axis(explanation: Explanation) -> Any:
     labels = [step if t % every == 0 else "" for t, step in enumerate(explanation.steps)]
     axis = alt.Axis(labelExpr=f"{json.dumps(labels)}[datum.value]", labelAngle=-40)
     return alt.X("place:O", title=None, axis=axis)
-
-
-def chart_json(chart: Any, description: str) -> dict[str, Any]:
-    """Return the specification of a chart, with the style of the page."""
-    import altair as alt
-
-    return dict(
-        chart.properties(width="container", height=200, description=description)
-        .configure(
-            background="transparent", font="system-ui, sans-serif", autosize=alt.AutoSizeParams(type="fit")
-        )
-        .configure_view(stroke=None)
-        .configure_axis(gridColor="#e3e3e3", labelFontSize=12, titleFontSize=12, titleFontWeight="normal")
-        .to_dict()
-    )

@@ -18,13 +18,11 @@ from gatescope.models.ctc import CTCModel
 from gatescope.models.ctc_search import best_paths
 from gatescope.models.encoder import Prediction
 from gatescope.models.seq2seq import Seq2Seq
-from gatescope.sequences import END, Batch
+from gatescope.sequences import END, SPACE, Batch
 from gatescope.trained import Trained
 
 MOST_CONNECTED = 120
 """Largest number of tokens of which the connections are computed: their time grows with its square."""
-SPACE = "␣"
-"""What is shown for a symbol that is a space."""
 NO_LABEL = "no label"
 """What is shown where none of several labels is predicted or true."""
 

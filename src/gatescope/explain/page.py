@@ -6,11 +6,10 @@ from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from gatescope.analysis.report.page import asset as report_asset
-from gatescope.analysis.report.page import library, script_json
+from gatescope.analysis.report.page import environment_of, library, script_json
 from gatescope.explain.charts import feature_chart, most_variable_unit, unit_chart
 from gatescope.explain.explanation import Explanation
 from gatescope.explain.numbers import texts
@@ -76,13 +75,7 @@ def page(*explanations: Explanation) -> str:
     Args:
         explanations: of the same input by one model, or by several, which are shown side by side.
     """
-    environment = Environment(
-        loader=PackageLoader("gatescope.explain"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = environment_of("gatescope.explain")
     environment.filters |= {"script_json": script_json, "name": name_of}
     environment.globals |= {
         "asset": asset,

@@ -5,14 +5,13 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from gatescope.analysis import style
+from gatescope.analysis.report.interactive import chart_json
 from gatescope.analysis.report.numbers import number
 from gatescope.analysis.report.page import asset as report_asset
-from gatescope.analysis.report.page import library, script_json
-from gatescope.explain.charts import chart_json
+from gatescope.analysis.report.page import environment_of, library, script_json
 from gatescope.explain.page import asset as explain_asset
 from gatescope.primer.claims import at_lag, effect_at_zero, largest, verdicts
 from gatescope.primer.words import LANGUAGES
@@ -30,13 +29,7 @@ def page(numbers: dict[str, Any]) -> str:
     Args:
         numbers: as `gatescope.primer.numbers.measure` returns them, or as they are read from JSON.
     """
-    environment = Environment(
-        loader=PackageLoader("gatescope.primer"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = environment_of("gatescope.primer")
     environment.filters |= {"script_json": script_json, "number": number}
     environment.globals |= {
         "asset": _asset,

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from gatescope.models.attention import Adversarial
-from gatescope.models.encoder import SequenceModel
+from gatescope.models.encoder import Prediction, SequenceModel
 from gatescope.sequences import Batch, TaskSpec, probabilities
 from gatescope.training.module import SequenceTask
 
@@ -66,25 +66,25 @@ class AdversarialTask(SequenceTask):
     """
 
     imitated: tuple[SequenceModel, ...] = ()
-    _attention: Tensor
+    _output: Prediction
+    """The output for the last batch."""
 
     def imitate(self, model: SequenceModel) -> None:
         """Set the trained model."""
         self.imitated = (model.requires_grad_(False).eval(),)
 
     def _values(self, batch: Batch, batch_idx: int, stage: str) -> Tensor:
-        """Return the head's outputs, and keep the attention weights."""
-        output = self.model(batch)
-        assert output.attention is not None
-        self._attention = output.attention
-        return output.values
+        """Return the head's outputs, and keep the attention weights with them."""
+        self._output = self.model(batch)
+        return self._output.values
 
     def _minimised(self, losses: Tensor, values: Tensor, batch: Batch) -> Tensor:
         """Return the adversarial loss of each example, (B,)."""
         attention = self.model.attention
         assert isinstance(attention, Adversarial)
         expected, weights = self._of_imitated(batch)
-        divergence = _kl(self._attention, weights).mean(-1)
+        assert self._output.attention is not None
+        divergence = _kl(self._output.attention, weights).mean(-1)
         return self._tvd(values, expected) - attention.divergence * divergence
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -101,7 +101,8 @@ class AdversarialTask(SequenceTask):
         """Log how far predictions and attention are from those of the trained model."""
         if not self.imitated:
             return
-        output = self.model(batch)
+        output = self._output
+        assert output.attention is not None
         expected, weights = self._of_imitated(batch)
         middle = (output.attention + weights) / 2
         jsd = (_kl(output.attention, middle) + _kl(weights, middle)).mean(-1) / 2

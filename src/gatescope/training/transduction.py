@@ -24,7 +24,7 @@ from torchmetrics.text import WordErrorRate
 from gatescope.data.encoding.tokenizers import join_tokens
 from gatescope.models.encoder import SequenceModel
 from gatescope.models.generating import GeneratingModel
-from gatescope.sequences import END, IGNORE, UNKNOWN, Batch, TaskSpec, first_answer
+from gatescope.sequences import END, IGNORE, SPACE, UNKNOWN, Batch, TaskSpec, first_answer
 from gatescope.training.objective import BaseObjective, masked_mean
 from gatescope.training.text_metrics import error_rate_name, text_metrics
 
@@ -76,10 +76,6 @@ class NearestErrorRate(WordErrorRate):
         """Count the edits and symbols of a batch."""
         pairs = zip(predictions, references, strict=True)
         super().update(list(predictions), [nearest(prediction, accepted) for prediction, accepted in pairs])
-
-
-SPACE = "␣"
-"""A symbol that is a space, in texts whose symbols are separated by spaces."""
 
 
 def joined(text: str) -> str:

@@ -112,8 +112,21 @@ def _chart(
     description = (
         f"{label} by {curves.x_label}{f', {title}' if title else ''}; its numbers are in the table below"
     )
+    return chart_json(chart, description, height=230)
+
+
+def chart_json(chart: Any, description: str, height: int = 200) -> dict[str, Any]:
+    """Return the specification of a chart, with the style of our pages.
+
+    Args:
+        chart: The chart, of Altair.
+        description: What it shows, for screen readers.
+        height: In pixels.
+    """
+    import altair as alt
+
     return dict(
-        chart.properties(width="container", height=230, description=description)
+        chart.properties(width="container", height=height, description=description)
         .configure(
             background="transparent", font="system-ui, sans-serif", autosize=alt.AutoSizeParams(type="fit")
         )

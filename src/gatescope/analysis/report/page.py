@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
@@ -183,6 +184,21 @@ def script_json(value: object) -> Markup:
     """Format JSON that is safe inside a script element."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def environment_of(package: str) -> Environment:
+    """Return the environment of the HTML templates of a package.
+
+    Args:
+        package: Name of the package, whose folder `templates` has them.
+    """
+    return Environment(
+        loader=PackageLoader(package),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def asset(name: str) -> Markup:
